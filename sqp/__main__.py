@@ -1,0 +1,8 @@
+"""`python -m sqp`."""
+
+import sys
+
+from sqp.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What `sqp evaluate` does, as one dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqp.config.generate import UNSEEN
+
+
+@dataclass
+class EvaluateConfig:
+    """Compare predicted with true Dice on a test split, beside every analytic score on the same rows.
+
+    Attributes:
+        out: Folder of the tables, figures and the report.
+        records: Record sets with truth: the test split, and the calibration split for the scores' lines.
+        model: Bundle of a trained quality model.
+        predictions: Predictions made before (file, or folder of `sqp predict`), in place of a model.
+        split: Split that is tested.
+        calibration_split: Split on which the lines from score to Dice are fitted.
+        unseen: Corruptions that the model has not seen in training; reported apart.
+        accept: Verdict accept where the interval's low end reaches this Dice.
+        reject: Verdict reject where the interval's high end stays below this Dice.
+        n_resamples: Bootstrap resamples, by group.
+        seed: Seed of the bootstrap.
+        batch_size: Records predicted at once.
+        device: cpu or cuda.
+        gallery: Most records shown in the report.
+        overlays: Number of the worst records drawn large.
+        overwrite: Replace an evaluation that is already in the folder.
+    """
+
+    out: Path
+    records: list[Path] = field(default_factory=list)
+    model: Path | None = None
+    predictions: Path | None = None
+    split: str = "test"
+    calibration_split: str = "calibration"
+    unseen: list[str] = field(default_factory=lambda: list(UNSEEN))
+    accept: float = 0.80
+    reject: float = 0.70
+    n_resamples: int = 2000
+    seed: int = 0
+    batch_size: int = 64
+    device: str = "cpu"
+    gallery: int = 200
+    overlays: int = 0
+    overwrite: bool = False

@@ -1,0 +1,119 @@
+"""What `sqp generate` does, as one dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SEEN = ["erosion", "dilation", "elastic", "blob_add", "blob_cut", "swap"]
+UNSEEN = ["shift", "dropout"]
+
+
+@dataclass
+class VariantPlan:
+    """Which records are made of one image, beside the natural one.
+
+    Attributes:
+        prompters: Other prompters, one further natural record each.
+        truth_jitter: Number of natural records from a jittered ground-truth box (simulated manual), its ratio drawn
+            from [0, truth_jitter_max].
+        truth_jitter_max: Largest ratio of that jitter.
+        corruptions: Number of corrupted masks, families drawn in turn from `families`.
+        families: Names of the corruptions to draw from.
+        target_alpha: First parameter of the Beta distribution from which the Dice is drawn that a corruption is
+            steered to (needs truth; without it the severity is drawn uniformly). With 1.3 and 1 SD(Dice) is 0.27.
+        target_beta: Second parameter of it.
+    """
+
+    prompters: list[str] = field(default_factory=list)
+    truth_jitter: int = 0
+    truth_jitter_max: float = 0.5
+    corruptions: int = 0
+    families: list[str] = field(default_factory=lambda: list(SEEN))
+    target_alpha: float = 1.3
+    target_beta: float = 1.0
+
+
+@dataclass
+class SamplerConfig:
+    """How uncertainty is sampled.
+
+    Attributes:
+        name: deterministic, prompt_jitter or tta.
+        n: Number of samples; the first is undisturbed.
+        ratio: prompt_jitter: shift of the box, as a share of its width and height.
+        edges: prompt_jitter: jitter each side of the box by itself.
+    """
+
+    name: str = "prompt_jitter"
+    n: int = 8
+    ratio: float = 0.05
+    edges: bool = False
+
+
+@dataclass
+class SegmenterConfig:
+    """Who segments.
+
+    Attributes:
+        name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam.
+        checkpoint: File with the weights; default: the embedded ones (litemedsam) or the official address.
+        precision: float32, or bfloat16 (autocast).
+        multimask: auto, true or false: whether three candidates are decoded and the one of highest predicted IoU kept.
+    """
+
+    name: str = "litemedsam"
+    checkpoint: Path | None = None
+    precision: str = "float32"
+    multimask: str = "auto"
+
+
+@dataclass
+class GenerateConfig:
+    """Segment images, sample the uncertainty, write a record set.
+
+    Attributes:
+        images: Folder of images, one image, a CSV of cases, or the root of a data set as downloaded.
+        out: Folder of the record set; a run that was interrupted goes on there.
+        truth: Folder of ground-truth masks.
+        masks: Folder of masks made elsewhere; these are judged instead of the segmenter's own.
+        layout: Layout of the data, or auto.
+        splits: JSON of splits (configs/splits); without it the data's own column is used.
+        only: Splits to run, e.g. [train, test]; default all.
+        max_images: Run a subset of at least so many images: whole groups, in the proportions of the splits; 0 for all.
+        segmenter: Who segments.
+        prompter: otsu, centre, whole_image, truth_box, truth_centroid or mask_box.
+        sampler: How uncertainty is sampled.
+        measures: Maps that are stored.
+        variants: By split name, the further records of an image ('*' for every other split).
+        seed: Seed of everything random.
+        workers: Processes; 0 runs in this one.
+        device: cpu or cuda.
+        strict: Stop at the first broken case.
+        overwrite: Empty the folder first.
+    """
+
+    images: Path
+    out: Path
+    truth: Path | None = None
+    masks: Path | None = None
+    layout: str = "auto"
+    splits: Path | None = None
+    only: list[str] = field(default_factory=list)
+    max_images: int = 0
+    segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    prompter: str = "otsu"
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    measures: list[str] = field(
+        default_factory=lambda: ["certainty", "entropy", "mutual_information", "epkl", "variance"]
+    )
+    variants: dict[str, VariantPlan] = field(default_factory=dict)
+    seed: int = 0
+    workers: int = 0
+    device: str = "cpu"
+    strict: bool = False
+    overwrite: bool = False
+
+
+EXECUTION_KEYS = ("out", "workers", "device", "strict", "overwrite", "only", "max_images")
+"""Keys that say how a run goes, not what a record is: another value in the same folder is no change of config."""

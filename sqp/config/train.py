@@ -1,0 +1,93 @@
+"""What `sqp train` does, as one dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class TrainConfig:
+    """Train the quality model: record sets -> a bundle that predicts Dice.
+
+    Attributes:
+        records: Record sets with truth; their splits train, val and calibration are used, no other is read.
+        out: Folder of the run; the bundle lies in OUT/bundle. A run that was interrupted goes on there.
+        inputs: Channels joined by '+': image, mask, uncertainty (probability, entropy, mutual information,
+            EPKL and variance of the segmenter itself), or a map by name (self/certainty, self/epkl ...).
+        scores: Analytic scores as a tabular branch, by name, or 'all'.
+        size: Side in pixels to which the whole frame is squashed.
+        backbone: compact, siamese (the peer's; use size 300, loss mse, optimizer adam, schedule constant) or
+            timm:NAME.
+        pretrained: Start timm:NAME from its pretrained weights (timm's hub).
+        pretrained_file: The same from a safetensors or pth file with timm's keys.
+        loss: beta_nll, laplace_nll or mse (no scale of its own: intervals of one width).
+        beta: Exponent of the variance that weights a record in the loss; 0 is the plain likelihood.
+        dropout: Share of the features dropped before the head.
+        epochs: Most epochs.
+        patience: Epochs without a better MAE on val before training stops.
+        batch_size: Records a step.
+        learning_rate: Peak learning rate.
+        weight_decay: Decay of the weights, not of biases and norms.
+        optimizer: adamw or adam.
+        schedule: one_cycle (over all epochs) or constant.
+        augment: Flips, quarter turns, mild affine moves of all planes together, colour changes of the image.
+        balance: 0 keeps the natural share of each Dice bin in the loss, 1 makes the bins' shares equal.
+        alpha: Share of records that may lie outside of the interval.
+        calibrate_on: all calibration records, or only the natural ones.
+        ood_quantile: Share of the calibration records that counts as in distribution.
+        seed: Seed of everything random.
+        workers: Processes that decode the records once; 0 decodes in this one.
+        cache: Folder of the decoded records; default OUT/cache. Runs may share it.
+        accelerator: Lightning's: auto, cpu, gpu ...
+        devices: Lightning's: auto, or a number of devices.
+        strategy: Lightning's: auto, ddp ...
+        num_nodes: Lightning's: number of machines.
+        precision: Lightning's: 32-true, bf16-mixed, 16-mixed ...
+        resume: Go on from the last finished epoch of the same config; false starts anew.
+        progress: Show progress.
+        overwrite: Empty the folder first.
+    """
+
+    records: list[Path]
+    out: Path
+    inputs: str = "image+mask+uncertainty"
+    scores: list[str] = field(default_factory=list)
+    size: int = 128
+    backbone: str = "compact"
+    pretrained: bool = False
+    pretrained_file: Path | None = None
+    loss: str = "beta_nll"
+    beta: float = 0.5
+    dropout: float = 0.1
+    epochs: int = 30
+    patience: int = 8
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    optimizer: str = "adamw"
+    schedule: str = "one_cycle"
+    augment: bool = True
+    balance: float = 0.0
+    alpha: float = 0.1
+    calibrate_on: str = "all"
+    ood_quantile: float = 0.999
+    seed: int = 0
+    workers: int = 0
+    cache: Path | None = None
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    strategy: str = "auto"
+    num_nodes: int = 1
+    precision: str = "32-true"
+    resume: bool = True
+    progress: bool = True
+    overwrite: bool = False
+
+
+EXECUTION_KEYS = (
+    *("records", "out", "cache", "workers", "accelerator", "devices", "strategy", "num_nodes"),
+    *("resume", "progress", "overwrite"),
+)
+"""Keys that say how a run goes, not what the model is: another value in the same folder is no change of
+config."""

@@ -1,0 +1,41 @@
+"""Cases from folders, CSVs and known data sets; splits by group; synthetic lesions; corruptions."""
+
+from __future__ import annotations
+
+from sqp.data import corruptions, folders, ham10000, isic, prepared, table
+from sqp.data.cases import CaseList, Layout, find_cases
+from sqp.data.corruptions import Corruption, corrupt, corrupt_to_dice
+from sqp.data.images import check_same_size, image_size, read_image, read_mask, read_probability
+
+LAYOUTS: dict[str, Layout] = {  # asked in this order; `folders` takes what no other one knows
+    "prepared": prepared,
+    "isic": isic,
+    "ham10000": ham10000,
+    "table": table,
+    "folders": folders,
+}
+
+CORRUPTIONS: dict[str, Corruption] = {
+    "erosion": corruptions.erosion,
+    "dilation": corruptions.dilation,
+    "elastic": corruptions.elastic,
+    "blob_add": corruptions.blob_add,
+    "blob_cut": corruptions.blob_cut,
+    "shift": corruptions.shift,
+    "dropout": corruptions.dropout,
+    "swap": corruptions.swap,
+}
+
+__all__ = [
+    "CORRUPTIONS",
+    "LAYOUTS",
+    "CaseList",
+    "check_same_size",
+    "corrupt",
+    "corrupt_to_dice",
+    "find_cases",
+    "image_size",
+    "read_image",
+    "read_mask",
+    "read_probability",
+]

@@ -1,0 +1,192 @@
+"""Image files -> arrays: EXIF orientation; grey, RGBA, palette, 1-bit and 16-bit read as expected."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, TiffImagePlugin
+
+from sqp.errors import CaseError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+PROBABILITY_SUFFIXES = (".npy", ".png", ".tif", ".tiff")
+
+_GREY_RANGES = (255, 4095, 65535)  # 8 bits, 12 bits in a 16-bit file, 16 bits
+_UNREADABLE = (
+    OSError,
+    SyntaxError,  # Pillow's word for a broken PNG chunk
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """An image file -> RGB uint8 `[h, w, 3]`, turned as its EXIF orientation says.
+
+    Transparent pixels are laid over white, as a viewer shows them. Grey files of more than 8 bits are divided
+    by the smallest of 255, 4095 and 65535 that holds their greatest value (so 12 bits kept in a 16-bit file
+    come out bright, and a full 16-bit file is divided by 257); float files may hold 0-1 or 0-255. Of 16-bit
+    colour Pillow keeps the high byte. Several pages: the first. Raises `CaseError` for a file that is
+    missing, truncated or no image.
+    """
+    path = Path(path)
+    with _opened(path, "image") as image:
+        if _is_deep(image):
+            grey = _to_uint8(np.asarray(image), path)
+            return np.repeat(grey[..., None], 3, axis=2)
+        if image.has_transparency_data:
+            rgba = image.convert("RGBA")
+            white = Image.new("RGBA", rgba.size, "white")
+            image = Image.alpha_composite(white, rgba)
+        return np.array(image.convert("RGB"))
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """A mask file -> bool `[h, w]`: luminance above half of the file's range.
+
+    The range is 1 (a 0/1 label mask), 255, 4095 or 65535, the smallest that holds the greatest value. Palette
+    files become luminance first, so the order of their indices does not matter; transparent pixels are
+    background, and where only the transparency varies, it is the mask. Raises `CaseError` for a file that
+    cannot be read, and for one that is neither 0/1 nor 0/maximum (labels 0, 1, 2; a percentage).
+    """
+    path = Path(path)
+    with _opened(path, "mask") as image:
+        grey = _luminance(image)
+    if not np.isfinite(grey).all() or (grey.size and grey.min() < 0):
+        raise CaseError(
+            f"mask {path} holds negative or non-finite values: write it as 8-bit PNG with 0 and 255"
+        )
+    top = float(grey.max(initial=0))
+    full = next((r for r in (1, *_GREY_RANGES) if top <= r), None)
+    if full is None or (full > 1 and 0 < top <= full / 2):
+        raise CaseError(
+            f"mask {path} is neither 0/1 nor 0/255: its greatest value is {top:g}; "
+            "write one mask a file, as 8-bit PNG with 0 and 255"
+        )
+    return grey > full / 2
+
+
+def read_probability(path: str | Path) -> np.ndarray:
+    """A foreground probability map -> float32 `[h, w]` in 0-1.
+
+    `.npy` of floats in 0-1 (axes of length one are dropped), or uint8 / uint16 as `.npy` or PNG, divided by
+    255 or 65535. Raises `CaseError` for NaN and for values outside of 0-1 (logits).
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".npy":
+        values = _load_npy(path)
+    else:
+        with _opened(path, "probability map") as image:
+            values = _luminance(image)
+    if values.dtype in (np.uint8, np.uint16):
+        values = values / np.float32(np.iinfo(values.dtype).max)
+    values = np.squeeze(values) if values.ndim > 2 else values
+    if values.ndim != 2:
+        raise CaseError(f"probability map {path} has shape {values.shape}: save one map [h, w] a file")
+    if values.dtype.kind not in "fb":
+        raise CaseError(f"probability map {path} is {values.dtype}: save float in 0-1, uint8 or uint16")
+    if not np.isfinite(values).all():
+        raise CaseError(f"probability map {path} holds NaN or infinite values: mend what wrote it")
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if low < -1e-6 or high > 1 + 1e-6:
+        raise CaseError(
+            f"probability map {path} ranges from {low:.4g} to {high:.4g}, not within 0-1: "
+            "are these logits? save sigmoid(logits)"
+        )
+    return np.clip(values, 0, 1).astype(np.float32)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(h, w) of an image file after its EXIF orientation, undecoded (but for a PNG without EXIF)."""
+    path = Path(path)
+    with _opened(path, "image", turn=False) as image:
+        width, height = image.size
+        if isinstance(image, TiffImagePlugin.TiffImageFile):  # its size is turned already, in newer Pillows
+            width, height = image.tag_v2[256], image.tag_v2[257]
+        sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return (width, height) if sideways else (height, width)
+
+
+def check_same_size(
+    image_path: str | Path, image_hw: tuple[int, int], mask_path: str | Path, mask_hw: tuple[int, int]
+) -> None:
+    """Raise `CaseError` naming both sizes, unless the mask (or map) has the image's height and width."""
+    (h, w), (mh, mw) = image_hw, mask_hw
+    if (h, w) == (mh, mw):
+        return
+    turned = " (the sides are swapped: was it drawn on the unrotated image?)" if (h, w) == (mw, mh) else ""
+    raise CaseError(
+        f"{mask_path} is {mw}x{mh} pixels (width x height) but its image {image_path} is {w}x{h}{turned}: "
+        "save the mask at the size of the image"
+    )
+
+
+@contextmanager
+def _opened(path: Path, what: str, turn: bool = True) -> Iterator[Image.Image]:
+    """The decoded image, turned upright; every failure becomes a `CaseError` with the file's name."""
+    try:
+        with Image.open(path) as image:
+            if turn:
+                image.load()
+            yield ImageOps.exif_transpose(image) if turn else image
+    except FileNotFoundError:
+        raise CaseError(f"{what} {path} does not exist: check the path") from None
+    except _UNREADABLE as error:
+        raise CaseError(
+            f"cannot read {what} {path} ({error or type(error).__name__}): it is truncated or no image; "
+            "download or export it again"
+        ) from error
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether the file is grey with more than 8 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;")
+
+
+def _luminance(image: Image.Image) -> np.ndarray:
+    """Grey `[h, w]`: uint8, or the file's own type where it has more bits. Transparency is black."""
+    if _is_deep(image):
+        return _native(np.asarray(image))
+    if not image.has_transparency_data:
+        return np.array(image.convert("RGB").convert("L") if image.mode == "P" else image.convert("L"))
+    rgba = image.convert("RGBA")
+    grey, alpha = np.array(rgba.convert("L")), np.array(rgba.getchannel("A"))
+    if grey.size and grey.min() == grey.max():
+        return alpha if alpha.min() < alpha.max() else grey
+    return np.where(alpha >= 128, grey, 0).astype(np.uint8)
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """Deep grey as uint16 where it fits (Pillow reads some 16-bit files as 32-bit), else as it is."""
+    if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 65535:
+        return array.astype(np.uint16)
+    return array
+
+
+def _to_uint8(array: np.ndarray, path: Path) -> np.ndarray:
+    """Deep grey `[h, w]` -> uint8, by the rule in `read_image`."""
+    top, low = float(array.max(initial=0)), float(array.min(initial=0))
+    ranges = (1, 255) if array.dtype.kind == "f" else _GREY_RANGES
+    full = next((r for r in ranges if top <= r), None)
+    if not np.isfinite(array).all() or low < 0 or full is None:
+        raise CaseError(f"image {path} holds values from {low:g} to {top:g}: export it as 8- or 16-bit PNG")
+    return np.round(array * np.float64(255 / full)).astype(np.uint8)
+
+
+def _load_npy(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise CaseError(f"probability map {path} does not exist: check the path") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise CaseError(
+            f"cannot read probability map {path} ({error}): save it again with numpy.save"
+        ) from error

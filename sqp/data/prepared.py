@@ -1,0 +1,61 @@
+"""The layout of `../shared/data` and of `write_synthetic`: `images/`, `masks/` and `labels.csv`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqp.data import ham10000
+from sqp.data.folders import by_stem, match_stems
+from sqp.data.table import checked_split, column, read_table
+from sqp.errors import ConfigError
+from sqp.types import Case
+
+
+def recognise(path: Path) -> bool:
+    """A folder with `images/` and a `labels.csv` that has a column `image_id`."""
+    labels = path / "labels.csv"
+    if not ((path / "images").is_dir() and labels.is_file()):
+        return False
+    with labels.open(encoding="utf-8-sig") as lines:
+        return "image_id" in lines.readline().strip().split(",")
+
+
+def load(path: Path) -> list[Case]:
+    """A case per row of `labels.csv`; images without a row are left out.
+
+    `group` is the column `group` or `lesion_id`. A further folder `masks_*` holds the masks of a second
+    rater, used where the column `second_mask` is set (everywhere, if there is no such column). The dataset's
+    name is the folder's. Raises `ConfigError` for rows without an image.
+    """
+    table = read_table(path / "labels.csv")
+    images = by_stem(path / "images")
+    truth = match_stems(path / "masks", images) if (path / "masks").is_dir() else {}
+    others = [match_stems(folder, images) for folder in sorted(path.glob("masks_*")) if folder.is_dir()]
+    name = path.resolve().name
+    ids = table["image_id"].tolist()
+    absent = [image_id for image_id in ids if image_id not in images]
+    if absent:
+        raise ConfigError(
+            f"{len(absent)} of the {len(ids)} rows of {path / 'labels.csv'} have no image "
+            f"in {path / 'images'}, e.g. {absent[0]}: restore the images or drop the rows"
+        )
+    blank = [""] * len(ids)
+    groups, splits, diagnoses = (column(table, field) or blank for field in ("group", "split", "diagnosis"))
+    licences = column(table, "licence") or [ham10000.LICENCE if name == "ham10000" else ""] * len(ids)
+    second = table["second_mask"].tolist() if "second_mask" in table.columns else ["1"] * len(ids)
+    cases = []
+    for number, image_id in enumerate(ids):
+        raters = [truth, *others] if second[number] not in ("", "0") else [truth]
+        cases.append(
+            Case(
+                image_id,
+                images[image_id],
+                truth_paths=tuple(rater[image_id] for rater in raters if image_id in rater),
+                group=groups[number],
+                split=checked_split(splits[number], path / "labels.csv", number + 2),
+                dataset=name,
+                licence=licences[number],
+                diagnosis=diagnoses[number],
+            )
+        )
+    return cases

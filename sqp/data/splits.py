@@ -1,0 +1,171 @@
+"""Groups (lesions, patients) -> splits, made once with a seed, and the rules of the two data sets.
+
+A group is never cut. Its place depends on the seed, the data set and the group's name alone, through a hash,
+so the order of the files does not matter.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqp.errors import ConfigError
+from sqp.seeding import derive_seed
+from sqp.types import SPLITS, Case
+
+FRACTIONS: Mapping[str, float] = {"train": 0.6, "calibration": 0.15, "val": 0.1, "test": 0.15}
+HAM10000_TRAIN: Mapping[str, float] = {"segmenter": 0.45, "train": 0.40, "calibration": 0.15}
+ISIC2018_TRAIN: Mapping[str, float] = {"train": 0.75, "calibration": 0.25}
+
+Groups = dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """split -> group -> image ids, with what is needed to make them again."""
+
+    splits: dict[str, Groups]
+    dataset: str = ""
+    seed: int = 0
+    rule: str = ""
+    labels_sha256: str = ""
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images and groups of each split."""
+        return {
+            split: {"images": sum(map(len, groups.values())), "groups": len(groups)}
+            for split, groups in self.splits.items()
+        }
+
+    def image_ids(self, split: str) -> list[str]:
+        """The ids of a split, sorted."""
+        return sorted(image_id for ids in self.splits.get(split, {}).values() for image_id in ids)
+
+
+def make_splits(
+    cases: Iterable[Case], fractions: Mapping[str, float] = FRACTIONS, seed: int = 0, dataset: str = ""
+) -> Splits:
+    """Splits by group: in a seeded random order, cut where the cumulative share of the images reaches the
+    fractions.
+
+    Raises `ConfigError` for fractions that do not sum to 1, an unknown split, and where a split stays empty.
+
+    >>> cases = [Case(f"i{k}", "x.png", group=f"g{k // 2}") for k in range(40)]
+    >>> make_splits(cases, {"train": 0.75, "test": 0.25}).counts()
+    {'train': {'images': 30, 'groups': 15}, 'test': {'images': 10, 'groups': 5}}
+    """
+    _check_fractions(fractions)
+    groups = _by_group(cases)
+    rule = ", ".join(f"{split} {fraction:.0%}" for split, fraction in fractions.items())
+    return Splits(_cut(groups, fractions, seed, dataset), dataset, seed, f"all images by group: {rule}")
+
+
+def ham10000_splits(cases: Iterable[Case], seed: int = 0) -> Splits:
+    """HAM10000: test, val kept; train 45/40/15 by lesion to segmenter, train, calibration."""
+    rule = (
+        "test and val of labels.csv kept; its train by lesion_id: segmenter 45%, train 40%, calibration 15%"
+    )
+    return Splits(_from_official(cases, HAM10000_TRAIN, seed, "ham10000"), "ham10000", seed, rule)
+
+
+def isic2018_splits(cases: Iterable[Case], seed: int = 0) -> Splits:
+    """ISIC 2018: groups with two masks to `raters`; test, val kept; train 75/25 to train, calibration."""
+    cases = list(cases)
+    doubles = {case.group for case in cases if len(case.truth_paths) > 1}
+    splits = _from_official([c for c in cases if c.group not in doubles], ISIC2018_TRAIN, seed, "isic2018")
+    splits["raters"] = _by_group(case for case in cases if case.group in doubles)
+    rule = (
+        "groups of the images with two official masks to raters; of the others test and val of labels.csv "
+        "kept, its train by group: train 75%, calibration 25%"
+    )
+    return Splits(splits, "isic2018", seed, rule)
+
+
+def apply_splits(cases: Iterable[Case], splits: Splits) -> list[Case]:
+    """The cases with `split` and `group` as in `splits`; those that it does not list get the split ""."""
+    where = {
+        image_id: (split, group)
+        for split, groups in splits.splits.items()
+        for group, ids in groups.items()
+        for image_id in ids
+    }
+    out = []
+    for case in cases:
+        split, group = where.get(case.image_id, ("", case.group))
+        out.append(replace(case, split=split, group=group))
+    return out
+
+
+def subset_by_group(cases: Sequence[Case], n_images: int, seed: int = 0) -> list[Case]:
+    """Whole groups, at least `n_images` images in all, in the proportions of the splits, sorted."""
+    if n_images >= len(cases):
+        return sorted(cases, key=lambda case: case.image_id)
+    kept: set[tuple[str, str]] = set()
+    for split in {case.split for case in cases}:
+        groups = _by_group(case for case in cases if case.split == split)
+        wanted = -(-n_images * sum(map(len, groups.values())) // len(cases))  # rounded up
+        for group in _shuffled(groups, seed, "subset"):
+            if wanted <= 0:
+                break
+            kept.add((split, group))
+            wanted -= len(groups[group])
+    return sorted((c for c in cases if (c.split, c.group) in kept), key=lambda case: case.image_id)
+
+
+def _from_official(
+    cases: Iterable[Case], train: Mapping[str, float], seed: int, dataset: str
+) -> dict[str, Groups]:
+    """val and test of the cases' own column `split`, its train cut by `train`."""
+    official: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        if case.split not in ("train", "val", "test"):
+            raise ConfigError(
+                f"image {case.image_id} of {dataset} has the split '{case.split}': "
+                "use the data set with its labels.csv, whose column split is train, val or test"
+            )
+        official[case.split].append(case)
+    return {
+        **_cut(_by_group(official["train"]), train, seed, dataset),
+        "val": _by_group(official["val"]),
+        "test": _by_group(official["test"]),
+    }
+
+
+def _cut(groups: Groups, fractions: Mapping[str, float], seed: int, dataset: str) -> dict[str, Groups]:
+    total = sum(map(len, groups.values()))
+    names = [name for name, fraction in fractions.items() if fraction > 0]
+    ends = [sum(fractions[name] for name in names[: k + 1]) * total for k in range(len(names))]
+    out: dict[str, Groups] = {name: {} for name in names}
+    before = 0
+    for group in _shuffled(groups, seed, dataset):
+        middle = before + len(groups[group]) / 2  # a group goes where its middle lies
+        index = next((k for k, end in enumerate(ends) if middle < end), len(names) - 1)
+        out[names[index]][group] = groups[group]
+        before += len(groups[group])
+    empty = [name for name in names if not out[name]]
+    if empty:
+        raise ConfigError(
+            f"{len(groups)} groups are too few for the splits {', '.join(names)} ({empty[0]} stays empty): "
+            "give more images or fewer splits"
+        )
+    return {name: dict(sorted(found.items())) for name, found in out.items()}
+
+
+def _shuffled(groups: Iterable[str], seed: int, key: str) -> list[str]:
+    return sorted(groups, key=lambda group: (derive_seed(seed, key, group), group))
+
+
+def _by_group(cases: Iterable[Case]) -> Groups:
+    found: dict[str, list[str]] = defaultdict(list)
+    for case in cases:
+        found[case.group].append(case.image_id)
+    return {group: tuple(sorted(ids)) for group, ids in sorted(found.items())}
+
+
+def _check_fractions(fractions: Mapping[str, float]) -> None:
+    unknown = [name for name in fractions if name not in SPLITS]
+    if unknown:
+        raise ConfigError(f"unknown split '{unknown[0]}' in the fractions. known: {', '.join(SPLITS)}")
+    if min(fractions.values(), default=-1) < 0 or abs(sum(fractions.values()) - 1) > 1e-6:
+        raise ConfigError(f"the fractions of the splits {dict(fractions)} must be positive and sum to 1")

@@ -1,0 +1,98 @@
+"""Cases from a CSV, one row an image, paths relative to it; and the columns that layouts share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from sqp.errors import ConfigError, unknown_name
+from sqp.types import SPLITS, Case
+
+# the case's field -> the columns that may hold it, the first that is there counts
+COLUMNS = {
+    "image": ("image_path", "image"),
+    "truth": ("truth_path", "truth", "truth_paths", "ground_truth"),
+    "mask": ("mask_path", "mask", "masks"),
+    "probability": ("probability_path", "probability", "probs", "prob"),
+    "image_id": ("image_id", "id"),
+    "group": ("group", "patient_id", "lesion_id"),
+    "split": ("split",),
+    "diagnosis": ("diagnosis", "dx"),
+    "licence": ("licence", "license"),
+    "dataset": ("dataset",),
+}
+
+
+def recognise(path: Path) -> bool:
+    """A `.csv` file."""
+    return path.is_file() and path.suffix.lower() == ".csv"
+
+
+def load(path: Path) -> list[Case]:
+    """A case per row. `image` is required; several truths of one image stand in one cell, parted by `;`.
+
+    `mask` is the mask to be judged, `truth` the ground truth. Unknown columns are ignored. Raises
+    `ConfigError` for an unreadable table, a missing column or cell, an unknown split, and where no image of
+    the table exists.
+    """
+    table = read_table(path)
+    values = {field: column(table, field) for field in COLUMNS}
+    if "image" not in {field for field, found in values.items() if found is not None}:
+        raise ConfigError(
+            f"{path} has no column 'image' (or 'image_path'), only {', '.join(table.columns)}: "
+            "name the column of the image files so"
+        )
+    root = path.parent
+    cases = []
+    for number in range(len(table)):
+        row = {field: "" if found is None else found[number] for field, found in values.items()}
+        if not row["image"]:
+            raise ConfigError(
+                f"{path}, row {number + 2}: the cell of the image is empty: fill it or drop the row"
+            )
+        image = root / row["image"]
+        cases.append(
+            Case(
+                image_id=row["image_id"] or image.stem,
+                image_path=image,
+                truth_paths=tuple(root / name.strip() for name in row["truth"].split(";") if name.strip()),
+                mask_path=root / row["mask"] if row["mask"] else None,
+                probability_path=root / row["probability"] if row["probability"] else None,
+                group=row["group"],
+                split=checked_split(row["split"], path, number + 2),
+                dataset=row["dataset"],
+                licence=row["licence"],
+                diagnosis=row["diagnosis"],
+            )
+        )
+    if cases and not any(case.image_path.exists() for case in cases):
+        raise ConfigError(
+            f"none of the {len(cases)} images of {path} exists, e.g. {cases[0].image_path}: "
+            "paths are relative to the folder of the CSV"
+        )
+    return cases
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV as strings, blank cells "". Raises `ConfigError` where it is none."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read the table {path} ({error}): save it as a comma-separated file"
+        ) from error
+    return table.apply(lambda cells: cells.str.strip())
+
+
+def column(table: pd.DataFrame, field: str) -> list[str] | None:
+    """The cells of the first column of `COLUMNS[field]` that the table has."""
+    name = next((name for name in COLUMNS[field] if name in table.columns), None)
+    return None if name is None else table[name].tolist()
+
+
+def checked_split(split: str, path: Path, row: int) -> str:
+    """The split, or the `ConfigError` that names file, row and the nearest of `SPLITS`."""
+    if split and split not in SPLITS:
+        raise ConfigError(f"{path}, row {row}: {unknown_name('split', split, SPLITS)}")
+    return split

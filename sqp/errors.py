@@ -1,0 +1,45 @@
+"""Errors that the user can mend, each one clear sentence: what is wrong, where, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class SqpError(Exception):
+    """An error that the user can mend. The command line prints it without a traceback, exit status 2."""
+
+
+class CaseError(SqpError):
+    """One case (image, mask) is broken. A batch reports it, skips it and goes on, unless `--strict`."""
+
+
+class ConfigError(SqpError):
+    """An option, a name or a file of the configuration is wrong."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that a table does not hold, with the nearest one.
+
+    >>> print(unknown_name("sampler", "tat", ["deterministic", "tta"]))
+    unknown sampler 'tat', did you mean 'tta'? known: deterministic, tta
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f", did you mean '{near[0]}'?" if near else "."
+    return ConfigError(f"unknown {kind} '{name}'{hint} known: {', '.join(names)}")
+
+
+def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
+    """`table[name]`, or the error that names the nearest entry.
+
+    >>> lookup("measure", "entropy", {"entropy": 1})
+    1
+    """
+    try:
+        return table[name]
+    except KeyError:
+        raise unknown_name(kind, name, table) from None

@@ -1,0 +1,110 @@
+"""Original image <-> network pixels: the one place where image, boxes, points, masks and logits change size.
+
+A frame scales the image so that its long side fits the network's square input, puts it into the upper left corner
+and pads right and below (SAM's convention). The *grid* is the valid, unpadded part of the network's output.
+Coordinates are `xy`; (0, 0) is the corner of the first pixel, so a point at x in the image lies at x * scale in the
+network's input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The geometry between an image of `original` (h, w) pixels and a square network input of side `size`.
+
+    `stride` is input pixels per output pixel (4 for SAM's low-resolution masks, 1 where output = input).
+
+    >>> frame = Frame((300, 600), size=1024, stride=4)
+    >>> frame.resized, frame.grid
+    ((512, 1024), (128, 256))
+    >>> frame.boxes_to_input([[0, 0, 600, 300]]).tolist()
+    [[0.0, 0.0, 1024.0, 512.0]]
+    """
+
+    original: tuple[int, int]
+    size: int
+    stride: int = 1
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """(h, w) of the image in the network's input, aspect kept, at least one pixel."""
+        scale = self.size / max(self.original)
+        h, w = (max(1, math.floor(side * scale + 0.5)) for side in self.original)
+        return h, w
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the valid part of the network's output."""
+        h, w = self.resized
+        return -(-h // self.stride), -(-w // self.stride)
+
+    @property
+    def scale_xy(self) -> tuple[float, float]:
+        """Input pixels per original pixel, along x and y."""
+        (h, w), (rh, rw) = self.original, self.resized
+        return rw / w, rh / h
+
+    def image_to_input(self, image: np.ndarray) -> Tensor:
+        """uint8 or float `[h, w, c]` -> float32 `[1, c, rh, rw]` in the image's value range, antialiased, not padded."""
+        tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+        if tensor.shape[-2:] == self.resized:
+            return tensor
+        return F.interpolate(tensor, self.resized, mode="bilinear", align_corners=False, antialias=True)
+
+    def pad(self, tensor: Tensor) -> Tensor:
+        """`[..., rh, rw]` -> `[..., size, size]`, zeros right and below."""
+        h, w = tensor.shape[-2:]
+        return F.pad(tensor, (0, self.size - w, 0, self.size - h))
+
+    def points_to_input(self, points: Sequence | np.ndarray) -> Tensor:
+        """`xy` `[n, 2]` in original pixels -> float32 `[n, 2]` in the network's input."""
+        array = torch.as_tensor(np.asarray(points, dtype=np.float32)).reshape(-1, 2)
+        return array * torch.tensor(self.scale_xy)
+
+    def boxes_to_input(self, boxes: Sequence | np.ndarray) -> Tensor:
+        """`xyxy` `[n, 4]` in original pixels -> float32 `[n, 4]` in the network's input."""
+        array = np.asarray(boxes, dtype=np.float32).reshape(-1, 2, 2)
+        return self.points_to_input(array).reshape(-1, 4)
+
+    def crop_to_grid(self, output: Tensor) -> Tensor:
+        """`[..., H, W]` padded network output -> its valid part `[..., *grid]`."""
+        h, w = self.grid
+        return output[..., :h, :w]
+
+    def grid_to_image(self, maps: Tensor) -> Tensor:
+        """`[..., *grid]` -> `[..., h, w]` at the original size, bilinear, as SAM's own postprocessing does.
+
+        The grid is brought to the network's input, what lies past the image there is cut off, and the rest is
+        resized to the original.
+        """
+        lead = maps.shape[:-2]
+        x = maps.reshape(1, -1, *maps.shape[-2:]).float()
+        gh, gw = self.grid
+        h, w = self.resized
+        if (gh * self.stride, gw * self.stride) != (gh, gw):
+            x = F.interpolate(x, (gh * self.stride, gw * self.stride), mode="bilinear", align_corners=False)
+        x = x[..., :h, :w]
+        if (h, w) != self.original:
+            x = F.interpolate(x, self.original, mode="bilinear", align_corners=False)
+        return x.reshape(*lead, *self.original)
+
+    def image_to_grid(self, maps: Tensor | np.ndarray) -> Tensor:
+        """`[..., h, w]` at the original size -> float32 `[..., *grid]`, the mean over each grid cell's area."""
+        tensor = torch.as_tensor(np.ascontiguousarray(maps) if isinstance(maps, np.ndarray) else maps).float()
+        lead = tensor.shape[:-2]
+        x = F.interpolate(tensor.reshape(1, -1, *tensor.shape[-2:]), self.grid, mode="area")
+        return x.reshape(*lead, *self.grid)
+
+    def mask_to_grid(self, mask: Tensor | np.ndarray) -> Tensor:
+        """bool `[..., h, w]` -> bool `[..., *grid]`: area mean >= 0.5."""
+        return self.image_to_grid(mask) >= 0.5

@@ -1,0 +1,74 @@
+"""Reading record sets: the table, and for a record its mask and maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+
+from sqp.errors import ConfigError
+
+
+class RecordSet:
+    """One folder that `generate` wrote. A run that was interrupted is readable: its rows count too."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "records.parquet").exists() and not any(self.folder.glob("rows/*.json")):
+            raise ConfigError(f"{self.folder} is no record set: no records.parquet; make one with `sqp generate`")
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row per record, columns as in `io/schema.py`, index 0..n-1."""
+        path = self.folder / "records.parquet"
+        parts = [pd.read_parquet(path)] if path.exists() else []
+        rows = [json.loads(p.read_text()) for p in sorted(self.folder.glob("rows/*.json"))]
+        if rows:
+            parts.append(pd.DataFrame(rows))
+        table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+        return table.drop_duplicates("record_id", keep="last", ignore_index=True)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The config that made the records."""
+        path = self.folder / "run.yaml"
+        if not path.exists():
+            raise ConfigError(f"{self.folder} has no run.yaml; make the record set again with `sqp generate`")
+        return yaml.safe_load(path.read_text())["config"]
+
+    def mask(self, record_id: str) -> np.ndarray:
+        """bool `[h, w]` at the image's own size."""
+        with Image.open(self.folder / "masks" / f"{record_id}.png") as image:
+            return np.asarray(image) > 127
+
+    def maps(self, record_id: str, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """float16 arrays by name (`self/entropy` …); `names` None reads all. A name that is not there is an error."""
+        path = self.folder / "maps" / f"{record_id}.npz"
+        with np.load(path, allow_pickle=False) as archive:
+            wanted = list(archive.files if names is None else names)
+            missing = [name for name in wanted if name not in archive.files]
+            if missing:
+                raise ConfigError(
+                    f"record {record_id} in {self.folder} has no map '{missing[0]}'; it has: {', '.join(archive.files)}"
+                )
+            return {name: archive[name] for name in wanted}
+
+    def map_names(self) -> tuple[str, ...]:
+        """Names of the maps, read off the first record."""
+        with np.load(self.folder / "maps" / f"{self.table.record_id.iloc[0]}.npz", allow_pickle=False) as archive:
+            return tuple(archive.files)
+
+
+def read_record_sets(folders: Sequence[str | Path]) -> pd.DataFrame:
+    """The tables of several record sets in one, with the column `record_set` (the folder as a string)."""
+    if not folders:
+        raise ConfigError("no record set given; name at least one with --records DIR")
+    tables = [RecordSet(folder).table.assign(record_set=str(folder)) for folder in folders]
+    return pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]

@@ -1,0 +1,80 @@
+"""The columns of a record: provenance first, then Dice and IoU, then every score."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+_ARROW = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+
+
+@dataclass
+class Record:
+    """One (image, mask) with its provenance and scores, and its Dice where truth exists.
+
+    `mask_path` is relative to the record set; image and truth paths are as the cases gave them, absolute.
+    `dice` and `iou` are NaN without truth, and the mean over raters where there are several. `scores` becomes one
+    column a score.
+    """
+
+    record_id: str
+    image_id: str
+    group: str
+    split: str
+    dataset: str
+    licence: str
+    diagnosis: str
+    image_path: str
+    mask_path: str
+    truth_path: list[str]
+    height: int
+    width: int
+    spacing: list[float]
+    segmenter: str
+    weights_sha256: str
+    prompter: str
+    prompt: str
+    sampler: str
+    n_samples: int
+    seed: int
+    variant: str
+    severity: float
+    natural: bool
+    parent_record_id: str
+    refined_by: str
+    fused_by: str
+    dice: float
+    iou: float
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def as_row(self) -> dict[str, Any]:
+        """Flat, in the order of the columns."""
+        row = {name: getattr(self, name) for name in COLUMNS}
+        return row | {name: float(value) for name, value in self.scores.items()}
+
+
+COLUMNS = tuple(f.name for f in dataclasses.fields(Record) if f.name != "scores")
+
+
+def arrow_schema(score_names: list[str]) -> pa.Schema:
+    """The parquet schema: `COLUMNS` with their types, then a float64 column a score."""
+    types = {f.name: str(f.type) for f in dataclasses.fields(Record)}
+    lists = {"list[str]": pa.list_(pa.string()), "list[float]": pa.list_(pa.float64())}
+    fields = [pa.field(name, lists.get(types[name]) or _ARROW[types[name]]) for name in COLUMNS]
+    return pa.schema(fields + [pa.field(name, pa.float64()) for name in score_names])
+
+
+def record_id(image_id: str, variant: str, *provenance: object) -> str:
+    """A file-safe id: readable stem, variant, and a hash of the whole provenance, so that no two ever collide.
+
+    >>> record_id("ISIC_0000000", "natural", "litemedsam", "otsu", 0)
+    'ISIC_0000000-natural-cbf9b526'
+    """
+    digest = hashlib.sha256("\x1f".join([image_id, variant, *map(str, provenance)]).encode()).hexdigest()[:8]
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", image_id)[:80]
+    return f"{stem}-{variant}-{digest}"

@@ -1,0 +1,138 @@
+"""Writing a record set: atomic per record, keyed by id, resumable, safe for parallel workers.
+
+A record's mask and maps are written first and its row `rows/ID.json` last, so the row says that the record is whole.
+`consolidate` folds the rows into `records.parquet`. A worker needs no lock: ids never collide.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from sqp.errors import ConfigError
+from sqp.io.atomic import write_atomic, write_json, write_maps, write_mask, write_text
+from sqp.io.schema import COLUMNS, Record, arrow_schema
+
+CHUNK = 2_000  # rows held in memory at once while consolidating
+
+
+class RecordWriter:
+    """Writes into one folder; a second run there goes on where the last one stopped, `overwrite` empties it first."""
+
+    def __init__(self, folder: str | Path, overwrite: bool = False) -> None:
+        self.folder = Path(folder)
+        if overwrite:
+            self._clear()
+        for name in ("masks", "maps", "rows"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def write(self, record: Record, mask: np.ndarray, maps: Mapping[str, np.ndarray]) -> None:
+        """One finished record: mask bool `[h, w]` at the image's size, maps by name, then the row."""
+        write_mask(self.folder / record.mask_path, mask)
+        write_maps(self.folder / "maps" / f"{record.record_id}.npz", maps)
+        write_json(self.folder / "rows" / f"{record.record_id}.json", record.as_row())
+
+    def done(self) -> set[str]:
+        """Ids of all finished records."""
+        table = self.folder / "records.parquet"
+        ids = set(pq.read_table(table, columns=["record_id"])[0].to_pylist()) if table.exists() else set()
+        return ids | {path.stem for path in (self.folder / "rows").glob("*.json")}
+
+    def consolidate(self) -> int:
+        """Fold the rows into `records.parquet`, sorted by id within what is added; returns the number of records.
+
+        Streams: the old table and the new rows pass through memory in chunks.
+        """
+        rows = sorted((self.folder / "rows").glob("*.json"))
+        table = self.folder / "records.parquet"
+        if not rows:
+            return pq.read_metadata(table).num_rows if table.exists() else 0
+        scores = [name for name in json.loads(rows[0].read_text()) if name not in COLUMNS]
+        if table.exists():
+            scores = [n for n in pq.read_schema(table).names if n not in COLUMNS and n not in scores] + scores
+        schema, new = arrow_schema(scores), {path.stem for path in rows}
+        count = 0
+
+        def write(file: Any) -> None:
+            nonlocal count
+            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                for part in _old_parts(table, new, schema):
+                    writer.write_table(part)
+                    count += part.num_rows
+                for start in range(0, len(rows), CHUNK):
+                    loaded = [json.loads(path.read_text()) for path in rows[start : start + CHUNK]]
+                    writer.write_table(pa.Table.from_pylist(loaded, schema=schema))
+                    count += len(loaded)
+
+        write_atomic(table, write)
+        for path in rows:
+            path.unlink()
+        return count
+
+    def finish(self, run: Mapping[str, Any]) -> int:
+        """Consolidate and add what the run found (versions, counts, seconds) to `run.yaml`."""
+        count = self.consolidate()
+        path = self.folder / "run.yaml"
+        stored = yaml.safe_load(path.read_text()) if path.exists() else {}
+        write_text(path, yaml.safe_dump({**stored, **run}, sort_keys=False))
+        return count
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Store the config, or compare it with the stored one: ConfigError names the first key that differs.
+
+        `config` is what the records depend on, not where they go, nor how many workers there are.
+        """
+        path = self.folder / "run.yaml"
+        if path.exists():
+            differing = first_difference((yaml.safe_load(path.read_text()) or {}).get("config", {}), config)
+            if differing:
+                key, old, new = differing
+                raise ConfigError(
+                    f"{self.folder} holds records made with {key}={old!r}, this run has {key}={new!r}; "
+                    "choose another --out, or --overwrite to start anew"
+                )
+        elif any(self.folder.glob("rows/*.json")) or (self.folder / "records.parquet").exists():
+            raise ConfigError(f"{self.folder} holds records but no run.yaml; choose another --out, or --overwrite")
+        else:
+            write_text(path, yaml.safe_dump({"config": dict(config)}, sort_keys=False))
+
+    def _clear(self) -> None:
+        for name in ("masks", "maps", "rows"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for name in ("records.parquet", "run.yaml", "skipped.csv"):
+            (self.folder / name).unlink(missing_ok=True)
+
+
+def first_difference(old: Any, new: Any, key: str = "") -> tuple[str, Any, Any] | None:
+    """The first key (dotted) at which two nested configs differ, with both values; None where they agree.
+
+    >>> first_difference({"a": {"n": 8}}, {"a": {"n": 4}})
+    ('a.n', 8, 4)
+    """
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in [*old, *(n for n in new if n not in old)]:
+            found = first_difference(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
+            if found:
+                return found
+        return None
+    plain_old, plain_new = (list(v) if isinstance(v, tuple) else v for v in (old, new))
+    return None if plain_old == plain_new else (key, plain_old, plain_new)
+
+
+def _old_parts(table: Path, replaced: set[str], schema: pa.Schema) -> Iterable[pa.Table]:
+    """The existing table in chunks, without the rows that are written anew, cast to the schema."""
+    if not table.exists():
+        return
+    for batch in pq.ParquetFile(table).iter_batches(CHUNK):
+        kept = [row for row in batch.to_pylist() if row["record_id"] not in replaced]
+        if kept:
+            nan = {name: float("nan") for name in schema.names if name not in batch.schema.names}
+            yield pa.Table.from_pylist([row | nan for row in kept], schema=schema)

@@ -1,0 +1,117 @@
+"""How a predicted quality agrees with the true one: `[n]` against `[n]`, a number out.
+
+Rows in which either is NaN or infinite are dropped, and `n` counts those that remain. What is undefined (no
+rows, a constant column for a correlation, a constant truth for R2) is NaN, with no exception and no
+warning. R2 and Pearson grow with the spread of the truth, so tables print n, SD, RMSE and MAE beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sqp.metrics import weighted
+from sqp.metrics.rows import columns, finite, finite_rows, group_codes
+
+
+def _plain(statistic: Callable[..., np.ndarray], predicted: ArrayLike, true: ArrayLike) -> float:
+    x, y = finite_rows(predicted, true)
+    return float(statistic(np.ones((1, len(x))), x, y)[0])
+
+
+def count(predicted: ArrayLike, true: ArrayLike) -> int:
+    """Rows in which both are finite."""
+    return int(_plain(weighted.count, predicted, true))
+
+
+def sd(predicted: ArrayLike, true: ArrayLike) -> float:
+    """SD of the truth over the rows used, of the population (divided by n), so that r2 = 1 - rmse² / sd²."""
+    return _plain(weighted.sd, predicted, true)
+
+
+def pearson(predicted: ArrayLike, true: ArrayLike) -> float:
+    """Pearson correlation, in [-1, 1].
+
+    >>> pearson([1, 2, 3], [2, 4, 6])
+    1.0
+    """
+    return _plain(weighted.pearson, predicted, true)
+
+
+def spearman(predicted: ArrayLike, true: ArrayLike) -> float:
+    """Spearman rank correlation, ties by mean rank, in [-1, 1]."""
+    return _plain(weighted.spearman, predicted, true)
+
+
+def r2(predicted: ArrayLike, true: ArrayLike) -> float:
+    """Coefficient of determination 1 - SSE / SST of the prediction, not the squared correlation; at most 1.
+
+    >>> r2([0.5, 0.5], [0.0, 1.0])  # the mean of the truth explains nothing
+    0.0
+    """
+    return _plain(weighted.r2, predicted, true)
+
+
+def mae(predicted: ArrayLike, true: ArrayLike) -> float:
+    """Mean absolute error."""
+    return _plain(weighted.mae, predicted, true)
+
+
+def rmse(predicted: ArrayLike, true: ArrayLike) -> float:
+    """Root mean squared error."""
+    return _plain(weighted.rmse, predicted, true)
+
+
+def bias(predicted: ArrayLike, true: ArrayLike) -> float:
+    """Mean of predicted - true; above 0 the prediction flatters."""
+    return _plain(weighted.bias, predicted, true)
+
+
+def spearman_by_group(x: ArrayLike, y: ArrayLike, group: ArrayLike) -> np.ndarray:
+    """Spearman within each group `[g]`, in the sorted order of the groups; NaN where it is undefined.
+
+    Undefined: fewer than 3 finite rows, or x or y constant within the group.
+    """
+    a, b = columns(x, y)
+    codes, n_groups = group_codes(group, len(a))
+    keep = finite(a, b)
+    return weighted.spearman_by_group(a[keep], b[keep], codes[keep], n_groups)
+
+
+def within_group_spearman(x: ArrayLike, y: ArrayLike, group: ArrayLike) -> float:
+    """Mean of the Spearman within each group (an image), over the groups where it is defined, else NaN.
+
+    Groups with fewer than 3 finite records, or with a constant x or y, are left out: does the score tell
+    better masks of one image from worse ones, whatever it says of other images?
+
+    >>> within_group_spearman([1, 2, 3, 1, 2, 3, 7], [1, 2, 3, 9, 5, 1, 7], list("aaabbbc"))
+    0.0
+    """
+    rho = spearman_by_group(x, y, group)
+    rho = rho[~np.isnan(rho)]
+    return float(rho.mean()) if len(rho) else float("nan")
+
+
+def agreement(predicted: ArrayLike, true: ArrayLike, group: ArrayLike | None = None) -> dict[str, float]:
+    """Every statistic by name: n, sd, pearson, spearman, r2, mae, rmse, bias.
+
+    With `group` (the image of each row) also within_group_spearman, and n_groups, the groups that it
+    averages.
+    """
+    result: dict[str, float] = {
+        "n": count(predicted, true),
+        "sd": sd(predicted, true),
+        "pearson": pearson(predicted, true),
+        "spearman": spearman(predicted, true),
+        "r2": r2(predicted, true),
+        "mae": mae(predicted, true),
+        "rmse": rmse(predicted, true),
+        "bias": bias(predicted, true),
+    }
+    if group is not None:
+        rho = spearman_by_group(predicted, true, group)
+        result["within_group_spearman"] = within_group_spearman(predicted, true, group)
+        result["n_groups"] = int(np.count_nonzero(~np.isnan(rho)))
+    return result

@@ -1,0 +1,43 @@
+"""Prediction intervals `[low, high]` against the truth: do they cover, and how wide are they?
+
+Rows with a NaN (abstained, or without truth) are dropped. An infinite end is kept: it covers, and its width
+is infinite.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sqp.metrics.rows import columns
+
+
+def _rows(*arrays: ArrayLike) -> list[np.ndarray]:
+    cols = columns(*arrays)
+    keep = ~np.logical_or.reduce([np.isnan(col) for col in cols])
+    cols = [col[keep] for col in cols]
+    if (cols[0] > cols[1]).any():
+        raise ValueError("an interval has its low end above its high end")
+    return cols
+
+
+def coverage(low: ArrayLike, high: ArrayLike, true: ArrayLike) -> float:
+    """Share of the rows with low <= true <= high; NaN without rows. ValueError where low > high.
+
+    >>> coverage([0.1, 0.5, 0.6], [0.4, 0.9, 0.7], [0.4, 0.8, 0.9])
+    0.6666666666666666
+    """
+    lo, hi, t = _rows(low, high, true)
+    return float(np.mean((lo <= t) & (t <= hi))) if len(t) else float("nan")
+
+
+def mean_width(low: ArrayLike, high: ArrayLike) -> float:
+    """Mean of high - low; NaN without rows. ValueError where low > high."""
+    lo, hi = _rows(low, high)
+    return float(np.mean(hi - lo)) if len(lo) else float("nan")
+
+
+def interval_summary(low: ArrayLike, high: ArrayLike, true: ArrayLike) -> dict[str, float]:
+    """n, coverage and mean_width over the rows in which low, high and true are given."""
+    lo, hi, t = _rows(low, high, true)
+    return {"n": len(t), "coverage": coverage(lo, hi, t), "mean_width": mean_width(lo, hi)}

@@ -1,0 +1,120 @@
+"""Overlap of two masks on any space (`[h, w]`, `[d, h, w]`), by counting pixels. Numpy arrays or CPU tensors.
+
+A ratio without a denominator asks whether the other kind of error happened: 1 if both masks agree, else 0.
+So Dice and IoU of two empty masks are 1, of an empty and a non-empty one 0; precision of an empty
+prediction is 1 if the truth is empty too, else 0; recall of an empty truth is 1 if the prediction is empty
+too, else 0; specificity (recall of the background) of a full truth is 1 if the prediction is full too, else
+0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+_FLOAT32_EXACT = 2**24  # counts below this are exact in float32
+
+
+def as_mask(mask: ArrayLike) -> np.ndarray:
+    """The mask as bool. Integers count as True where not 0; a float mask is a ValueError (threshold it)."""
+    array = np.asarray(mask)
+    if array.dtype.kind not in "bui":
+        raise ValueError(f"a mask must be bool or integer, not {array.dtype}: threshold it first")
+    if array.size == 0:
+        raise ValueError(f"a mask must have pixels, this one has the shape {array.shape}")
+    return array.astype(bool, copy=False)
+
+
+def confusion(prediction: ArrayLike, truth: ArrayLike) -> tuple[int, int, int, int]:
+    """Pixels that are (true positive, false positive, false negative, true negative).
+
+    ValueError where the shapes differ.
+
+    >>> confusion(np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool))
+    (1, 1, 1, 1)
+    """
+    p, t = as_mask(prediction), as_mask(truth)
+    if p.shape != t.shape:
+        raise ValueError(f"the masks differ in shape: {p.shape} and {t.shape}")
+    both, positive, true = (int(np.count_nonzero(mask)) for mask in (p & t, p, t))
+    return both, positive - both, true - both, p.size - positive - true + both
+
+
+def _ratio(hits: int, misses: int, other_errors: int = 0) -> float:
+    """hits / (hits + misses); without a denominator 1 if there is no other error, else 0."""
+    return hits / (hits + misses) if hits + misses else float(other_errors == 0)
+
+
+def dice(prediction: ArrayLike, truth: ArrayLike) -> float:
+    """Dice, 2|P and T| / (|P| + |T|), in [0, 1]; 1 for two empty masks.
+
+    >>> dice(np.array([1, 1, 0], bool), np.array([0, 1, 0], bool))
+    0.6666666666666666
+    """
+    tp, fp, fn, _ = confusion(prediction, truth)
+    return _ratio(2 * tp, fp + fn)
+
+
+def iou(prediction: ArrayLike, truth: ArrayLike) -> float:
+    """Intersection over union (Jaccard), in [0, 1]; 1 for two empty masks. It equals dice / (2 - dice)."""
+    tp, fp, fn, _ = confusion(prediction, truth)
+    return _ratio(tp, fp + fn)
+
+
+def precision(prediction: ArrayLike, truth: ArrayLike) -> float:
+    """Share of the predicted pixels that are true; of an empty prediction 1 if the truth is empty, else 0."""
+    tp, fp, fn, _ = confusion(prediction, truth)
+    return _ratio(tp, fp, fn)
+
+
+def recall(prediction: ArrayLike, truth: ArrayLike) -> float:
+    """Share of the true pixels that are predicted; of an empty truth 1 if the prediction is empty, else 0."""
+    tp, fp, fn, _ = confusion(prediction, truth)
+    return _ratio(tp, fn, fp)
+
+
+def specificity(prediction: ArrayLike, truth: ArrayLike) -> float:
+    """Share of the true background that is left out; of a full truth 1 if the prediction is full, else 0."""
+    _, fp, fn, tn = confusion(prediction, truth)
+    return _ratio(tn, fp, fn)
+
+
+def accuracy(prediction: ArrayLike, truth: ArrayLike) -> float:
+    """Share of the pixels that are labelled right."""
+    tp, fp, fn, tn = confusion(prediction, truth)
+    return (tp + tn) / (tp + fp + fn + tn)
+
+
+def soft_dice(probability: ArrayLike, mask: ArrayLike) -> float:
+    """2 sum(p M) / (sum p + sum M) of a map in [0, 1] and a mask of the same shape, summed in float64.
+
+    1 where both are zero everywhere; NaN in the map gives NaN. ValueError where the shapes differ.
+
+    >>> soft_dice(np.array([1.0, 0.5, 0.0]), np.array([True, True, False]))
+    0.8571428571428571
+    """
+    p, m = np.asarray(probability), as_mask(mask)
+    if p.shape != m.shape:
+        raise ValueError(f"probability and mask differ in shape: {p.shape} and {m.shape}")
+    total = float(p.sum(dtype=np.float64)) + int(np.count_nonzero(m))
+    return 2 * float(p[m].sum(dtype=np.float64)) / total if total else 1.0
+
+
+def pairwise_dice(masks: ArrayLike) -> float:
+    """Mean Dice over the unordered pairs of different samples of bool `[s, *space]`, in [0, 1].
+
+    A pair of empty masks counts 1. NaN for one sample: there is no pair.
+
+    >>> pairwise_dice(np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0]], bool))  # (1 + 2/3 + 2/3) / 3
+    0.7777777777777777
+    """
+    m = as_mask(masks)
+    flat = m.reshape(len(m), -1)
+    if len(flat) < 2:
+        return float("nan")
+    flat = flat.astype(np.float32 if flat.shape[1] < _FLOAT32_EXACT else np.float64)
+    common = (flat @ flat.T).astype(np.float64)  # exact: whole numbers
+    areas = common.diagonal()
+    i, j = np.triu_indices(len(flat), k=1)
+    total = areas[i] + areas[j]
+    return float(np.where(total > 0, 2 * common[i, j] / np.maximum(total, 1), 1.0).mean())

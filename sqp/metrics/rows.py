@@ -1,0 +1,42 @@
+"""Columns of equal length in, rows without gaps out: how every statistic here treats NaN and groups."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def columns(*arrays: ArrayLike) -> list[np.ndarray]:
+    """The arrays as float64 `[n]`. ValueError where their lengths differ."""
+    result = [np.asarray(array, dtype=np.float64).ravel() for array in arrays]
+    if len({len(array) for array in result}) > 1:
+        raise ValueError(f"columns differ in length: {[len(array) for array in result]}")
+    return result
+
+
+def finite(*arrays: np.ndarray) -> np.ndarray:
+    """bool `[n]`: rows in which no column is NaN or infinite."""
+    return np.logical_and.reduce([np.isfinite(array) for array in arrays])
+
+
+def finite_rows(*arrays: ArrayLike) -> list[np.ndarray]:
+    """The columns as float64 without the rows in which any is NaN or infinite.
+
+    >>> finite_rows([1, 2, float("nan")], [4, float("inf"), 6])
+    [array([1.]), array([4.])]
+    """
+    cols = columns(*arrays)
+    keep = finite(*cols)
+    return [col[keep] for col in cols]
+
+
+def group_codes(group: ArrayLike, n: int) -> tuple[np.ndarray, int]:
+    """(code `[n]` of each row's group, number of groups), coded in the sorted order of their names.
+
+    ValueError where `group` has not n entries.
+    """
+    names = np.asarray(group).ravel()
+    if len(names) != n:
+        raise ValueError(f"{len(names)} groups for {n} rows")
+    unique, codes = np.unique(names, return_inverse=True)
+    return codes.ravel(), len(unique)

@@ -1,0 +1,203 @@
+"""Bootstrap intervals by group, paired differences on the same resamples, a line, an effect size.
+
+Records of one image (or lesion) are not independent, so the bootstrap draws whole groups with replacement
+(cluster bootstrap; Davison & Hinkley 1997, section 3.8) and takes percentiles. One seed and one set of
+groups give the same resamples to every method, whatever the order of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sqp.metrics import agreement, weighted
+from sqp.metrics.rows import columns, finite, finite_rows, group_codes
+
+Statistic = Callable[..., float]
+
+# Statistics that have a form over weights: no row is copied, all resamples of a block are computed at once.
+_WEIGHTED: dict[Statistic, Callable[..., np.ndarray]] = {
+    agreement.count: weighted.count,
+    agreement.sd: weighted.sd,
+    agreement.pearson: weighted.pearson,
+    agreement.spearman: weighted.spearman,
+    agreement.r2: weighted.r2,
+    agreement.mae: weighted.mae,
+    agreement.rmse: weighted.rmse,
+    agreement.bias: weighted.bias,
+    agreement.within_group_spearman: weighted.within_group_spearman,
+}
+_BLOCK = 1_000_000  # numbers in one matrix of weights: 8 MB
+
+
+class Interval(NamedTuple):
+    """A percentile interval; NaN where the statistic is undefined on every resample."""
+
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """The difference of a statistic between two methods on the same rows, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Resamples of whole groups: `codes` `[n]` group of each row, `counts` `[b, g]` times drawn."""
+
+    codes: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def draw(
+        cls, group: ArrayLike, n_resamples: int = 2000, seed: int | np.random.Generator = 0
+    ) -> Resamples:
+        """As many groups as there are, drawn with replacement, `n_resamples` times."""
+        codes, n_groups = group_codes(group, np.size(group))
+        rng = np.random.default_rng(seed)
+        counts = np.empty((n_resamples, n_groups), dtype=np.min_scalar_type(n_groups))
+        for row in counts:
+            row[:] = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)
+        return cls(codes, counts)
+
+    def indices(self) -> Iterator[np.ndarray]:
+        """For each resample the rows in it; a group drawn twice brings its rows twice."""
+        rows = np.arange(len(self.codes))
+        for counts in self.counts:
+            yield np.repeat(rows, counts[self.codes])
+
+    def weights(self, keep: np.ndarray) -> Iterator[np.ndarray]:
+        """float64 `[block, kept rows]`: how often each row is in each resample, some resamples at a time."""
+        codes = self.codes[keep]
+        block = max(1, _BLOCK // max(1, len(codes)))
+        for start in range(0, len(self.counts), block):
+            yield self.counts[start : start + block].astype(np.float64)[:, codes]
+
+
+def bootstrap_indices(
+    group: ArrayLike, n_resamples: int = 2000, seed: int | np.random.Generator = 0
+) -> Iterator[np.ndarray]:
+    """The rows `[m]` of each resample of whole groups; the same seed and groups give the same resamples.
+
+    >>> [sorted(rows.tolist()) for rows in bootstrap_indices(["a", "a", "b"], n_resamples=2, seed=3)]
+    [[0, 1, 2], [0, 0, 1, 1]]
+    """
+    return Resamples.draw(group, n_resamples, seed).indices()
+
+
+def _distribution(statistic: Statistic, arrays: tuple[ArrayLike, ...], resamples: Resamples) -> np.ndarray:
+    """The statistic `[b]` on every resample."""
+    n = len(resamples.codes)
+    if any(np.size(array) != n for array in arrays):
+        raise ValueError(f"columns of {[np.size(array) for array in arrays]} rows, but groups of {n}")
+    if statistic not in _WEIGHTED:
+        plain = [np.asarray(array) for array in arrays]
+        return np.array([statistic(*(array[rows] for array in plain)) for rows in resamples.indices()])
+    predicted, true = columns(*arrays[:2])
+    keep = finite(predicted, true)
+    extra = [group_codes(array, n)[0][keep] for array in arrays[2:]]
+    form = _WEIGHTED[statistic]
+    blocks = [form(w, predicted[keep], true[keep], *extra) for w in resamples.weights(keep)]
+    return np.concatenate(blocks) if blocks else np.empty(0)
+
+
+def _percentiles(values: np.ndarray, confidence: float) -> Interval:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Interval(float("nan"), float("nan"))
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def bootstrap(
+    statistic: Statistic,
+    *arrays: ArrayLike,
+    group: ArrayLike | None = None,
+    n_resamples: int = 2000,
+    seed: int | np.random.Generator = 0,
+    confidence: float = 0.95,
+    resamples: Resamples | None = None,
+) -> Interval:
+    """Percentile interval of `statistic(*arrays)` (columns `[n]`) when whole groups are resampled.
+
+    Without `group` each row is its own. `resamples`, drawn once, serves many calls (then `group`,
+    `n_resamples` and `seed` are not used). Resamples in which the statistic is undefined (NaN) are left
+    out. Statistics of `agreement` are fast; `within_group_spearman` takes its own group as the third array,
+    which must lie within `group`. ValueError where lengths differ.
+    """
+    if resamples is None:
+        own = np.arange(np.size(arrays[0]))
+        resamples = Resamples.draw(own if group is None else group, n_resamples, seed)
+    return _percentiles(_distribution(statistic, arrays, resamples), confidence)
+
+
+def paired_difference(
+    statistic: Statistic,
+    truth: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    *extra: ArrayLike,
+    group: ArrayLike | None = None,
+    n_resamples: int = 2000,
+    seed: int | np.random.Generator = 0,
+    confidence: float = 0.95,
+    resamples: Resamples | None = None,
+) -> Difference:
+    """statistic(a, truth) - statistic(b, truth) with its percentile interval, both on the same resamples.
+
+    Only rows in which truth, a and b are all finite count, for both methods. `extra` columns are handed on
+    to the statistic (the image, for `within_group_spearman`); the rest as in `bootstrap`.
+    """
+    t, x, y = columns(truth, a, b)
+    if resamples is None:
+        resamples = Resamples.draw(np.arange(len(t)) if group is None else group, n_resamples, seed)
+    if len(resamples.codes) != len(t):
+        raise ValueError(f"columns of {len(t)} rows, but groups of {len(resamples.codes)}")
+    keep = finite(t, x, y)
+    others = tuple(np.asarray(column)[keep] for column in extra)
+    resamples = Resamples(resamples.codes[keep], resamples.counts)
+    first, second = (x[keep], t[keep], *others), (y[keep], t[keep], *others)
+    differences = _distribution(statistic, first, resamples) - _distribution(statistic, second, resamples)
+    return Difference(float(statistic(*first) - statistic(*second)), *_percentiles(differences, confidence))
+
+
+def fit_line(x: ArrayLike, y: ArrayLike) -> tuple[float, float]:
+    """(slope, intercept) of the least-squares line y = slope x + intercept through the finite rows.
+
+    A constant x has slope 0 and the mean of y as intercept; without rows the intercept is NaN.
+
+    >>> fit_line([0, 1, 2], [1, 3, 5])
+    (2.0, 1.0)
+    """
+    a, b = finite_rows(x, y)
+    if not len(a):
+        return 0.0, float("nan")
+    centred = a - a.mean()
+    squares = float(centred @ centred)
+    if np.ptp(a) == 0 or squares == 0:
+        return 0.0, float(b.mean())
+    slope = float(centred @ (b - b.mean())) / squares
+    return slope, float(b.mean() - slope * a.mean())
+
+
+def cohens_d(a: ArrayLike, b: ArrayLike) -> float:
+    """(mean a - mean b) / pooled SD (n - 1 in each variance) of the finite values; above 0 where a is larger.
+
+    NaN with fewer than two values on a side or without spread. Cohen 1988.
+
+    >>> cohens_d([3, 5], [1, 3])
+    1.414213562373095
+    """
+    (x,), (y,) = finite_rows(a), finite_rows(b)
+    if min(len(x), len(y)) < 2 or np.ptp(x) == np.ptp(y) == 0:
+        return float("nan")
+    squares = ((x - x.mean()) ** 2).sum() + ((y - y.mean()) ** 2).sum()
+    return float((x.mean() - y.mean()) / np.sqrt(squares / (len(x) + len(y) - 2)))

@@ -1,0 +1,29 @@
+"""The box of a given mask: how a mask that another tool made is put before a segmenter."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sqp.errors import CaseError
+from sqp.prompts.boxes import margin_box, tight_box
+from sqp.types import Prompt
+
+
+def mask_box(
+    image: np.ndarray,
+    *,
+    truth: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    generator: np.random.Generator | None = None,
+    margin: float = 0.0,
+) -> list[Prompt]:
+    """The tight box of `mask`, grown by `margin` of its size; no prompt at all for an empty mask.
+
+    Raises CaseError where no mask is given.
+    """
+    if mask is None:
+        raise CaseError("the prompter 'mask_box' needs a mask and this case has none: give --masks")
+    if not mask.any():
+        return []
+    box = tight_box(mask)
+    return [Prompt(box=margin_box(box, margin, mask.shape) if margin else box, prompter="mask_box")]

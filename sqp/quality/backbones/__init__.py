@@ -1,0 +1,39 @@
+"""Backbones: planes -> features. One file a network, and any timm model by name as `timm:NAME`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqp.errors import ConfigError, unknown_name
+from sqp.quality.backbones.base import Backbone
+from sqp.quality.backbones.compact import compact
+from sqp.quality.backbones.siamese import siamese
+from sqp.quality.backbones.timm_model import timm_model
+
+BACKBONES: dict[str, Callable[..., Backbone]] = {"compact": compact, "siamese": siamese}
+"""name -> (channels, size) -> backbone."""
+
+TIMM = "timm:"
+
+
+def build_backbone(
+    name: str, channels: Sequence[str], size: int, pretrained: bool = False, pretrained_file: str = ""
+) -> Backbone:
+    """The backbone of this name for these channels at size x size.
+
+    `timm:NAME` is any model of timm; `pretrained` takes its weights from timm's hub, `pretrained_file` from a
+    safetensors or pth file with timm's keys. ConfigError for an unknown name, or weights where there are
+    none.
+    """
+    if name.startswith(TIMM):
+        return timm_model(name.removeprefix(TIMM), channels, size, pretrained, pretrained_file)
+    if name not in BACKBONES:
+        raise unknown_name("backbone", name, [*BACKBONES, f"{TIMM}NAME"])
+    if pretrained or pretrained_file:
+        raise ConfigError(
+            f"backbone '{name}' has no pretrained weights, only {TIMM}NAME has: drop --pretrained"
+        )
+    return BACKBONES[name](channels, size)
+
+
+__all__ = ["BACKBONES", "Backbone", "build_backbone"]

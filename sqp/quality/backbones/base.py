@@ -1,0 +1,23 @@
+"""What a backbone is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """Normalised planes `[n, c, s, s]` -> features `[n, width]`.
+
+    `image_mean` and `image_std` (per colour, for an image in 0-1) are set where pretrained weights want their
+    own normalisation of the image; else it is the training set's.
+    """
+
+    width: int
+    image_mean: Sequence[float] | None = None
+    image_std: Sequence[float] | None = None
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Features, the penultimate layer of the quality model."""
+        raise NotImplementedError

@@ -1,0 +1,72 @@
+"""The peer's network (Sikha O K et al. 2025, arXiv 2508.01460, its notebook): one branch a channel.
+
+Faithful with three channels (image, mask, one uncertainty map) at size 300: grey input, five 3x3 convolutions
+without padding (64-64-32-32-16) with 2x2 max-pooling between, so 14x14x16 a branch; concatenated, flattened,
+dense 128-128 and the output. 1,430,705 parameters with `loss: mse`; its own settings are mse, Adam at 1e-3,
+no schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sqp.errors import ConfigError
+from sqp.quality.backbones.base import Backbone
+from sqp.quality.channels import IMAGE
+
+FILTERS = (64, 64, 32, 32, 16)
+
+
+class Siamese(Backbone):
+    """A branch a channel name (the image's three planes become grey), features `[n, 128]`."""
+
+    width = 128
+
+    def __init__(self, channels: Sequence[str], size: int) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        side = branch_side(size)
+        if side < 1:
+            raise ConfigError(f"backbone 'siamese' needs a size of at least 78, not {size}; its own is 300")
+        self.branches = nn.ModuleList(_branch() for _ in self.channels)
+        self.dense = nn.Sequential(
+            nn.Linear(len(self.channels) * FILTERS[-1] * side**2, 128),
+            nn.ReLU(),
+            nn.Linear(128, 128),
+            nn.ReLU(),
+        )
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """`[n, c, s, s]` -> `[n, 128]`."""
+        outputs, start = [], 0
+        for name, branch in zip(self.channels, self.branches, strict=True):
+            count = 3 if name == IMAGE else 1
+            outputs.append(branch(planes[:, start : start + count].mean(dim=1, keepdim=True)))
+            start += count
+        return self.dense(torch.cat(outputs, dim=1).flatten(1))
+
+
+def branch_side(size: int) -> int:
+    """Side of a branch's output.
+
+    >>> branch_side(300)
+    14
+    """
+    for index in range(len(FILTERS)):
+        size = (size // 2 if index else size) - 2
+    return size
+
+
+def _branch() -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for index, (before, after) in enumerate(zip((1, *FILTERS), FILTERS, strict=False)):
+        layers += [nn.MaxPool2d(2)] * bool(index) + [nn.Conv2d(before, after, 3), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def siamese(channels: Sequence[str], size: int) -> Siamese:
+    """Build it."""
+    return Siamese(channels, size)

@@ -1,0 +1,69 @@
+"""Any timm model by name; timm adapts its first convolution to the number of planes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from sqp.errors import ConfigError, unknown_name
+from sqp.quality.backbones.base import Backbone
+from sqp.quality.channels import IMAGE, plane_names
+
+
+class TimmModel(Backbone):
+    """A timm model without its classifier; features `[n, width]` after its own pooling."""
+
+    def __init__(self, model: nn.Module, planes: int, size: int) -> None:
+        super().__init__()
+        self.model = model
+        with torch.no_grad():
+            self.width = model.eval()(torch.zeros(1, planes, size, size)).shape[1]
+        model.train()
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """`[n, c, s, s]` -> `[n, width]`."""
+        return self.model(planes)
+
+
+def timm_model(
+    name: str, channels: Sequence[str], size: int, pretrained: bool = False, pretrained_file: str = ""
+) -> TimmModel:
+    """timm's model `name` for these channels.
+
+    Pretrained colour weights are repeated over all planes and scaled by 3 / planes (`timm.adapt_input_conv`),
+    so every channel starts from them; the image keeps the normalisation that they were trained with.
+    """
+    if not timm.is_model(name):
+        raise unknown_name("timm model", name, timm.list_models())
+    file = Path(pretrained_file) if pretrained_file else None
+    if file is not None and not file.is_file():
+        raise ConfigError(f"pretrained_file {file} does not exist: check the path")
+    planes = len(plane_names(channels))
+    options = {"num_classes": 0, "in_chans": planes}
+    told = timm.get_pretrained_cfg(name)
+    if told is not None and told.fixed_input_size:  # ViT, Swin ...: positions are laid out for one size
+        options["img_size"] = size
+    try:
+        model = timm.create_model(
+            name,
+            pretrained=pretrained or file is not None,
+            pretrained_cfg_overlay={"file": str(file)} if file else None,
+            **options,
+        )
+    except (RuntimeError, KeyError, OSError, ValueError) as error:
+        what = (
+            f"weights of {file}" if file else "pretrained weights from timm's hub" if pretrained else "model"
+        )
+        raise ConfigError(f"timm:{name}: cannot load the {what}: {_first_line(error)}") from error
+    backbone = TimmModel(model, planes, size)
+    if (pretrained or file) and IMAGE in channels:
+        backbone.image_mean, backbone.image_std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
+    return backbone
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,131 @@
+"""The bundle: a trained quality model as two files, `model.safetensors` and `bundle.json`. No pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from sqp.errors import ConfigError
+from sqp.io import RecordSet
+from sqp.io.atomic import write_text
+from sqp.quality.channels import check_channels, plane_names
+from sqp.quality.conformal import Conformal
+from sqp.quality.module import QualityModel, spec_dict
+from sqp.quality.ood import OodStatistics
+from sqp.quality.provenance import check_expected
+from sqp.quality.tabular import Standardizer
+
+FORMAT = 1
+OOD_MEAN, OOD_PRECISION = "ood.mean", "ood.precision"
+
+
+@dataclass
+class Bundle:
+    """A quality model with all that a prediction needs.
+
+    expects: the `generate` configs that it was trained on (`provenance.expectation`), any of which a record
+    set must match; info: data fingerprint, hashes of the groups, training config, versions, metrics.
+    """
+
+    model: QualityModel
+    standardizer: Standardizer
+    conformal: Conformal
+    ood: OodStatistics
+    expects: list[dict[str, Any]]
+    info: dict[str, Any] = field(default_factory=dict)
+    name: str = "the bundle"
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Input channels in order."""
+        return self.model.spec.channels
+
+    @property
+    def size(self) -> int:
+        """Side of the planes in pixels."""
+        return self.model.spec.size
+
+    def check_records(self, records: RecordSet) -> None:
+        """ConfigError naming the `generate` key that differs, or the channel or score that is lacking."""
+        check_channels(records, self.channels)
+        check_expected(records, self.expects, self.name)
+        missing = [name for name in self.standardizer.names if name not in records.table.columns]
+        if missing:
+            raise ConfigError(
+                f"{records.folder} has no score '{missing[0]}', which {self.name} needs: generate it again"
+            )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write both files, `bundle.json` last, so that a folder that has it is whole; returns the folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "bundle.json").unlink(missing_ok=True)
+        tensors = {
+            f"model.{k}": v.detach().cpu().contiguous().clone() for k, v in self.model.state_dict().items()
+        }
+        tensors[OOD_MEAN] = torch.from_numpy(self.ood.mean)
+        tensors[OOD_PRECISION] = torch.from_numpy(np.ascontiguousarray(self.ood.precision))
+        save_file(tensors, folder / "model.safetensors")
+        write_text(folder / "bundle.json", json.dumps(self.description(), indent=2) + "\n")
+        return folder
+
+    def description(self) -> dict[str, Any]:
+        """What `bundle.json` holds."""
+        mean, std = (getattr(self.model, name).tolist() for name in ("mean", "std"))
+        planes = plane_names(self.channels)
+        return {
+            "format": FORMAT,
+            "target": "dice",
+            "model": spec_dict(self.model.spec),
+            "planes": {name: {"mean": m, "std": s} for name, m, s in zip(planes, mean, std, strict=True)},
+            "scores": asdict(self.standardizer),
+            "calibration": asdict(self.conformal),
+            "ood": {"threshold": self.ood.threshold, "quantile": self.ood.quantile},
+            "expects": self.expects,
+            **self.info,
+        }
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Bundle:
+        """Read a bundle. ConfigError where the folder is none, or was written in another format."""
+        folder = Path(folder)
+        text = folder / "bundle.json"
+        if not text.is_file() or not (folder / "model.safetensors").is_file():
+            raise ConfigError(
+                f"{folder} is no bundle: no bundle.json with model.safetensors; make one with `sqp train`"
+            )
+        try:
+            told = json.loads(text.read_text())
+            tensors = load_file(folder / "model.safetensors")
+        except (ValueError, SafetensorError, OSError) as error:
+            raise ConfigError(f"{folder} is damaged ({error}): copy it again or train anew") from error
+        if told.get("format") != FORMAT:
+            raise ConfigError(
+                f"{folder} has bundle format {told.get('format')}, this sqp reads {FORMAT}: train anew"
+            )
+        model = QualityModel(told["model"])
+        state = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{folder}: its weights do not fit its bundle.json: copy it again or train anew"
+            ) from error
+        known = {"format", "target", "model", "planes", "scores", "calibration", "ood", "expects"}
+        scores = {key: tuple(value) for key, value in told["scores"].items()}
+        return cls(
+            model.eval(),
+            Standardizer(**scores),
+            Conformal(**told["calibration"]),
+            OodStatistics(tensors[OOD_MEAN].numpy(), tensors[OOD_PRECISION].numpy(), **told["ood"]),
+            told["expects"],
+            {key: value for key, value in told.items() if key not in known},
+            str(folder),
+        )

@@ -1,0 +1,162 @@
+"""The planes of all training records, decoded once into memory maps, so that an epoch costs no decoding.
+
+Images are kept once an image (uint8), mask and maps once a record (float16). The folder's name is a hash of
+records, channels and size; the file `done` says that it is whole. Built by worker processes, one task an
+image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.lib.format import open_memmap
+from torch import Tensor
+from tqdm import tqdm
+
+from sqp.errors import CaseError, SqpError
+from sqp.io import RecordSet
+from sqp.quality.channels import IMAGE, image_planes, record_planes
+
+FORMAT = 1
+FEW_IMAGES = 200  # below this, starting processes costs more than they save
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image with the records that share it: rows into the memory maps."""
+
+    image_row: int
+    image_path: str
+    records: tuple[tuple[int, str, str], ...]  # row, record set, record id
+
+
+class PlaneCache:
+    """Reads planes by row: `cache.planes([0, 5])` -> float32 `[2, c, size, size]`."""
+
+    def __init__(self, folder: Path, channels: Sequence[str], image_rows: np.ndarray) -> None:
+        self.folder = folder
+        self.channels = tuple(channels)
+        self.image_rows = image_rows
+        self._open()
+
+    def _open(self) -> None:
+        self.maps = np.load(self.folder / "maps.npy", mmap_mode="r")
+        self.images = np.load(self.folder / "images.npy", mmap_mode="r") if IMAGE in self.channels else None
+
+    def __len__(self) -> int:
+        return len(self.image_rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process opens the files itself; a pickled memory map would be copied whole."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("maps", "images")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def planes(self, rows: Sequence[int] | np.ndarray) -> Tensor:
+        """float32 `[n, c, size, size]`, planes in the channels' order, image in 0-1."""
+        index = np.asarray(rows)
+        maps = torch.from_numpy(np.asarray(self.maps[index])).float()
+        if self.images is None:
+            return maps
+        images = torch.from_numpy(np.asarray(self.images[self.image_rows[index]])).float().div_(255)
+        before = self.channels.index(IMAGE)
+        return torch.cat([maps[:, :before], images, maps[:, before:]], dim=1)
+
+
+def build_cache(
+    table: pd.DataFrame,
+    channels: Sequence[str],
+    size: int,
+    folder: Path,
+    workers: int = 0,
+    progress: bool = True,
+) -> PlaneCache:
+    """The cache of a table (record_set, record_id, image_path), row for row; built unless it is there.
+
+    `workers` processes decode (0: this one). CaseError names a record that cannot be read or holds NaN.
+    """
+    paths, image_rows = np.unique(table.image_path.to_numpy(dtype=str), return_inverse=True)
+    home = folder / _key(table, channels, size)
+    if not (home / "done").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        _allocate(home, len(table), len(paths), channels, size)
+        ids = list(zip(range(len(table)), table.record_set.astype(str), table.record_id, strict=True))
+        order = np.argsort(image_rows, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(image_rows[order])) + 1)
+        tasks = [Task(i, str(paths[i]), tuple(ids[row] for row in part)) for i, part in enumerate(parts)]
+        run = _in_processes if workers > 1 and len(tasks) >= FEW_IMAGES else _here
+        bar = tqdm(
+            total=len(table), unit="record", desc="reading records", disable=None if progress else True
+        )
+        with bar:
+            for count in run(tasks, home, tuple(channels), size, workers):
+                bar.update(count)
+        (home / "done").touch()
+    return PlaneCache(home, channels, image_rows)
+
+
+def _allocate(home: Path, n: int, images: int, channels: Sequence[str], size: int) -> None:
+    with_image = IMAGE in channels
+    shapes = {"maps": (np.float16, (n, len(channels) - with_image, size, size))}
+    if with_image:
+        shapes["images"] = (np.uint8, (images, 3, size, size))
+    need = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape in shapes.values())
+    if need > shutil.disk_usage(home).free:
+        raise SqpError(
+            f"the training cache needs {need / 1e9:.1f} GB in {home}: free some space, "
+            "or choose a smaller --size"
+        )
+    for name, (dtype, shape) in shapes.items():
+        open_memmap(home / f"{name}.npy", "w+", dtype, shape).flush()
+
+
+def _decode(task: Task, home: Path, channels: tuple[str, ...], size: int) -> int:
+    """Fill the rows of one task; returns how many."""
+    if IMAGE in channels:
+        open_memmap(home / "images.npy", "r+")[task.image_row] = image_planes(task.image_path, size)
+    maps = open_memmap(home / "maps.npy", "r+")
+    for row, folder, record_id in task.records:
+        planes = record_planes(RecordSet(folder), record_id, channels, size)
+        if np.isnan(planes).any():
+            raise CaseError(f"record {record_id} in {folder} has NaN in its maps: generate it again")
+        maps[row] = planes
+    return len(task.records)
+
+
+def _here(tasks: list[Task], home: Path, channels: tuple[str, ...], size: int, workers: int) -> Iterator[int]:
+    for task in tasks:
+        yield _decode(task, home, channels, size)
+
+
+def _in_processes(
+    tasks: list[Task], home: Path, channels: tuple[str, ...], size: int, workers: int
+) -> Iterator[int]:
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        futures = [pool.submit(_decode, task, home, channels, size) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _key(table: pd.DataFrame, channels: Sequence[str], size: int) -> str:
+    """Hash of what the cache holds; a record written anew (its file's time or size) is another one."""
+    digest = hashlib.sha256(repr((FORMAT, tuple(channels), size)).encode())
+    for folder, name, image in zip(table.record_set, table.record_id, table.image_path, strict=True):
+        stat = (Path(folder) / "maps" / f"{name}.npz").stat()
+        digest.update(repr((str(folder), name, image, stat.st_mtime_ns, stat.st_size)).encode())
+    return digest.hexdigest()[:16]

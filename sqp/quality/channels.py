@@ -1,0 +1,122 @@
+"""Records -> input planes by channel name: `image`, `mask`, and any stored map (`self/entropy` …).
+
+Geometry: the whole frame is squashed to size x size, whatever its aspect, and nothing is cut off or padded.
+Dice is a ratio of areas, which a squash leaves as it is. Everything is resized by Pillow's bilinear filter,
+which averages over the area when it shrinks (antialias). Image and mask are 0-1; maps keep their units, but
+EPKL, which is unbounded, becomes log(1 + EPKL) before it is resized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sqp.data.images import read_image
+from sqp.errors import CaseError, ConfigError, unknown_name
+from sqp.io import RecordSet
+
+IMAGE, MASK = "image", "mask"
+GROUPS: dict[str, tuple[str, ...]] = {
+    "uncertainty": (
+        "self/probability",
+        "self/entropy",
+        "self/mutual_information",
+        "self/epkl",
+        "self/variance",
+    ),
+}
+"""Words that stand for several channels. `self/certainty` is |2p-1|, so it is in no group; ask for it by
+name."""
+
+COMPRESS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"epkl": np.log1p}
+"""By the last part of a map's name: what bounds it."""
+
+
+def parse_inputs(inputs: str | Iterable[str]) -> tuple[str, ...]:
+    """Framework inputs -> channel names in order, each once.
+
+    Names are joined by `+`. ConfigError for a name that is no channel; whether a record set holds a map is
+    `check_channels`' question.
+
+    >>> parse_inputs("image+mask+self/epkl")
+    ('image', 'mask', 'self/epkl')
+    >>> len(parse_inputs("mask+uncertainty"))
+    6
+    """
+    parts = inputs.split("+") if isinstance(inputs, str) else [p for text in inputs for p in text.split("+")]
+    channels: list[str] = []
+    for part in (p.strip() for p in parts):
+        if part not in (IMAGE, MASK, *GROUPS) and "/" not in part:
+            raise unknown_name(
+                "input channel", part, [IMAGE, MASK, *GROUPS, *GROUPS["uncertainty"], "self/certainty"]
+            )
+        channels += [name for name in GROUPS.get(part, (part,)) if name not in channels]
+    return tuple(dict.fromkeys(channels))
+
+
+def plane_names(channels: Sequence[str]) -> tuple[str, ...]:
+    """One name a plane: the image has three.
+
+    >>> plane_names(("image", "mask"))
+    ('image/red', 'image/green', 'image/blue', 'mask')
+    """
+    colours = ("image/red", "image/green", "image/blue")
+    return tuple(plane for name in channels for plane in (colours if name == IMAGE else (name,)))
+
+
+def map_channels(channels: Iterable[str]) -> tuple[str, ...]:
+    """The channels that come from a record's maps."""
+    return tuple(name for name in channels if name not in (IMAGE, MASK))
+
+
+def check_channels(records: RecordSet, channels: Sequence[str]) -> None:
+    """ConfigError naming the channels that a record set lacks, and what it has."""
+    wanted = map_channels(channels)
+    if not wanted:
+        return
+    present = [name for name in records.map_names() if not name.startswith("features/")]
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise ConfigError(
+            f"{records.folder} lacks the channel{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
+            f"{', '.join(present)}: choose other inputs, or generate the records with these measures"
+        )
+
+
+def resize(array: np.ndarray, size: int) -> np.ndarray:
+    """float `[h, w]` -> float32 `[size, size]`, bilinear, area-averaging when it shrinks."""
+    plane = Image.fromarray(np.ascontiguousarray(array, dtype=np.float32), mode=None)
+    return np.asarray(plane.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def image_planes(path: str | Path, size: int) -> np.ndarray:
+    """An image file -> uint8 `[3, size, size]` RGB. CaseError where the file is missing or broken."""
+    image = Image.fromarray(read_image(path))
+    squashed = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return np.ascontiguousarray(np.asarray(squashed).transpose(2, 0, 1))
+
+
+def record_planes(records: RecordSet, record_id: str, channels: Sequence[str], size: int) -> np.ndarray:
+    """Mask and maps of a record -> float32 `[c, size, size]`, in the channels' order without `image`.
+
+    CaseError where the mask or the maps cannot be read; ConfigError for a map that the record lacks.
+    """
+    names = map_channels(channels)
+    try:
+        maps = records.maps(record_id, names) if names else {}
+        mask = resize(records.mask(record_id), size) if MASK in channels else None
+    except (OSError, ValueError, EOFError) as error:
+        raise CaseError(
+            f"record {record_id} in {records.folder} cannot be read ({error}): generate it again"
+        ) from error
+    planes = []
+    for name in channels:
+        if name == MASK:
+            planes.append(mask)
+        elif name != IMAGE:
+            values = maps[name].astype(np.float32)
+            planes.append(resize(COMPRESS.get(name.rpartition("/")[2], np.asarray)(values), size))
+    return np.stack(planes) if planes else np.zeros((0, size, size), np.float32)

@@ -1,0 +1,176 @@
+"""The quality model: planes (and scores) of a record -> predicted Dice, scale of its error, features."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
+
+from sqp.errors import ConfigError, lookup
+from sqp.quality.augment import Augmentation
+from sqp.quality.backbones import build_backbone
+from sqp.quality.channels import plane_names
+from sqp.quality.losses import LOSSES
+from sqp.quality.tabular import ScoreBranch
+from sqp.seeding import derive_seed, torch_generator
+
+MIN_SCALE = 0.01  # Dice; below this a likelihood rewards certainty that no annotation has
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+SCHEDULES = ("one_cycle", "constant")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the network is: enough to build it again before its weights are read."""
+
+    channels: tuple[str, ...]
+    size: int
+    backbone: str = "compact"
+    scores: tuple[str, ...] = ()
+    loss: str = "beta_nll"
+    beta: float = 0.5
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How it is trained."""
+
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    schedule: str = "one_cycle"
+    augment: bool = True
+    seed: int = 0
+
+
+class QualityOutput(NamedTuple):
+    """dice `[n]` in [0, 1]; scale `[n]` > 0, in Dice; features `[n, d]`; error map, None without a head."""
+
+    dice: Tensor
+    scale: Tensor
+    features: Tensor
+    error_map: Tensor | None = None
+
+
+class QualityModel(pl.LightningModule):
+    """`model(planes [n, c, s, s], scores [n, 2k] or None) -> QualityOutput`; it normalises the planes itself.
+
+    `pretrained` / `pretrained_file` are where timm's weights come from, for a first training only. Raises
+    ConfigError for an unknown name. The batch of a training step is a dict: planes, scores, dice `[n]`,
+    weight `[n]`.
+    """
+
+    def __init__(
+        self,
+        spec: dict[str, Any] | ModelSpec,
+        training_spec: dict[str, Any] | TrainingSpec | None = None,
+        pretrained: bool = False,
+        pretrained_file: str = "",
+    ) -> None:
+        super().__init__()
+        self.spec = spec if isinstance(spec, ModelSpec) else ModelSpec(**_tuples(spec))
+        given = training_spec or TrainingSpec()
+        self.training_spec = given if isinstance(given, TrainingSpec) else TrainingSpec(**given)
+        self.loss = lookup("loss", self.spec.loss, LOSSES)
+        lookup("optimizer", self.training_spec.optimizer, OPTIMIZERS)
+        lookup("schedule", self.training_spec.schedule, dict.fromkeys(SCHEDULES))
+        channels, size = self.spec.channels, self.spec.size
+        self.backbone = build_backbone(self.spec.backbone, channels, size, pretrained, pretrained_file)
+        self.score_branch = ScoreBranch(len(self.spec.scores)) if self.spec.scores else None
+        width = self.backbone.width + (self.score_branch.width if self.score_branch else 0)
+        self.dropout = nn.Dropout(self.spec.dropout)
+        self.head = nn.Linear(width, 1 if self.spec.loss == "mse" else 2)
+        planes = len(plane_names(channels))
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.zeros(planes))
+        self.register_buffer("std", torch.ones(planes))
+        self.augmentation = Augmentation(
+            [i for i, n in enumerate(plane_names(channels)) if n.startswith("image/")]
+        )
+        self.val_metrics = MetricCollection(
+            {"val/mae": MeanAbsoluteError(), "val/rmse": MeanSquaredError(squared=False)}
+        )
+
+    def forward(self, planes: Tensor, scores: Tensor | None = None) -> QualityOutput:
+        """Raw planes (0-1, bits …) -> prediction; `scores` where the model has a tabular branch."""
+        features = self.backbone((planes - self.mean[:, None, None]) / self.std[:, None, None])
+        if self.score_branch is not None:
+            if scores is None:
+                raise ConfigError(f"this model needs the scores {', '.join(self.spec.scores)}")
+            features = torch.cat([features, self.score_branch(scores)], dim=1)
+        raw = self.head(self.dropout(features))
+        dice = torch.sigmoid(raw[:, 0])
+        scale = F.softplus(raw[:, 1] - 2) + MIN_SCALE if raw.shape[1] == 2 else torch.ones_like(dice)
+        return QualityOutput(dice, scale, features)
+
+    def set_normalization(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Statistics of the planes; a backbone with pretrained weights keeps its own for the image."""
+        colours = {f"image/{name}": i for i, name in enumerate(("red", "green", "blue"))}
+        mean, std = list(mean), list(std)
+        if self.backbone.image_mean is not None and self.backbone.image_std is not None:
+            for index, name in enumerate(plane_names(self.spec.channels)):
+                if name in colours:
+                    mean[index] = self.backbone.image_mean[colours[name]]
+                    std[index] = self.backbone.image_std[colours[name]]
+        self.mean.copy_(torch.tensor(mean))
+        self.std.copy_(torch.tensor(std).clamp(min=1e-3))
+
+    def on_train_epoch_start(self) -> None:
+        """Dropout starts from (seed, epoch), so that a resumed run equals one that was not interrupted."""
+        torch.manual_seed(derive_seed(self.training_spec.seed, "epoch", self.current_epoch, self.global_rank))
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Weighted loss of an augmented batch."""
+        planes = batch["planes"]
+        if self.training_spec.augment:
+            generator = torch_generator(
+                self.training_spec.seed, "augment", self.global_step, self.global_rank
+            )
+            planes = self.augmentation(planes, generator)
+        out = self(planes, batch.get("scores"))
+        rows = self.loss(out.dice, out.scale, batch["dice"], self.spec.beta)
+        loss = (rows * batch["weight"]).mean()
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(planes))
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Loss, MAE and RMSE over the whole split."""
+        out = self(batch["planes"], batch.get("scores"))
+        self.val_metrics.update(out.dice.float(), batch["dice"])
+        loss = self.loss(out.dice, out.scale, batch["dice"], self.spec.beta).mean()
+        self.log("val/loss", loss, batch_size=len(out.dice), sync_dist=True)
+        self.log_dict(dict(self.val_metrics.items()), prog_bar=True, batch_size=len(out.dice))
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with one cycle over the whole run, or Adam at a constant rate, the peer's."""
+        t = self.training_spec
+        decayed = [p for p in self.parameters() if p.ndim > 1]
+        plain = [p for p in self.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": t.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        optimizer = OPTIMIZERS[t.optimizer](groups, lr=t.learning_rate)  # type: ignore[call-arg]
+        if t.schedule == "constant":
+            return optimizer
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, t.learning_rate, total_steps=steps, pct_start=0.1
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+
+def spec_dict(spec: ModelSpec | TrainingSpec) -> dict[str, Any]:
+    """Plain values, for JSON."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(spec).items()}
+
+
+def _tuples(spec: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}

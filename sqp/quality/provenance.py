@@ -1,0 +1,90 @@
+"""Where a bundle comes from and which records it fits: the `generate` config, a fingerprint of the data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from sqp.errors import ConfigError
+from sqp.io import RecordSet
+from sqp.io.writer import first_difference
+
+CHECKED = (
+    "segmenter.name",
+    "segmenter.weights_sha256",
+    "segmenter.multimask",
+    "sampler.name",
+    "sampler.n",
+    "sampler.ratio",
+    "sampler.edges",
+)
+"""Keys of `generate` that change what a map means. The prompter is not among them: a mask may come from
+anywhere, and its maps come from its own prompt; precision moves the maps by less than their storage
+rounds."""
+
+KEPT = ("segmenter", "prompter", "sampler", "measures")
+
+
+def expectation(records: RecordSet) -> dict[str, Any]:
+    """The part of a record set's config that a bundle keeps; no path of this machine is in it."""
+    kept = {key: records.config[key] for key in KEPT if key in records.config}
+    if isinstance(kept.get("segmenter"), Mapping):
+        kept["segmenter"] = {k: v for k, v in kept["segmenter"].items() if k != "checkpoint"}
+    return kept
+
+
+def check_expected(records: RecordSet, expects: Sequence[Mapping[str, Any]], what: str) -> None:
+    """ConfigError naming the key in which a record set differs from all that a bundle was trained on."""
+    found = _flat(expectation(records))
+    differences = [first_difference(_flat(one), found) for one in expects]
+    if not differences or None in differences:
+        return
+    key, wanted, got = differences[0]  # type: ignore[misc]
+    raise ConfigError(
+        f"{records.folder} was generated with {key}={got!r}, {what} expects {wanted!r}: generate the records "
+        f"again with {key}={wanted!r}, or train on records like these"
+    )
+
+
+def fingerprint(table: pd.DataFrame) -> dict[str, Any]:
+    """What a model was made from: a hash of (image_id, group, split), counts a split, data sets, licences."""
+    rows = (
+        table[["image_id", "group", "split"]]
+        .astype(str)
+        .drop_duplicates()
+        .sort_values(["image_id", "group", "split"])
+    )
+    text = "\n".join("\x1f".join(row) for row in rows.itertuples(index=False, name=None))
+    counts = {
+        str(split): {
+            "records": len(part),
+            "images": int(part.image_id.nunique()),
+            "groups": int(part.group.nunique()),
+        }
+        for split, part in table.groupby("split")
+    }
+    return {
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "counts": counts,
+        "datasets": sorted(set(table.dataset.astype(str)) - {""}),
+        "licences": sorted(set(table.licence.astype(str)) - {""}),
+    }
+
+
+def group_hashes(table: pd.DataFrame) -> list[str]:
+    """16 hex digits of the sha256 of each group, sorted: `evaluate` knows a group without its name."""
+    return sorted(hashlib.sha256(name.encode()).hexdigest()[:16] for name in set(table.group.astype(str)))
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked keys, dotted; a key that was not there is None."""
+    out: dict[str, Any] = {}
+    for key in CHECKED:
+        value: Any = config
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        out[key] = value
+    return out

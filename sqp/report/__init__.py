@@ -1,0 +1,1 @@
+"""What people read: tables, figures, overlays, the terminal summary, the HTML page."""

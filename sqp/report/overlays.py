@@ -1,0 +1,75 @@
+"""Pictures of the worst records: image with contours, the uncertainty map beside it, a caption."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from sqp.io import RecordSet
+from sqp.report.columns import worst_first
+from sqp.report.figures import save
+from sqp.report.summary import interval
+from sqp.report.view import COLOURS, MASK_COLOUR, TRUTH_COLOUR, View, load_view
+
+SIDE = 640  # pixels of the long side of the picture inside the overlay
+
+
+def write_overlays(table: pd.DataFrame, folder: str | Path, k: int = 20) -> list[Path]:
+    """Write `001-RECORD.png` … for the k lowest predictions, abstentions first; returns the paths.
+
+    `table` is a predictions table with the column `record_set`.
+    """
+    folder = Path(folder)
+    sets: dict[str, RecordSet] = {}
+    paths = []
+    for rank, row in enumerate(worst_first(table).head(k).to_dict("records"), start=1):
+        records = sets.setdefault(row["record_set"], RecordSet(row["record_set"]))
+        figure = overlay(load_view(records, row, SIDE), row)
+        path = folder / f"{rank:03d}-{row['record_id']}.png"
+        paths.append(save(figure, path, dpi=110))
+    return paths
+
+
+def overlay(view: View, row: Mapping[str, Any]) -> Figure:
+    """One record's figure; `row` has record_id, predicted_dice, low, high, verdict and, if known, dice."""
+    height, width = view.mask.shape
+    aspect = min(max(height / width, 0.4), 2.0)
+    figure = Figure(figsize=(9.5, 4.1 * aspect + 1.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.imshow(view.outlined(), interpolation="nearest")
+    right.imshow(view.coloured(), interpolation="nearest")
+    left.set_title("mask" if view.image is not None else "mask (image not readable)", fontsize=11)
+    right.set_title(view.measure, fontsize=11)
+    for axes in (left, right):
+        axes.set_axis_off()
+    if view.uncertainty is not None:
+        bar = ScalarMappable(Normalize(0, view.top), COLOURS)
+        figure.colorbar(bar, ax=right, fraction=0.046, pad=0.02).ax.tick_params(labelsize=10)
+    left.plot([], [], color=MASK_COLOUR, lw=4, label="mask")
+    if view.truth is not None:
+        left.plot([], [], color=TRUTH_COLOUR, lw=4, label="truth")
+    left.legend(loc="lower left", fontsize=9, framealpha=0.85)
+    figure.suptitle(caption(row, empty=not view.mask.any()), fontsize=12)
+    return figure
+
+
+def caption(row: Mapping[str, Any], empty: bool = False) -> str:
+    """The id, wrapped; then a line with predicted Dice, interval, verdict, and truth where known."""
+    parts = [
+        f"predicted Dice {interval(row['predicted_dice'], row['low'], row['high'])}",
+        str(row["verdict"]),
+    ]
+    truth = row.get("dice")
+    if truth is not None and truth == truth:
+        parts.append(f"true {truth:.3f}")
+    if empty:
+        parts.append("empty mask")
+    name = textwrap.fill(str(row["record_id"]).replace("$", r"\$"), 80)
+    return f"{name}\n{'  ·  '.join(parts)}"

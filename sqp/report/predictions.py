@@ -1,0 +1,63 @@
+"""The predictions of a run as files: `predictions.csv` for people, `predictions.parquet` for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from sqp.errors import ConfigError
+from sqp.io.atomic import write_atomic, write_text
+from sqp.report.columns import FIRST, ordered
+
+
+def write_predictions(folder: str | Path, table: pd.DataFrame) -> tuple[Path, Path]:
+    """Write both files into `folder`, each whole or not at all; returns their paths (csv, parquet).
+
+    Columns: image_id, record_id, predicted_dice, low, high, verdict, every score, then the rest. The csv has
+    six decimals and leaves out list columns; the parquet file has everything.
+    """
+    missing = [name for name in FIRST if name not in table.columns]
+    if missing:
+        raise ValueError(
+            f"a predictions table needs the columns {', '.join(FIRST)}; it lacks {', '.join(missing)}"
+        )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    csv, parquet = folder / "predictions.csv", folder / "predictions.parquet"
+    table = ordered(table)
+    flat = table.drop(columns=[name for name in ("truth_path", "spacing") if name in table.columns])
+    write_text(csv, flat.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    write_atomic(parquet, lambda file: table.to_parquet(file, index=False))
+    return csv, parquet
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """A predictions table, from .csv or .parquet, or from the folder that holds one.
+
+    Ids are read as text, so `007` stays `007`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = [path / name for name in ("predictions.parquet", "predictions.csv") if (path / name).exists()]
+        if not found:
+            raise ConfigError(
+                f"{path} holds no predictions.parquet nor predictions.csv; run `sqp predict` first"
+            )
+        path = found[0]
+    if not path.exists():
+        raise ConfigError(f"no predictions at {path}; run `sqp predict` first, or correct --predictions")
+    try:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            ids = dict.fromkeys(("image_id", "record_id", "group", "split", "variant", "dataset"), str)
+            table = pd.read_csv(path, dtype=ids)
+    except (ValueError, OSError) as error:
+        raise ConfigError(
+            f"cannot read {path} as a predictions table ({error}); give a .csv or .parquet"
+        ) from error
+    missing = [name for name in ("record_id", "predicted_dice") if name not in table.columns]
+    if missing:
+        raise ConfigError(f"{path} has no column {missing[0]}; it is no predictions table of sqp")
+    return table

@@ -1,0 +1,121 @@
+"""A record as a reader sees it: image with contours and uncertainty map, for pages and overlays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from PIL import Image, ImageColor, ImageOps
+from scipy.ndimage import binary_dilation, binary_erosion
+
+from sqp.data.images import read_image, read_mask
+from sqp.errors import CaseError
+from sqp.io import RecordSet
+
+MASK_COLOUR, TRUTH_COLOUR = "#FFC107", "#56B4E9"  # told apart by all eyes; on a black edge, on any skin
+COLOURS = "cividis"  # made for colour-blind readers, monotone in grey
+SHOWN = (  # the first measure that the record set has, its title, and the value of the brightest colour
+    ("entropy", "entropy (bits)", 1.0),
+    ("mutual_information", "mutual information (bits)", 1.0),
+    ("variance", "variance", 0.25),
+)
+
+
+@dataclass(frozen=True)
+class View:
+    """image uint8 `[h, w, 3]` or None (not readable), mask and truth bool, uncertainty in 0-1 `[h, w]`.
+
+    `measure` names the uncertainty map, `top` is the value of its brightest colour.
+    """
+
+    image: np.ndarray | None
+    mask: np.ndarray
+    truth: np.ndarray | None
+    uncertainty: np.ndarray | None
+    measure: str
+    top: float
+
+    def outlined(self) -> np.ndarray:
+        """uint8 `[h, w, 3]`: the image (grey where it is gone) with the truth's contour under the mask's."""
+        image = self.image if self.image is not None else np.full((*self.mask.shape, 3), 128, np.uint8)
+        canvas = image.copy()
+        if self.truth is not None:
+            _draw(canvas, self.truth, TRUTH_COLOUR)
+        _draw(canvas, self.mask, MASK_COLOUR)
+        return canvas
+
+    def coloured(self) -> np.ndarray:
+        """uint8 `[h, w, 3]`: the uncertainty map in colours; even grey where there is none."""
+        if self.uncertainty is None:
+            return np.full((*self.mask.shape, 3), 128, np.uint8)
+        return mpl.colormaps[COLOURS](self.uncertainty, bytes=True)[..., :3]
+
+
+def load_view(records: RecordSet, row: Mapping[str, Any], side: int) -> View:
+    """The view of one record, scaled, up or down, to a long side of `side` pixels."""
+    mask = records.mask(row["record_id"])
+    scale = side / max(mask.shape)
+    size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))  # PIL: (w, h)
+    name, top, uncertainty = _uncertainty(records, row["record_id"], size)
+    return View(
+        image=_image(row.get("image_path"), size),
+        mask=_resized(mask, size) >= 0.5,
+        truth=_truth(row.get("truth_path"), size),
+        uncertainty=uncertainty,
+        measure=name,
+        top=top,
+    )
+
+
+def _draw(canvas: np.ndarray, mask: np.ndarray, colour: str) -> None:
+    """Draw a mask's contour into the canvas, along the image's border too, with a black edge."""
+    width = 1 + max(mask.shape) // 160  # 2 pixels in a thumbnail, 5 in an overlay
+    line = (mask & ~binary_erosion(mask, iterations=width)) if mask.any() else mask
+    canvas[binary_dilation(line)] = 0
+    canvas[line] = ImageColor.getrgb(colour)
+
+
+def _image(path: object, size: tuple[int, int]) -> np.ndarray | None:
+    """uint8 `[h, w, 3]`, upright; None where the file is gone or broken by now (the reader is told)."""
+    try:
+        if isinstance(path, str) and Path(path).suffix.lower() in (".jpg", ".jpeg"):
+            with Image.open(path) as image:
+                image.draft("RGB", size)  # decoded at a fraction of its size: several times as fast
+                upright = ImageOps.exif_transpose(image).convert("RGB")
+        else:
+            upright = Image.fromarray(read_image(str(path)))
+    except (CaseError, OSError):
+        return None
+    return np.asarray(upright.resize(size, Image.Resampling.BILINEAR))
+
+
+def _truth(paths: object, size: tuple[int, int]) -> np.ndarray | None:
+    """bool `[h, w]`: the first rater's mask; None where there is none, or its file is gone or broken."""
+    if not isinstance(paths, Sequence | np.ndarray) or isinstance(paths, str) or not len(paths):
+        return None
+    try:
+        return _resized(read_mask(str(paths[0])), size) >= 0.5
+    except CaseError:
+        return None
+
+
+def _uncertainty(
+    records: RecordSet, record_id: str, size: tuple[int, int]
+) -> tuple[str, float, np.ndarray | None]:
+    """Title, top value and map scaled to 0-1 of the first measure there is."""
+    names = records.map_names()
+    for name, title, top in SHOWN:
+        if f"self/{name}" in names:
+            values = records.maps(record_id, [f"self/{name}"])[f"self/{name}"].astype(np.float32)
+            return title, top, np.clip(_resized(values / top, size), 0, 1)
+    return "no uncertainty map", 1.0, None
+
+
+def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """float32 `[h, w]`, bilinear, antialiased."""
+    image = Image.fromarray(np.nan_to_num(values.astype(np.float32)))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))

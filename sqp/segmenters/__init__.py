@@ -1,0 +1,50 @@
+"""Segmenters by name: image + prompt -> logits. A new one is one file and one line in `SEGMENTERS`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from sqp.errors import ConfigError, lookup
+from sqp.segmenters import official, tinyvit
+from sqp.segmenters.sam import PRECISIONS, PromptableSegmenter
+from sqp.types import Segmenter
+
+__all__ = ["SEGMENTERS", "PromptableSegmenter", "build_segmenter"]
+
+SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
+    "litemedsam": tinyvit.build_litemedsam,
+    "mobilesam": tinyvit.build_mobilesam,
+    "sam_vit_b": official.build_sam_vit_b,
+    "sam_vit_l": official.build_sam_vit_l,
+    "sam_vit_h": official.build_sam_vit_h,
+    "medsam": official.build_medsam,
+}
+
+
+def build_segmenter(
+    name: str,
+    checkpoint: str | os.PathLike | None = None,
+    device: str | torch.device = "cpu",
+    precision: str = "float32",
+    **options: Any,
+) -> Segmenter:
+    """The segmenter of this name with its weights, in eval mode on `device`.
+
+    `checkpoint` is a file, None means the packaged or official one; `precision` is float32 or bfloat16.
+    `options` go to the segmenter (`multimask`, `chunk`). Raises `ConfigError` for an unknown name, device or
+    precision and for a checkpoint that is missing, altered or of another model.
+    """
+    builder = lookup("segmenter", name, SEGMENTERS)
+    if precision not in PRECISIONS:
+        raise ConfigError(f"unknown precision '{precision}'. known: {', '.join(PRECISIONS)}")
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"unknown device '{device}'; use cpu, cuda, cuda:0, mps") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device '{device}' was asked for, but torch sees no CUDA device; use --device cpu")
+    return builder(checkpoint, device=device, precision=precision, **options)

@@ -1,0 +1,53 @@
+"""SAM ViT-B/L/H and MedSAM through segment_anything's own registry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from segment_anything import sam_model_registry
+from torch import Tensor
+
+from sqp.segmenters.sam import PromptableSegmenter, min_max, standardise
+from sqp.segmenters.weights import load_strict, locate, read_state
+
+
+def build_sam_vit_b(checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:
+    """SAM ViT-B (Kirillov et al. 2023, arXiv 2304.02643): input 1024, output 256 (stride 4)."""
+    return _build("sam_vit_b", "vit_b", checkpoint, standardise, trained_multimask=True, **options)
+
+
+def build_sam_vit_l(checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:
+    """SAM ViT-L: as ViT-B, a larger encoder."""
+    return _build("sam_vit_l", "vit_l", checkpoint, standardise, trained_multimask=True, **options)
+
+
+def build_sam_vit_h(checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:
+    """SAM ViT-H: as ViT-B, the largest encoder."""
+    return _build("sam_vit_h", "vit_h", checkpoint, standardise, trained_multimask=True, **options)
+
+
+def build_medsam(checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:
+    """MedSAM (Ma et al. 2024, Nature Communications 15:654): ViT-B, min-max normalised, box -> one mask.
+
+    The official code resizes every image to 1024 x 1024 and lets the aspect go; here the aspect is kept and the
+    rest padded, as in SAM itself. `checkpoint` (medsam_vit_b.pth) must be given.
+    """
+    return _build("medsam", "vit_b", checkpoint, min_max, trained_multimask=False, **options)
+
+
+def _build(
+    name: str,
+    architecture: str,
+    checkpoint: str | os.PathLike | None,
+    normalise: Callable[[Tensor], Tensor],
+    trained_multimask: bool,
+    **options: Any,
+) -> PromptableSegmenter:
+    path, sha256 = locate(name, checkpoint)
+    sam = sam_model_registry[architecture]()
+    load_strict(sam, read_state(path), name, path)
+    return PromptableSegmenter(
+        name, sam, normalise, weights_sha256=sha256, trained_multimask=trained_multimask, **options
+    )

@@ -1,0 +1,174 @@
+"""Any network of the SAM family as a segmenter: encode the image once, decode many prompts in batches.
+
+segment_anything's own `PromptEncoder` and `MaskDecoder` run unchanged (Kirillov et al. 2023, arXiv 2304.02643);
+the image encoder, the size of the input and the normalisation of pixels differ between members of the family.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+
+from sqp.errors import CaseError, ConfigError
+from sqp.frame import Frame
+from sqp.segmenters.prompt_tensors import check_prompt, prompt_tensors
+from sqp.types import Decoded, Embedding, Prompt
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def standardise(pixels: Tensor) -> Tensor:
+    """0-255 `[1, 3, h, w]` -> SAM's ImageNet mean 0 and deviation 1 per channel."""
+    mean = pixels.new_tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1)
+    std = pixels.new_tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1)
+    return (pixels - mean) / std
+
+
+def min_max(pixels: Tensor) -> Tensor:
+    """`[1, 3, h, w]` -> 0-1 by the least and the greatest value of this image, as MedSAM and LiteMedSAM do.
+
+    >>> min_max(torch.tensor([[[[10.0, 20.0, 30.0]]]])).tolist()
+    [[[[0.0, 0.5, 1.0]]]]
+    """
+    low, high = pixels.aminmax()
+    return (pixels - low) / (high - low).clamp(min=1e-8)
+
+
+@contextmanager
+def output_of(module: nn.Module) -> Iterator[list[Any]]:
+    """Collects what `module` returns inside the `with`."""
+    kept: list[Any] = []
+    handle = module.register_forward_hook(lambda _module, _args, output: kept.append(output))
+    try:
+        yield kept
+    finally:
+        handle.remove()
+
+
+class PromptableSegmenter:
+    """A SAM-family network behind the protocol `sqp.types.Segmenter`.
+
+    `multimask` True gives 3 candidates per prompt, False 1, "auto" 3 for a prompt of a single point where
+    `trained_multimask` (the decoder learned it), else 1. If a call of "auto" mixes both, the only candidate of the
+    unambiguous prompts stands 3 times, so that `Decoded.best()` of a prompt does not depend on its neighbours.
+    `precision` "bfloat16" runs the image encoder under autocast; the decoder always runs in float32.
+    At most `chunk` prompts are decoded at a time. Results are on the CPU, in float32.
+    """
+
+    promptable = True
+
+    def __init__(
+        self,
+        name: str,
+        sam: Sam,
+        normalise: Callable[[Tensor], Tensor],
+        *,
+        weights_sha256: str = "",
+        trained_multimask: bool = True,
+        multimask: Literal["auto"] | bool = "auto",
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
+        chunk: int = 32,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError(f"unknown precision '{precision}'. known: {', '.join(PRECISIONS)}")
+        if multimask not in ("auto", True, False):
+            raise ConfigError(f"multimask is {multimask!r}; it must be auto, true or false")
+        if chunk < 1:
+            raise ConfigError(f"chunk is {chunk}; it must be at least 1")
+        self.name = name
+        self.weights_sha256 = weights_sha256
+        self.device = torch.device(device)
+        self.sam = sam.eval().requires_grad_(False).to(self.device)
+        self.normalise = normalise
+        self.trained_multimask = trained_multimask
+        self.multimask = multimask
+        self.precision = precision
+        self.chunk = chunk
+        self.size = int(sam.prompt_encoder.input_image_size[0])
+        self.stride = self.size // int(sam.prompt_encoder.mask_input_size[0])
+        with torch.no_grad():
+            self._image_pe = sam.prompt_encoder.get_dense_pe()
+
+    def frame(self, original: tuple[int, int]) -> Frame:
+        """The geometry of an image of (h, w) pixels."""
+        return Frame(original, size=self.size, stride=self.stride)
+
+    @torch.no_grad()
+    def encode(self, image: np.ndarray) -> Embedding:
+        """uint8 `[h, w, 3]` -> features `[1, 256, 64, 64]` float32 on the segmenter's device."""
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise CaseError(f"the image is {image.dtype} {list(image.shape)}; RGB uint8 [h, w, 3] is needed")
+        image = np.require(image, requirements=["C", "W"])  # torch warns of read-only arrays (PIL hands them out)
+        frame = self.frame(image.shape[:2])
+        pixels = frame.pad(self.normalise(frame.image_to_input(image).to(self.device)))
+        reduced = torch.autocast(self.device.type, torch.bfloat16)
+        with reduced if self.precision == "bfloat16" else nullcontext():
+            features = self.sam.image_encoder(pixels)
+        return Embedding(features.float(), frame)
+
+    @torch.no_grad()
+    def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:
+        """Logits `[n, k, *grid]`, predicted IoU `[n, k]` and mask tokens `[n, k, 256]`, in the order of `prompts`.
+
+        Raises `CaseError` for a prompt outside of the image, a box without area, and NaN logits.
+        """
+        if not prompts:
+            raise CaseError("no prompt was given; a promptable segmenter needs at least one")
+        prompts = [check_prompt(prompt, embedding.frame.original) for prompt in prompts]
+        candidates = [3 if self._many(prompt) else 1 for prompt in prompts]
+        k = max(candidates)
+        batches: dict[tuple, list[int]] = defaultdict(list)
+        for row, prompt in enumerate(prompts):
+            batches[prompt.box is not None, len(prompt.points), candidates[row]].append(row)
+        order: list[int] = []
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        for (_, _, found), rows in batches.items():
+            for start in range(0, len(rows), self.chunk):
+                chunk = rows[start : start + self.chunk]
+                part = self._decode_batch(embedding, [prompts[row] for row in chunk], multimask=found > 1)
+                order += chunk
+                parts.append(tuple(x.expand(-1, k, *x.shape[2:]) for x in part))
+        logits, iou, tokens = (_in_order(tensors, order) for tensors in zip(*parts, strict=True))
+        if torch.isnan(logits).any():
+            raise CaseError(f"{self.name} returned NaN logits; try precision float32 or look at the image")
+        return Decoded(logits, iou, tokens)
+
+    def _many(self, prompt: Prompt) -> bool:
+        """Whether this prompt gets several candidates."""
+        if self.multimask != "auto":
+            return bool(self.multimask)
+        return self.trained_multimask and prompt.box is None and len(prompt.points) == 1
+
+    def _decode_batch(
+        self, embedding: Embedding, prompts: Sequence[Prompt], multimask: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Prompts of one kind in one pass of the official decoder."""
+        decoder = self.sam.mask_decoder
+        points, boxes = prompt_tensors(prompts, embedding.frame, self.device)
+        sparse, dense = self.sam.prompt_encoder(points=points, boxes=boxes, masks=None)
+        with output_of(decoder.transformer) as outputs:
+            logits, iou = decoder(
+                image_embeddings=embedding.features.to(self.device),
+                image_pe=self._image_pe,
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=multimask,
+            )
+        tokens = outputs[0][0][:, 1 : 1 + decoder.num_mask_tokens]  # token 0 is the IoU token
+        tokens = tokens[:, 1:] if multimask else tokens[:, :1]
+        return embedding.frame.crop_to_grid(logits).float().cpu(), iou.float().cpu(), tokens.float().cpu()
+
+
+def _in_order(parts: Sequence[Tensor], order: Sequence[int]) -> Tensor:
+    """Concatenates and puts row i of the concatenation at `order[i]`."""
+    if list(order) == sorted(order):
+        return torch.cat(tuple(parts)) if len(parts) > 1 else parts[0].contiguous()
+    return torch.cat(tuple(parts))[torch.argsort(torch.tensor(order))]

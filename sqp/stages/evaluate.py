@@ -1,0 +1,217 @@
+"""`sqp evaluate`: predicted against true Dice on the test split, beside every score on the same rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+import sqp
+from sqp.config.evaluate import EvaluateConfig
+from sqp.errors import ConfigError
+from sqp.io.atomic import write_text
+from sqp.metrics.weighted import MIN_RECORDS
+from sqp.report import figures
+from sqp.report.columns import score_names
+from sqp.report.overlays import write_overlays
+from sqp.report.page import write_page
+from sqp.report.predictions import write_predictions
+from sqp.report.tables import formatted, markdown, write_csv
+from sqp.stages.comparison import compare
+from sqp.stages.evaluate_rows import load_rows
+
+ALL = "all"  # every subset, every data set
+SIMULATED = (
+    "truth_box",
+    "truth_centroid",
+)  # prompters that know the truth: "simulated manual" in every table
+
+
+@dataclass
+class EvaluateResult:
+    """`table`: a row per subset, dataset, method; `text`: the same as markdown; `files`: what was written."""
+
+    table: pd.DataFrame
+    predictions: pd.DataFrame
+    text: str
+    files: dict[str, Path]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Test rows of one kind, and the calibration rows (`fit` says which) that lines are fitted on."""
+
+    name: str
+    dataset: str
+    test: pd.DataFrame
+    calibration: pd.DataFrame
+    fit: str
+
+    @property
+    def title(self) -> str:
+        """`natural`, or `natural, isic2018`."""
+        return self.name if self.dataset == ALL else f"{self.name}, {self.dataset}"
+
+
+def run(config: EvaluateConfig) -> EvaluateResult:
+    """Evaluate and write evaluation.csv, evaluation.md, predictions, figures, report.html and run.yaml."""
+    started = time.monotonic()
+    check(config)
+    test, calibration = load_rows(config)
+    scores = score_names(test)
+    parts = list(subsets(test, calibration, config.unseen))
+    tables = {}
+    for part in parts:
+        table = compare(part.test, part.calibration, scores, config.n_resamples, config.seed)
+        table.insert(0, "subset", part.name)
+        table.insert(1, "dataset", part.dataset)
+        tables[part.title] = table.assign(fit=part.fit)
+    table = pd.concat(tables.values(), ignore_index=True)
+    text = _text(parts, tables, config)
+    files = _write(config, test, parts, tables, table, text)
+    seconds = time.monotonic() - started
+    files["run"] = _write_run(config, test, calibration, seconds)
+    return EvaluateResult(table, test, text, files, seconds)
+
+
+def check(config: EvaluateConfig) -> None:
+    """Refuse options that contradict each other, before anything is read."""
+    if (config.model is None) == (config.predictions is None):
+        raise ConfigError("evaluate needs either --model BUNDLE or --predictions FILE, one of the two")
+    if config.model is not None and not config.records:
+        raise ConfigError("--model needs --records DIR: the record sets that hold the test split")
+    if config.n_resamples < 1:
+        raise ConfigError(f"--n_resamples is {config.n_resamples}; at least one is needed, 2000 is usual")
+    if (Path(config.out) / "evaluation.csv").exists() and not config.overwrite:
+        raise ConfigError(f"{config.out} holds an evaluation already; choose another --out, or --overwrite")
+
+
+def subsets(test: pd.DataFrame, calibration: pd.DataFrame, unseen: list[str]) -> Iterator[Subset]:
+    """natural, spread (corrupted, seen families), spread_unseen, all; each again by dataset, if several.
+
+    `all` is there for the comparison of the masks of one image with each other; only where kinds differ.
+    """
+    test_kind, kind = (_kinds(table, unseen) for table in (test, calibration))
+    natural, spread = (calibration[kind == name] for name in ("natural", "spread"))
+    lines = {
+        "natural": (natural, "natural"),
+        "spread": (spread, "spread (seen families)"),
+        "spread_unseen": (spread, "spread (seen families)"),
+        ALL: (calibration[kind != "spread_unseen"], "natural and spread (seen families)"),
+    }
+    for name, (own, word) in lines.items():
+        rows = test if name == ALL else test[test_kind == name]
+        if name == ALL and test_kind.nunique() == 1:
+            continue
+        if own["dice"].notna().sum() < 2:  # none of this kind: all there are, and the table says so
+            own, word = calibration, "all"
+        datasets = sorted(rows["dataset"].fillna("").unique())
+        for dataset in [ALL, *(datasets if len(datasets) > 1 else [])]:
+            here = rows if dataset == ALL else rows[rows["dataset"] == dataset]
+            if here["dice"].notna().any():
+                yield Subset(name, dataset, here, own, f"{own['dice'].notna().sum()} {word} calibration rows")
+
+
+def _kinds(table: pd.DataFrame, unseen: list[str]) -> pd.Series:
+    """natural, spread or spread_unseen, of each row."""
+    corrupted = np.where(table["variant"].isin(unseen), "spread_unseen", "spread")
+    return pd.Series(np.where(table["variant"] == "natural", "natural", corrupted), table.index)
+
+
+def _text(parts: list[Subset], tables: dict[str, pd.DataFrame], config: EvaluateConfig) -> str:
+    """The markdown page."""
+    blocks = [
+        "# Predicted against true Dice",
+        f"Split `{config.split}`. 95 % intervals from {config.n_resamples:,} bootstrap resamples of whole "
+        "groups, the same ones for every method. Correlations are of the score as it is; R2, MAE and RMSE "
+        "after a straight line to Dice, fitted on calibration rows, clipped to 0-1 (the quality model speaks "
+        "in Dice itself). Differences are model - method on the rows that both have: Spearman above 0 and "
+        "MAE below 0 are in the model's favour.",
+    ]
+    for part in parts:
+        blocks += [f"## {part.title}", _about(part), markdown(formatted(tables[part.title]))]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _about(part: Subset) -> str:
+    """What the rows of a subset are."""
+    rows = part.test[part.test["dice"].notna()]
+    text = f"{len(rows):,} records, {rows['group'].nunique():,} groups. Lines fitted on {part.fit}."
+    if rows["image_id"].value_counts().max() < MIN_RECORDS:
+        text += f" No image has {MIN_RECORDS} records here: no within-image Spearman."
+    for column, word in (("variant", "Variants"), ("prompter", "Prompters")):
+        if column in rows and (column == "prompter") == (part.name == "natural"):
+            counts = rows[column].value_counts().items()
+            named = [f"{k}{' (simulated manual)' if k in SIMULATED else ''} {v:,}" for k, v in counts]
+            text += f" {word}: {', '.join(named)}."
+    return text
+
+
+def _write(
+    config: EvaluateConfig,
+    test: pd.DataFrame,
+    parts: list[Subset],
+    tables: dict[str, pd.DataFrame],
+    table: pd.DataFrame,
+    text: str,
+) -> dict[str, Path]:
+    out = Path(config.out)
+    csv, parquet = write_predictions(out, test)
+    panels = {part.title: part.test for part in parts if part.dataset == ALL and part.name != ALL}
+    files = {
+        "predictions": csv,
+        "predictions_parquet": parquet,
+        "scatter": figures.save(figures.predicted_vs_true(panels), out / "predicted_vs_true.png"),
+        "calibration": figures.save(figures.calibration(panels), out / "calibration.png"),
+        "report": write_page(
+            out / "report.html",
+            test,
+            title="Segmentation quality: evaluation",
+            metrics={f"{part.title} – lines fitted on {part.fit}": tables[part.title] for part in parts},
+            figures={
+                "Predicted against true Dice": out / "predicted_vs_true.png",
+                "Calibration: binned predicted against true Dice": out / "calibration.png",
+            },
+            notes=f"Split {config.split}. Intervals: 95 %, bootstrap by group. Differences: model - method.",
+            gallery=config.gallery,
+        ),
+    }
+    if config.overlays and "record_set" in test:
+        write_overlays(test, out / "overlays", config.overlays)
+        files["overlays"] = out / "overlays"
+    write_text(out / "evaluation.md", text)
+    files |= {"table": out / "evaluation.md", "table_csv": write_csv(table, out / "evaluation.csv")}
+    return files
+
+
+def _write_run(config: EvaluateConfig, test: pd.DataFrame, calibration: pd.DataFrame, seconds: float) -> Path:
+    """The resolved config, versions, counts and seconds."""
+    plain = {
+        key: [str(v) for v in value]
+        if isinstance(value, list)
+        else str(value)
+        if isinstance(value, Path)
+        else value
+        for key, value in dataclasses.asdict(config).items()
+    }
+    names = ("numpy", "pandas", "scipy", "torch")
+    with_truth = int(np.isfinite(test["dice"]).sum())
+    run = {
+        "config": plain,
+        "versions": {"sqp": sqp.__version__, "python": platform.python_version()}
+        | {n: version(n) for n in names},
+        "counts": {"test": len(test), "test_with_truth": with_truth, "calibration": len(calibration)},
+        "seconds": round(seconds, 2),
+    }
+    path = Path(config.out) / "run.yaml"
+    write_text(path, yaml.safe_dump(run, sort_keys=False))
+    return path

@@ -1,0 +1,123 @@
+"""The rows that `evaluate` compares: test rows with predictions, and calibration rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sqp.config.evaluate import EvaluateConfig
+from sqp.data.split_files import check_no_leakage
+from sqp.errors import ConfigError
+from sqp.io import read_record_sets
+from sqp.quality.provenance import group_hashes
+from sqp.quality.verdict import verdict
+from sqp.report.columns import FIRST, OTHER
+from sqp.report.predictions import read_predictions
+
+PREDICTED = [name for name in (*FIRST, *OTHER) if name not in ("image_id", "record_id", "record_set")]
+
+
+def load_rows(config: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(test rows with their predictions, calibration rows), indices 0..n-1.
+
+    ConfigError where the test split is empty or without truth, where a group or image lies in two splits, or
+    where the bundle has seen a test group.
+    """
+    given = None if config.predictions is None else read_predictions(config.predictions)
+    table = read_record_sets([Path(folder) for folder in config.records]) if config.records else given
+    if table is None:
+        raise ConfigError("no record set given; name at least one with --records DIR")
+    _check_columns(table, config)
+    check_no_leakage(table[["image_id", "group", "split"]].drop_duplicates())
+    test = table[table["split"] == config.split].reset_index(drop=True)
+    calibration = table[table["split"] == config.calibration_split].reset_index(drop=True)
+    if test.empty:
+        found = ", ".join(sorted(set(table["split"].astype(str)))) or "none"
+        raise ConfigError(
+            f"no record is in split '{config.split}' (splits found: {found}); correct --split or --records"
+        )
+    if not np.isfinite(test["dice"]).any():
+        raise ConfigError(
+            f"no record of split '{config.split}' has a ground truth; generate it with --truth DIR"
+        )
+    if config.model is not None:
+        test = _join(test, _predicted(config, config.model, test), config)
+    elif given is not None and table is not given:
+        test = _join(test, given, config)
+    for name in ("low", "high"):
+        if name not in test:
+            test[name] = np.nan
+    if "verdict" not in test:
+        test["verdict"] = verdicts(test, config.accept, config.reject)
+    return test, calibration
+
+
+def verdicts(test: pd.DataFrame, accept: float, reject: float) -> list[str]:
+    """The verdict of each row; an empty mask is one whose score `area` is 0."""
+    no = pd.Series(False, test.index)
+    empty = test["mask_empty"] if "mask_empty" in test else test["area"] == 0 if "area" in test else no
+    columns = (test["low"], test["high"], test["predicted_dice"], empty, test.get("ood", no))
+    return [verdict(*values, accept, reject) for values in zip(*columns, strict=True)]
+
+
+def check_groups(test: pd.DataFrame, hashes: list[str], model: Path) -> None:
+    """ConfigError where a test group is among the hashed groups that a bundle was made from."""
+    known = set(hashes)
+    leaked = [str(name) for name, rows in test.groupby("group") if known.intersection(group_hashes(rows))]
+    if leaked:
+        raise ConfigError(
+            f"{model} was trained or calibrated on {len(leaked)} of the groups that are tested, {leaked[0]} "
+            "among them; test it on other records, or train it anew with the splits of these"
+        )
+
+
+def _check_columns(table: pd.DataFrame, config: EvaluateConfig) -> None:
+    needed = ("image_id", "record_id", "group", "split", "variant", "dataset", "dice")
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise ConfigError(
+            f"{config.predictions or config.records[0]} has no column {missing[0]}; "
+            "give the record sets that were predicted with --records DIR"
+        )
+
+
+def _predicted(config: EvaluateConfig, model: Path, test: pd.DataFrame) -> pd.DataFrame:
+    """Predictions of the bundle for the test records; first the check that it has seen no group of them."""
+    from sqp.quality import Bundle, predict_records  # torch and the networks: only where a model runs
+
+    bundle = Bundle.load(model)
+    check_groups(test, bundle.info.get("groups_sha256", []), model)
+    folders = test["record_set"].unique().tolist()  # not those that only bring calibration rows
+    return predict_records(
+        bundle,
+        folders,
+        config.batch_size,
+        splits=[config.split],
+        device=config.device,
+        accept=config.accept,
+        reject=config.reject,
+    )
+
+
+def _join(test: pd.DataFrame, predicted: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
+    """The test rows with the columns of their predictions; every row must have been predicted."""
+    keys = (
+        ["record_set", "record_id"] if "record_set" in test and "record_set" in predicted else ["record_id"]
+    )
+    columns = [name for name in PREDICTED if name in predicted.columns]
+    for rows in (test, predicted):
+        twice = rows.loc[rows.duplicated(keys), "record_id"]
+        if len(twice):
+            raise ConfigError(
+                f"record {twice.iloc[0]} is there twice; give each record set once, with its predictions"
+            )
+    merged = test.merge(predicted[[*keys, *columns]], on=keys, how="left", indicator=True)
+    lost = merged.loc[merged.pop("_merge") != "both", "record_id"]
+    if len(lost):
+        raise ConfigError(
+            f"{config.predictions or config.model} has no prediction for {len(lost)} of {len(test)} test "
+            f"records, {lost.iloc[0]} among them; predict the same record sets again"
+        )
+    return merged

@@ -1,0 +1,58 @@
+"""Which records are made of a case: decided from the config and the ids alone, before any pixel is read.
+
+So a finished run is recognised without opening an image, and the same record comes out whatever the order, the number
+of workers or the point of interruption.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqp.config.generate import GenerateConfig, VariantPlan
+from sqp.io.schema import record_id
+from sqp.seeding import numpy_generator
+from sqp.types import Case
+
+
+@dataclass(frozen=True)
+class PlannedRecord:
+    """One record to be made.
+
+    `variant` natural or a corruption's name; `prompter` what prompts the segmenter for its maps; `jitter` the ratio of
+    a simulated manual box; `target` the Dice a corruption is steered to, or its severity where there is no truth.
+    """
+
+    record_id: str
+    variant: str
+    prompter: str
+    jitter: float = 0.0
+    target: float = float("nan")
+
+
+def variant_plan(config: GenerateConfig, split: str) -> VariantPlan:
+    """The plan of a split: its own, else that of '*', else only the natural record."""
+    return config.variants.get(split) or config.variants.get("*") or VariantPlan()
+
+
+def plan_case(case: Case, config: GenerateConfig) -> list[PlannedRecord]:
+    """The records of one case, the natural one first."""
+    plan = variant_plan(config, case.split)
+    rng = numpy_generator(config.seed, case.image_id, "plan")
+    given = case.mask_path is not None
+
+    def planned(variant: str, prompter: str, index: int, **values: float) -> PlannedRecord:
+        key = (config.segmenter.name, prompter, config.sampler.name, config.seed, index, "given" if given else "")
+        return PlannedRecord(record_id(case.image_id, variant, *key), variant, prompter, **values)
+
+    records = [planned("natural", "mask_box" if given else config.prompter, 0)]
+    records += [planned("natural", name, 1) for name in plan.prompters]
+    if case.truth_paths:
+        ratios = rng.uniform(0, plan.truth_jitter_max, plan.truth_jitter)
+        records += [planned("natural", "truth_box", 2 + i, jitter=float(r)) for i, r in enumerate(ratios)]
+    order: list[str] = []
+    while plan.families and len(order) < plan.corruptions:
+        order += list(rng.permutation(plan.families))
+    targets = rng.beta(plan.target_alpha, plan.target_beta, plan.corruptions)
+    for index, (family, target) in enumerate(zip(order, targets, strict=False)):
+        records.append(planned(str(family), "mask_box", index, target=float(target)))
+    return records

@@ -1,0 +1,285 @@
+"""`sqp train`: record sets -> a quality model, calibrated, as a bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shutil
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from pytorch_lightning.utilities import rank_zero_only
+
+import sqp
+from sqp.config.train import EXECUTION_KEYS, TrainConfig
+from sqp.errors import ConfigError, lookup
+from sqp.io import RecordSet
+from sqp.io.atomic import write_text
+from sqp.io.writer import first_difference
+from sqp.metrics.agreement import agreement
+from sqp.quality.batches import BatchPlan, CachedRecords, loader
+from sqp.quality.bundle import Bundle
+from sqp.quality.cache import build_cache
+from sqp.quality.channels import parse_inputs
+from sqp.quality.conformal import Conformal
+from sqp.quality.fitting import RecordsModule, fit, plane_statistics
+from sqp.quality.inference import Outputs, infer
+from sqp.quality.losses import record_weights
+from sqp.quality.module import ModelSpec, QualityModel, TrainingSpec
+from sqp.quality.ood import OodStatistics
+from sqp.quality.provenance import expectation, fingerprint, group_hashes
+from sqp.quality.tabular import Standardizer, resolve_scores
+from sqp.seeding import derive_seed
+from sqp.stages.train_rows import training_rows
+
+CALIBRATE_ON = ("all", "natural")
+
+
+@dataclass
+class TrainResult:
+    """Where the bundle is, and how the model does on the split val."""
+
+    bundle: Path
+    metrics: dict[str, float] = field(default_factory=dict)
+    epochs: int = 0
+    seconds: float = 0.0
+
+    def summary(self) -> str:
+        """For the terminal."""
+        m = self.metrics
+        if not m:
+            return "trained; the process of rank 0 reports"
+        return (
+            f"val: MAE {m['mae']:.3f}, RMSE {m['rmse']:.3f}, Pearson {m['pearson']:.3f}, "
+            f"Spearman {m['spearman']:.3f} (n = {m['n']:.0f}, SD(Dice) {m['sd']:.3f}); "
+            f"{self.epochs} epochs in {self.seconds:.0f} s\n"
+            f"bundle: {self.bundle}"
+        )
+
+
+def run(config: TrainConfig) -> TrainResult:
+    """Fit, calibrate and write OUT/bundle, OUT/metrics.csv, OUT/run.yaml and OUT/predictions_val.csv.
+
+    A finished run of the same config and data is answered from its files; ConfigError where they differ.
+    """
+    started = time.monotonic()
+    out = Path(config.out)
+    check_numbers(config)
+    channels = parse_inputs(config.inputs)
+    lookup("choice of --calibrate_on", config.calibrate_on, dict.fromkeys(CALIBRATE_ON))
+    rows = training_rows(config.records, channels, config.alpha)
+    expects = expected(config)
+    stored = stored_config(config) | {"data_sha256": fingerprint(rows)["sha256"], "n_records": len(rows)}
+    if config.overwrite and rank_zero_only.rank == 0:  # other ranks start while rank 0 trains
+        _clear(out)
+    finished = _check_out(out, stored)
+    if finished and config.resume:
+        return finished
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "run.yaml", yaml.safe_dump({"config": stored}, sort_keys=False))
+    model, standardizer = build_model(config, channels, rows)
+    cache = build_cache(
+        rows, channels, config.size, config.cache or out / "cache", config.workers, config.progress
+    )
+    data = {
+        split: _records(cache, rows, split, standardizer, config.balance)
+        for split in ("train", "val", "calibration")
+    }
+    model.set_normalization(*plane_statistics(data["train"]))
+    trainer = fit(
+        model,
+        RecordsModule(data["train"], data["val"], config.batch_size, config.seed),
+        out,
+        config.epochs,
+        config.patience,
+        resume=config.resume,
+        progress=config.progress,
+        trainer_options={
+            k: getattr(config, k) for k in ("accelerator", "devices", "strategy", "num_nodes", "precision")
+        },
+    )
+    if not trainer.is_global_zero:
+        return TrainResult(out / "bundle")
+    device = trainer.strategy.root_device
+    outputs = {split: _infer(model, records, config, device) for split, records in data.items()}
+    bundle, metrics, table = calibrate(config, model.cpu(), standardizer, rows, outputs, expects)
+    bundle.save(out / "bundle")
+    table.to_csv(out / "predictions_val.csv", index=False, float_format="%.6f", lineterminator="\n")
+    seconds = round(time.monotonic() - started, 2)
+    run_yaml = {
+        "config": stored,
+        "execution": {k: _plain(getattr(config, k)) for k in EXECUTION_KEYS},
+        "versions": versions(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "epochs": trainer.current_epoch,
+        "seconds": seconds,
+        "val": metrics,
+    }
+    write_text(out / "run.yaml", yaml.safe_dump(run_yaml, sort_keys=False))
+    return TrainResult(out / "bundle", metrics, trainer.current_epoch, seconds)
+
+
+def check_numbers(config: TrainConfig) -> None:
+    """ConfigError naming an option that is out of its range."""
+    ranges = {
+        "size": (32, 2048),
+        "epochs": (1, 100_000),
+        "patience": (1, 100_000),
+        "batch_size": (2, 65_536),
+        "learning_rate": (1e-8, 10),
+        "weight_decay": (0, 10),
+        "dropout": (0, 0.95),
+        "beta": (0, 1),
+        "balance": (0, 1),
+        "ood_quantile": (0.5, 1),
+    }
+    for name, (low, high) in ranges.items():
+        if not low <= getattr(config, name) <= high:
+            raise ConfigError(f"{name} is {getattr(config, name)}; it must lie between {low} and {high}")
+
+
+def build_model(
+    config: TrainConfig, channels: tuple[str, ...], rows: pd.DataFrame
+) -> tuple[QualityModel, Standardizer]:
+    """The untrained model, its weights from the seed, and the standardizer of its scores."""
+    train = rows[rows["split"] == "train"]
+    standardizer = Standardizer.fit(train, resolve_scores(train, config.scores))
+    spec = ModelSpec(
+        channels, config.size, config.backbone, standardizer.names, config.loss, config.beta, config.dropout
+    )
+    training = TrainingSpec(
+        config.optimizer,
+        config.learning_rate,
+        config.weight_decay,
+        config.schedule,
+        config.augment,
+        config.seed,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "weights"))
+        file = str(config.pretrained_file) if config.pretrained_file else ""
+        return QualityModel(spec, training, config.pretrained, file), standardizer
+
+
+def calibrate(
+    config: TrainConfig,
+    model: QualityModel,
+    standardizer: Standardizer,
+    rows: pd.DataFrame,
+    outputs: dict[str, Outputs],
+    expects: list[dict[str, Any]],
+) -> tuple[Bundle, dict[str, float], pd.DataFrame]:
+    """The bundle, the metrics on val and the table of its predictions."""
+    calibration = rows[rows["split"] == "calibration"]
+    kept = (
+        calibration["natural"].to_numpy(bool)
+        if config.calibrate_on == "natural"
+        else np.ones(len(calibration), bool)
+    )
+    held = outputs["calibration"]
+    conformal = Conformal.fit(
+        held.dice[kept],
+        held.scale[kept],
+        calibration["dice"].to_numpy(float)[kept],
+        calibration["group"].to_numpy()[kept],
+        config.alpha,
+    )
+    ood = OodStatistics.fit(outputs["train"].features, held.features, config.ood_quantile)
+    val = rows[rows["split"] == "val"]
+    predicted = outputs["val"]
+    low, high = conformal.interval(predicted.dice, predicted.scale)
+    table = val[["image_id", "record_id", "group", "variant", "natural", "dice"]].assign(
+        predicted_dice=predicted.dice, scale=predicted.scale, low=low, high=high
+    )
+    metrics = agreement(predicted.dice, val["dice"], val["image_id"])
+    truth = val["dice"].to_numpy(float)
+    metrics |= {
+        "coverage": float(np.mean((low <= truth) & (truth <= high))),
+        "width": float(np.mean(high - low)),
+    }
+    metrics = {name: float(value) for name, value in metrics.items()}
+    info = {
+        "data": fingerprint(rows),
+        "groups_sha256": group_hashes(rows),
+        "training": stored_config(config),
+        "val": {name: value if np.isfinite(value) else None for name, value in metrics.items()},
+        "versions": versions(),
+    }
+    return Bundle(model.eval(), standardizer, conformal, ood, expects, info), metrics, table
+
+
+def expected(config: TrainConfig) -> list[dict[str, Any]]:
+    """The `generate` configs of the record sets, each once."""
+    expects: list[dict[str, Any]] = []
+    for folder in config.records:
+        one = expectation(RecordSet(folder))
+        expects += [one] if one not in expects else []
+    return expects
+
+
+def stored_config(config: TrainConfig) -> dict[str, Any]:
+    """The config without the keys that change no model, as plain values; of a weights file only the name."""
+    values = {k: _plain(v) for k, v in dataclasses.asdict(config).items() if k not in EXECUTION_KEYS}
+    if config.pretrained_file:
+        values["pretrained_file"] = Path(config.pretrained_file).name
+    return values
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    names = ("torch", "timm", "pytorch-lightning", "numpy", "scikit-learn")
+    return {"sqp": sqp.__version__, "python": platform.python_version()} | {
+        name: version(name) for name in names
+    }
+
+
+def _records(
+    cache: Any, rows: pd.DataFrame, split: str, standardizer: Standardizer, balance: float
+) -> CachedRecords:
+    part = rows[rows["split"] == split]
+    dice = torch.tensor(part["dice"].to_numpy(np.float32))
+    scores = torch.from_numpy(standardizer(part)) if standardizer.names else None
+    weight = record_weights(part["image_id"].tolist(), dice, balance)
+    return CachedRecords(cache, part.index.to_numpy(), dice, weight, scores)
+
+
+def _infer(model: QualityModel, data: CachedRecords, config: TrainConfig, device: torch.device) -> Outputs:
+    return infer(model, loader(data, BatchPlan(len(data), 2 * config.batch_size)), device)
+
+
+def _check_out(out: Path, stored: dict[str, Any]) -> TrainResult | None:
+    """The result of a finished run of the same config; ConfigError where OUT holds another one."""
+    path = out / "run.yaml"
+    if not path.exists():
+        return None
+    told = yaml.safe_load(path.read_text()) or {}
+    difference = first_difference(told.get("config", {}), stored)
+    if difference:
+        key, old, new = difference
+        raise ConfigError(
+            f"{out} holds a model trained with {key}={old!r}, this run has {key}={new!r}; "
+            "choose another --out, or --overwrite to start anew"
+        )
+    if "val" in told and (out / "bundle" / "bundle.json").exists():
+        return TrainResult(out / "bundle", told["val"], told["epochs"], told["seconds"])
+    return None
+
+
+def _clear(out: Path) -> None:
+    for name in ("bundle", "checkpoints", "logs"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ("run.yaml", "metrics.csv", "predictions_val.csv"):
+        (out / name).unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,49 @@
+"""The records that `train` reads: the splits train, val and calibration of its record sets, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sqp.data.split_files import check_no_leakage
+from sqp.errors import ConfigError
+from sqp.io import RecordSet, read_record_sets
+from sqp.quality.channels import check_channels
+from sqp.quality.conformal import check_groups
+
+USED = ("train", "val", "calibration")
+
+
+def training_rows(folders: Sequence[str | Path], channels: Sequence[str], alpha: float) -> pd.DataFrame:
+    """The rows with truth of the three splits, sorted by split, record set and id, indices 0..n-1.
+
+    ConfigError where a record set lacks a channel, a group or image lies in two splits, a split is empty, or
+    the calibration split has too few groups for alpha. Rows of other splits are only looked at for leakage.
+    """
+    table = read_record_sets(list(folders))
+    for folder in folders:
+        check_channels(RecordSet(folder), channels)
+    check_no_leakage(table[["image_id", "group", "split"]])
+    twice = table.loc[table.duplicated("record_id"), "record_id"]
+    if len(twice):
+        raise ConfigError(f"record {twice.iloc[0]} is in two of the record sets: give each record set once")
+    found = sorted(set(table["split"].astype(str)))
+    table = table[table["split"].isin(USED)]
+    with_truth = table[np.isfinite(table["dice"].to_numpy(float))]
+    for split, why in zip(USED, ("fit", "stop early and choose", "calibrate the interval"), strict=True):
+        if not (table["split"] == split).any():
+            raise ConfigError(
+                f"no record is in split '{split}', which is needed to {why} (splits found: "
+                f"{', '.join(name or '(none)' for name in found)}): generate records of it, with --splits"
+            )
+        if not (with_truth["split"] == split).any():
+            raise ConfigError(
+                f"no record of split '{split}' has a ground truth: generate it with --truth DIR"
+            )
+    check_groups(with_truth.loc[with_truth["split"] == "calibration", "group"].nunique(), alpha)
+    if (with_truth["split"] == "train").sum() < 2:
+        raise ConfigError("the split 'train' has a single record; at least two are needed")
+    return with_truth.sort_values(["split", "record_id"], ignore_index=True)

@@ -1,0 +1,31 @@
+"""One undisturbed pass: the sampler without sampling (MI, EPKL and variance are 0)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from sqp.types import Embedding, Prompt, Samples, Segmenter
+from sqp.uncertainty.batches import check_request, decode_best, token_of
+
+
+def deterministic(
+    segmenter: Segmenter,
+    image: np.ndarray,
+    prompts: Sequence[Prompt],
+    n: int,
+    generators: Sequence[torch.Generator],
+    *,
+    embedding: Embedding | None = None,
+) -> list[Samples]:
+    """One sample for each prompt, whatever `n`; all prompts share one encoding."""
+    check_request(prompts, n, generators)
+    if not prompts:
+        return []
+    embedding = segmenter.encode(image) if embedding is None else embedding
+    best = decode_best(segmenter, embedding, prompts)
+    return [
+        Samples(best.logits[i], best.iou[i], embedding.frame, token_of(best, i)) for i in range(len(prompts))
+    ]

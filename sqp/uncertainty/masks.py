@@ -1,0 +1,34 @@
+"""From samples to the mask that is judged: p̄ brought to the image, bilinearly, and cut at one half."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sqp.types import Samples
+from sqp.uncertainty.moments import Moments
+
+
+def mean_probability_map(samples: Samples | Tensor | Moments) -> Tensor:
+    """p̄ `[*grid]` in 0..1: the mean over samples of sigmoid(logit).
+
+    >>> mean_probability_map(torch.tensor([[60.0], [-60.0]])).tolist()
+    [0.5]
+    """
+    return Moments.of(samples.logits if isinstance(samples, Samples) else samples).mean_p
+
+
+def mask_from_logits(samples: Samples) -> np.ndarray:
+    """The samples' own mask at the original size, bool `[h, w]`: p̄ upsampled >= 0.5."""
+    return mask_from_probability(mean_probability_map(samples), samples)
+
+
+def mask_from_probability(probability: Tensor, samples: Samples) -> np.ndarray:
+    """A probability map `[*grid]` on the samples' frame -> bool `[h, w]`."""
+    return (samples.frame.grid_to_image(probability) >= 0.5).cpu().numpy()
+
+
+def mask_on_grid(mask: np.ndarray, samples: Samples) -> Tensor:
+    """A mask bool `[h, w]` of any origin -> bool `[*grid]`, by area mean >= 0.5, on the samples' device."""
+    return torch.as_tensor(samples.frame.mask_to_grid(mask)).to(samples.logits.device)

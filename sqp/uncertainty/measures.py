@@ -1,0 +1,98 @@
+"""Measures: samples' logits `[s, *grid]` -> a float32 map `[*grid]`, higher = less certain (but certainty).
+
+Each takes logits or `Moments`, so that several measures of the same samples share their work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from sqp.errors import lookup
+from sqp.uncertainty.moments import Moments
+
+
+def certainty(logits: Tensor | Moments) -> Tensor:
+    """|2p̄ - 1|, 0 to 1: the one measure that is higher where the samples are surer.
+
+    >>> certainty(torch.tensor([[0.0, 50.0]])).tolist()
+    [0.0, 1.0]
+    """
+    m = Moments.of(logits)
+    return (m.mean_p - m.mean_q).abs()
+
+
+def entropy(logits: Tensor | Moments) -> Tensor:
+    """Total (predictive) entropy H(p̄) in bits, 0 to 1.
+
+    >>> entropy(torch.tensor([[0.0], [0.0]])).tolist()
+    [1.0]
+    """
+    return Moments.of(logits).total_entropy
+
+
+def mutual_information(logits: Tensor | Moments) -> Tensor:
+    """H(p̄) - mean_s H(p_s) in bits, 0 to 1: the epistemic part (BALD, Houlsby et al., arXiv 1112.5745).
+
+    Two opposite samples: 1 bit.
+
+    >>> mutual_information(torch.tensor([[60.0], [-60.0]])).tolist()
+    [1.0]
+    """
+    m = Moments.of(logits)
+    if m.n == 1:
+        return torch.zeros_like(m.mean_p)
+    return (m.total_entropy - m.sample_entropy).clamp_min(0)
+
+
+def epkl(logits: Tensor | Moments) -> Tensor:
+    """Expected pairwise KL: mean KL(p_i || p_j) over all s² ordered pairs, in bits; >= MI, unbounded.
+
+    In closed form the population covariance over samples of p and the logit, / ln 2 (Malinin & Gales, arXiv
+    2002.07650).
+
+    >>> round(float(epkl(torch.tensor([[1.0], [-1.0]]))[0]), 4)
+    0.3333
+    """
+    m = Moments.of(logits)
+    if m.n == 1:
+        return torch.zeros_like(m.mean_p)
+    # cov(p, l) = -cov(q, l): the smaller of p and q keeps the digits of differences in saturated cells.
+    foreground = m.mean_p > 0.5
+    tail = torch.where(foreground, m.mean_q - m.q, m.p - m.mean_p)
+    spread = m.logits - m.logits.mean(0)
+    return ((tail * spread).mean(0) / math.log(2)).clamp_min(0)
+
+
+def variance(logits: Tensor | Moments) -> Tensor:
+    """Population variance of p over samples, 0 to 0.25.
+
+    >>> variance(torch.tensor([[60.0], [-60.0]])).tolist()
+    [0.25]
+    """
+    m = Moments.of(logits)
+    if m.n == 1:
+        return torch.zeros_like(m.mean_p)
+    return m.p.var(0, correction=0)
+
+
+MEASURES: dict[str, Callable[[Tensor | Moments], Tensor]] = {
+    "certainty": certainty,
+    "entropy": entropy,
+    "mutual_information": mutual_information,
+    "epkl": epkl,
+    "variance": variance,
+}
+
+
+def all_maps(logits: Tensor | Moments, names: Iterable[str] = tuple(MEASURES)) -> dict[str, Tensor]:
+    """Every named measure of the same samples, float32 `[*grid]` each.
+
+    >>> list(all_maps(torch.zeros(2, 3, 3), ["entropy", "epkl"]))
+    ['entropy', 'epkl']
+    """
+    m = Moments.of(logits)
+    return {name: lookup("measure", name, MEASURES)(m) for name in names}

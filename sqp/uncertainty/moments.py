@@ -1,0 +1,60 @@
+"""What the measures and scores of one set of samples share, each computed once, in float32."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Logits `[s, *grid]` and what follows: p of the foreground, q = 1 - p without cancellation."""
+
+    logits: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor | Moments) -> Moments:
+        """Logits `[s, *grid]` of any float type, or moments already computed."""
+        return logits if isinstance(logits, Moments) else cls(logits.float())
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.logits)
+
+    @cached_property
+    def p(self) -> Tensor:
+        """sigmoid(logit) `[s, *grid]`."""
+        return torch.sigmoid(self.logits)
+
+    @cached_property
+    def q(self) -> Tensor:
+        """sigmoid(-logit) `[s, *grid]`, precise where p is close to 1."""
+        return torch.sigmoid(-self.logits)
+
+    @cached_property
+    def mean_p(self) -> Tensor:
+        """p̄ `[*grid]`: the mean of the probabilities, not of the logits."""
+        return self.p.mean(0)
+
+    @cached_property
+    def mean_q(self) -> Tensor:
+        """1 - p̄ `[*grid]`."""
+        return self.q.mean(0)
+
+    @cached_property
+    def total_entropy(self) -> Tensor:
+        """H(p̄) in bits `[*grid]`."""
+        return (torch.special.entr(self.mean_p) + torch.special.entr(self.mean_q)) / math.log(2)
+
+    @cached_property
+    def sample_entropy(self) -> Tensor:
+        """Mean of H(p_s) in bits `[*grid]`; in nats H(p) = softplus(-|l|) + |l| sigmoid(-|l|)."""
+        size = self.logits.abs()
+        tail = torch.minimum(self.p, self.q)
+        return (F.softplus(-size) + size * tail).mean(0) / math.log(2)

@@ -1,0 +1,52 @@
+"""Prompt jitter: one encoding, n boxes shifted at random (UR-SAM, Zhang et al., arXiv 2311.10529)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from sqp.errors import ConfigError
+from sqp.prompts.jitter import jitter_prompt, n_draws
+from sqp.types import Embedding, Prompt, Samples, Segmenter
+from sqp.uncertainty.batches import check_request, decode_best, token_of
+
+
+def prompt_jitter(
+    segmenter: Segmenter,
+    image: np.ndarray,
+    prompts: Sequence[Prompt],
+    n: int,
+    generators: Sequence[torch.Generator],
+    *,
+    embedding: Embedding | None = None,
+    ratio: float = 0.05,
+    edges: bool = False,
+) -> list[Samples]:
+    """n samples for each prompt, decoded together: sample 0 the prompt itself, the others shifted at random.
+
+    A box moves as a whole by U(-ratio, ratio) of its width and height, with `edges` each side by itself; a
+    point by `ratio` of the image's short side. Raises ConfigError for a segmenter that ignores prompts.
+    """
+    if not segmenter.promptable:
+        raise ConfigError(
+            f"the sampler 'prompt_jitter' changes nothing in '{segmenter.name}', which ignores prompts: "
+            "use 'tta'"
+        )
+    if not ratio > 0:
+        raise ConfigError(f"prompt_jitter: ratio is {ratio}: give a number above 0, or use 'deterministic'")
+    check_request(prompts, n, generators)
+    if not prompts:
+        return []
+    embedding = segmenter.encode(image) if embedding is None else embedding
+    frame = embedding.frame
+    jittered: list[Prompt] = []
+    for prompt, generator in zip(prompts, generators, strict=True):
+        draws = torch.rand(n - 1, n_draws(prompt, edges), generator=generator, dtype=torch.float64) * 2 - 1
+        jittered.append(prompt)
+        jittered += [jitter_prompt(prompt, row, ratio, frame.original, edges) for row in draws.tolist()]
+    best = decode_best(segmenter, embedding, jittered)
+    logits = best.logits[:, 0].unflatten(0, (len(prompts), n))
+    iou = best.iou[:, 0].unflatten(0, (len(prompts), n))
+    return [Samples(logits[i], iou[i], frame, token_of(best, i * n)) for i in range(len(prompts))]

@@ -1,0 +1,25 @@
+"""Fixtures that several rooms use. Its place also puts `tests/` on the path: `from recordsets import ...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from recordsets import make_record_set
+
+
+@pytest.fixture(scope="session")
+def record_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small record set with all splits, not to be changed."""
+    return make_record_set(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(scope="session")
+def trained(record_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """OUT of a short training run on `record_set`, not to be changed; the bundle is in its folder `bundle`."""
+    from sqp.config.train import TrainConfig
+    from sqp.stages.train import run
+
+    out = tmp_path_factory.mktemp("train")
+    run(TrainConfig([record_set], out, size=32, epochs=12, batch_size=8, progress=False))
+    return out

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sqp.data.images import check_same_size, image_size, read_image, read_mask, read_probability
+from sqp.errors import CaseError
+
+RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
+MASK = np.zeros((6, 9), dtype=bool)
+MASK[1:4, 2:7] = True
+
+
+def save(path, array, mode=None, **options):
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+def exif(orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_exif_orientation_is_undone(tmp_path, orientation, suffix):
+    stored = {  # what a camera stores so that a viewer shows COLOUR
+        1: COLOUR,
+        2: COLOUR[:, ::-1],
+        3: COLOUR[::-1, ::-1],
+        4: COLOUR[::-1],
+        5: COLOUR.transpose(1, 0, 2),
+        6: np.rot90(COLOUR, 1),
+        7: COLOUR[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(COLOUR, -1),
+    }[orientation]
+    path = save(tmp_path / f"a.{suffix}", np.ascontiguousarray(stored), exif=exif(orientation))
+    assert np.array_equal(read_image(path), COLOUR)
+    assert image_size(path) == (6, 9)
+
+
+def test_mask_follows_exif(tmp_path):
+    path = save(tmp_path / "m.png", np.ascontiguousarray(np.rot90(MASK * np.uint8(255))), exif=exif(6))
+    assert np.array_equal(read_mask(path), MASK)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1", "P", "RGB", "RGBA", "CMYK"])
+def test_every_mode_becomes_rgb(tmp_path, mode):
+    grey = np.repeat((MASK * np.uint8(255))[..., None], 3, axis=2)
+    suffix = "tif" if mode == "CMYK" else "png"
+    image = read_image(save(tmp_path / f"a.{suffix}", grey, mode))
+    assert image.dtype == np.uint8
+    assert image.flags.writeable
+    assert np.array_equal(image, grey)
+
+
+def test_transparent_pixels_are_white(tmp_path):
+    rgba = np.zeros((4, 4, 4), dtype=np.uint8)
+    rgba[:2, :, 3] = 255
+    image = read_image(save(tmp_path / "a.png", rgba))
+    assert (image[:2] == 0).all()
+    assert (image[2:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("top", "full"), [(200, 255), (255, 255), (4000, 4095), (4096, 65535), (65535, 65535)]
+)
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_deep_grey_is_scaled_by_its_range(tmp_path, top, full, suffix):
+    values = np.array([[0, top // 2, top]], dtype=np.uint16)
+    image = read_image(save(tmp_path / f"a.{suffix}", values))
+    expected = np.round(values / full * 255)
+    assert np.array_equal(image[..., 0], expected)
+    assert np.array_equal(image[..., 2], expected)
+
+
+def test_full_16_bit_is_divided_by_257(tmp_path):
+    values = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
+    assert np.array_equal(read_image(save(tmp_path / "a.png", values))[..., 0], values // 257)
+
+
+@pytest.mark.parametrize(
+    "kind", ["label", "8 bit", "16 bit", "8 in 16", "1 bit", "rgba", "alpha", "grey alpha", "soft"]
+)
+def test_masks_of_every_kind(tmp_path, kind):
+    byte = MASK * np.uint8(255)
+    opaque = np.full_like(byte, 255)
+    array = {
+        "label": MASK.astype(np.uint8),
+        "8 bit": byte,
+        "16 bit": MASK * np.uint16(65535),
+        "8 in 16": MASK * np.uint16(255),
+        "1 bit": MASK,
+        "rgba": np.stack([byte, byte, byte, opaque], axis=2),
+        "alpha": np.stack([0 * byte] * 3 + [byte], axis=2),
+        "grey alpha": np.stack([opaque, byte], axis=2),
+        "soft": np.where(MASK, 180, 70).astype(np.uint8),
+    }[kind]
+    mask = read_mask(save(tmp_path / "m.png", array))
+    assert mask.dtype == bool
+    assert np.array_equal(mask, MASK)
+
+
+def test_palette_mask_with_inverted_indices(tmp_path):
+    paletted = Image.frombytes("P", MASK.shape[::-1], (~MASK).astype(np.uint8).tobytes())
+    paletted.putpalette([255, 255, 255, 0, 0, 0])  # index 0 is white, the lesion
+    paletted.save(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png"), MASK)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_empty_and_full_masks(tmp_path, value):
+    mask = read_mask(save(tmp_path / "m.png", np.full((5, 4), value, np.uint8)))
+    assert mask.all() == (value > 0)
+    assert mask.any() == (value > 0)
+
+
+@pytest.mark.parametrize("top", [2, 100, 127])
+def test_label_masks_of_several_classes_are_refused(tmp_path, top):
+    path = save(tmp_path / "labels.png", MASK * np.uint8(top))
+    with pytest.raises(CaseError, match=rf"labels.png.*greatest value is {top}"):
+        read_mask(path)
+
+
+def test_probability_maps(tmp_path):
+    p = RNG.uniform(size=(6, 9)).astype(np.float32)
+    np.save(tmp_path / "a.npy", p[None])
+    assert np.array_equal(read_probability(tmp_path / "a.npy"), p)
+    for name, top, dtype in (("8.png", 255, np.uint8), ("16.png", 65535, np.uint16)):
+        read = read_probability(save(tmp_path / name, np.round(p * top).astype(dtype)))
+        assert read.dtype == np.float32
+        np.testing.assert_allclose(read, p, atol=0.51 / top)
+    dark = save(tmp_path / "dark.png", np.full((2, 2), 100, np.uint16))
+    np.testing.assert_allclose(read_probability(dark), 100 / 65535)  # never stretched
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([[0.5, np.nan]]), "NaN"),
+        (np.array([[-4.0, 3.0]]), "logits"),
+        (np.array([[0.0, 1.1]]), "not within 0-1"),
+        (np.array([[0, 1]]), "int64"),
+        (np.zeros((2, 3, 4)), r"shape \(2, 3, 4\)"),
+    ],
+)
+def test_bad_probability_maps(tmp_path, values, message):
+    np.save(tmp_path / "p.npy", values)
+    with pytest.raises(CaseError, match=message):
+        read_probability(tmp_path / "p.npy")
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask])
+@pytest.mark.parametrize("kind", ["truncated jpg", "truncated png", "text", "empty", "missing"])
+def test_broken_files_are_named(tmp_path, read, kind):
+    path = tmp_path / ("broken.jpg" if "jpg" in kind else "broken.png")
+    if "truncated" in kind:
+        save(path, RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif kind != "missing":
+        path.write_text("no image" if kind == "text" else "")
+    with pytest.raises(CaseError, match=r"broken\.(jpg|png)"):
+        read(path)
+
+
+def test_broken_npy_is_named(tmp_path):
+    (tmp_path / "p.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(CaseError, match=r"p\.npy"):
+        read_probability(tmp_path / "p.npy")
+    with pytest.raises(CaseError, match="does not exist"):
+        read_probability(tmp_path / "q.npy")
+
+
+def test_pickled_npy_is_not_loaded(tmp_path):
+    np.save(tmp_path / "p.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(CaseError, match=r"p\.npy"):
+        read_probability(tmp_path / "p.npy")
+
+
+def test_large_images_open_without_a_warning(tmp_path):
+    Image.new("1", (6000, 6000)).save(tmp_path / "large.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert image_size(tmp_path / "large.png") == (6000, 6000)
+
+
+def test_size_check_names_both_sizes():
+    check_same_size("a.jpg", (4, 5), "a.png", (4, 5))
+    with pytest.raises(CaseError, match=r"a\.png is 7x6 pixels .* a\.jpg is 5x4"):
+        check_same_size("a.jpg", (4, 5), "a.png", (6, 7))
+    with pytest.raises(CaseError, match="unrotated"):
+        check_same_size("a.jpg", (4, 5), "a.png", (5, 4))

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from sqp.errors import ConfigError
+from sqp.quality.backbones import BACKBONES, build_backbone
+from sqp.quality.channels import plane_names
+from sqp.quality.module import ModelSpec, QualityModel
+
+TINY = "timm:test_efficientnet"  # timm's own miniature, 0.4 M parameters
+PEER = ("image", "mask", "self/epkl")
+
+
+@pytest.mark.parametrize(
+    "channels", [("mask",), ("image", "mask"), ("mask", "self/epkl", "referee/probability")]
+)
+@pytest.mark.parametrize("name", [*BACKBONES, TINY])
+def test_planes_to_features(name: str, channels: tuple[str, ...]) -> None:
+    backbone = build_backbone(name, channels, 80)
+    features = backbone(torch.rand(2, len(plane_names(channels)), 80, 80))
+    assert features.shape == (2, backbone.width)
+    features.sum().backward()
+    assert all(p.grad is not None for p in backbone.parameters())
+
+
+def test_siamese_is_the_peers_network() -> None:
+    model = QualityModel(ModelSpec(PEER, 300, "siamese", loss="mse"))
+    assert sum(p.numel() for p in model.parameters()) == 1_430_705
+
+
+def test_siamese_refuses_a_size_that_its_convolutions_eat_up() -> None:
+    build_backbone("siamese", PEER, 78)
+    with pytest.raises(ConfigError, match="size of at least 78, not 77"):
+        build_backbone("siamese", PEER, 77)
+
+
+def test_compact_has_less_than_a_million_parameters() -> None:
+    assert sum(p.numel() for p in build_backbone("compact", PEER, 128).parameters()) < 1_000_000
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_pretrained_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
+    source = timm.create_model("test_efficientnet")
+    path = tmp_path / f"weights.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(source.state_dict(), path)
+    backbone = build_backbone(TINY, PEER, 64, pretrained_file=str(path))
+    stem, adapted = source.conv_stem.weight, backbone.model.conv_stem.weight
+    torch.testing.assert_close(adapted[:, :3], stem * 3 / 5)
+    torch.testing.assert_close(adapted[:, 3:], stem[:, :2] * 3 / 5)
+    assert backbone.image_mean == source.pretrained_cfg["mean"]
+    assert build_backbone(TINY, ("mask",), 64, pretrained_file=str(path)).image_mean is None
+
+
+def test_a_transformer_is_built_for_the_size() -> None:
+    backbone = build_backbone("timm:test_vit", PEER, 96)
+    assert backbone(torch.rand(1, 5, 96, 96)).shape == (1, backbone.width)
+
+
+def test_wrong_names_and_files() -> None:
+    with pytest.raises(
+        ConfigError, match=r"unknown backbone 'compct', did you mean 'compact'\? known: .*timm:NAME"
+    ):
+        build_backbone("compct", PEER, 64)
+    with pytest.raises(ConfigError, match=r"unknown timm model 'resnet5', did you mean 'resnet"):
+        build_backbone("timm:resnet5", PEER, 64)
+    with pytest.raises(ConfigError, match=r"pretrained_file nowhere\.pth does not exist"):
+        build_backbone(TINY, PEER, 64, pretrained_file="nowhere.pth")
+    with pytest.raises(ConfigError, match="'compact' has no pretrained weights"):
+        build_backbone("compact", PEER, 64, pretrained=True)
+
+
+def test_weights_of_another_model(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(ConfigError, match=r"cannot load the weights of .*other\.safetensors"):
+        build_backbone(TINY, PEER, 64, pretrained_file=str(tmp_path / "other.safetensors"))

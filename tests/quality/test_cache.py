@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recordsets import make_record_set
+
+from sqp.errors import CaseError
+from sqp.io import RecordSet, read_record_sets
+from sqp.io.atomic import write_maps
+from sqp.quality import cache as module
+from sqp.quality.cache import build_cache
+from sqp.quality.channels import image_planes, record_planes
+
+CHANNELS = ("mask", "image", "self/epkl")
+
+
+def built(folder: Path, out: Path, workers: int = 0) -> module.PlaneCache:
+    return build_cache(read_record_sets([folder]), CHANNELS, 24, out, workers, progress=False)
+
+
+def test_holds_what_decoding_gives(record_set: Path, tmp_path: Path) -> None:
+    table = read_record_sets([record_set])
+    cache = built(record_set, tmp_path)
+    rows = [5, 0, 17]
+    batch = cache.planes(rows)
+    assert len(cache) == len(table) and batch.shape == (3, 5, 24, 24)
+    for planes, row in zip(batch.numpy(), rows, strict=True):
+        record = table.iloc[row]
+        expected = record_planes(RecordSet(record_set), record.record_id, CHANNELS, 24)
+        assert planes[[0, 4]] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+        assert planes[1:4] == pytest.approx(image_planes(record.image_path, 24) / 255)
+
+
+def test_an_image_is_kept_once(record_set: Path, tmp_path: Path) -> None:
+    cache = built(record_set, tmp_path)
+    assert cache.images is not None
+    assert len(cache.images) == read_record_sets([record_set]).image_path.nunique() < len(cache)
+
+
+def test_is_built_once_and_anew_when_a_record_changes(tmp_path: Path) -> None:
+    records = make_record_set(tmp_path / "records", {"train": 2})
+    first = built(records, tmp_path / "cache")
+    before = (first.folder / "done").stat().st_mtime_ns
+    assert built(records, tmp_path / "cache").folder == first.folder
+    assert (first.folder / "done").stat().st_mtime_ns == before
+    name = RecordSet(records).table.record_id[0]
+    write_maps(records / "maps" / f"{name}.npz", {"self/epkl": np.full((24, 32), 3.0)})
+    second = built(records, tmp_path / "cache")
+    assert second.folder != first.folder
+    assert second.planes([0])[0, 4].mean() == pytest.approx(np.log1p(3), rel=1e-3)
+
+
+def test_an_interrupted_build_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = make_record_set(tmp_path / "records", {"train": 3})
+    whole = built(records, tmp_path / "other").planes(range(9))
+    decode, calls = module._decode, []
+
+    def stop_at_second(*args: object) -> int:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return decode(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_decode", stop_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        built(records, tmp_path / "cache")
+    assert (built(records, tmp_path / "cache").planes(range(9)) == whole).all()
+
+
+def test_nan_in_the_maps_names_the_record(tmp_path: Path) -> None:
+    records = make_record_set(tmp_path / "records", {"train": 1})
+    name = RecordSet(records).table.record_id[0]
+    write_maps(records / "maps" / f"{name}.npz", {"self/epkl": np.full((24, 32), np.nan)})
+    with pytest.raises(CaseError, match=f"record {name} .* NaN"):
+        built(records, tmp_path / "cache")
+
+
+def test_a_pickled_cache_opens_its_files_again(record_set: Path, tmp_path: Path) -> None:
+    cache = built(record_set, tmp_path)
+    data = pickle.dumps(cache)
+    assert len(data) < 10_000
+    assert (pickle.loads(data).planes([3]) == cache.planes([3])).all()
+
+
+@pytest.mark.slow
+def test_two_processes_build_the_same(
+    record_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FEW_IMAGES", 1)
+    two, one = built(record_set, tmp_path / "two", workers=2), built(record_set, tmp_path / "one")
+    assert (two.planes(range(len(two))) == one.planes(range(len(one)))).all()

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
+from sklearn.covariance import LedoitWolf
+
+from sqp.quality.ood import OodStatistics
+
+
+def features(n: int, seed: int = 0, d: int = 6) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 3).astype(np.float32)
+
+
+def test_distance_is_scipys() -> None:
+    training = features(200)
+    fitted = OodStatistics.fit(training, features(50, 0))
+    covariance = LedoitWolf().fit(training.astype(float))
+    expected = [scipy_mahalanobis(x, covariance.location_, covariance.precision_) for x in training[:5]]
+    assert fitted.distance(training[:5]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_threshold_is_the_quantile_of_calibration() -> None:
+    held = features(1000, 0)[500:]
+    fitted = OodStatistics.fit(features(1000, 0)[:500], held, quantile=0.99)
+    assert fitted.is_out(fitted.distance(held)).sum() == 5
+
+
+def test_far_features_are_out_and_nan_too() -> None:
+    fitted = OodStatistics.fit(features(300), features(300)[:100])
+    strange = features(3)
+    strange[0] += 100
+    strange[1] = np.nan
+    assert fitted.is_out(fitted.distance(strange)).tolist() == [True, True, False]
+
+
+def test_fewer_records_than_features_is_shrunk() -> None:
+    fitted = OodStatistics.fit(features(10, d=50), features(10, d=50))
+    assert np.isfinite(fitted.precision).all() and np.isfinite(fitted.threshold)
+
+
+def test_a_constant_feature_is_no_trouble() -> None:
+    x = features(50)
+    x[:, 0] = 1.0
+    assert np.isfinite(OodStatistics.fit(x, x).distance(x)).all()

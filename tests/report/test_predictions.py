@@ -1,0 +1,63 @@
+"""predictions.csv and .parquet: columns, order, ids, atomicity, reading back."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from sqp.errors import ConfigError
+from sqp.report.columns import FIRST, ordered, score_names, worst_first
+from sqp.report.predictions import read_predictions, write_predictions
+
+
+def test_columns_come_in_the_order_of_the_design(tmp_path, predictions):
+    csv, parquet = write_predictions(tmp_path, predictions)
+    for table in (pd.read_csv(csv), pd.read_parquet(parquet)):
+        assert tuple(table.columns[:8]) == (*FIRST, "c_lesion", "area")
+        assert len(table) == len(predictions)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["predictions.csv", "predictions.parquet"]
+
+
+def test_strange_ids_and_leading_zeros_come_back(tmp_path, predictions):
+    predictions.loc[1, "image_id"] = "007"
+    write_predictions(tmp_path, predictions)
+    for name in ("predictions.csv", "predictions.parquet"):
+        assert list(read_predictions(tmp_path / name)["image_id"]) == list(predictions["image_id"])
+    back = read_predictions(tmp_path)
+    pd.testing.assert_series_equal(back["predicted_dice"], predictions["predicted_dice"])
+
+
+def test_a_missing_column_is_named(tmp_path, predictions):
+    with pytest.raises(ValueError, match="lacks verdict"):
+        write_predictions(tmp_path, predictions.drop(columns="verdict"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("none.csv", None, "no predictions at"),
+        ("x.csv", "a,b\n1,2\n", "no column record_id"),
+        ("x.parquet", "no", "cannot read"),
+    ],
+)
+def test_what_is_no_predictions_table_is_told(tmp_path, name, content, says):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=says):
+        read_predictions(tmp_path / name)
+    with pytest.raises(ConfigError, match=r"holds no predictions\.parquet"):
+        read_predictions(tmp_path)
+
+
+def test_provenance_is_no_score(predictions):
+    assert score_names(predictions.assign(scale=0.1, ood_distance=2.0, ood=False)) == ["c_lesion", "area"]
+
+
+def test_abstentions_come_before_the_lowest_prediction(predictions):
+    table = worst_first(predictions)
+    assert pd.isna(table["predicted_dice"][0])
+    assert table["predicted_dice"][1:].is_monotonic_increasing
+
+
+def test_ordering_loses_no_column(predictions):
+    assert set(ordered(predictions).columns) == set(predictions.columns)

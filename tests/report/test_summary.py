@@ -1,0 +1,33 @@
+"""The terminal summary: its counts are those of the table."""
+
+from __future__ import annotations
+
+import re
+
+from sqp.report.summary import prediction_summary
+
+
+def test_counts_per_verdict_and_per_tenth(predictions):
+    text = prediction_summary(predictions)
+    counts = {
+        name: int(n) for name, n in re.findall(r"^  (accept|review|reject|abstain) +(\d+) ", text, re.M)
+    }
+    assert counts == {"accept": 2, "review": 3, "reject": 6, "abstain": 1}
+    tenths = [int(n) for n in re.findall(r"^  \d\.\d-\d\.\d +(\d+)", text, re.M)]
+    assert len(tenths) == 10
+    assert sum(tenths) == 11  # the twelfth has no prediction
+    assert "none           1" in text
+
+
+def test_the_five_worst_in_order(predictions):
+    lines = prediction_summary(predictions).split("lowest predicted Dice")[1].splitlines()[1:]
+    assert [line.split()[0] for line in lines] == ["rec-011", "rec-009", "rec-010", "rec-008", "rec-007"]
+    assert "none" in lines[0]
+    assert re.search(r"0\.350 \[0\.250, 0\.450\] +reject  \(true 0\.389\)", lines[1])
+
+
+def test_nothing_predicted_and_no_rows(predictions):
+    nothing = predictions.assign(predicted_dice=float("nan"), verdict="abstain")
+    assert "all abstained" in prediction_summary(nothing)
+    assert prediction_summary(predictions.head(0)) == "no records"
+    assert prediction_summary(predictions.head(1)).startswith("1 record of 1 image\n")

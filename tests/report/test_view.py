@@ -1,0 +1,91 @@
+"""A record's view and its overlay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageColor
+
+from sqp.io import RecordSet
+from sqp.report.overlays import caption, overlay, write_overlays
+from sqp.report.view import MASK_COLOUR, TRUTH_COLOUR, View, load_view
+
+
+@pytest.fixture
+def rows(predictions):
+    return predictions.to_dict("records")
+
+
+def pixels(image: np.ndarray, colour: str) -> np.ndarray:
+    return (image == ImageColor.getrgb(colour)).all(axis=-1)
+
+
+def test_view_has_the_record_at_the_side_asked_for(record_set, rows):
+    records = RecordSet(record_set)
+    view = load_view(records, rows[3], 180)
+    assert view.image.shape == (120, 180, 3)
+    assert view.mask.mean() == pytest.approx(records.mask("rec-003").mean(), rel=0.03)
+    assert view.measure == "entropy (bits)"
+    assert view.uncertainty.max() == pytest.approx(1, abs=0.02)
+    assert view.coloured().shape == view.image.shape
+
+
+def test_outline_follows_the_mask_and_lies_over_the_truth(record_set, rows):
+    view = load_view(RecordSet(record_set), rows[4], 180)
+    drawn = view.outlined()
+    line = pixels(drawn, MASK_COLOUR)
+    assert line.any()
+    assert not (line & ~view.mask).any()  # the line lies inside
+    assert pixels(drawn, TRUTH_COLOUR).any()
+    assert line.sum() < 0.4 * view.mask.sum()
+
+
+def test_a_full_mask_is_drawn_along_the_border_and_an_empty_one_not_at_all():
+    image = np.full((40, 60, 3), 200, np.uint8)
+    full = View(image, np.ones((40, 60), bool), None, None, "no uncertainty map", 1.0)
+    assert pixels(full.outlined(), MASK_COLOUR).sum() == 2 * 60 + 2 * 38
+    empty = View(image, np.zeros((40, 60), bool), None, None, "no uncertainty map", 1.0)
+    np.testing.assert_array_equal(empty.outlined(), image)
+    assert (empty.coloured() == 128).all()
+
+
+def test_a_lost_image_is_told_not_fatal(record_set, rows, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    for path in ("/nowhere/x.png", str(tmp_path / "broken.jpg"), None):
+        view = load_view(
+            RecordSet(record_set), rows[0] | {"image_path": path, "truth_path": ["/nowhere/t.png"]}, 90
+        )
+        assert view.image is None
+        assert view.truth is None
+        assert "not readable" in overlay(view, rows[0]).axes[0].get_title()
+
+
+def test_caption_has_prediction_interval_verdict_and_truth(rows):
+    assert caption(rows[9]).splitlines()[1] == "predicted Dice 0.350 [0.250, 0.450]  ·  reject  ·  true 0.389"
+    assert caption(rows[11], empty=True).endswith(
+        "predicted Dice none  ·  abstain  ·  true 0.000  ·  empty mask"
+    )
+
+
+def test_overlays_of_the_worst_k(tmp_path, predictions):
+    paths = write_overlays(predictions, tmp_path, k=2)
+    assert [path.name for path in paths] == ["001-rec-011.png", "002-rec-009.png"]
+    with Image.open(paths[1]) as image:
+        assert image.size[0] == 1045
+    assert write_overlays(predictions, tmp_path / "none", k=0) == []
+
+
+def test_nothing_lies_outside_of_the_overlay(record_set, rows):
+    long = rows[9] | {"record_id": "rec-009", "verdict": "review"}
+    figure = overlay(load_view(RecordSet(record_set), long, 300), long | {"record_id": "x" * 190 + "$"})
+    figure.canvas.draw()
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+
+
+def test_folder_is_made_only_when_needed(tmp_path, predictions):
+    write_overlays(predictions.head(0), tmp_path / "none", k=3)
+    assert not Path(tmp_path / "none").exists()

@@ -1,0 +1,230 @@
+"""evaluate end to end on tables: files, subsets, leakage, and what is told where input is broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from sqp import quality
+from sqp.config.evaluate import EvaluateConfig
+from sqp.errors import ConfigError
+from sqp.io import read_record_sets
+from sqp.quality.provenance import group_hashes
+from sqp.quality.verdict import VERDICTS
+from sqp.report import columns
+from sqp.stages.evaluate import run, subsets
+from sqp.stages.evaluate_rows import check_groups, verdicts
+
+VARIANTS = ("natural", "erosion", "swap", "shift")
+
+
+def predictions(images: int = 24, datasets: int = 1) -> pd.DataFrame:
+    """Test and calibration records of four variants an image, predicted with an error of 0.05."""
+    rng = np.random.default_rng(0)
+    table = []
+    for i in range(images):
+        for variant in VARIANTS:
+            dice = float(rng.uniform(0.3, 1))
+            predicted = float(np.clip(dice + rng.normal(0, 0.05), 0, 1))
+            table.append({
+                "image_id": f"i{i}", "record_id": f"i{i}-{variant}", "group": f"g{i // 2}",
+                "split": "test" if i // 2 % 3 else "calibration", "variant": variant,
+                "dataset": f"d{i % datasets}",
+                "prompter": "otsu" if i % 2 else "truth_box", "dice": dice, "predicted_dice": predicted,
+                "low": predicted - 0.1, "high": predicted + 0.1,
+                "c_lesion": dice + rng.normal(0, 0.2), "area": float(rng.uniform(0.1, 0.4)),
+            })  # fmt: skip
+    return pd.DataFrame(table)
+
+
+def config(tmp_path: Path, table: pd.DataFrame, **options) -> EvaluateConfig:
+    table.to_parquet(tmp_path / "predictions.parquet")
+    return EvaluateConfig(
+        **{"out": tmp_path / "out", "predictions": tmp_path, "n_resamples": 50, "unseen": ["shift"]} | options
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("evaluate")
+
+
+@pytest.fixture(scope="module")
+def result(folder):
+    return run(config(folder, predictions()))
+
+
+def test_all_outputs(folder, result):
+    names = {path.name for path in (folder / "out").iterdir()}
+    assert names == {
+        "evaluation.csv", "evaluation.md", "predictions.csv", "predictions.parquet", "predicted_vs_true.png",
+        "calibration.png", "report.html", "run.yaml",
+    }  # fmt: skip
+    assert all(path.exists() for path in result.files.values())
+    back = pd.read_csv(folder / "out" / "evaluation.csv")
+    assert list(back["subset"].unique()) == ["natural", "spread", "spread_unseen", "all"]
+    assert list(back["method"][:4]) == ["quality_model", "predict_the_median", "c_lesion", "area"]
+    np.testing.assert_allclose(back["mae"], result.table["mae"], atol=1e-6)
+    stored = yaml.safe_load((folder / "out" / "run.yaml").read_text())
+    assert stored["config"]["unseen"] == ["shift"]
+    assert stored["counts"] == {"test": 64, "test_with_truth": 64, "calibration": 32}
+
+
+def test_the_page_says_what_the_rows_are(result):
+    text = result.text
+    assert "truth_box (simulated manual) 8" in text
+    assert "Lines fitted on 8 natural calibration rows." in text
+    assert "Lines fitted on 16 spread (seen families) calibration rows." in text
+    assert "Variants: shift 16." in text
+    assert "## spread_unseen" in text
+
+
+def test_subsets_part_the_rows_and_calibrate_on_their_kind():
+    table = predictions()
+    test, calibration = (table[table["split"] == split] for split in ("test", "calibration"))
+    parts = {part.name: part for part in subsets(test, calibration, ["shift"])}
+    assert len(parts.pop("all").test) == len(test)
+    assert sum(len(part.test) for part in parts.values()) == len(test)
+    assert set(parts["natural"].calibration["variant"]) == {"natural"}
+    for name in ("spread", "spread_unseen"):
+        assert set(parts[name].calibration["variant"]) == {"erosion", "swap"}
+    assert set(parts["spread_unseen"].test["variant"]) == {"shift"}
+
+
+def test_without_calibration_rows_of_a_kind_all_are_used_and_said():
+    table = predictions()
+    test = table[table["split"] == "test"]
+    natural = table[(table["split"] == "calibration") & (table["variant"] == "natural")]
+    parts = {part.name: part for part in subsets(test, natural, ["shift"])}
+    assert parts["spread"].fit == "8 all calibration rows"
+
+
+def test_each_data_set_apart():
+    table = predictions(datasets=2)
+    test, calibration = (table[table["split"] == split] for split in ("test", "calibration"))
+    titles = [part.title for part in subsets(test, calibration, [])]
+    names = ("natural", "spread", "all")
+    assert titles == [name + end for name in names for end in ("", ", d0", ", d1")]
+    natural = test[test["variant"] == "natural"]
+    assert {part.name for part in subsets(natural, calibration, [])} == {"natural"}
+
+
+def test_a_group_in_two_splits_is_refused(tmp_path):
+    table = predictions()
+    table.loc[table["image_id"] == "i1", "split"] = "test"  # i0 of the same group is in calibration
+    with pytest.raises(ConfigError, match="g0"):
+        run(config(tmp_path, table))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_that_has_seen_a_test_group_is_refused():
+    test = predictions()
+    check_groups(test, group_hashes(pd.DataFrame({"group": ["other"]})), Path("bundle"))
+    with pytest.raises(ConfigError, match=r"bundle was trained .* on 1 of the groups that are tested, g3"):
+        check_groups(test, group_hashes(test[test["group"] == "g3"]), Path("bundle"))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "says"),
+    [
+        (
+            lambda t: t,
+            {"split": "raters"},
+            r"no record is in split 'raters' \(splits found: calibration, test\)",
+        ),
+        (lambda t: t.assign(dice=np.nan), {}, "no record of split 'test' has a ground truth"),
+        (lambda t: t.drop(columns="group"), {}, "has no column group"),
+        (lambda t: t, {"predictions": None}, "either --model BUNDLE or --predictions"),
+        (lambda t: t, {"predictions": None, "model": Path("m")}, "--model needs --records"),
+        (lambda t: t, {"n_resamples": 0}, "n_resamples is 0"),
+    ],
+)
+def test_broken_input_is_one_sentence(tmp_path, change, options, says):
+    with pytest.raises(ConfigError, match=says):
+        run(config(tmp_path, change(predictions()), **options))
+
+
+def test_an_evaluation_is_not_overwritten_unless_told(tmp_path):
+    settings = config(tmp_path, predictions(6))
+    settings.out.mkdir()
+    (settings.out / "evaluation.csv").write_text("old")
+    with pytest.raises(ConfigError, match="--overwrite"):
+        run(settings)
+    settings.overwrite = True
+    run(settings)
+    assert (settings.out / "evaluation.csv").read_text().startswith("subset,dataset,method")
+
+
+def test_a_single_test_row_still_makes_a_report(tmp_path):
+    table = predictions()
+    one = pd.concat([table[table["split"] == "calibration"], table[table["split"] == "test"].head(1)])
+    result = run(config(tmp_path, one))
+    assert result.table["n"].tolist() == [1] * 4
+    assert result.table["spearman"].isna().all()
+    assert "one row: no correlation" in result.text
+
+
+def test_verdicts_are_made_where_the_table_has_none(result):
+    table = pd.DataFrame(
+        {
+            "predicted_dice": [0.9, 0.4, 0.8, 0.9, np.nan, 0.9],
+            "low": [0.85, 0.3, 0.6, 0.85, np.nan, 0.85],
+            "high": [1, 0.5, 0.9, 1, np.nan, 1],
+            "area": [0.1, 0.1, 0.1, 0.0, 0.1, 0.1],
+            "ood": [False] * 5 + [True],
+        }
+    )
+    assert verdicts(table, 0.8, 0.7) == ["accept", "reject", "review", "abstain", "abstain", "abstain"]
+    assert set(columns.VERDICTS) == set(VERDICTS)
+    assert set(result.predictions["verdict"]) <= set(VERDICTS)
+
+
+def record_sets(tmp_path: Path) -> tuple[Path, Path]:
+    """Two record sets, test and calibration, as tables only."""
+    made = predictions()
+    own = ["predicted_dice", "low", "high"]
+    for split in ("test", "calibration"):
+        (tmp_path / split).mkdir()
+        part = made[made["split"] == split].drop(columns=own)
+        part.to_parquet(tmp_path / split / "records.parquet")
+    return tmp_path / "test", tmp_path / "calibration"
+
+
+def test_a_model_predicts_the_test_split_only(tmp_path, monkeypatch):
+    asked = {}
+
+    class FakeBundle:
+        info: ClassVar = {"groups_sha256": group_hashes(predictions().query("split == 'calibration'"))}
+        load = classmethod(lambda cls, folder: cls())
+
+    def fake(bundle, folders, batch_size, *, splits, **options):
+        asked.update(folders=folders, splits=splits)
+        table = read_record_sets(folders)
+        return table.assign(
+            predicted_dice=0.9 * table["dice"], low=0.0, high=1.0, verdict="review", ood=False
+        )
+
+    monkeypatch.setitem(vars(quality), "Bundle", FakeBundle)  # before the networks are imported
+    monkeypatch.setitem(vars(quality), "predict_records", fake)
+    test, calibration = record_sets(tmp_path)
+    result = run(
+        EvaluateConfig(tmp_path / "out", [test, calibration], tmp_path / "bundle", n_resamples=20, gallery=0)
+    )
+    assert asked == {"folders": [str(test)], "splits": ["test"]}
+    model = result.table[result.table["method"] == "quality_model"]
+    np.testing.assert_allclose(model[["pearson", "coverage"]], 1)
+    assert "no gallery" in (tmp_path / "out" / "report.html").read_text().lower()
+
+
+def test_predictions_that_lack_a_test_record_or_hold_one_twice_are_refused(tmp_path):
+    folders = list(record_sets(tmp_path))
+    made = predictions().query("split == 'test'")
+    with pytest.raises(ConfigError, match="no prediction for 1 of 64 test records, i2-natural among them"):
+        run(config(tmp_path, made.iloc[1:], records=folders))
+    with pytest.raises(ConfigError, match="record i2-natural is there twice"):
+        run(config(tmp_path, pd.concat([made, made.head(1)]), records=folders))
