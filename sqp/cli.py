@@ -38,10 +38,14 @@ COMMANDS = {
         "segment images, sample the uncertainty, write a record set",
     ),
     "train": Command(
-        "sqp.config.train:TrainConfig", "sqp.stages.train", "train the quality model: record set -> predicted Dice"
+        "sqp.config.train:TrainConfig",
+        "sqp.stages.train",
+        "train the quality model: record set -> predicted Dice",
     ),
     "predict": Command(
-        "sqp.config.predict:PredictConfig", "sqp.stages.predict", "predict the Dice of masks, whoever made them"
+        "sqp.config.predict:PredictConfig",
+        "sqp.stages.predict",
+        "predict the Dice of masks, whoever made them",
     ),
     "evaluate": Command(
         "sqp.config.evaluate:EvaluateConfig",
@@ -105,7 +109,7 @@ def parse(name: str, args: Sequence[str]) -> Any | None:
         raise ConfigError(_explain(name, cls, str(error))) from error
     except OSError as error:
         raise ConfigError(f"{name}: cannot read {error.filename}: {error.strerror}") from error
-    values = parser.instantiate_classes(namespace).as_dict()
+    values = parser.instantiate(namespace).as_dict()
     values.pop("config", None)
     return cls(**values)
 
@@ -166,7 +170,9 @@ def _explain(name: str, cls: type, message: str) -> str:
     message = re.sub(r"\s+", " ", message).strip()
     known = option_names(cls)
     unknown = re.search(
-        r"[Uu]nrecognized arguments?: (?:--)?([\w.\-]+)|Option ['\"]([\w.\-]+)['\"] is not accepted", message
+        r"[Uu]nrecognized arguments?: (?:--)?([\w.\-]+)|Option ['\"]([\w.\-]+)['\"] is not accepted|"
+        r"does not accept option ['\"]([\w.\-]+)['\"]",
+        message,
     )
     if unknown:
         option = next(group for group in unknown.groups() if group).replace("-", "_")

@@ -1,4 +1,4 @@
-"""Fixtures that several rooms use. Its place also puts `tests/` on the path: `from recordsets import ...`."""
+"""Fixtures that several rooms use (pyproject puts `tests` on the path, for `recordsets`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def record_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(record_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """OUT of a short training run on `record_set`, not to be changed; the bundle is in its folder `bundle`."""
+    """OUT of a short training run on `record_set`, not to be changed; the bundle lies in OUT/bundle."""
     from sqp.config.train import TrainConfig
     from sqp.stages.train import run
 

@@ -75,7 +75,5 @@ def _stroke(size: tuple[int, int], lines: list[tuple[np.ndarray, int]]) -> np.nd
     canvas = Image.new("L", (w * _FINER, h * _FINER))
     draw = ImageDraw.Draw(canvas)
     for xy, width in lines:
-        draw.line(
-            [(float(x) * _FINER, float(y) * _FINER) for x, y in xy], fill=255, width=width, joint="curve"
-        )
+        draw.line([(float(x) * _FINER, float(y) * _FINER) for x, y in xy], fill=255, width=width, joint="curve")
     return np.asarray(canvas.resize((w, h), Image.Resampling.BOX), dtype=np.float32) / 255

@@ -101,9 +101,7 @@ def _layout(path: Path, name: str) -> Layout:
     if name != "auto":
         chosen = lookup("layout", name, LAYOUTS)
         if not chosen.recognise(path):
-            raise ConfigError(
-                f"--images {path} is not of the layout '{name}': point at its root, or use 'auto'"
-            )
+            raise ConfigError(f"--images {path} is not of the layout '{name}': point at its root, or use 'auto'")
         return chosen
     for candidate in LAYOUTS.values():
         if candidate.recognise(path):
@@ -116,9 +114,7 @@ def _sorted_without_duplicates(cases: list[Case]) -> list[Case]:
     cases = sorted(cases, key=lambda case: case.image_id)
     for a, b in pairwise(cases):
         if a.image_id == b.image_id:
-            raise ConfigError(
-                f"two images have the id '{a.image_id}': {a.image_path} and {b.image_path}; rename one"
-            )
+            raise ConfigError(f"two images have the id '{a.image_id}': {a.image_path} and {b.image_path}; rename one")
     return cases
 
 

@@ -25,9 +25,7 @@ Box = tuple[slice, slice]
 _WORKING_SIDE = 192  # distances and displacements are smooth: enough at this size, then brought up bilinearly
 
 
-def erosion(
-    mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None
-) -> np.ndarray:
+def erosion(mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None) -> np.ndarray:
     """Keep what lies deeper than severity times the greatest depth; the border is roughened a little."""
     box = _bounding_box(mask)
     if box is None:
@@ -40,9 +38,7 @@ def erosion(
     return out
 
 
-def dilation(
-    mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None
-) -> np.ndarray:
+def dilation(mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None) -> np.ndarray:
     """Add what lies within severity times two equivalent radii; the border is roughened a little."""
     box = _bounding_box(mask)
     if box is None:
@@ -56,9 +52,7 @@ def dilation(
     return out
 
 
-def elastic(
-    mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None
-) -> np.ndarray:
+def elastic(mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None) -> np.ndarray:
     """Warp by a smooth displacement field, of standard deviation severity times 1.2 equivalent radii."""
     box = _bounding_box(mask)
     if box is None:
@@ -76,26 +70,20 @@ def elastic(
     return out
 
 
-def blob_add(
-    mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None
-) -> np.ndarray:
+def blob_add(mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None) -> np.ndarray:
     """Add an irregular blob at the border, of radius up to 2.5 equivalent radii (an empty mask: anywhere)."""
     centre = _border_point(mask, rng)
     radius = _radius(mask) or 0.15 * min(mask.shape)
     return mask | _blob(mask.shape, centre, 2.5 * radius * severity, rng)
 
 
-def blob_cut(
-    mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None
-) -> np.ndarray:
+def blob_cut(mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None) -> np.ndarray:
     """Cut an irregular blob at the border out of the mask, of radius up to 2.5 equivalent radii."""
     centre = _border_point(mask, rng)
     return mask & ~_blob(mask.shape, centre, 2.5 * _radius(mask) * severity, rng)
 
 
-def shift(
-    mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None
-) -> np.ndarray:
+def shift(mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None) -> np.ndarray:
     """Move the mask in a random direction by up to its own extent there; what leaves the image is lost."""
     angle = rng.uniform(0, 2 * np.pi)
     box = _bounding_box(mask)
@@ -106,9 +94,7 @@ def shift(
     return _translate(mask, severity * extent * math.sin(angle), severity * extent * math.cos(angle))
 
 
-def dropout(
-    mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None
-) -> np.ndarray:
+def dropout(mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None) -> np.ndarray:
     """Drop irregular patches, up to 98 % of the mask's area; a sixth to a third of the mask's extent each."""
     cells = rng.uniform(3, 6)
     box = _bounding_box(mask)
@@ -242,9 +228,7 @@ def _border_point(mask: np.ndarray, rng: np.random.Generator) -> tuple[float, fl
     return float(rows[valid][last]), float(columns[valid][last])
 
 
-def _blob(
-    shape: tuple[int, ...], centre: tuple[float, float], radius: float, rng: np.random.Generator
-) -> np.ndarray:
+def _blob(shape: tuple[int, ...], centre: tuple[float, float], radius: float, rng: np.random.Generator) -> np.ndarray:
     """An irregular closed region around `centre` (y, x), bool `[h, w]`."""
     angle = np.linspace(0, 2 * np.pi, 180, endpoint=False)
     reach = radius * np.minimum(wavy_radius(rng, angle, 0.25), 2)

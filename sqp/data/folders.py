@@ -52,9 +52,7 @@ def by_stem(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> dict[str,
     return _unique((file.stem, file) for file in sorted(_files(folder, tuple(suffixes))))
 
 
-def match_stems(
-    folder: Path, ids: Container[str], suffixes: Iterable[str] = IMAGE_SUFFIXES
-) -> dict[str, Path]:
+def match_stems(folder: Path, ids: Container[str], suffixes: Iterable[str] = IMAGE_SUFFIXES) -> dict[str, Path]:
     """As `by_stem`, for masks: an ending as `_mask` is cut off, unless the whole stem is in `ids`."""
     files = sorted(_files(folder, tuple(suffixes)))
     return _unique((file.stem if file.stem in ids else cut_ending(file.stem), file) for file in files)

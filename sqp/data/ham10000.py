@@ -38,9 +38,7 @@ def load(path: Path) -> list[Case]:
     for folder in filter(None, (child(path, part) for part in PARTS)):
         for stem, file in by_stem(folder).items():
             if stem not in metadata:
-                raise ConfigError(
-                    f"{file} is not listed in {path}/HAM10000_metadata: download the metadata again"
-                )
+                raise ConfigError(f"{file} is not listed in {path}/HAM10000_metadata: download the metadata again")
             lesion, diagnosis = metadata[stem]
             cases.append(
                 Case(
@@ -60,9 +58,7 @@ def _metadata(path: Path) -> dict[str, tuple[str, str]]:
     """image_id -> (lesion_id, dx), from the comma- or tab-separated file."""
     file = next((path / name for name in METADATA if (path / name).is_file()), None)
     if file is None:
-        raise ConfigError(
-            f"{path} has no HAM10000_metadata (.csv or .tab), which names the lesions: download it too"
-        )
+        raise ConfigError(f"{path} has no HAM10000_metadata (.csv or .tab), which names the lesions: download it too")
     with file.open() as lines:
         separator = "\t" if "\t" in lines.readline() else ","
     table = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False)

@@ -61,9 +61,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     with _opened(path, "mask") as image:
         grey = _luminance(image)
     if not np.isfinite(grey).all() or (grey.size and grey.min() < 0):
-        raise CaseError(
-            f"mask {path} holds negative or non-finite values: write it as 8-bit PNG with 0 and 255"
-        )
+        raise CaseError(f"mask {path} holds negative or non-finite values: write it as 8-bit PNG with 0 and 255")
     top = float(grey.max(initial=0))
     full = next((r for r in (1, *_GREY_RANGES) if top <= r), None)
     if full is None or (full > 1 and 0 < top <= full / 2):
@@ -187,6 +185,4 @@ def _load_npy(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise CaseError(f"probability map {path} does not exist: check the path") from None
     except (OSError, ValueError, EOFError) as error:
-        raise CaseError(
-            f"cannot read probability map {path} ({error}): save it again with numpy.save"
-        ) from error
+        raise CaseError(f"cannot read probability map {path} ({error}): save it again with numpy.save") from error

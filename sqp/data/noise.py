@@ -30,9 +30,7 @@ def smooth_noise(rng: np.random.Generator, size: tuple[int, int], cells: float) 
     return resize_field(blurred * (2 * _SIGMA * np.sqrt(np.pi)), size)
 
 
-def fractal_noise(
-    rng: np.random.Generator, size: tuple[int, int], cells: float, octaves: int = 4
-) -> np.ndarray:
+def fractal_noise(rng: np.random.Generator, size: tuple[int, int], cells: float, octaves: int = 4) -> np.ndarray:
     """Sum of `smooth_noise` at doubled frequency and halved amplitude, scaled to about N(0, 1)."""
     weights = 0.5 ** np.arange(octaves)
     total = sum(w * smooth_noise(rng, size, cells * 2**k) for k, w in enumerate(weights))

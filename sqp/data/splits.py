@@ -63,9 +63,7 @@ def make_splits(
 
 def ham10000_splits(cases: Iterable[Case], seed: int = 0) -> Splits:
     """HAM10000: test, val kept; train 45/40/15 by lesion to segmenter, train, calibration."""
-    rule = (
-        "test and val of labels.csv kept; its train by lesion_id: segmenter 45%, train 40%, calibration 15%"
-    )
+    rule = "test and val of labels.csv kept; its train by lesion_id: segmenter 45%, train 40%, calibration 15%"
     return Splits(_from_official(cases, HAM10000_TRAIN, seed, "ham10000"), "ham10000", seed, rule)
 
 
@@ -113,9 +111,7 @@ def subset_by_group(cases: Sequence[Case], n_images: int, seed: int = 0) -> list
     return sorted((c for c in cases if (c.split, c.group) in kept), key=lambda case: case.image_id)
 
 
-def _from_official(
-    cases: Iterable[Case], train: Mapping[str, float], seed: int, dataset: str
-) -> dict[str, Groups]:
+def _from_official(cases: Iterable[Case], train: Mapping[str, float], seed: int, dataset: str) -> dict[str, Groups]:
     """val and test of the cases' own column `split`, its train cut by `train`."""
     official: dict[str, list[Case]] = defaultdict(list)
     for case in cases:

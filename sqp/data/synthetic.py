@@ -137,9 +137,7 @@ def _views(seed: int, lesion: int, size: tuple[int, int]) -> list[SyntheticLesio
     shown = [SyntheticLesion(_photograph(rng, body, first), mask, first)]
     if again:
         other = sample_traits(rng)
-        second = replace(
-            first, hairs=other.hairs, ruler=other.ruler, vignette=other.vignette, shading=other.shading
-        )
+        second = replace(first, hairs=other.hairs, ruler=other.ruler, vignette=other.vignette, shading=other.shading)
         turns: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
             np.fliplr,
             np.flipud,

@@ -48,9 +48,7 @@ def load(path: Path) -> list[Case]:
     for number in range(len(table)):
         row = {field: "" if found is None else found[number] for field, found in values.items()}
         if not row["image"]:
-            raise ConfigError(
-                f"{path}, row {number + 2}: the cell of the image is empty: fill it or drop the row"
-            )
+            raise ConfigError(f"{path}, row {number + 2}: the cell of the image is empty: fill it or drop the row")
         image = root / row["image"]
         cases.append(
             Case(
@@ -79,9 +77,7 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cannot read the table {path} ({error}): save it as a comma-separated file"
-        ) from error
+        raise ConfigError(f"cannot read the table {path} ({error}): save it as a comma-separated file") from error
     return table.apply(lambda cells: cells.str.strip())
 
 

@@ -25,9 +25,7 @@ def risk_coverage(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.nda
     [0.0, 0.15, 0.2]
     """
     s, r = finite_rows(score, risk)
-    order = np.lexsort(
-        (r, -s)
-    )  # by risk inside a tie: even the rounding does not depend on the order of rows
+    order = np.lexsort((r, -s))  # by risk inside a tie: even the rounding does not depend on the order of rows
     s, r = s[order], r[order]
     _, tie, size = np.unique(-s, return_inverse=True, return_counts=True)
     expected = (np.bincount(tie, weights=r) / size)[tie] if len(s) else r

@@ -57,9 +57,7 @@ class Resamples:
     counts: np.ndarray
 
     @classmethod
-    def draw(
-        cls, group: ArrayLike, n_resamples: int = 2000, seed: int | np.random.Generator = 0
-    ) -> Resamples:
+    def draw(cls, group: ArrayLike, n_resamples: int = 2000, seed: int | np.random.Generator = 0) -> Resamples:
         """As many groups as there are, drawn with replacement, `n_resamples` times."""
         codes, n_groups = group_codes(group, np.size(group))
         rng = np.random.default_rng(seed)

@@ -61,18 +61,14 @@ def truth_centroid(
 
 def _truth(truth: np.ndarray | None, image: np.ndarray, name: str) -> np.ndarray:
     if truth is None:
-        raise CaseError(
-            f"the prompter '{name}' needs a ground truth and this case has none: use 'otsu' instead"
-        )
+        raise CaseError(f"the prompter '{name}' needs a ground truth and this case has none: use 'otsu' instead")
     if truth.shape != image.shape[:2]:
         raise CaseError(
             f"the ground truth is {truth.shape[0]} x {truth.shape[1]} pixels (h x w), the image "
             f"{image.shape[0]} x {image.shape[1]}: give a truth of the image's size"
         )
     if not truth.any():
-        raise CaseError(
-            f"the ground truth is empty, so the prompter '{name}' has nothing to point at: use 'otsu'"
-        )
+        raise CaseError(f"the ground truth is empty, so the prompter '{name}' has nothing to point at: use 'otsu'")
     return truth
 
 

@@ -46,9 +46,7 @@ class Augmentation:
         angle, scale = draw[:, 0] * math.radians(self.rotate), 1 + draw[:, 1] * self.zoom
         cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
         shift = draw[:, 2:] * 2 * self.shift
-        theta = torch.stack(
-            [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], dim=1
-        )
+        theta = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], dim=1)
         index = moved.nonzero()[:, 0].to(planes.device)
         if not len(index):
             return planes
@@ -62,9 +60,7 @@ class Augmentation:
         factors = (torch.rand(len(planes), 3, generator=generator) * 2 - 1) * self.colour + 1
         bright, contrast, saturation = factors.to(planes)[:, :, None, None, None].unbind(1)
         image = planes[:, list(self.image)] * bright
-        image = (image - image.mean(dim=(1, 2, 3), keepdim=True)) * contrast + image.mean(
-            dim=(1, 2, 3), keepdim=True
-        )
+        image = (image - image.mean(dim=(1, 2, 3), keepdim=True)) * contrast + image.mean(dim=(1, 2, 3), keepdim=True)
         grey = image.mean(dim=1, keepdim=True)
         out = planes.clone()
         out[:, list(self.image)] = ((image - grey) * saturation + grey).clamp(0, 1)

@@ -46,9 +46,7 @@ class BatchPlan(Sampler[list[int]]):
     ranks get equally many batches.
     """
 
-    def __init__(
-        self, n: int, batch_size: int, seed: int | None = None, rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, n: int, batch_size: int, seed: int | None = None, rank: int = 0, world: int = 1) -> None:
         self.n, self.batch_size, self.seed, self.rank, self.world = n, batch_size, seed, rank, world
         self.epoch = 0
 
@@ -64,8 +62,8 @@ class BatchPlan(Sampler[list[int]]):
         if cuts and self.n - cuts[-1] == 1 and self.n > 2:
             cuts.pop()
         batches = [part.tolist() for part in np.split(order, cuts)]
-        batches += batches[: -len(batches) % self.world]
-        yield from batches[self.rank :: self.world]
+        for index in range(self.rank, len(self) * self.world, self.world):
+            yield batches[index % len(batches)]
 
     def __len__(self) -> int:
         full, rest = divmod(self.n, self.batch_size)
@@ -75,6 +73,4 @@ class BatchPlan(Sampler[list[int]]):
 
 def loader(data: CachedRecords, plan: BatchPlan, workers: int = 0) -> DataLoader:  # type: ignore[type-arg]
     """Batches of the plan, read in this process: a memory map is quicker than sending tensors."""
-    return DataLoader(
-        data, sampler=plan, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available()
-    )
+    return DataLoader(data, sampler=plan, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available())

@@ -67,9 +67,7 @@ class Bundle:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bundle.json").unlink(missing_ok=True)
-        tensors = {
-            f"model.{k}": v.detach().cpu().contiguous().clone() for k, v in self.model.state_dict().items()
-        }
+        tensors = {f"model.{k}": v.detach().cpu().contiguous().clone() for k, v in self.model.state_dict().items()}
         tensors[OOD_MEAN] = torch.from_numpy(self.ood.mean)
         tensors[OOD_PRECISION] = torch.from_numpy(np.ascontiguousarray(self.ood.precision))
         save_file(tensors, folder / "model.safetensors")
@@ -107,9 +105,7 @@ class Bundle:
         except (ValueError, SafetensorError, OSError) as error:
             raise ConfigError(f"{folder} is damaged ({error}): copy it again or train anew") from error
         if told.get("format") != FORMAT:
-            raise ConfigError(
-                f"{folder} has bundle format {told.get('format')}, this sqp reads {FORMAT}: train anew"
-            )
+            raise ConfigError(f"{folder} has bundle format {told.get('format')}, this sqp reads {FORMAT}: train anew")
         model = QualityModel(told["model"])
         state = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         try:

@@ -98,9 +98,7 @@ def build_cache(
         parts = np.split(order, np.flatnonzero(np.diff(image_rows[order])) + 1)
         tasks = [Task(i, str(paths[i]), tuple(ids[row] for row in part)) for i, part in enumerate(parts)]
         run = _in_processes if workers > 1 and len(tasks) >= FEW_IMAGES else _here
-        bar = tqdm(
-            total=len(table), unit="record", desc="reading records", disable=None if progress else True
-        )
+        bar = tqdm(total=len(table), unit="record", desc="reading records", disable=None if progress else True)
         with bar:
             for count in run(tasks, home, tuple(channels), size, workers):
                 bar.update(count)
@@ -110,14 +108,15 @@ def build_cache(
 
 def _allocate(home: Path, n: int, images: int, channels: Sequence[str], size: int) -> None:
     with_image = IMAGE in channels
-    shapes = {"maps": (np.float16, (n, len(channels) - with_image, size, size))}
+    shapes: dict[str, tuple[type, tuple[int, ...]]] = {
+        "maps": (np.float16, (n, len(channels) - with_image, size, size))
+    }
     if with_image:
         shapes["images"] = (np.uint8, (images, 3, size, size))
     need = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape in shapes.values())
     if need > shutil.disk_usage(home).free:
         raise SqpError(
-            f"the training cache needs {need / 1e9:.1f} GB in {home}: free some space, "
-            "or choose a smaller --size"
+            f"the training cache needs {need / 1e9:.1f} GB in {home}: free some space, or choose a smaller --size"
         )
     for name, (dtype, shape) in shapes.items():
         open_memmap(home / f"{name}.npy", "w+", dtype, shape).flush()
@@ -141,9 +140,7 @@ def _here(tasks: list[Task], home: Path, channels: tuple[str, ...], size: int, w
         yield _decode(task, home, channels, size)
 
 
-def _in_processes(
-    tasks: list[Task], home: Path, channels: tuple[str, ...], size: int, workers: int
-) -> Iterator[int]:
+def _in_processes(tasks: list[Task], home: Path, channels: tuple[str, ...], size: int, workers: int) -> Iterator[int]:
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         futures = [pool.submit(_decode, task, home, channels, size) for task in tasks]
         try:

@@ -50,9 +50,7 @@ def parse_inputs(inputs: str | Iterable[str]) -> tuple[str, ...]:
     channels: list[str] = []
     for part in (p.strip() for p in parts):
         if part not in (IMAGE, MASK, *GROUPS) and "/" not in part:
-            raise unknown_name(
-                "input channel", part, [IMAGE, MASK, *GROUPS, *GROUPS["uncertainty"], "self/certainty"]
-            )
+            raise unknown_name("input channel", part, [IMAGE, MASK, *GROUPS, *GROUPS["uncertainty"], "self/certainty"])
         channels += [name for name in GROUPS.get(part, (part,)) if name not in channels]
     return tuple(dict.fromkeys(channels))
 
@@ -107,7 +105,7 @@ def record_planes(records: RecordSet, record_id: str, channels: Sequence[str], s
     names = map_channels(channels)
     try:
         maps = records.maps(record_id, names) if names else {}
-        mask = resize(records.mask(record_id), size) if MASK in channels else None
+        mask = records.mask(record_id) if MASK in channels else np.zeros((1, 1), bool)
     except (OSError, ValueError, EOFError) as error:
         raise CaseError(
             f"record {record_id} in {records.folder} cannot be read ({error}): generate it again"
@@ -115,7 +113,7 @@ def record_planes(records: RecordSet, record_id: str, channels: Sequence[str], s
     planes = []
     for name in channels:
         if name == MASK:
-            planes.append(mask)
+            planes.append(resize(mask, size))
         elif name != IMAGE:
             values = maps[name].astype(np.float32)
             planes.append(resize(COMPRESS.get(name.rpartition("/")[2], np.asarray)(values), size))

@@ -80,9 +80,7 @@ def fit(
     devices, strategy, num_nodes, precision). KeyboardInterrupt passes through.
     """
     checkpoints = folder / "checkpoints"
-    best = ModelCheckpoint(
-        checkpoints, "best", monitor=MONITOR, save_weights_only=True, enable_version_counter=False
-    )
+    best = ModelCheckpoint(checkpoints, "best", monitor=MONITOR, save_weights_only=True, enable_version_counter=False)
     last = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     stop = EarlyStopping(MONITOR, patience=patience)
     attempt = len(list((folder / "logs").glob("*"))) if (folder / "logs").exists() else 0
@@ -93,9 +91,7 @@ def fit(
             trainer = pl.Trainer(
                 max_epochs=epochs,
                 logger=[
-                    CSVLogger(
-                        str(folder / "logs"), name="", version=str(attempt), flush_logs_every_n_steps=1
-                    ),
+                    CSVLogger(str(folder / "logs"), name="", version=str(attempt), flush_logs_every_n_steps=1),
                     *loggers,
                 ],
                 callbacks=[best, last, stop, *callbacks],
@@ -109,9 +105,7 @@ def fit(
                 **(trainer_options or {}),
             )
         except (ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
-            raise ConfigError(
-                f"Lightning refuses the accelerator, devices, strategy or precision: {error}"
-            ) from error
+            raise ConfigError(f"Lightning refuses the accelerator, devices, strategy or precision: {error}") from error
         try:
             trainer.fit(model, datamodule=data, ckpt_path=resumed, weights_only=True)
         except SystemExit as error:  # Lightning's answer to Ctrl-C
@@ -137,22 +131,20 @@ def write_metrics(folder: Path) -> pd.DataFrame:
 def plane_statistics(data: CachedRecords, most: int = 2048, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each plane, over at most `most` evenly spaced records; float64 `[c]`."""
     rows = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(int))
-    total = square = None
+    means, squares = [], []
     for start in range(0, len(rows), batch):
         planes = data.cache.planes(data.rows[rows[start : start + batch]]).double()
-        one, two = planes.mean(dim=(2, 3)).sum(0), planes.square().mean(dim=(2, 3)).sum(0)
-        total, square = (one, two) if total is None else (total + one, square + two)
-    mean = total.numpy() / len(rows)
-    return mean, np.sqrt(np.maximum(square.numpy() / len(rows) - mean**2, 0))
+        means.append(planes.mean(dim=(2, 3)))
+        squares.append(planes.square().mean(dim=(2, 3)))
+    mean, square = (torch.cat(parts).mean(0).numpy() for parts in (means, squares))
+    return mean, np.sqrt(np.maximum(square - mean**2, 0))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the warnings that do not apply, and without Lightning's advertisements."""
     log = logging.getLogger("pytorch_lightning")
-    levels = {
-        logger: logger.level for logger in (log, logging.getLogger("pytorch_lightning.utilities.rank_zero"))
-    }
+    levels = {logger: logger.level for logger in (log, logging.getLogger("pytorch_lightning.utilities.rank_zero"))}
     with warnings.catch_warnings():
         for text in EXPECTED:
             warnings.filterwarnings("ignore", f".*{text}")

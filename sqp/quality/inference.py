@@ -21,9 +21,7 @@ class Outputs(NamedTuple):
 
 
 @torch.inference_mode()
-def infer(
-    model: QualityModel, batches: Iterable[dict[str, Tensor]], device: str | torch.device = "cpu"
-) -> Outputs:
+def infer(model: QualityModel, batches: Iterable[dict[str, Tensor]], device: str | torch.device = "cpu") -> Outputs:
     """The model in evaluation mode on each batch (planes, scores where it reads them), in order."""
     model = model.to(device).eval()
     parts = []

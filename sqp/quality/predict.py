@@ -55,9 +55,7 @@ def predict_records(
                 parts.append(_predict_rows(bundle, records, rows, pool, device))
                 bar.update(len(rows))
     if not parts:
-        raise ConfigError(
-            f"no record to predict in {', '.join(map(str, folders))}: check --records and the splits"
-        )
+        raise ConfigError(f"no record to predict in {', '.join(map(str, folders))}: check --records and the splits")
     out = pd.concat(parts)
     order = pd.concat([t.assign(record_set=str(r.folder)) for r, t in zip(sets, tables, strict=True)])
     keys = ["record_set", "record_id"]
@@ -101,7 +99,7 @@ def read_planes(
     maps = np.stack(read)
     others = [name for name in channels if name != IMAGE]
     if MASK in others:
-        empty = ~maps[:, others.index(MASK)].any(axis=(1, 2))
+        empty = np.array([not plane.any() for plane in maps[:, others.index(MASK)]])
     else:
         empty = np.array(list(pool.map(lambda name: not records.mask(name).any(), rows.record_id)))
     # as the cache keeps them for training
@@ -114,6 +112,4 @@ def read_planes(
 
 
 def _one_batch(planes: Tensor, scores: np.ndarray) -> Iterator[dict[str, Tensor]]:
-    yield (
-        {"planes": planes} if not scores.shape[1] else {"planes": planes, "scores": torch.from_numpy(scores)}
-    )
+    yield ({"planes": planes} if not scores.shape[1] else {"planes": planes, "scores": torch.from_numpy(scores)})

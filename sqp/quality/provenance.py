@@ -52,10 +52,7 @@ def check_expected(records: RecordSet, expects: Sequence[Mapping[str, Any]], wha
 def fingerprint(table: pd.DataFrame) -> dict[str, Any]:
     """What a model was made from: a hash of (image_id, group, split), counts a split, data sets, licences."""
     rows = (
-        table[["image_id", "group", "split"]]
-        .astype(str)
-        .drop_duplicates()
-        .sort_values(["image_id", "group", "split"])
+        table[["image_id", "group", "split"]].astype(str).drop_duplicates().sort_values(["image_id", "group", "split"])
     )
     text = "\n".join("\x1f".join(row) for row in rows.itertuples(index=False, name=None))
     counts = {

@@ -31,12 +31,9 @@ class Standardizer:
             if name not in table.columns:
                 raise unknown_name("score", name, score_names(table))
             if not np.isfinite(table[name].to_numpy(float)).any():
-                raise ConfigError(
-                    f"score '{name}' has no value in any training record; take it out of --scores"
-                )
+                raise ConfigError(f"score '{name}' has no value in any training record; take it out of --scores")
         low, median, high = (
-            [float(np.nanquantile(table[name].to_numpy(float), q)) for name in names]
-            for q in (0.25, 0.5, 0.75)
+            [float(np.nanquantile(table[name].to_numpy(float), q)) for name in names] for q in (0.25, 0.5, 0.75)
         )
         iqr = [h - lo if h - lo > 1e-6 else 1.0 for lo, h in zip(low, high, strict=True)]
         return cls(tuple(names), tuple(median), tuple(iqr))
@@ -68,9 +65,7 @@ class ScoreBranch(nn.Module):
     def __init__(self, scores: int, width: int = 32) -> None:
         super().__init__()
         self.width = width
-        self.layers = nn.Sequential(
-            nn.Linear(2 * scores, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
-        )
+        self.layers = nn.Sequential(nn.Linear(2 * scores, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
 
     def forward(self, scores: Tensor) -> Tensor:
         """The branch's features."""

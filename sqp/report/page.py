@@ -82,9 +82,7 @@ def _counts(table: pd.DataFrame) -> str:
     ]
     for verdict in VERDICTS:
         count = int(counts.get(verdict, 0))
-        cells.append(
-            f'<li class="{verdict}"><b>{count:,}</b> {SIGNS[verdict]} {verdict} ({count / n:.0%})</li>'
-        )
+        cells.append(f'<li class="{verdict}"><b>{count:,}</b> {SIGNS[verdict]} {verdict} ({count / n:.0%})</li>')
     return "".join(cells)
 
 

@@ -19,9 +19,7 @@ def write_predictions(folder: str | Path, table: pd.DataFrame) -> tuple[Path, Pa
     """
     missing = [name for name in FIRST if name not in table.columns]
     if missing:
-        raise ValueError(
-            f"a predictions table needs the columns {', '.join(FIRST)}; it lacks {', '.join(missing)}"
-        )
+        raise ValueError(f"a predictions table needs the columns {', '.join(FIRST)}; it lacks {', '.join(missing)}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     csv, parquet = folder / "predictions.csv", folder / "predictions.parquet"
@@ -41,9 +39,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     if path.is_dir():
         found = [path / name for name in ("predictions.parquet", "predictions.csv") if (path / name).exists()]
         if not found:
-            raise ConfigError(
-                f"{path} holds no predictions.parquet nor predictions.csv; run `sqp predict` first"
-            )
+            raise ConfigError(f"{path} holds no predictions.parquet nor predictions.csv; run `sqp predict` first")
         path = found[0]
     if not path.exists():
         raise ConfigError(f"no predictions at {path}; run `sqp predict` first, or correct --predictions")
@@ -54,9 +50,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
             ids = dict.fromkeys(("image_id", "record_id", "group", "split", "variant", "dataset"), str)
             table = pd.read_csv(path, dtype=ids)
     except (ValueError, OSError) as error:
-        raise ConfigError(
-            f"cannot read {path} as a predictions table ({error}); give a .csv or .parquet"
-        ) from error
+        raise ConfigError(f"cannot read {path} as a predictions table ({error}); give a .csv or .parquet") from error
     missing = [name for name in ("record_id", "predicted_dice") if name not in table.columns]
     if missing:
         raise ConfigError(f"{path} has no column {missing[0]}; it is no predictions table of sqp")

@@ -65,16 +65,30 @@ def markdown(table: pd.DataFrame) -> str:
     left = [i == 0 or name == "note" for i, name in enumerate(names)]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [
-            c.ljust(w) if to_left else c.rjust(w) for c, w, to_left in zip(cells, widths, left, strict=True)
-        ]
+        padded = [c.ljust(w) if to_left else c.rjust(w) for c, w, to_left in zip(cells, widths, left, strict=True)]
         return f"| {' | '.join(padded)} |"
 
-    rule = [
-        ":" + "-" * (w - 1) if to_left else "-" * (w - 1) + ":"
-        for w, to_left in zip(widths, left, strict=True)
-    ]
+    rule = [":" + "-" * (w - 1) if to_left else "-" * (w - 1) + ":" for w, to_left in zip(widths, left, strict=True)]
     return "\n".join([line(names), line(rule), *map(line, rows)])
+
+
+def brief(table: pd.DataFrame) -> str:
+    """The comparison for a terminal: a block a subset, methods by Spearman, without intervals."""
+    blocks = []
+    names = {
+        "method": "method",
+        "n": "n",
+        "pearson": "Pearson",
+        "spearman": "Spearman",
+        "mae": "MAE",
+        "rmse": "RMSE",
+    }
+    for subset, part in table[table["dataset"] == "all"].groupby("subset", sort=False):
+        shown = part.sort_values("spearman", ascending=False, na_position="last")[list(names)].rename(columns=names)
+        for name in list(names.values())[2:]:
+            shown[name] = [_cell(value, np.nan, np.nan, 3) for value in shown[name]]
+        blocks.append(f"{subset} (SD(Dice) {part['sd_dice'].iloc[0]:.3f})\n{shown.to_string(index=False)}")
+    return "\n\n".join(blocks)
 
 
 def write_csv(table: pd.DataFrame, path: str | Path) -> Path:
@@ -88,6 +102,4 @@ def _cell(value: float, low: float, high: float, digits: int) -> str:
         return "–"
     value, low, high = (round(float(number), digits) + 0.0 for number in (value, low, high))  # no "-0.000"
     text = f"{value:.{digits}f}"
-    return text + (
-        f" [{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(low) and np.isfinite(high) else ""
-    )
+    return text + (f" [{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(low) and np.isfinite(high) else "")

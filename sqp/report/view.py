@@ -103,9 +103,7 @@ def _truth(paths: object, size: tuple[int, int]) -> np.ndarray | None:
         return None
 
 
-def _uncertainty(
-    records: RecordSet, record_id: str, size: tuple[int, int]
-) -> tuple[str, float, np.ndarray | None]:
+def _uncertainty(records: RecordSet, record_id: str, size: tuple[int, int]) -> tuple[str, float, np.ndarray | None]:
     """Title, top value and map scaled to 0-1 of the first measure there is."""
     names = records.map_names()
     for name, title, top in SHOWN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from sqp.segmenters.sam import PRECISIONS, PromptableSegmenter
 from sqp.types import Segmenter
 
 __all__ = ["SEGMENTERS", "PromptableSegmenter", "build_segmenter"]
+
+NO_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")  # torch's names of instruction sets without it
 
 SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
     "litemedsam": tinyvit.build_litemedsam,
@@ -47,4 +50,6 @@ def build_segmenter(
         raise ConfigError(f"unknown device '{device}'; use cpu, cuda, cuda:0, mps") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device '{device}' was asked for, but torch sees no CUDA device; use --device cpu")
+    if precision == "bfloat16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in NO_BFLOAT16:
+        warnings.warn("this CPU emulates bfloat16, about 10 times slower than float32", stacklevel=2)
     return builder(checkpoint, device=device, precision=precision, **options)

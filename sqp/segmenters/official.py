@@ -31,8 +31,8 @@ def build_sam_vit_h(checkpoint: str | os.PathLike | None = None, **options: Any)
 def build_medsam(checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:
     """MedSAM (Ma et al. 2024, Nature Communications 15:654): ViT-B, min-max normalised, box -> one mask.
 
-    The official code resizes every image to 1024 x 1024 and lets the aspect go; here the aspect is kept and the
-    rest padded, as in SAM itself. `checkpoint` (medsam_vit_b.pth) must be given.
+    The official code resizes every image to 1024 x 1024 and lets the aspect go; here the aspect is kept and
+    the rest padded, as in SAM itself. `checkpoint` (medsam_vit_b.pth) must be given.
     """
     return _build("medsam", "vit_b", checkpoint, min_max, trained_multimask=False, **options)
 

@@ -40,7 +40,10 @@ def check_prompt(prompt: Prompt, original: tuple[int, int]) -> Prompt:
 def prompt_tensors(
     prompts: Sequence[Prompt], frame: Frame, device: torch.device
 ) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
-    """n prompts of one kind -> (points `[n, p, 2]`, labels `[n, p]`) or None, boxes `[n, 4]` or None, input pixels."""
+    """n prompts of one kind -> (points `[n, p, 2]`, labels `[n, p]`) or None, and boxes `[n, 4]` or None.
+
+    Coordinates are in pixels of the network's input.
+    """
     points = boxes = None
     if prompts[0].points:
         flat = np.asarray([prompt.points for prompt in prompts], dtype=np.float32)

@@ -1,7 +1,7 @@
-"""Where checkpoints come from: a file of the user, the asset of an installed package, or the official address.
+"""Where checkpoints come from: a user's file, the asset of an installed package, or the official address.
 
-What is downloaded or packaged must have the sha256 that stands here; a user's own file may be fine-tuned, so any
-file whose keys and shapes fit is taken and its sha256 recorded.
+What is downloaded or packaged must have the sha256 that stands here; a user's own file may be fine-tuned, so
+any file whose keys and shapes fit is taken and its sha256 recorded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sqp.errors import ConfigError
 
 @dataclass(frozen=True)
 class Source:
-    """The official checkpoint of a segmenter: its sha256, and its address or (package, file in the package)."""
+    """The official checkpoint of a segmenter: its sha256, and its address or (package, file in it)."""
 
     sha256: str
     url: str = ""
@@ -65,7 +65,7 @@ def sha256_of(path: Path) -> str:
 
 
 def locate(name: str, checkpoint: str | os.PathLike | None = None) -> tuple[Path, str]:
-    """(path, sha256) of the checkpoint of segmenter `name`; downloads the official one where none is given."""
+    """(path, sha256) of the checkpoint of segmenter `name`; fetches the official one where none is given."""
     if checkpoint is not None:
         return _own_file(name, Path(checkpoint).expanduser())
     source = SOURCES.get(name)
@@ -105,8 +105,8 @@ def load_strict(network: nn.Module, state: dict[str, Any], name: str, path: Path
     ]
     if faults:
         raise ConfigError(
-            f"{path} is not a checkpoint of {name}: {faults[0]} ({len(faults)} of {len(wanted)} keys do not fit); "
-            "give the checkpoint of this segmenter or change --segmenter"
+            f"{path} is not a checkpoint of {name}: {faults[0]} ({len(faults)} of {len(wanted)} keys do not "
+            "fit); give the checkpoint of this segmenter or change --segmenter"
         )
     network.load_state_dict(state)
 
@@ -140,6 +140,6 @@ def _download(source: Source) -> Path:
         torch.hub.download_url_to_file(source.url, str(path), hash_prefix=source.sha256, progress=True)
     except (OSError, RuntimeError) as error:  # no network or disk; RuntimeError: wrong sha256
         raise ConfigError(
-            f"cannot download {source.url} to {path.parent}: {error}; fetch it yourself and give --checkpoint FILE"
+            f"cannot download {source.url} to {path.parent}: {error}; fetch it and give --checkpoint FILE"
         ) from error
     return path

@@ -105,7 +105,11 @@ class RecordMaker:
         return sum(planned.record_id not in done for planned in plan)
 
     def _sample(
-        self, loaded: LoadedCase, embedding: Embedding, plan: list[PlannedRecord], masks: Sequence[np.ndarray | None]
+        self,
+        loaded: LoadedCase,
+        embedding: Embedding,
+        plan: list[PlannedRecord],
+        masks: Sequence[np.ndarray | None],
     ) -> list[tuple[Samples, Prompt]]:
         if not plan:
             return []
@@ -136,9 +140,7 @@ class RecordMaker:
         # An empty mask has no box: its maps are those of the whole image, and its verdict will be abstain.
         return prompts[0] if prompts else PROMPTERS["whole_image"](loaded.image)[0]
 
-    def _corrupt(
-        self, loaded: LoadedCase, planned: PlannedRecord, natural: np.ndarray
-    ) -> tuple[np.ndarray, float]:
+    def _corrupt(self, loaded: LoadedCase, planned: PlannedRecord, natural: np.ndarray) -> tuple[np.ndarray, float]:
         rng = numpy_generator(self.config.seed, planned.record_id, "corruption")
         donor = self._donor(loaded.case, rng) if planned.variant == "swap" else None
         if loaded.truth is None:

@@ -39,9 +39,7 @@ class Comparison:
     truth: np.ndarray
     image: np.ndarray
     resamples: Resamples
-    _cache: dict[tuple[str, bytes], tuple[dict[str, float], dict[str, np.ndarray]]] = field(
-        default_factory=dict
-    )
+    _cache: dict[tuple[str, bytes], tuple[dict[str, float], dict[str, np.ndarray]]] = field(default_factory=dict)
 
     def statistics(
         self, name: str, raw: np.ndarray, in_dice: np.ndarray, keep: np.ndarray
@@ -52,9 +50,7 @@ class Comparison:
             columns = (raw[keep], in_dice[keep], self.truth[keep], self.image[keep])
             point = {k: float(v[0]) for k, v in _statistics(np.ones((1, int(keep.sum()))), *columns).items()}
             blocks = [_statistics(w, *columns) for w in self.resamples.weights(keep)] if keep.any() else []
-            spread = {
-                k: np.concatenate([block[k] for block in blocks]) if blocks else np.empty(0) for k in point
-            }
+            spread = {k: np.concatenate([block[k] for block in blocks]) if blocks else np.empty(0) for k in point}
             self._cache[key] = point, spread
         return self._cache[key]
 
@@ -129,9 +125,7 @@ def _statistics(
     if not len(truth):
         return dict.fromkeys((*RANKED, *IN_DICE), np.full(len(weights), np.nan))
     with np.errstate(invalid="ignore"):  # NaN in, NaN out: a score without a line has no error in Dice
-        result = {
-            name: form(weights, in_dice if name in IN_DICE else raw, truth) for name, form in _FORMS.items()
-        }
+        result = {name: form(weights, in_dice if name in IN_DICE else raw, truth) for name, form in _FORMS.items()}
         result["within_spearman"] = weighted.within_group_spearman(weights, raw, truth, image)
     return result
 

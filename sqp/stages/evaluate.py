@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import yaml
 
-import sqp
 from sqp.config.evaluate import EvaluateConfig
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_text
@@ -24,9 +20,10 @@ from sqp.report.columns import score_names
 from sqp.report.overlays import write_overlays
 from sqp.report.page import write_page
 from sqp.report.predictions import write_predictions
-from sqp.report.tables import formatted, markdown, write_csv
+from sqp.report.tables import brief, formatted, markdown, write_csv
 from sqp.stages.comparison import compare
 from sqp.stages.evaluate_rows import load_rows
+from sqp.stages.run_info import stored_config, versions
 
 ALL = "all"  # every subset, every data set
 SIMULATED = (
@@ -44,6 +41,10 @@ class EvaluateResult:
     text: str
     files: dict[str, Path]
     seconds: float
+
+    def summary(self) -> str:
+        """What the terminal shows at the end."""
+        return f"{brief(self.table)}\n\ntable: {self.files['table']}\nreport: {self.files['report']}"
 
 
 @dataclass(frozen=True)
@@ -195,20 +196,10 @@ def _write(
 
 def _write_run(config: EvaluateConfig, test: pd.DataFrame, calibration: pd.DataFrame, seconds: float) -> Path:
     """The resolved config, versions, counts and seconds."""
-    plain = {
-        key: [str(v) for v in value]
-        if isinstance(value, list)
-        else str(value)
-        if isinstance(value, Path)
-        else value
-        for key, value in dataclasses.asdict(config).items()
-    }
-    names = ("numpy", "pandas", "scipy", "torch")
     with_truth = int(np.isfinite(test["dice"]).sum())
     run = {
-        "config": plain,
-        "versions": {"sqp": sqp.__version__, "python": platform.python_version()}
-        | {n: version(n) for n in names},
+        "config": stored_config(config),
+        "versions": versions(),
         "counts": {"test": len(test), "test_with_truth": with_truth, "calibration": len(calibration)},
         "seconds": round(seconds, 2),
     }

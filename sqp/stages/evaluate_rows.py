@@ -39,9 +39,7 @@ def load_rows(config: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
             f"no record is in split '{config.split}' (splits found: {found}); correct --split or --records"
         )
     if not np.isfinite(test["dice"]).any():
-        raise ConfigError(
-            f"no record of split '{config.split}' has a ground truth; generate it with --truth DIR"
-        )
+        raise ConfigError(f"no record of split '{config.split}' has a ground truth; generate it with --truth DIR")
     if config.model is not None:
         test = _join(test, _predicted(config, config.model, test), config)
     elif given is not None and table is not given:
@@ -103,16 +101,12 @@ def _predicted(config: EvaluateConfig, model: Path, test: pd.DataFrame) -> pd.Da
 
 def _join(test: pd.DataFrame, predicted: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
     """The test rows with the columns of their predictions; every row must have been predicted."""
-    keys = (
-        ["record_set", "record_id"] if "record_set" in test and "record_set" in predicted else ["record_id"]
-    )
+    keys = ["record_set", "record_id"] if "record_set" in test and "record_set" in predicted else ["record_id"]
     columns = [name for name in PREDICTED if name in predicted.columns]
     for rows in (test, predicted):
         twice = rows.loc[rows.duplicated(keys), "record_id"]
         if len(twice):
-            raise ConfigError(
-                f"record {twice.iloc[0]} is there twice; give each record set once, with its predictions"
-            )
+            raise ConfigError(f"record {twice.iloc[0]} is there twice; give each record set once, with its predictions")
     merged = test.merge(predicted[[*keys, *columns]], on=keys, how="left", indicator=True)
     lost = merged.loc[merged.pop("_merge") != "both", "record_id"]
     if len(lost):

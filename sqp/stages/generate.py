@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import platform
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-import sqp
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
 from sqp.data import CORRUPTIONS, find_cases
 from sqp.data.split_files import read_splits
@@ -33,6 +30,7 @@ from sqp.segmenters import SEGMENTERS, build_segmenter
 from sqp.segmenters.weights import locate
 from sqp.stages.case_records import RecordMaker
 from sqp.stages.plan import plan_case
+from sqp.stages.run_info import stored_config, versions
 from sqp.types import Case, Segmenter
 from sqp.uncertainty import MEASURES, SAMPLERS
 
@@ -48,6 +46,18 @@ class GenerateResult:
     skipped: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
+    @property
+    def exit_status(self) -> int:
+        """1 where cases were skipped."""
+        return 1 if self.skipped else 0
+
+    def summary(self) -> str:
+        """What the terminal shows at the end."""
+        lines = [f"{self.records} records ({self.written} new) of {self.images} images in {self.out}"]
+        if self.skipped:
+            lines.append(f"{len(self.skipped)} images skipped, reasons in {self.out / 'skipped.csv'}")
+        return "\n".join(lines)
+
 
 def run(config: GenerateConfig) -> GenerateResult:
     """Write the record set of `config`; broken cases are skipped and reported unless `config.strict`."""
@@ -55,7 +65,7 @@ def run(config: GenerateConfig) -> GenerateResult:
     check_names(config)
     everything, skipped = collect_cases(config)
     cases = select_cases(everything, config)
-    stored = stored_config(config)
+    stored = described(config)
     writer = RecordWriter(config.out, overwrite=config.overwrite)
     done = set() if config.overwrite else writer.done()
     writer.check(stored)
@@ -71,7 +81,7 @@ def run(config: GenerateConfig) -> GenerateResult:
                 if config.strict:
                     raise CaseError(error)
                 skipped[image_id] = error
-                tqdm.write(f"skipped {image_id}: {error}")
+                tqdm.write(f"skipped {error}")
     finally:
         progress.close()
         seconds = time.monotonic() - started
@@ -119,26 +129,16 @@ def make_segmenter(config: GenerateConfig) -> Segmenter:
     """The configured segmenter with its weights."""
     s = config.segmenter
     multimask: Any = {"true": True, "false": False}.get(str(s.multimask).lower(), s.multimask)
-    return build_segmenter(s.name, s.checkpoint, device=config.device, precision=s.precision, multimask=multimask, chunk=4)
+    return build_segmenter(
+        s.name, s.checkpoint, device=config.device, precision=s.precision, multimask=multimask, chunk=4
+    )
 
 
-def stored_config(config: GenerateConfig) -> dict[str, Any]:
-    """The config as `run.yaml` keeps it: plain values, the weights' sha256, without the keys that change no record."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(v) for key, v in value.items()}
-        return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-
-    stored = {key: plain(value) for key, value in dataclasses.asdict(config).items() if key not in EXECUTION_KEYS}
+def described(config: GenerateConfig) -> dict[str, Any]:
+    """The config as `run.yaml` keeps it, with the weights' sha256."""
+    stored = stored_config(config, EXECUTION_KEYS)
     stored["segmenter"]["weights_sha256"] = locate(config.segmenter.name, config.segmenter.checkpoint)[1]
     return stored
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    names = ("torch", "timm", "segment-anything", "numpy", "scikit-image")
-    return {"sqp": sqp.__version__, "python": platform.python_version()} | {name: version(name) for name in names}
 
 
 Outcome = tuple[str, int, str]
@@ -149,7 +149,7 @@ def _attempt(maker: RecordMaker, case: Case, done: set[str]) -> Outcome:
     try:
         return case.image_id, maker(case, done), ""
     except CaseError as error:
-        return case.image_id, 0, str(error)
+        return case.image_id, 0, str(error) if case.image_id in str(error) else f"{case.image_id}: {error}"
 
 
 def _run_here(
@@ -167,9 +167,18 @@ _maker: RecordMaker  # one a worker process, built by its initializer
 
 def _start_worker(config: GenerateConfig, donors: Sequence[Case], threads: int) -> None:
     global _maker
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: records are finished, not cut
     torch.set_num_threads(threads)
     _maker = RecordMaker(config, make_segmenter(config), donors)
+
+
+def _leave_with_parent() -> None:
+    """A parent that was killed cannot stop its workers: they watch it and go by themselves."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(case: Case, done: set[str]) -> Outcome:
@@ -183,7 +192,10 @@ def _run_pool(
         return
     threads = max(1, (os.cpu_count() or 1) // config.workers)
     pool = ProcessPoolExecutor(
-        config.workers, get_context("spawn"), initializer=_start_worker, initargs=(config, list(donors), threads)
+        config.workers,
+        get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(config, list(donors), threads),
     )
     queue = iter(pending)
     running: set[Future[Outcome]] = set()

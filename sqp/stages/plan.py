@@ -41,7 +41,14 @@ def plan_case(case: Case, config: GenerateConfig) -> list[PlannedRecord]:
     given = case.mask_path is not None
 
     def planned(variant: str, prompter: str, index: int, **values: float) -> PlannedRecord:
-        key = (config.segmenter.name, prompter, config.sampler.name, config.seed, index, "given" if given else "")
+        key = (
+            config.segmenter.name,
+            prompter,
+            config.sampler.name,
+            config.seed,
+            index,
+            "given" if given else "",
+        )
         return PlannedRecord(record_id(case.image_id, variant, *key), variant, prompter, **values)
 
     records = [planned("natural", "mask_box" if given else config.prompter, 0)]

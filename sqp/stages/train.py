@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import platform
 import shutil
 import time
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,6 @@ import torch
 import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
-import sqp
 from sqp.config.train import EXECUTION_KEYS, TrainConfig
 from sqp.errors import ConfigError, lookup
 from sqp.io import RecordSet
@@ -37,6 +33,7 @@ from sqp.quality.ood import OodStatistics
 from sqp.quality.provenance import expectation, fingerprint, group_hashes
 from sqp.quality.tabular import Standardizer, resolve_scores
 from sqp.seeding import derive_seed
+from sqp.stages.run_info import plain, stored_config, versions
 from sqp.stages.train_rows import training_rows
 
 CALIBRATE_ON = ("all", "natural")
@@ -76,8 +73,8 @@ def run(config: TrainConfig) -> TrainResult:
     lookup("choice of --calibrate_on", config.calibrate_on, dict.fromkeys(CALIBRATE_ON))
     rows = training_rows(config.records, channels, config.alpha)
     expects = expected(config)
-    stored = stored_config(config) | {"data_sha256": fingerprint(rows)["sha256"], "n_records": len(rows)}
-    if config.overwrite and rank_zero_only.rank == 0:  # other ranks start while rank 0 trains
+    stored = described(config) | {"data_sha256": fingerprint(rows)["sha256"], "n_records": len(rows)}
+    if config.overwrite and getattr(rank_zero_only, "rank", 0) == 0:  # other ranks start while rank 0 trains
         _clear(out)
     finished = _check_out(out, stored)
     if finished and config.resume:
@@ -85,12 +82,9 @@ def run(config: TrainConfig) -> TrainResult:
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "run.yaml", yaml.safe_dump({"config": stored}, sort_keys=False))
     model, standardizer = build_model(config, channels, rows)
-    cache = build_cache(
-        rows, channels, config.size, config.cache or out / "cache", config.workers, config.progress
-    )
+    cache = build_cache(rows, channels, config.size, config.cache or out / "cache", config.workers, config.progress)
     data = {
-        split: _records(cache, rows, split, standardizer, config.balance)
-        for split in ("train", "val", "calibration")
+        split: _records(cache, rows, split, standardizer, config.balance) for split in ("train", "val", "calibration")
     }
     model.set_normalization(*plane_statistics(data["train"]))
     trainer = fit(
@@ -115,7 +109,7 @@ def run(config: TrainConfig) -> TrainResult:
     seconds = round(time.monotonic() - started, 2)
     run_yaml = {
         "config": stored,
-        "execution": {k: _plain(getattr(config, k)) for k in EXECUTION_KEYS},
+        "execution": {k: plain(getattr(config, k)) for k in EXECUTION_KEYS},
         "versions": versions(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": trainer.current_epoch,
@@ -179,9 +173,7 @@ def calibrate(
     """The bundle, the metrics on val and the table of its predictions."""
     calibration = rows[rows["split"] == "calibration"]
     kept = (
-        calibration["natural"].to_numpy(bool)
-        if config.calibrate_on == "natural"
-        else np.ones(len(calibration), bool)
+        calibration["natural"].to_numpy(bool) if config.calibrate_on == "natural" else np.ones(len(calibration), bool)
     )
     held = outputs["calibration"]
     conformal = Conformal.fit(
@@ -208,7 +200,7 @@ def calibrate(
     info = {
         "data": fingerprint(rows),
         "groups_sha256": group_hashes(rows),
-        "training": stored_config(config),
+        "training": described(config),
         "val": {name: value if np.isfinite(value) else None for name, value in metrics.items()},
         "versions": versions(),
     }
@@ -224,25 +216,15 @@ def expected(config: TrainConfig) -> list[dict[str, Any]]:
     return expects
 
 
-def stored_config(config: TrainConfig) -> dict[str, Any]:
-    """The config without the keys that change no model, as plain values; of a weights file only the name."""
-    values = {k: _plain(v) for k, v in dataclasses.asdict(config).items() if k not in EXECUTION_KEYS}
+def described(config: TrainConfig) -> dict[str, Any]:
+    """The config as `run.yaml` and the bundle keep it; of a weights file only the name."""
+    values = stored_config(config, EXECUTION_KEYS)
     if config.pretrained_file:
         values["pretrained_file"] = Path(config.pretrained_file).name
     return values
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    names = ("torch", "timm", "pytorch-lightning", "numpy", "scikit-learn")
-    return {"sqp": sqp.__version__, "python": platform.python_version()} | {
-        name: version(name) for name in names
-    }
-
-
-def _records(
-    cache: Any, rows: pd.DataFrame, split: str, standardizer: Standardizer, balance: float
-) -> CachedRecords:
+def _records(cache: Any, rows: pd.DataFrame, split: str, standardizer: Standardizer, balance: float) -> CachedRecords:
     part = rows[rows["split"] == split]
     dice = torch.tensor(part["dice"].to_numpy(np.float32))
     scores = torch.from_numpy(standardizer(part)) if standardizer.names else None
@@ -277,9 +259,3 @@ def _clear(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("run.yaml", "metrics.csv", "predictions_val.csv"):
         (out / name).unlink(missing_ok=True)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value

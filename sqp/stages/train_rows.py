@@ -40,9 +40,7 @@ def training_rows(folders: Sequence[str | Path], channels: Sequence[str], alpha:
                 f"{', '.join(name or '(none)' for name in found)}): generate records of it, with --splits"
             )
         if not (with_truth["split"] == split).any():
-            raise ConfigError(
-                f"no record of split '{split}' has a ground truth: generate it with --truth DIR"
-            )
+            raise ConfigError(f"no record of split '{split}' has a ground truth: generate it with --truth DIR")
     check_groups(with_truth.loc[with_truth["split"] == "calibration", "group"].nunique(), alpha)
     if (with_truth["split"] == "train").sum() < 2:
         raise ConfigError("the split 'train' has a single record; at least two are needed")

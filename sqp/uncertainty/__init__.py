@@ -59,9 +59,7 @@ def sample(
     **options: Any,
 ) -> Samples:
     """n samples for one prompt: `sample_many` for a list of one."""
-    return sample_many(
-        segmenter, image, [prompt], n, [generator], sampler=sampler, embedding=embedding, **options
-    )[0]
+    return sample_many(segmenter, image, [prompt], n, [generator], sampler=sampler, embedding=embedding, **options)[0]
 
 
 __all__ = [

@@ -26,6 +26,4 @@ def deterministic(
         return []
     embedding = segmenter.encode(image) if embedding is None else embedding
     best = decode_best(segmenter, embedding, prompts)
-    return [
-        Samples(best.logits[i], best.iou[i], embedding.frame, token_of(best, i)) for i in range(len(prompts))
-    ]
+    return [Samples(best.logits[i], best.iou[i], embedding.frame, token_of(best, i)) for i in range(len(prompts))]

@@ -31,8 +31,7 @@ def prompt_jitter(
     """
     if not segmenter.promptable:
         raise ConfigError(
-            f"the sampler 'prompt_jitter' changes nothing in '{segmenter.name}', which ignores prompts: "
-            "use 'tta'"
+            f"the sampler 'prompt_jitter' changes nothing in '{segmenter.name}', which ignores prompts: use 'tta'"
         )
     if not ratio > 0:
         raise ConfigError(f"prompt_jitter: ratio is {ratio}: give a number above 0, or use 'deterministic'")

@@ -43,6 +43,4 @@ def shift_cells(logits: Tensor, x: float, y: float) -> Tensor:
 def _read(logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """`[h, w]` at columns x and rows y, in -1..1 from edge to edge."""
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)[None].to(logits)
-    return F.grid_sample(
-        logits[None, None], grid, mode="bilinear", padding_mode="border", align_corners=False
-    )[0, 0]
+    return F.grid_sample(logits[None, None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0, 0]

@@ -132,8 +132,6 @@ def scores(
         iou, samples = float(samples.iou[0]), samples.logits
     moments = moments or Moments.of(samples)
     if tuple(mask.shape) != tuple(moments.logits.shape[1:]):
-        raise ValueError(
-            f"the mask is {tuple(mask.shape)}, the samples' grid {tuple(moments.logits.shape[1:])}"
-        )
+        raise ValueError(f"the mask is {tuple(mask.shape)}, the samples' grid {tuple(moments.logits.shape[1:])}")
     judged = Judged(moments, mask.to(device=moments.logits.device, dtype=torch.bool), iou, own)
     return {name: lookup("score", name, SCORES)(judged) for name in names}

@@ -73,12 +73,9 @@ class Dihedral:
     def inverse(self, logits: Tensor, source: Frame, target: Frame, fallback: Tensor) -> Tensor:
         """Exact; bilinear along a reversed axis whose last cell is not full."""
         logits = torch.rot90(logits.flip(-1) if self.flip else logits, -self.turns, (-2, -1))
-        spare = [
-            cells * target.stride - side for cells, side in zip(target.grid, target.resized, strict=True)
-        ]
+        spare = [cells * target.stride - side for cells, side in zip(target.grid, target.resized, strict=True)]
         shift_y, shift_x = (
-            part / target.stride if reverse else 0.0
-            for part, reverse in zip(spare, self._reversed(), strict=True)
+            part / target.stride if reverse else 0.0 for part, reverse in zip(spare, self._reversed(), strict=True)
         )
         return shift_cells(logits, shift_x, shift_y) if shift_x or shift_y else logits
 
@@ -128,9 +125,7 @@ class Shrink:
         h, w, top, left = self._place(image.shape[:2])
         canvas = np.empty_like(image)
         canvas[:] = np.round(image.mean(axis=(0, 1))).astype(np.uint8)
-        canvas[top : top + h, left : left + w] = Image.fromarray(image).resize(
-            (w, h), Image.Resampling.BILINEAR
-        )
+        canvas[top : top + h, left : left + w] = Image.fromarray(image).resize((w, h), Image.Resampling.BILINEAR)
         return canvas
 
     def prompt(self, prompt: Prompt, size: tuple[int, int]) -> Prompt:
@@ -159,9 +154,7 @@ class Zoom:
         so that no part of what is asked for is cut off. Without a prompt it is centred.
         """
         h, w = size
-        corners = (
-            [(prompt.box[0], prompt.box[1]), (prompt.box[2], prompt.box[3])] if prompt.box is not None else []
-        )
+        corners = [(prompt.box[0], prompt.box[1]), (prompt.box[2], prompt.box[3])] if prompt.box is not None else []
         corners = [*corners, *prompt.points] or [(w / 2, h / 2)]
         (x0, y0), (x1, y1) = np.clip(np.min(corners, 0), 0, (w, h)), np.clip(np.max(corners, 0), 0, (w, h))
         share = max(1 / scale, (1 + 2 * room) * (x1 - x0) / w, (1 + 2 * room) * (y1 - y0) / h)

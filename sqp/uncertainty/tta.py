@@ -20,9 +20,7 @@ INTENSITIES = (0.8, 0.9, 1.1, 1.2)
 """A few factors, not any, so that several prompts of one image share encodings."""
 
 
-def draw_transforms(
-    prompt: Prompt, size: tuple[int, int], n: int, generator: torch.Generator
-) -> list[Transform]:
+def draw_transforms(prompt: Prompt, size: tuple[int, int], n: int, generator: torch.Generator) -> list[Transform]:
     """n transforms for an image of `size` (h, w), always in this order.
 
     Left-right, up-down, a quarter turn, scale 0.5, scale 2, intensity, the other quarter turn; then random

@@ -38,10 +38,7 @@ def test_contract(name):
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_mean_dice_falls_with_severity(name):
     levels = (0.0, 0.15, 0.35, 0.6, 1.0)
-    means = [
-        np.mean([dice(corrupt(name, m, s, rng(k), DONOR), m) for m in MASKS for k in range(5)])
-        for s in levels
-    ]
+    means = [np.mean([dice(corrupt(name, m, s, rng(k), DONOR), m) for m in MASKS for k in range(5)]) for s in levels]
     assert all(a > b for a, b in pairwise(means)), means
 
 
@@ -103,9 +100,7 @@ def test_swap_brings_the_donor():
     donor[20:30, 30:40] = True
     assert np.array_equal(corrupt("swap", mask, 1.0, rng(), donor), np.kron(donor, np.ones((2, 2), bool)))
     centred = np.argwhere(corrupt("swap", mask, 0.0, rng(), donor)).mean(axis=0)
-    assert (
-        centred == pytest.approx([29.5, 29.5], abs=0.6) or centred.max() < 13
-    )  # clipped by the image's border
+    assert centred == pytest.approx([29.5, 29.5], abs=0.6) or centred.max() < 13  # clipped by the image's border
     with pytest.raises(ValueError, match="donor"):
         corrupt("swap", mask, 1.0, rng())
 

@@ -68,9 +68,7 @@ def test_transparent_pixels_are_white(tmp_path):
     assert (image[2:] == 255).all()
 
 
-@pytest.mark.parametrize(
-    ("top", "full"), [(200, 255), (255, 255), (4000, 4095), (4096, 65535), (65535, 65535)]
-)
+@pytest.mark.parametrize(("top", "full"), [(200, 255), (255, 255), (4000, 4095), (4096, 65535), (65535, 65535)])
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_deep_grey_is_scaled_by_its_range(tmp_path, top, full, suffix):
     values = np.array([[0, top // 2, top]], dtype=np.uint16)

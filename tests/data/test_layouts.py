@@ -32,9 +32,7 @@ def ham10000(root, metadata="HAM10000_metadata", separator=","):
     (root / metadata).write_text("\n".join(separator.join(row) for row in rows))
 
 
-def prepared(
-    root, labels="image_id,group,split,dx,licence,second_mask\nb,g1,train,mel,CC-0,1\na,g1,test,nv,,\n"
-):
+def prepared(root, labels="image_id,group,split,dx,licence,second_mask\nb,g1,train,mel,CC-0,1\na,g1,test,nv,,\n"):
     put(root / "images", "a.jpg", "b.jpg")
     put(root / "masks", "a.png", "b.png")
     put(root / "masks_2017", "a.png", "b.png")

@@ -14,9 +14,7 @@ def test_noise_is_about_standard_normal(make):
 
 
 def test_more_cells_are_rougher():
-    steps = [
-        np.abs(np.diff(smooth_noise(np.random.default_rng(0), (200, 200), c))).mean() for c in (3, 10, 30)
-    ]
+    steps = [np.abs(np.diff(smooth_noise(np.random.default_rng(0), (200, 200), c))).mean() for c in (3, 10, 30)]
     assert steps[0] < steps[1] / 2 < steps[2] / 4
 
 
@@ -24,9 +22,7 @@ def test_resizing_a_ramp_keeps_it():
     ramp = np.tile(np.arange(16, dtype=np.float32), (8, 1))
     large = resize_field(ramp, (32, 64), smooth=False)
     assert large.shape == (32, 64)
-    np.testing.assert_allclose(
-        large[:, 2:-2], np.tile((np.arange(64) + 0.5) / 4 - 0.5, (32, 1))[:, 2:-2], atol=1e-5
-    )
+    np.testing.assert_allclose(large[:, 2:-2], np.tile((np.arange(64) + 0.5) / 4 - 0.5, (32, 1))[:, 2:-2], atol=1e-5)
 
 
 def test_contour_closes_and_stays_positive():

@@ -53,9 +53,7 @@ def test_groups_of_the_cases_count():
 
 
 def test_no_leakage_between_record_sets():
-    first = pd.DataFrame(
-        {"image_id": ["a", "a", "b"], "group": ["g", "g", "h"], "split": ["train", "train", "test"]}
-    )
+    first = pd.DataFrame({"image_id": ["a", "a", "b"], "group": ["g", "g", "h"], "split": ["train", "train", "test"]})
     check_no_leakage(first)
     same_image = pd.DataFrame({"image_id": ["a"], "group": ["other"], "split": ["test"]})
     with pytest.raises(ConfigError, match="image a sits in two splits, train and test"):

@@ -18,9 +18,7 @@ def test_width() -> None:
 
 def test_rows_with_nan_do_not_count() -> None:
     low, high, true = [0.1, NAN, 0.3, 0.2, 0.6], [0.5, 0.9, NAN, 0.9, 0.9], [0.2, 0.4, 0.4, NAN, 0.5]
-    assert intervals.interval_summary(low, high, true) == pytest.approx(
-        {"n": 2, "coverage": 0.5, "mean_width": 0.35}
-    )
+    assert intervals.interval_summary(low, high, true) == pytest.approx({"n": 2, "coverage": 0.5, "mean_width": 0.35})
     assert intervals.mean_width(low, high) == pytest.approx((0.4 + 0.7 + 0.3) / 3)
 
 
@@ -41,6 +39,4 @@ def test_ends_in_the_wrong_order() -> None:
 
 def test_normal_intervals_cover_as_they_say() -> None:
     true = np.random.default_rng(0).normal(size=20_000)
-    assert intervals.coverage(np.full(20_000, -1.6449), np.full(20_000, 1.6449), true) == pytest.approx(
-        0.9, abs=0.01
-    )
+    assert intervals.coverage(np.full(20_000, -1.6449), np.full(20_000, 1.6449), true) == pytest.approx(0.9, abs=0.01)

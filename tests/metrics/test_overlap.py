@@ -72,9 +72,7 @@ def test_equals_torchmetrics_on_tensors(name: str) -> None:
         ("accuracy", HALF, FULL, 0.5),
     ],
 )
-def test_convention_without_a_denominator(
-    name: str, prediction: np.ndarray, truth: np.ndarray, value: float
-) -> None:
+def test_convention_without_a_denominator(name: str, prediction: np.ndarray, truth: np.ndarray, value: float) -> None:
     assert OVERLAP[name](prediction, truth) == value
 
 

@@ -44,8 +44,7 @@ def test_many_draws_of_one_group_fit_the_counts() -> None:
 def test_seed_decides() -> None:
     predicted, true, group = data()
     first, again, other = (
-        stats.bootstrap(agreement.mae, predicted, true, group=group, n_resamples=100, seed=s)
-        for s in (5, 5, 6)
+        stats.bootstrap(agreement.mae, predicted, true, group=group, n_resamples=100, seed=s) for s in (5, 5, 6)
     )
     assert first == again != other
 
@@ -63,9 +62,7 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     predicted, true, group = data()
     whole = stats.bootstrap(agreement.pearson, predicted, true, group=group, n_resamples=50)
     monkeypatch.setattr(stats, "_BLOCK", 200)
-    assert stats.bootstrap(agreement.pearson, predicted, true, group=group, n_resamples=50) == pytest.approx(
-        whole
-    )
+    assert stats.bootstrap(agreement.pearson, predicted, true, group=group, n_resamples=50) == pytest.approx(whole)
 
 
 def test_order_of_rows_does_not_matter() -> None:
@@ -169,9 +166,7 @@ def test_paired_within_groups() -> None:
     true = rng.random(120)
     true[5] = np.nan
     good, bad = true + rng.normal(0, 0.1, 120), rng.random(120)
-    got = stats.paired_difference(
-        agreement.within_group_spearman, true, good, bad, image, group=image, n_resamples=100
-    )
+    got = stats.paired_difference(agreement.within_group_spearman, true, good, bad, image, group=image, n_resamples=100)
     expected = [agreement.within_group_spearman(score, true, image) for score in (good, bad)]
     assert got.value == pytest.approx(expected[0] - expected[1])
     assert 0 < got.low < got.value < got.high

@@ -63,6 +63,4 @@ def test_within_groups_counts_a_group_by_its_weight() -> None:
 
 def test_within_groups_refuses_a_cut_group() -> None:
     with pytest.raises(ValueError, match="cut"):
-        weighted.within_group_spearman(
-            np.array([[1.0, 2, 1]]), np.arange(3.0), np.arange(3.0), np.zeros(3, int)
-        )
+        weighted.within_group_spearman(np.array([[1.0, 2, 1]]), np.arange(3.0), np.arange(3.0), np.zeros(3, int))

@@ -16,9 +16,7 @@ TINY = "timm:test_efficientnet"  # timm's own miniature, 0.4 M parameters
 PEER = ("image", "mask", "self/epkl")
 
 
-@pytest.mark.parametrize(
-    "channels", [("mask",), ("image", "mask"), ("mask", "self/epkl", "referee/probability")]
-)
+@pytest.mark.parametrize("channels", [("mask",), ("image", "mask"), ("mask", "self/epkl", "referee/probability")])
 @pytest.mark.parametrize("name", [*BACKBONES, TINY])
 def test_planes_to_features(name: str, channels: tuple[str, ...]) -> None:
     backbone = build_backbone(name, channels, 80)
@@ -62,9 +60,7 @@ def test_a_transformer_is_built_for_the_size() -> None:
 
 
 def test_wrong_names_and_files() -> None:
-    with pytest.raises(
-        ConfigError, match=r"unknown backbone 'compct', did you mean 'compact'\? known: .*timm:NAME"
-    ):
+    with pytest.raises(ConfigError, match=r"unknown backbone 'compct', did you mean 'compact'\? known: .*timm:NAME"):
         build_backbone("compct", PEER, 64)
     with pytest.raises(ConfigError, match=r"unknown timm model 'resnet5', did you mean 'resnet"):
         build_backbone("timm:resnet5", PEER, 64)
@@ -76,5 +72,5 @@ def test_wrong_names_and_files() -> None:
 
 def test_weights_of_another_model(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(ConfigError, match=r"cannot load the weights of .*other\.safetensors"):
+    with pytest.raises(ConfigError, match=r"other\.safetensors holds no weights of timm:test_eff"):
         build_backbone(TINY, PEER, 64, pretrained_file=str(tmp_path / "other.safetensors"))

@@ -86,9 +86,7 @@ def test_a_pickled_cache_opens_its_files_again(record_set: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_two_processes_build_the_same(
-    record_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_build_the_same(record_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FEW_IMAGES", 1)
     two, one = built(record_set, tmp_path / "two", workers=2), built(record_set, tmp_path / "one")
     assert (two.planes(range(len(two))) == one.planes(range(len(one)))).all()

@@ -32,9 +32,7 @@ def test_unknown_channel_offers_the_nearest() -> None:
 def test_missing_channels_are_named(tmp_path: Path) -> None:
     records = RecordSet(make_record_set(tmp_path, {"train": 1}, maps=("probability",)))
     check_channels(records, ("image", "mask", "self/probability"))
-    with pytest.raises(
-        ConfigError, match=r"lacks the channels self/epkl, self/variance; it has self/probability"
-    ):
+    with pytest.raises(ConfigError, match=r"lacks the channels self/epkl, self/variance; it has self/probability"):
         check_channels(records, ("mask", "self/epkl", "self/variance"))
 
 

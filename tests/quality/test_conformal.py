@@ -63,9 +63,7 @@ def test_coverage_on_exchangeable_groups(alpha: float) -> None:
 
 def test_the_interval_is_clipped_and_nan_stays_nan() -> None:
     low, high = Conformal(2.0, 0.1, 20, 40).interval([0.5, 0.95, 0.05, np.nan], [0.1, 0.1, 0.1, 0.1])
-    assert low[:3].tolist() == pytest.approx([0.3, 0.75, 0]) and high[:3].tolist() == pytest.approx(
-        [0.7, 1, 0.25]
-    )
+    assert low[:3].tolist() == pytest.approx([0.3, 0.75, 0]) and high[:3].tolist() == pytest.approx([0.7, 1, 0.25])
     assert np.isnan([low[3], high[3]]).all()
 
 

@@ -59,9 +59,7 @@ def predictions(record_set) -> pd.DataFrame:
     table = RecordSet(record_set).table.assign(record_set=str(record_set))
     table["predicted_dice"] = table["dice"] * 0.9
     table["low"], table["high"] = table["predicted_dice"] - 0.1, table["predicted_dice"] + 0.1
-    table["verdict"] = np.where(
-        table["low"] >= 0.7, "accept", np.where(table["high"] < 0.7, "reject", "review")
-    )
+    table["verdict"] = np.where(table["low"] >= 0.7, "accept", np.where(table["high"] < 0.7, "reject", "review"))
     table.loc[len(table) - 1, ["predicted_dice", "low", "high"]] = np.nan
     table.loc[len(table) - 1, "verdict"] = "abstain"
     return table

@@ -17,9 +17,7 @@ def frame(n: int, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     dice = rng.uniform(0, 1, n)
     predicted = np.clip(dice + rng.normal(0, 0.1, n), 0, 1)
-    return pd.DataFrame(
-        {"dice": dice, "predicted_dice": predicted, "low": predicted - 0.15, "high": predicted + 0.15}
-    )
+    return pd.DataFrame({"dice": dice, "predicted_dice": predicted, "low": predicted - 0.15, "high": predicted + 0.15})
 
 
 def identity(axes) -> np.ndarray:
@@ -46,9 +44,7 @@ def test_scatter_has_points_identity_band_and_right_numbers():
 
 
 def test_panels_per_subset():
-    figure = figures.predicted_vs_true(
-        {"natural": frame(50), "spread": frame(30), "a": frame(5), "b": frame(2)}
-    )
+    figure = figures.predicted_vs_true({"natural": frame(50), "spread": frame(30), "a": frame(5), "b": frame(2)})
     assert [axes.get_title() for axes in figure.axes if axes.axison] == ["natural", "spread", "a", "b"]
 
 

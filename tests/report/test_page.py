@@ -43,9 +43,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def page(tmp_path, predictions):
     picture = figures.save(figures.calibration({"natural": predictions}), tmp_path / "c.png")
-    table = pd.DataFrame(
-        {"method": ["<quality>"], "n": [11], "mae": [0.1], "mae_low": [0.05], "mae_high": [0.2]}
-    )
+    table = pd.DataFrame({"method": ["<quality>"], "n": [11], "mae": [0.1], "mae_low": [0.05], "mae_high": [0.2]})
     path = write_page(
         tmp_path / "r.html",
         predictions.assign(record_id=predictions["record_id"]),

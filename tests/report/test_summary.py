@@ -9,9 +9,7 @@ from sqp.report.summary import prediction_summary
 
 def test_counts_per_verdict_and_per_tenth(predictions):
     text = prediction_summary(predictions)
-    counts = {
-        name: int(n) for name, n in re.findall(r"^  (accept|review|reject|abstain) +(\d+) ", text, re.M)
-    }
+    counts = {name: int(n) for name, n in re.findall(r"^  (accept|review|reject|abstain) +(\d+) ", text, re.M)}
     assert counts == {"accept": 2, "review": 3, "reject": 6, "abstain": 1}
     tenths = [int(n) for n in re.findall(r"^  \d\.\d-\d\.\d +(\d+)", text, re.M)]
     assert len(tenths) == 10

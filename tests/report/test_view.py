@@ -54,9 +54,7 @@ def test_a_full_mask_is_drawn_along_the_border_and_an_empty_one_not_at_all():
 def test_a_lost_image_is_told_not_fatal(record_set, rows, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     for path in ("/nowhere/x.png", str(tmp_path / "broken.jpg"), None):
-        view = load_view(
-            RecordSet(record_set), rows[0] | {"image_path": path, "truth_path": ["/nowhere/t.png"]}, 90
-        )
+        view = load_view(RecordSet(record_set), rows[0] | {"image_path": path, "truth_path": ["/nowhere/t.png"]}, 90)
         assert view.image is None
         assert view.truth is None
         assert "not readable" in overlay(view, rows[0]).axes[0].get_title()
@@ -64,9 +62,7 @@ def test_a_lost_image_is_told_not_fatal(record_set, rows, tmp_path):
 
 def test_caption_has_prediction_interval_verdict_and_truth(rows):
     assert caption(rows[9]).splitlines()[1] == "predicted Dice 0.350 [0.250, 0.450]  ·  reject  ·  true 0.389"
-    assert caption(rows[11], empty=True).endswith(
-        "predicted Dice none  ·  abstain  ·  true 0.000  ·  empty mask"
-    )
+    assert caption(rows[11], empty=True).endswith("predicted Dice none  ·  abstain  ·  true 0.000  ·  empty mask")
 
 
 def test_overlays_of_the_worst_k(tmp_path, predictions):

@@ -181,7 +181,6 @@ def test_a_model_that_abstains_on_some_rows_is_compared_on_the_others(calibratio
     assert table.loc["good", "note"] == "differences on 100 rows"
     kept = data.iloc[20:]
     expected = (
-        stats.spearmanr(kept.predicted_dice, kept.dice).statistic
-        - stats.spearmanr(kept.good, kept.dice).statistic
+        stats.spearmanr(kept.predicted_dice, kept.dice).statistic - stats.spearmanr(kept.good, kept.dice).statistic
     )
     assert table.loc["good", "spearman_difference"] == pytest.approx(expected)

@@ -205,16 +205,12 @@ def test_a_model_predicts_the_test_split_only(tmp_path, monkeypatch):
     def fake(bundle, folders, batch_size, *, splits, **options):
         asked.update(folders=folders, splits=splits)
         table = read_record_sets(folders)
-        return table.assign(
-            predicted_dice=0.9 * table["dice"], low=0.0, high=1.0, verdict="review", ood=False
-        )
+        return table.assign(predicted_dice=0.9 * table["dice"], low=0.0, high=1.0, verdict="review", ood=False)
 
     monkeypatch.setitem(vars(quality), "Bundle", FakeBundle)  # before the networks are imported
     monkeypatch.setitem(vars(quality), "predict_records", fake)
     test, calibration = record_sets(tmp_path)
-    result = run(
-        EvaluateConfig(tmp_path / "out", [test, calibration], tmp_path / "bundle", n_resamples=20, gallery=0)
-    )
+    result = run(EvaluateConfig(tmp_path / "out", [test, calibration], tmp_path / "bundle", n_resamples=20, gallery=0))
     assert asked == {"folders": [str(test)], "splits": ["test"]}
     model = result.table[result.table["method"] == "quality_model"]
     np.testing.assert_allclose(model[["pearson", "coverage"]], 1)

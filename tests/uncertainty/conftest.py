@@ -1,54 +1,12 @@
-"""A small promptable segmenter that is right by construction, and one that ignores prompts."""
+"""The fake segmenter, and an image without any symmetry that could hide a wrong turn."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from sqp.frame import Frame
-from sqp.types import Decoded, Embedding, Prompt
-
-
-class FakeSegmenter:
-    """Logits: darkness plus a smooth edge of the box; counts its calls; 3 candidates of different IoU."""
-
-    name = "fake"
-    weights_sha256 = "0" * 64
-
-    def __init__(self, size=64, stride=4, promptable=True, k=3):
-        self.size, self.stride, self.promptable, self.k = size, stride, promptable, k
-        self.encoded, self.decoded = 0, []
-
-    def encode(self, image):
-        self.encoded += 1
-        frame = Frame(image.shape[:2], self.size, self.stride)
-        small = frame.image_to_input(image)[0].mean(0)[None]
-        darkness = torch.nn.functional.avg_pool2d(frame.pad(1 - small / 255), self.stride)
-        return Embedding(frame.crop_to_grid(darkness)[None], frame)
-
-    def decode(self, embedding, prompts):
-        self.decoded.append(len(prompts))
-        frame = embedding.frame
-        h, w = frame.grid
-        y = ((torch.arange(h) + 0.5) * self.stride / frame.scale_xy[1])[:, None]
-        x = ((torch.arange(w) + 0.5) * self.stride / frame.scale_xy[0])[None]
-        logits, iou = [], []
-        for prompt in prompts:
-            inside = torch.zeros(h, w)
-            if self.promptable and prompt.box is not None:
-                x0, y0, x1, y1 = prompt.box
-                edge = torch.minimum(torch.minimum(x - x0, x1 - x), torch.minimum(y - y0, y1 - y))
-                inside = (edge / 4).clamp(-4, 4)
-            elif self.promptable:
-                px, py = prompt.points[0]
-                inside = 3 - torch.hypot(x - px, y - py) / 8
-            base = 6 * embedding.features[0, 0] - 3 + inside
-            logits.append(torch.stack([base + i for i in range(self.k)]))
-            iou.append(torch.tensor([0.5, 0.9, 0.7])[: self.k])
-        tokens = torch.arange(len(prompts)).view(-1, 1, 1).expand(-1, self.k, 5).float()
-        return Decoded(torch.stack(logits), torch.stack(iou), tokens)
-
+from sqp.types import Prompt
+from fakes import FakeSegmenter
 
 @pytest.fixture
 def fake():

@@ -12,11 +12,7 @@ from sqp.uncertainty import MEASURES, Moments, all_maps
 
 STACKS = (
     st.integers(1, 6)
-    .flatmap(
-        lambda s: st.lists(
-            st.lists(st.floats(-60, 60, width=32), min_size=s, max_size=s), min_size=1, max_size=8
-        )
-    )
+    .flatmap(lambda s: st.lists(st.lists(st.floats(-60, 60, width=32), min_size=s, max_size=s), min_size=1, max_size=8))
     .map(lambda rows: torch.tensor(rows, dtype=torch.float32).T.contiguous())
 )
 
@@ -57,9 +53,7 @@ def test_measures_agree_with_float64_in_saturated_cells(scale, centre):
     generator = torch.Generator().manual_seed(0)
     logits = (centre + scale * torch.randn(8, 500, generator=generator)).clamp(-60, 60)
     for name, expected in reference(logits).items():
-        np.testing.assert_allclose(
-            MEASURES[name](logits).numpy(), expected, rtol=1e-5, atol=1e-5, err_msg=name
-        )
+        np.testing.assert_allclose(MEASURES[name](logits).numpy(), expected, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 @given(logits=STACKS)

@@ -71,9 +71,7 @@ def test_scales_bring_a_linear_map_back_to_where_it_was(transform, size, stride)
         maps = (size[1] / w, -left * size[1] / w), (size[0] / h, -top * size[0] / h)
     fallback = torch.full(target.grid, 777.0)
     back = transform.inverse(ramp(source, maps), source, target, fallback)
-    known = (back != 777) & torch.from_numpy(
-        np.pad(np.ones((target.grid[0] - 8, target.grid[1] - 8), bool), 4)
-    )
+    known = (back != 777) & torch.from_numpy(np.pad(np.ones((target.grid[0] - 8, target.grid[1] - 8), bool), 4))
     truth = ramp(target, ((1, 0), (1, 0)))
     if isinstance(transform, Zoom):
         x0, y0, x1, y1 = transform.window

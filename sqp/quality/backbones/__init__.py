@@ -30,9 +30,7 @@ def build_backbone(
     if name not in BACKBONES:
         raise unknown_name("backbone", name, [*BACKBONES, f"{TIMM}NAME"])
     if pretrained or pretrained_file:
-        raise ConfigError(
-            f"backbone '{name}' has no pretrained weights, only {TIMM}NAME has: drop --pretrained"
-        )
+        raise ConfigError(f"backbone '{name}' has no pretrained weights, only {TIMM}NAME has: drop --pretrained")
     return BACKBONES[name](channels, size)
 
 

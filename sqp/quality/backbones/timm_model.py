@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
+from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from sqp.errors import ConfigError, unknown_name
@@ -43,7 +45,7 @@ def timm_model(
     if file is not None and not file.is_file():
         raise ConfigError(f"pretrained_file {file} does not exist: check the path")
     planes = len(plane_names(channels))
-    options = {"num_classes": 0, "in_chans": planes}
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": planes}
     told = timm.get_pretrained_cfg(name)
     if told is not None and told.fixed_input_size:  # ViT, Swin ...: positions are laid out for one size
         options["img_size"] = size
@@ -55,14 +57,23 @@ def timm_model(
             **options,
         )
     except (RuntimeError, KeyError, OSError, ValueError) as error:
-        what = (
-            f"weights of {file}" if file else "pretrained weights from timm's hub" if pretrained else "model"
-        )
+        what = f"weights of {file}" if file else "pretrained weights from timm's hub" if pretrained else "model"
         raise ConfigError(f"timm:{name}: cannot load the {what}: {_first_line(error)}") from error
+    if file:
+        _check_keys(model, file, name)
     backbone = TimmModel(model, planes, size)
     if (pretrained or file) and IMAGE in channels:
-        backbone.image_mean, backbone.image_std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
+        normalisation: Any = model.pretrained_cfg
+        backbone.image_mean, backbone.image_std = normalisation["mean"], normalisation["std"]
     return backbone
+
+
+def _check_keys(model: nn.Module, file: Path, name: str) -> None:
+    """timm loads what it finds when there is no classifier; a file that lacks a weight is of another model."""
+    found = load_state_dict(str(file), weights_only=True)
+    lacking = [key for key in model.state_dict() if key not in found and "num_batches_tracked" not in key]
+    if lacking:
+        raise ConfigError(f"{file} holds no weights of timm:{name} in timm's keys: no {lacking[0]} in it")
 
 
 def _first_line(error: Exception) -> str:

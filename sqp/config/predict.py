@@ -1,0 +1,57 @@
+"""What `sqp predict` does, as one dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class PredictConfig:
+    """Predict the Dice of masks, whoever made them, with an interval and a verdict.
+
+    Attributes:
+        model: Bundle of a trained quality model.
+        out: Folder of predictions.csv, predictions.parquet, overlays and the report.
+        images: Folder of images, one image, a CSV, or the root of a data set; records are made in OUT/records.
+        masks: Folder of masks made elsewhere; without it the segmenter's own masks are judged.
+        truth: Folder of ground-truth masks, if there are any; they only add the true Dice.
+        layout: Layout of the data, or auto.
+        records: Record sets made before, in place of images.
+        split: Only the records of these splits; default all.
+        checkpoint: File with the segmenter's weights, where they are not embedded.
+        prompter: Prompter of the segmenter's own masks; default the one that the bundle was trained with.
+        accept: Verdict accept where the interval's low end reaches this Dice.
+        reject: Verdict reject where the interval's high end stays below this Dice.
+        fail_under: Exit status 3 if any mask's predicted Dice is below this, or is not known.
+        worst: Number of the lowest predictions that are drawn.
+        gallery: Most records shown in the report.
+        batch_size: Records predicted at once.
+        workers: Processes that segment; 0 runs in this one.
+        device: cpu or cuda.
+        strict: Stop at the first broken case.
+        overwrite: Make the records anew.
+        seed: Seed of the samples; default the one of the bundle's records.
+    """
+
+    model: Path
+    out: Path
+    images: Path | None = None
+    masks: Path | None = None
+    truth: Path | None = None
+    layout: str = "auto"
+    records: list[Path] = field(default_factory=list)
+    split: list[str] = field(default_factory=list)
+    checkpoint: Path | None = None
+    prompter: str | None = None
+    accept: float = 0.80
+    reject: float = 0.70
+    fail_under: float | None = None
+    worst: int = 20
+    gallery: int = 200
+    batch_size: int = 64
+    workers: int = 0
+    device: str = "cpu"
+    strict: bool = False
+    overwrite: bool = False
+    seed: int = 0

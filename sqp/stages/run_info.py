@@ -1,0 +1,50 @@
+"""What every run writes of itself: its config as plain values, and the versions that its numbers depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import sqp
+
+LIBRARIES = (
+    "torch",
+    "timm",
+    "segment-anything",
+    "pytorch-lightning",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-image",
+)
+
+
+def versions() -> dict[str, str]:
+    """sqp's, Python's and the libraries' versions."""
+    own = {"sqp": sqp.__version__, "python": platform.python_version()}
+    return own | {name: version(name) for name in LIBRARIES}
+
+
+def plain(value: Any) -> Any:
+    """A config value as YAML and JSON keep it: paths as text, tuples as lists, dataclasses as mappings.
+
+    >>> plain({"out": Path("runs"), "size": (1, 2)})
+    {'out': 'runs', 'size': [1, 2]}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def stored_config(config: Any, leave_out: Iterable[str] = ()) -> dict[str, Any]:
+    """A config dataclass as plain values, without the keys that only say how a run goes."""
+    left_out = set(leave_out)
+    return {key: value for key, value in plain(config).items() if key not in left_out}

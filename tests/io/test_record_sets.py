@@ -1,0 +1,171 @@
+"""Record sets: atomic, resumable, streaming; a change of config is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from sqp.errors import ConfigError, SqpError
+from sqp.io import RecordSet, RecordWriter, atomic, read_record_sets, writer
+from sqp.io.schema import COLUMNS, Record, record_id
+
+MASK = np.zeros((5, 7), bool)
+MASK[1:3, 2:6] = True
+
+
+def make_record(name: str, **changes: object) -> Record:
+    record = Record(
+        record_id=name,
+        image_id="a",
+        group="a",
+        split="train",
+        dataset="toy",
+        licence="CC0",
+        diagnosis="",
+        image_path="/a.png",
+        mask_path=f"masks/{name}.png",
+        truth_path=["/t.png", "/u.png"],
+        height=5,
+        width=7,
+        spacing=[0.5, 0.5],
+        segmenter="fake",
+        weights_sha256="0",
+        prompter="otsu",
+        prompt="{}",
+        sampler="deterministic",
+        n_samples=1,
+        seed=0,
+        variant="natural",
+        severity=0.0,
+        natural=True,
+        parent_record_id="",
+        refined_by="",
+        fused_by="",
+        dice=0.5,
+        iou=1 / 3,
+        scores={"area": 0.2, "c_lesion": float("nan")},
+    )
+    return dataclasses.replace(record, **changes)
+
+
+def write(folder, *names):
+    out = RecordWriter(folder)
+    out.check({"seed": 0})
+    for name in names:
+        out.write(make_record(name), MASK, {"self/entropy": np.ones((2, 3))})
+    return out
+
+
+def test_what_is_written_is_read(tmp_path):
+    write(tmp_path, "r1", "r2").finish({"seconds": 1})
+    records = RecordSet(tmp_path)
+    assert list(records.table.columns) == [*COLUMNS, "area", "c_lesion"]
+    assert list(records.table.truth_path[0]) == ["/t.png", "/u.png"]
+    assert np.isnan(records.table.c_lesion[0])
+    assert (records.mask("r1") == MASK).all()
+    assert records.maps("r1", ["self/entropy"])["self/entropy"].dtype == np.float16
+    assert records.map_names() == ("self/entropy",)
+    assert records.config == {"seed": 0}
+    with pytest.raises(ConfigError, match="no map 'self/epkl'; it has: self/entropy"):
+        records.maps("r1", ["self/epkl"])
+
+
+def test_an_interrupted_run_is_readable_and_goes_on(tmp_path):
+    write(tmp_path, "r1").consolidate()
+    again = write(tmp_path, "r2")
+    assert again.done() == {"r1", "r2"}
+    assert sorted(RecordSet(tmp_path).table.record_id) == ["r1", "r2"]
+    assert again.consolidate() == 2
+    assert not list((tmp_path / "rows").iterdir())
+    assert sorted(pd.read_parquet(tmp_path / "records.parquet").record_id) == ["r1", "r2"]
+
+
+def test_a_record_without_its_row_is_not_done(tmp_path):
+    out = write(tmp_path, "r1")
+    (tmp_path / "rows" / "r1.json").unlink()
+    assert out.done() == set()
+
+
+def test_a_row_written_twice_counts_once(tmp_path):
+    write(tmp_path, "r1", "r2").consolidate()
+    out = write(tmp_path)
+    out.write(make_record("r1", dice=0.9), MASK, {})
+    assert out.consolidate() == 2
+    assert dict(pq.read_table(tmp_path / "records.parquet").to_pandas().set_index("record_id").dice) == {
+        "r1": 0.9,
+        "r2": 0.5,
+    }
+
+
+def test_consolidation_streams_in_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "CHUNK", 2)
+    write(tmp_path, "r1", "r2", "r3").consolidate()
+    assert write(tmp_path, "r4", "r5", "r6").consolidate() == 6
+    assert pq.read_metadata(tmp_path / "records.parquet").num_row_groups >= 4
+
+
+def test_another_config_is_refused_by_its_key(tmp_path):
+    write(tmp_path, "r1").consolidate()
+    with pytest.raises(ConfigError, match="seed=0, this run has seed=1"):
+        RecordWriter(tmp_path).check({"seed": 1})
+    fresh = RecordWriter(tmp_path, overwrite=True)
+    fresh.check({"seed": 1})
+    assert fresh.done() == set()
+
+
+def test_records_of_unknown_config_are_refused(tmp_path):
+    write(tmp_path, "r1")
+    (tmp_path / "run.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"no run\.yaml"):
+        RecordWriter(tmp_path).check({"seed": 0})
+
+
+def test_a_folder_that_is_no_record_set(tmp_path):
+    with pytest.raises(ConfigError, match="is no record set"):
+        RecordSet(tmp_path)
+    with pytest.raises(ConfigError, match="no record set given"):
+        read_record_sets([])
+
+
+def test_several_record_sets_in_one_table(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / name, "r1").consolidate()
+    table = read_record_sets([tmp_path / "a", tmp_path / "b"])
+    assert list(table.record_set) == [str(tmp_path / "a"), str(tmp_path / "b")]
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_file(tmp_path):
+    def full(file):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(SqpError, match="the disk is full"):
+        atomic.write_atomic(tmp_path / "x.bin", full)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "x.json"
+    atomic.write_json(path, 1)
+    with pytest.raises(TypeError):
+        atomic.write_json(path, object())
+    assert json.loads(path.read_text()) == 1
+
+
+def test_unbounded_maps_are_capped(tmp_path):
+    atomic.write_maps(tmp_path / "m.npz", {"self/epkl": np.array([1e9, 0.5])})
+    with np.load(tmp_path / "m.npz", allow_pickle=False) as maps:
+        assert maps["self/epkl"].tolist() == [atomic.FLOAT16_CAP, 0.5]
+
+
+def test_ids_are_file_safe_and_differ_with_provenance():
+    first, second = record_id("a/b c", "natural", 1), record_id("a/b c", "natural", 2)
+    assert first != second
+    assert "/" not in first and " " not in first
+    assert record_id("a/b", "natural") != record_id("a_b", "natural")

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from recordsets import CONFIG, make_record_set
+from safetensors.torch import load_file
+
+from sqp.errors import ConfigError
+from sqp.io import RecordSet
+from sqp.quality import Bundle
+
+
+@pytest.fixture
+def bundle(trained: Path) -> Bundle:
+    return Bundle.load(trained / "bundle")
+
+
+def test_two_files_and_no_pickle(trained: Path) -> None:
+    assert sorted(p.name for p in (trained / "bundle").iterdir()) == ["bundle.json", "model.safetensors"]
+    tensors = load_file(trained / "bundle" / "model.safetensors")
+    assert {"model.mean", "model.std", "ood.mean", "ood.precision"} <= set(tensors)
+
+
+def test_what_it_tells(trained: Path, record_set: Path) -> None:
+    told = json.loads((trained / "bundle" / "bundle.json").read_text())
+    assert told["target"] == "dice" and told["model"]["channels"][:2] == ["image", "mask"]
+    assert list(told["planes"])[:4] == ["image/red", "image/green", "image/blue", "mask"]
+    assert told["calibration"]["groups"] == 12 and told["calibration"]["alpha"] == 0.1
+    assert told["data"]["counts"]["train"] == {"records": 48, "images": 16, "groups": 16}
+    assert "test" not in told["data"]["counts"] and told["data"]["licences"] == ["CC0"]
+    assert told["expects"][0]["sampler"]["n"] == 8 and len(told["groups_sha256"]) == 34
+    text = (trained / "bundle" / "bundle.json").read_text()
+    assert str(record_set) not in text and str(trained) not in text
+
+
+def test_load_gives_back_what_was_saved(bundle: Bundle, tmp_path: Path) -> None:
+    again = Bundle.load(bundle.save(tmp_path / "copy"))
+    planes = torch.rand(3, 9, bundle.size, bundle.size)
+    with torch.inference_mode():
+        one, two = bundle.model(planes), again.model(planes)
+    assert torch.equal(one.dice, two.dice) and torch.equal(one.scale, two.scale)
+    assert again.conformal == bundle.conformal and again.expects == bundle.expects
+    assert (again.ood.distance(two.features.numpy()) == bundle.ood.distance(one.features.numpy())).all()
+    for name in ("bundle.json", "model.safetensors"):
+        assert (Path(bundle.name) / name).read_bytes() == (tmp_path / "copy" / name).read_bytes()
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is no bundle: no bundle\.json .*make one with `sqp train`"):
+        Bundle.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("bundle.json", b"{", "is damaged"),
+        ("model.safetensors", b"short", "is damaged"),
+        ("bundle.json", b'{"format": 99}', "has bundle format 99, this sqp reads 1"),
+    ],
+)
+def test_a_damaged_bundle(trained: Path, tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    copy = shutil.copytree(trained / "bundle", tmp_path / "bundle")
+    (copy / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        Bundle.load(copy)
+
+
+def test_weights_that_do_not_fit(trained: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(trained / "bundle", tmp_path / "bundle")
+    told = json.loads((copy / "bundle.json").read_text())
+    told["model"]["channels"] = ["mask"]
+    (copy / "bundle.json").write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match=r"weights do not fit its bundle\.json"):
+        Bundle.load(copy)
+
+
+def test_records_that_fit(bundle: Bundle, record_set: Path) -> None:
+    bundle.check_records(RecordSet(record_set))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sampler": {**CONFIG["sampler"], "n": 4}}, r"generated with sampler\.n=4, .* expects 8"),
+        ({"sampler": {"name": "deterministic", "n": 8}}, r"sampler\.name='deterministic'"),
+        (
+            {"segmenter": {**CONFIG["segmenter"], "weights_sha256": "ff"}},
+            r"segmenter\.weights_sha256='ff', .* expects '00'",
+        ),
+    ],
+)
+def test_records_made_otherwise(bundle: Bundle, tmp_path: Path, change: dict, message: str) -> None:
+    records = make_record_set(tmp_path, {"test": 1}, config={**CONFIG, **change})
+    with pytest.raises(ConfigError, match=message):
+        bundle.check_records(RecordSet(records))
+
+
+def test_another_prompter_or_precision_is_no_other_kind_of_record(bundle: Bundle, tmp_path: Path) -> None:
+    config = {**CONFIG, "prompter": "mask_box", "segmenter": {**CONFIG["segmenter"], "precision": "bfloat16"}}
+    bundle.check_records(RecordSet(make_record_set(tmp_path, {"test": 1}, config=config)))
+
+
+def test_records_that_lack_a_channel(bundle: Bundle, tmp_path: Path) -> None:
+    records = make_record_set(tmp_path, {"test": 1}, maps=("probability", "entropy"))
+    with pytest.raises(ConfigError, match="lacks the channels self/mutual_information, self/epkl, self/variance"):
+        bundle.check_records(RecordSet(records))

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from recordsets import make_record_set
+
+from sqp.errors import CaseError, ConfigError
+from sqp.io import RecordSet
+from sqp.io.atomic import write_maps, write_mask
+from sqp.quality import Bundle, predict_records
+
+
+@pytest.fixture(scope="module")
+def bundle(trained: Path) -> Bundle:
+    return Bundle.load(trained / "bundle")
+
+
+def test_rows_stay_in_order_with_all_columns(bundle: Bundle, record_set: Path) -> None:
+    table = RecordSet(record_set).table
+    out = predict_records(bundle, [record_set], batch_size=7, progress=False)
+    assert out.record_id.tolist() == table.record_id.tolist()
+    new = {"predicted_dice", "scale", "low", "high", "ood_distance", "ood", "verdict", "reason", "record_set"}
+    assert set(out.columns) == {*table.columns, *new}
+    assert ((out.low <= out.predicted_dice) & (out.predicted_dice <= out.high)).all()
+
+
+def test_equals_what_training_saw(bundle: Bundle, record_set: Path, trained: Path) -> None:
+    out = predict_records(bundle, [record_set], splits=["val"], progress=False).set_index("record_id")
+    val = pd.read_csv(trained / "predictions_val.csv").set_index("record_id")
+    assert len(out) == len(val)
+    for name in ("predicted_dice", "scale", "low", "high"):
+        assert out.loc[val.index, name].to_numpy() == pytest.approx(val[name].to_numpy(), abs=2e-4)
+
+
+def test_batches_and_threads_change_nothing(bundle: Bundle, record_set: Path) -> None:
+    one = predict_records(bundle, [record_set], 1, splits=["test"], threads=1, progress=False)
+    two = predict_records(bundle, [record_set], 64, splits=["test"], threads=3, progress=False)
+    assert one.predicted_dice.to_numpy() == pytest.approx(two.predicted_dice.to_numpy(), abs=1e-5)
+
+
+def test_it_tells_bad_masks_from_good_ones(bundle: Bundle, record_set: Path) -> None:
+    out = predict_records(bundle, [record_set], splits=["test"], progress=False)
+    assert np.corrcoef(out.predicted_dice, out.dice)[0, 1] > 0.6
+
+
+def test_an_empty_mask_and_broken_maps_are_abstained_from(bundle: Bundle, tmp_path: Path) -> None:
+    folder = make_record_set(tmp_path, {"test": 2})
+    records = RecordSet(folder)
+    empty, broken = records.table.record_id[:2]
+    write_mask(folder / "masks" / f"{empty}.png", np.zeros((48, 64), bool))
+    maps = {k: np.full_like(v, np.nan) for k, v in records.maps(broken).items()}
+    write_maps(folder / "maps" / f"{broken}.npz", maps)
+    out = predict_records(bundle, [folder], progress=False).set_index("record_id")
+    assert out.verdict[[empty, broken]].tolist() == ["abstain", "abstain"]
+    assert out.reason[empty] == "empty mask" and "NaN" in out.reason[broken]
+    assert out.loc[broken, ["predicted_dice", "low", "high", "ood_distance"]].isna().all()
+    assert out.drop(index=[empty, broken])[["predicted_dice", "low", "high"]].notna().all(axis=None)
+
+
+def test_far_images_are_out_of_distribution(bundle: Bundle, tmp_path: Path) -> None:
+    folder = make_record_set(tmp_path, {"test": 1})
+    for name in RecordSet(folder).table.record_id:
+        rng = np.random.default_rng(0)
+        noise = {k: 50 * rng.random((24, 32)) for k in RecordSet(folder).maps(name)}
+        write_maps(folder / "maps" / f"{name}.npz", noise)
+    out = predict_records(bundle, [folder], progress=False)
+    assert out.ood.all() and (out.verdict == "abstain").all() and (out.reason == "out of distribution").all()
+
+
+def test_thresholds_of_the_verdict(bundle: Bundle, record_set: Path) -> None:
+    low = predict_records(bundle, [record_set], splits=["test"], accept=0.0, reject=0.0, progress=False)
+    assert set(low.verdict) == {"accept"}
+
+
+def test_several_record_sets(bundle: Bundle, record_set: Path, tmp_path: Path) -> None:
+    other = make_record_set(tmp_path, {"test": 1}, seed=5)
+    out = predict_records(bundle, [other, record_set], splits=["test"], progress=False)
+    assert out.record_set.unique().tolist() == [str(other), str(record_set)]
+
+
+def test_what_cannot_be_predicted(bundle: Bundle, record_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no record set given"):
+        predict_records(bundle, [])
+    with pytest.raises(ConfigError, match="no record to predict"):
+        predict_records(bundle, [record_set], splits=["raters"])
+    folder = make_record_set(tmp_path, {"test": 1})
+    Path(RecordSet(folder).table.image_path[0]).unlink()
+    with pytest.raises(CaseError, match=r"test000\.png"):
+        predict_records(bundle, [folder], progress=False)

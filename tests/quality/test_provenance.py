@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+from recordsets import CONFIG, make_record_set
+
+from sqp.io import RecordSet
+from sqp.quality.provenance import expectation, fingerprint, group_hashes
+
+ROWS = pd.DataFrame(
+    {
+        "image_id": ["a", "a", "b"],
+        "group": ["g", "g", "h"],
+        "split": ["train", "train", "val"],
+        "dataset": ["isic2018", "isic2018", ""],
+        "licence": ["CC0", "CC0", "CC-BY"],
+    }
+)
+
+
+def test_fingerprint_does_not_depend_on_order_or_repetition() -> None:
+    assert fingerprint(ROWS)["sha256"] == fingerprint(ROWS.iloc[[2, 1]])["sha256"]
+    assert fingerprint(ROWS)["sha256"] != fingerprint(ROWS.assign(split="val"))["sha256"]
+
+
+def test_counts_and_licences() -> None:
+    told = fingerprint(ROWS)
+    assert told["counts"] == {
+        "train": {"records": 2, "images": 1, "groups": 1},
+        "val": {"records": 1, "images": 1, "groups": 1},
+    }
+    assert told["datasets"] == ["isic2018"] and told["licences"] == ["CC-BY", "CC0"]
+
+
+def test_groups_are_hashed() -> None:
+    assert hashlib.sha256(b"g").hexdigest()[:16] in group_hashes(ROWS) and len(group_hashes(ROWS)) == 2
+
+
+def test_no_path_of_this_machine_is_kept(tmp_path: Path) -> None:
+    segmenter = {**CONFIG["segmenter"], "checkpoint": "/home/me/weights.pt"}
+    config = {**CONFIG, "images": "/home/me/images", "segmenter": segmenter}
+    kept = expectation(RecordSet(make_record_set(tmp_path, {"test": 1}, config=config)))
+    assert "/home/me" not in str(kept)
+    assert kept["segmenter"]["name"] == "litemedsam" and kept["prompter"] == "otsu"

@@ -1,0 +1,44 @@
+"""Small synthetic data, and the fake segmenter under a name of its own."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import FakeSegmenter
+
+from sqp import segmenters
+from sqp.config.generate import SEEN, UNSEEN, GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
+from sqp.data.synthetic import write_synthetic
+from sqp.stages import generate
+
+
+@pytest.fixture(scope="session")
+def lesions(tmp_path_factory):
+    """40 synthetic images of 48 x 64 with masks, groups and splits."""
+    return write_synthetic(tmp_path_factory.mktemp("data") / "lesions", 40, seed=3, size=(48, 64))
+
+
+@pytest.fixture
+def fake_segmenter(monkeypatch):
+    """`--segmenter.name fake` works; the list holds every one that was built."""
+    built = []
+
+    def build(checkpoint=None, **options):
+        built.append(FakeSegmenter(size=64, stride=4))
+        return built[-1]
+
+    monkeypatch.setitem(segmenters.SEGMENTERS, "fake", build)
+    monkeypatch.setattr(generate, "locate", lambda name, checkpoint: (None, FakeSegmenter.weights_sha256))
+    return built
+
+
+@pytest.fixture
+def config(lesions, fake_segmenter, tmp_path):
+    """A generate config over all of the data, with every kind of record."""
+    plan = VariantPlan(prompters=["centre"], truth_jitter=1, corruptions=3, families=[*SEEN, *UNSEEN])
+    return GenerateConfig(
+        images=lesions,
+        out=tmp_path / "records",
+        segmenter=SegmenterConfig("fake"),
+        sampler=SamplerConfig(n=3),
+        variants={"*": plan, "test": VariantPlan()},
+    )

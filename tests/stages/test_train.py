@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import yaml
+from recordsets import SPLITS, make_record_set
+
+from sqp.config.train import TrainConfig
+from sqp.errors import ConfigError
+from sqp.io import RecordSet
+from sqp.quality import Bundle, fitting
+from sqp.stages import train
+from sqp.stages.train import run
+
+
+def config(record_set: Path, out: Path, **changes: object) -> TrainConfig:
+    base = TrainConfig([record_set], out, size=32, epochs=2, batch_size=16, inputs="mask+uncertainty", progress=False)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def content(bundle: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(bundle.iterdir())}
+
+
+def test_it_learns_and_writes_what_it_says(trained: Path) -> None:
+    told = yaml.safe_load((trained / "run.yaml").read_text())
+    assert told["val"]["pearson"] > 0.6 and told["val"]["n"] == 18
+    assert told["parameters"] > 800_000 and told["seconds"] > 0 and "torch" in told["versions"]
+    metrics = pd.read_csv(trained / "metrics.csv")
+    assert metrics.epoch.tolist() == list(range(told["epochs"]))
+    assert {"train/loss", "val/loss", "val/mae", "val/rmse"} <= set(metrics.columns)
+    assert not metrics[["train/loss", "val/mae"]].isna().any(axis=None)
+    val = pd.read_csv(trained / "predictions_val.csv")
+    assert np.abs(val.predicted_dice - val.dice).mean() == pytest.approx(told["val"]["mae"], abs=1e-5)
+    assert metrics["val/mae"].min() == pytest.approx(told["val"]["mae"], abs=1e-4)
+
+
+def test_the_same_seed_gives_the_same_bundle(record_set: Path, tmp_path: Path) -> None:
+    one, two, other = (
+        run(config(record_set, tmp_path / name, seed=seed)).bundle for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    assert content(one) == content(two) != content(other)
+
+
+def test_rows_of_the_test_split_change_nothing(tmp_path: Path) -> None:
+    without = make_record_set(tmp_path / "without", {**SPLITS, "test": 0})
+    planted = make_record_set(tmp_path / "planted", SPLITS, dice={"test": 17.0})
+    assert RecordSet(planted).table.query("split == 'test'").dice.eq(17).all()
+    one = run(config(without, tmp_path / "one", scores=["all"]))
+    two = run(config(planted, tmp_path / "two", scores=["all"]))
+    assert content(one.bundle) == content(two.bundle)
+
+
+def test_scores_timm_and_every_loss(record_set: Path, tmp_path: Path) -> None:
+    for loss in ("laplace_nll", "mse"):
+        out = tmp_path / loss
+        result = run(
+            config(
+                record_set,
+                out,
+                inputs="image+mask",
+                backbone="timm:test_efficientnet",
+                loss=loss,
+                scores=["predicted_iou", "area"],
+                optimizer="adam",
+                schedule="constant",
+                epochs=1,
+                balance=0.5,
+                calibrate_on="natural",
+            )
+        )
+        bundle = Bundle.load(result.bundle)
+        assert bundle.standardizer.names == ("predicted_iou", "area")
+        assert bundle.conformal.records == 12 and np.isfinite(bundle.conformal.quantile)
+        assert "Pearson" in result.summary()
+
+
+class StopAfter(pl.Callback):
+    """Ctrl-C when an epoch has ended."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch > self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(
+    record_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(config(record_set, tmp_path / "whole", epochs=4))
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "fit", lambda *a, **k: fitting.fit(*a, **k, callbacks=[StopAfter(1)]))
+        with pytest.raises(KeyboardInterrupt):
+            run(config(record_set, tmp_path / "cut", epochs=4))
+    assert not (tmp_path / "cut" / "bundle").exists()
+    resumed = run(config(record_set, tmp_path / "cut", epochs=4))
+    assert content(resumed.bundle) == content(whole.bundle)
+    log = [pd.read_csv(tmp_path / name / "metrics.csv") for name in ("whole", "cut")]
+    pd.testing.assert_frame_equal(log[0], log[1][log[0].columns])
+
+
+def test_a_finished_run_is_answered_from_its_files(
+    record_set: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "fit", lambda *a, **k: pytest.fail("trained again"))
+    again = run(TrainConfig([record_set], trained, size=32, epochs=12, batch_size=8, progress=False))
+    assert again.metrics == yaml.safe_load((trained / "run.yaml").read_text())["val"]
+
+
+def test_another_config_in_the_same_folder(record_set: Path, tmp_path: Path) -> None:
+    first = content(run(config(record_set, tmp_path, epochs=1)).bundle)
+    with pytest.raises(ConfigError, match=r"trained with dropout=0\.1, this run has dropout=0\.3; .*--overwrite"):
+        run(config(record_set, tmp_path, epochs=1, dropout=0.3))
+    second = content(run(config(record_set, tmp_path, epochs=1, dropout=0.3, overwrite=True)).bundle)
+    assert second != first
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": "image+mask+self/nonsense"}, "lacks the channel self/nonsense; it has self/probability"),
+        ({"scores": ["c_lesio"]}, "did you mean 'c_lesion'"),
+        ({"backbone": "comapct"}, "did you mean 'compact'"),
+        ({"loss": "mae"}, "unknown loss 'mae', did you mean 'mse'"),
+        ({"alpha": 0.01}, "has 12 groups, an interval at 99% needs at least 99"),
+        ({"calibrate_on": "nature"}, "did you mean 'natural'"),
+        ({"size": 8}, "size is 8; it must lie between 32 and 2048"),
+        ({"learning_rate": -1.0}, r"learning_rate is -1\.0"),
+        ({"records": []}, "no record set given"),
+        ({"accelerator": "gpuu"}, "Lightning refuses"),
+    ],
+)
+def test_wrong_options(record_set: Path, tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(config(record_set, tmp_path, **changes))
+
+
+@pytest.mark.parametrize("split", ["train", "val", "calibration"])
+def test_a_missing_split_is_named(tmp_path: Path, split: str) -> None:
+    records = make_record_set(tmp_path / "records", {k: n for k, n in SPLITS.items() if k != split})
+    with pytest.raises(ConfigError, match=f"no record is in split '{split}', which is needed to"):
+        run(config(records, tmp_path / "out"))
+
+
+def test_no_truth(tmp_path: Path) -> None:
+    records = make_record_set(tmp_path / "records", truth=False)
+    with pytest.raises(ConfigError, match="no record of split 'train' has a ground truth"):
+        run(config(records, tmp_path / "out"))
+
+
+def test_a_group_in_two_splits(record_set: Path, tmp_path: Path) -> None:
+    other = make_record_set(tmp_path / "records", {"test": 1}, seed=1)
+    table = RecordSet(other).table.assign(image_id="train000", group="train000")
+    table.to_parquet(other / "records.parquet")
+    with pytest.raises(ConfigError, match="train000 sits in two splits"):
+        run(replace(config(record_set, tmp_path / "out"), records=[record_set, other]))
+
+
+def test_training_that_diverges(record_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "plane_statistics", lambda data: ([float("nan")] * 6, [1.0] * 6))
+    with pytest.raises(Exception, match="diverged in its first epoch"):
+        run(config(record_set, tmp_path, epochs=1))
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(record_set: Path, tmp_path: Path) -> None:
+    distributed = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"}
+    result = run(config(record_set, tmp_path, batch_size=8, **distributed))
+    assert np.isfinite(result.metrics["mae"]) and Bundle.load(result.bundle).channels[0] == "mask"
