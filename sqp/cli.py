@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Any
 
 from sqp.errors import ConfigError, SqpError, unknown_name
+from sqp.memory import keep_freed_memory
 
 DONE, SKIPPED, USER_ERROR, BELOW, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = parse(args[0], args[1:])
         if config is None:
             return DONE
+        keep_freed_memory()
         result = import_module(command.stage).run(config)
         summary = getattr(result, "summary", None)
         if summary is not None:

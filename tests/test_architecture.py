@@ -31,6 +31,7 @@ LEVELS = {
     "types": 1.5,
     "errors": 0,
     "seeding": 0,
+    "memory": 0,
     "__init__": 0,
 }
 FORBIDDEN = {"quality": {"segmenters", "prompts"}, "frame": {"types"}}

@@ -19,6 +19,8 @@ class EvaluateConfig:
         predictions: Predictions made before (file, or folder of `sqp predict`), in place of a model.
         split: Split that is tested.
         calibration_split: Split on which the lines from score to Dice are fitted.
+        frozen: Frozen spread sets (configs/spread); of the corrupted test records only their members count, and
+            each mask must have the frozen hash.
         unseen: Corruptions that the model has not seen in training; reported apart.
         accept: Verdict accept where the interval's low end reaches this Dice.
         reject: Verdict reject where the interval's high end stays below this Dice.
@@ -37,6 +39,7 @@ class EvaluateConfig:
     predictions: Path | None = None
     split: str = "test"
     calibration_split: str = "calibration"
+    frozen: list[Path] = field(default_factory=list)
     unseen: list[str] = field(default_factory=lambda: list(UNSEEN))
     accept: float = 0.80
     reject: float = 0.70

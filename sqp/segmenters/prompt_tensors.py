@@ -34,7 +34,7 @@ def check_prompt(prompt: Prompt, original: tuple[int, int]) -> Prompt:
         raise CaseError(f"the box ({shown}) has no area (x0, y0, x1, y1 on an image of {w} x {h} pixels)")
     if not (clipped[2] > clipped[0] and clipped[3] > clipped[1]):
         raise CaseError(f"the box ({shown}) is outside of the image of {w} x {h} pixels")
-    return prompt.with_box(clipped)
+    return prompt.with_box(clipped.tolist())
 
 
 def prompt_tensors(

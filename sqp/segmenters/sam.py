@@ -144,7 +144,7 @@ class PromptableSegmenter:
         for row, prompt in enumerate(prompts):
             batches[prompt.box is not None, len(prompt.points), candidates[row]].append(row)
         order: list[int] = []
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        parts: list[tuple[Tensor, ...]] = []
         for (_, _, found), rows in batches.items():
             for start in range(0, len(rows), self.chunk):
                 chunk = rows[start : start + self.chunk]

@@ -57,11 +57,11 @@ class TinyVitEncoder(TinyVit):
             drop_path_rate=0.0,
         )
         self.img_size = 256 if full_resolution_stem else 1024
-        self.head = nn.Identity()
+        self.head = nn.Identity()  # type: ignore[assignment]  # no classifier
         if full_resolution_stem:
             self.patch_embed.conv1 = ConvNorm(3, 32)
             self.patch_embed.conv2 = ConvNorm(32, 64)
-        self.stages[3].downsample.conv2 = ConvNorm(320, 320, 3, 1, 1, groups=320)
+        self.stages[3].downsample.conv2 = ConvNorm(320, 320, 3, 1, 1, groups=320)  # type: ignore[union-attr]
         for block in self.modules():
             if isinstance(block, TinyVitBlock):
                 heads, window = block.num_heads, (block.window_size, block.window_size)

@@ -89,7 +89,7 @@ class RecordMaker:
             natural, self._sample(loaded, embedding, natural, [loaded.given] * len(natural)), strict=True
         ):
             own = planned.prompter != "mask_box" or loaded.given is None
-            mask = mask_from_logits(samples) if own else loaded.given
+            mask = mask_from_logits(samples) if own or loaded.given is None else loaded.given
             made.append(Made(planned, samples, prompt, mask, planned.jitter, own))
         corrupted = [planned for planned in plan if planned.variant != "natural"]
         corruptions = [self._corrupt(loaded, planned, made[0].mask) for planned in corrupted]

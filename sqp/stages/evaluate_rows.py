@@ -11,6 +11,7 @@ from sqp.config.evaluate import EvaluateConfig
 from sqp.data.split_files import check_no_leakage
 from sqp.errors import ConfigError
 from sqp.io import read_record_sets
+from sqp.io.frozen import frozen_rows, read_frozen
 from sqp.quality.provenance import group_hashes
 from sqp.quality.verdict import verdict
 from sqp.report.columns import FIRST, OTHER
@@ -38,6 +39,8 @@ def load_rows(config: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
         raise ConfigError(
             f"no record is in split '{config.split}' (splits found: {found}); correct --split or --records"
         )
+    if config.frozen:
+        test = _frozen(test, config.frozen)
     if not np.isfinite(test["dice"]).any():
         raise ConfigError(f"no record of split '{config.split}' has a ground truth; generate it with --truth DIR")
     if config.model is not None:
@@ -50,6 +53,16 @@ def load_rows(config: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
     if "verdict" not in test:
         test["verdict"] = verdicts(test, config.accept, config.reject)
     return test, calibration
+
+
+def _frozen(test: pd.DataFrame, paths: list[Path]) -> pd.DataFrame:
+    """The natural records and the members of the frozen sets."""
+    if "record_set" not in test:
+        raise ConfigError("--frozen needs the masks: give the record sets with --records DIR")
+    masks: dict[str, str] = {}
+    for path in paths:
+        masks |= read_frozen(path)["masks"]
+    return test[frozen_rows({"masks": masks}, test)].reset_index(drop=True)
 
 
 def verdicts(test: pd.DataFrame, accept: float, reject: float) -> list[str]:

@@ -25,6 +25,7 @@ from sqp.data.splits import apply_splits, subset_by_group
 from sqp.errors import CaseError, ConfigError, SqpError, lookup
 from sqp.io import RecordWriter
 from sqp.io.atomic import write_atomic
+from sqp.memory import keep_freed_memory
 from sqp.prompts import PROMPTERS
 from sqp.segmenters import SEGMENTERS, build_segmenter
 from sqp.segmenters.weights import locate
@@ -170,6 +171,7 @@ def _start_worker(config: GenerateConfig, donors: Sequence[Case], threads: int) 
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: records are finished, not cut
     torch.set_num_threads(threads)
+    keep_freed_memory()
     _maker = RecordMaker(config, make_segmenter(config), donors)
 
 

@@ -1,0 +1,32 @@
+# Everything runs in its own virtual environment; `make VENV=path` puts it elsewhere.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: demo test slow lint types check clean
+
+demo: $(VENV)/installed
+	$(BIN)/sqp demo
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2
+
+slow: $(VENV)/installed
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check sqp tests scripts
+	$(BIN)/ruff format --check sqp tests scripts
+
+types: $(VENV)/installed
+	$(BIN)/mypy sqp
+
+check: lint types test
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) sqp-demo

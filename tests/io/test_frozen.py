@@ -1,0 +1,70 @@
+"""A frozen set cannot be chosen, thinned or redrawn after the fact."""
+
+from __future__ import annotations
+
+import json
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from recordsets import make_record_set
+
+from sqp.errors import ConfigError
+from sqp.io import RecordSet, frozen
+from sqp.io.atomic import write_mask
+from sqp.io.frozen import freeze, frozen_rows, keep_balanced, read_frozen, write_frozen
+
+
+@given(st.lists(st.floats(0, 1), max_size=200), st.integers(0, 9))
+@settings(max_examples=25, deadline=None)
+def test_no_bin_is_too_full_and_no_row_is_lost_without_need(dice, seed):
+    dice = np.array(dice)
+    kept = keep_balanced(dice, np.random.default_rng(seed))
+    counts, before = (np.histogram(np.minimum(d, 0.9999), 10, (0, 1))[0] for d in (dice[kept], dice))
+    assert kept.sum() == 0 or counts.max() <= 0.2 * kept.sum()
+    full = counts < before
+    assert not full.any() or len(set(counts[full])) == 1  # thinned bins are equally full
+
+
+@pytest.fixture
+def records(tmp_path, monkeypatch):
+    monkeypatch.setattr(frozen, "SD_RANGE", (0.0, 1.0))
+    make_record_set(tmp_path / "r", {"test": 30, "train": 2}, ("natural", "erosion", "blob_cut", "shift"))
+    return RecordSet(tmp_path / "r")
+
+
+def test_frozen_and_read_back(records, tmp_path):
+    made = freeze(records, "test", ["shift"])
+    write_frozen(tmp_path / "f.json", made)
+    assert read_frozen(tmp_path / "f.json") == made
+    assert set(made["families"]["spread_unseen"]) == {"shift"}
+    assert set(made["families"]["spread"]) <= {"erosion", "blob_cut"}
+    rows = records.table.assign(record_set=str(records.folder))
+    rows = rows[rows.split == "test"]
+    kept = rows[frozen_rows(made, rows)]
+    assert (kept.variant == "natural").sum() == 30
+    assert set(kept.record_id[kept.variant != "natural"]) == set(made["masks"])
+
+
+def test_another_mask_a_missing_one_and_an_edited_list_are_refused(records, tmp_path):
+    made = freeze(records, "test", ["shift"])
+    rows = records.table.assign(record_set=str(records.folder))
+    name = next(iter(made["masks"]))
+    with pytest.raises(ConfigError, match=f"not among the records, {min(made['masks'])}"):
+        frozen_rows(made, rows[rows.record_id != min(made["masks"])])
+    write_mask(records.folder / "masks" / f"{name}.png", ~records.mask(name))
+    with pytest.raises(ConfigError, match=f"{name} is not the frozen one"):
+        frozen_rows(made, rows)
+    made["masks"].pop(name)
+    (tmp_path / "f.json").write_text(json.dumps(made))
+    with pytest.raises(ConfigError, match="edited after"):
+        read_frozen(tmp_path / "f.json")
+    with pytest.raises(ConfigError, match="no frozen set"):
+        read_frozen(tmp_path / "nowhere.json")
+
+
+def test_a_set_without_spread_is_refused(tmp_path):
+    make_record_set(tmp_path / "r", {"test": 8}, ("natural", "erosion"), dice={"test": 0.9})
+    with pytest.raises(ConfigError, match=r"SD\(Dice\)"):
+        freeze(RecordSet(tmp_path / "r"), "test", ["shift"])
