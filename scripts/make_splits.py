@@ -20,17 +20,13 @@ MAKERS = {"isic2018": isic2018_splits, "ham10000": ham10000_splits}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     seed = parser.parse_args().seed
     data = Path(os.environ.get("SQP_DATA", ROOT.parent / "shared" / "data"))
     for name, maker in MAKERS.items():
         if not (data / name / "labels.csv").is_file():
-            raise SystemExit(
-                f"{data / name / 'labels.csv'} does not exist: set SQP_DATA to the folder of the data"
-            )
+            raise SystemExit(f"{data / name / 'labels.csv'} does not exist: set SQP_DATA to the folder of the data")
         cases = find_cases(data / name, layout="prepared").cases
         splits = replace(maker(cases, seed), labels_sha256=sha256_of(data / name / "labels.csv"))
         check_splits(splits, cases)
