@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import errno
 import json
+import os
 import re
+import signal
 import sys
+import threading
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from sqp.errors import ConfigError, SqpError, unknown_name
 from sqp.memory import keep_freed_memory
 
 DONE, SKIPPED, USER_ERROR, BELOW, INTERRUPTED = 0, 1, 2, 3, 130
+ALIKE = {errno.EDQUOT: errno.ENOSPC, errno.ENOTDIR: errno.EEXIST, errno.EPERM: errno.EACCES, errno.EROFS: errno.EACCES}
+SHORT_FORMS = (
+    "Names may have dashes or underscores. A nested option may be given by its last part where no other one ends so:\n"
+    "--checkpoint FILE is --segmenter.checkpoint FILE, and --sampler tta is --sampler.name tta."
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if config is None:
             return DONE
         keep_freed_memory()
-        result = import_module(command.stage).run(config)
+        with _terminated_like_interrupted():
+            result = import_module(command.stage).run(config)
         summary = getattr(result, "summary", None)
         if summary is not None:
             print(summary())
@@ -89,6 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return DONE
+    except OSError as error:
+        print(f"sqp: {_say_os_error(error)}", file=sys.stderr)
+        return USER_ERROR
 
 
 def parse(name: str, args: Sequence[str]) -> Any | None:
@@ -99,7 +114,10 @@ def parse(name: str, args: Sequence[str]) -> Any | None:
     module, cls_name = command.config.split(":")
     cls = getattr(import_module(module), cls_name)
     parser = jsonargparse.ArgumentParser(
-        prog=f"sqp {name}", description=(cls.__doc__ or "").split("\n")[0], exit_on_error=False
+        prog=f"sqp {name}",
+        description=(cls.__doc__ or "").split("\n")[0],
+        epilog=SHORT_FORMS if any("." in option for option in _flat_hints(cls)) else None,
+        exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
     parser.add_class_arguments(cls, None)
@@ -117,7 +135,7 @@ def parse(name: str, args: Sequence[str]) -> Any | None:
 
 
 def option_names(cls: type, prefix: str = "") -> list[str]:
-    """All options of a config, nested ones dotted.
+    """All options of a config, nested ones dotted; `*` stands for the free keys of a mapping.
 
     >>> from sqp.config.generate import SamplerConfig
     >>> option_names(SamplerConfig, "sampler.")
@@ -130,31 +148,60 @@ def option_names(cls: type, prefix: str = "") -> list[str]:
         if nested is not hint:
             names.append(prefix + field)
         if nested is not None:
-            names += option_names(typing.cast(type, nested), f"{prefix}{field}.")
+            key = "" if nested is hint else "*."
+            names += option_names(typing.cast(type, nested), f"{prefix}{field}.{key}")
     return names
 
 
 def _friendly(cls: type, args: Sequence[str]) -> list[str]:
-    """What people type -> what jsonargparse reads: a bare `--strict`, and `--records A B` for a list."""
+    """What people type -> what jsonargparse reads.
+
+    Dashes in names, `--name=value`, a bare `--strict`, `--records A B` and repeated for a list, `--size 9 9` for a
+    tuple, and the short forms of nested options (`_full_name`).
+    """
     hints = _flat_hints(cls)
     out: list[str] = []
     rest = list(args)
     while rest:
         token = rest.pop(0)
-        hint = hints.get(token[2:].replace("-", "_")) if token.startswith("--") else None
-        if hint is not None:
-            token = "--" + token[2:].replace("-", "_")
-        values: list[str] = []
-        if hint is bool or typing.get_origin(hint) is list:
-            while rest and not rest[0].startswith("--") and (hint is not bool or not values):
-                values.append(rest.pop(0))
+        if not token.startswith("--"):
+            out.append(token)
+            continue
+        typed, equals, value = token[2:].partition("=")
+        first = value if equals else rest[0] if rest else ""
+        name = _full_name(typed.replace("-", "_"), first, hints)
+        hint = hints.get(name)
+        many = typing.get_origin(hint) in (list, tuple)
+        values = [value] if equals else []
+        while rest and not rest[0].startswith("--") and (many or (hint is bool and not values)):
+            values.append(rest.pop(0))
+        option = f"--{name}"
         if hint is bool:
-            out += [token, values[0] if values else "true"]
-        elif typing.get_origin(hint) is list and values and not values[0].startswith("["):
-            out += [token, json.dumps(values)]
+            out += [option, values[0] if values else "true"]
+        elif many and values and values[0].startswith("["):
+            out += [option, " ".join(values)]
+        elif typing.get_origin(hint) is list and values:
+            out += [f"{option}+" if option in out else option, json.dumps(values)]
+        elif many and values:
+            out += [option, f"[{', '.join(values)}]"]
         else:
-            out += [token, *values]
+            out.append(f"{option}={value}" if equals else option)
     return out
+
+
+def _full_name(name: str, value: str, hints: dict[str, Any]) -> str:
+    """`checkpoint` -> `segmenter.checkpoint`, where it ends one option only; `sampler tta` -> `sampler.name`.
+
+    A group with a file or with `{...}` stays itself: its YAML. `ConfigError` where several options end so.
+    """
+    if name in hints:
+        return name
+    if f"{name}.name" in hints:
+        return name if value.startswith("{") or Path(value).is_file() else f"{name}.name"
+    ending = [option for option in hints if option.endswith(f".{name}")]
+    if len(ending) > 1:
+        raise ConfigError(f"the option --{name} is ambiguous: write {' or '.join(f'--{option}' for option in ending)}")
+    return ending[0] if ending else name
 
 
 def _flat_hints(cls: type, prefix: str = "") -> dict[str, Any]:
@@ -170,7 +217,6 @@ def _flat_hints(cls: type, prefix: str = "") -> dict[str, Any]:
 def _explain(name: str, cls: type, message: str) -> str:
     """jsonargparse's message in one sentence, with the nearest option where one is unknown."""
     message = re.sub(r"\s+", " ", message).strip()
-    known = option_names(cls)
     unknown = re.search(
         r"[Uu]nrecognized arguments?: (?:--)?([\w.\-]+)|Option ['\"]([\w.\-]+)['\"] is not accepted|"
         r"does not accept option ['\"]([\w.\-]+)['\"]",
@@ -178,16 +224,59 @@ def _explain(name: str, cls: type, message: str) -> str:
     )
     if unknown:
         option = next(group for group in unknown.groups() if group).replace("-", "_")
-        parts = [*known, *{part for name in known for part in name.split(".")}]
-        near = difflib.get_close_matches(option, parts, n=1, cutoff=0.5) or difflib.get_close_matches(
-            option.split(".")[0], parts, n=1, cutoff=0.5
-        )
-        hint = f", did you mean '{near[0]}'?" if near else f"; `sqp {name} --help` lists all options"
+        near = _nearest(option, option_names(cls))
+        hint = f", did you mean '{near}'?" if near else f"; `sqp {name} --help` lists all options"
         return f"{name}: unknown option '{option}'{hint}"
     required = re.search(r"following arguments are required: ([\w.]+)", message)
     if required:
         return f"{name}: the option --{required.group(1)} is missing; `sqp {name} --help` says what it is"
     return f"{name}: {message}"
+
+
+def _nearest(option: str, known: Sequence[str]) -> str | None:
+    """The known option, with all its dots, that is nearest by its full name, its last part or its group."""
+    full = {group: group for name in known for group in name.split(".")[:-1] if group != "*"}
+    full |= {name.split(".")[-1]: name for name in reversed(known)} | {name: name for name in known}
+    for tried in (option, option.split(".")[-1], option.split(".")[0]):
+        for match in difflib.get_close_matches(tried, full, n=2, cutoff=0.5):
+            if full[match] != option:
+                return full[match]
+    return None
+
+
+def _say_os_error(error: OSError) -> str:
+    """One sentence: the file, what is wrong with it, the remedy."""
+    name = error.filename or "a file"
+    told = {
+        errno.ENOSPC: f"the disk is full, could not write {name}; free some space and run the same command again",
+        errno.EACCES: f"no permission for {name}: change its permissions or choose another folder",
+        errno.EEXIST: f"{name} is, or lies under, a file where a folder is needed: choose another folder",
+        errno.EISDIR: f"{name} is a folder where a file is needed: check the path",
+        errno.ENOENT: f"{name} does not exist: check the path",
+    }
+    code = ALIKE.get(error.errno or 0, error.errno or 0)
+    return told.get(code) or f"cannot read or write {name} ({error.strerror or error}): check it and run again"
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, so that a killed run puts its records together; in the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    mine = os.getpid()
+
+    def handle(number: int, frame: Any) -> None:
+        if os.getpid() == mine:
+            raise KeyboardInterrupt
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked worker just ends
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _overview() -> str:
@@ -202,6 +291,7 @@ def _overview() -> str:
             *lines,
             "",
             "sqp COMMAND --help lists the options; sqp COMMAND --print_config prints them as YAML.",
+            SHORT_FORMS,
         ]
     )
 

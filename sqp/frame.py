@@ -55,8 +55,8 @@ class Frame:
         return rw / w, rh / h
 
     def image_to_input(self, image: np.ndarray) -> Tensor:
-        """uint8 or float `[h, w, c]` -> float32 `[1, c, rh, rw]` in the image's value range, antialiased, not padded."""
-        tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+        """uint8 or float `[h, w, c]` -> float32 `[1, c, rh, rw]` in the image's range, antialiased, not padded."""
+        tensor = torch.from_numpy(_writable(image)).permute(2, 0, 1)[None].float()
         if tensor.shape[-2:] == self.resized:
             return tensor
         return F.interpolate(tensor, self.resized, mode="bilinear", align_corners=False, antialias=True)
@@ -68,7 +68,7 @@ class Frame:
 
     def points_to_input(self, points: Sequence | np.ndarray) -> Tensor:
         """`xy` `[n, 2]` in original pixels -> float32 `[n, 2]` in the network's input."""
-        array = torch.as_tensor(np.asarray(points, dtype=np.float32)).reshape(-1, 2)
+        array = torch.from_numpy(_writable(np.asarray(points, dtype=np.float32))).reshape(-1, 2)
         return array * torch.tensor(self.scale_xy)
 
     def boxes_to_input(self, boxes: Sequence | np.ndarray) -> Tensor:
@@ -100,11 +100,24 @@ class Frame:
 
     def image_to_grid(self, maps: Tensor | np.ndarray) -> Tensor:
         """`[..., h, w]` at the original size -> float32 `[..., *grid]`, the mean over each grid cell's area."""
-        tensor = torch.as_tensor(np.ascontiguousarray(maps) if isinstance(maps, np.ndarray) else maps).float()
+        tensor = (torch.from_numpy(_writable(maps)) if isinstance(maps, np.ndarray) else maps).float()
         lead = tensor.shape[:-2]
-        x = F.interpolate(tensor.reshape(1, -1, *tensor.shape[-2:]), self.grid, mode="area")
+        x = tensor.reshape(1, -1, *tensor.shape[-2:])
+        h, w = self.resized
+        gh, gw = self.grid
+        if (gh * self.stride, gw * self.stride) == (h, w):
+            x = F.interpolate(x, self.grid, mode="area")
+        else:  # the last cells reach past the image: they take its border
+            x = F.interpolate(x, (h, w), mode="area")
+            x = F.pad(x, (0, gw * self.stride - w, 0, gh * self.stride - h), mode="replicate")
+            x = F.avg_pool2d(x, self.stride)
         return x.reshape(*lead, *self.grid)
 
     def mask_to_grid(self, mask: Tensor | np.ndarray) -> Tensor:
         """bool `[..., h, w]` -> bool `[..., *grid]`: area mean >= 0.5."""
         return self.image_to_grid(mask) >= 0.5
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """Contiguous, and a copy where it is read-only: torch warns of memory that must not be written."""
+    return np.require(array, requirements=["C", "W"])

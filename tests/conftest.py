@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from recordsets import make_record_set
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Two workers of pytest-xdist on two cores: more threads would only wait for each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

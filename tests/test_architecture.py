@@ -51,7 +51,7 @@ def rooms_imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names = [node.module or ""]
-        rooms |= {(name.split(".") + ["__init__"])[1] for name in names if name.split(".")[0] == "sqp"}
+        rooms |= {[*name.split("."), "__init__"][1] for name in names if name.split(".")[0] == "sqp"}
     return rooms
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import subprocess
 import sys
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -36,6 +41,9 @@ def test_every_command_has_its_help_and_prints_its_config(name, capsys):
         (["generate", "--imags", "x"], "unknown option 'imags', did you mean 'images'?"),
         (["generate", "--images", "x"], "the option --out is missing"),
         (["generate", "--images", "x", "--out", "y", "--sampler.ratios", "1"], "did you mean 'sampler.ratio'?"),
+        (["generate", "--images", "x", "--out", "y", "--checkpont", "f"], "did you mean 'segmenter.checkpoint'?"),
+        (["generate", "--images", "x", "--out", "y", "--corruptions", "3"], "did you mean 'variants.*.corruptions'?"),
+        (["generate", "--images", "x", "--out", "y", "--name", "a"], "write --segmenter.name or --sampler.name"),
         (["generate", "--images", "x", "--out", "y", "--seed", "one"], "seed"),
         (["generate", "--images", "/nowhere", "--out", "y"], "/nowhere does not exist"),
         (["generate", "--config", "/nowhere.yaml"], "/nowhere.yaml"),
@@ -59,16 +67,63 @@ def test_yaml_flags_bare_booleans_and_lists(tmp_path):
     assert config.variants["train"].corruptions == 3
 
 
+FOUND = ["--images", "a", "--out", "b"]
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--max-images=5", "--strict=false"], {"max_images": 5, "strict": False}),
+        (["--max_images", "5", "--strict"], {"max_images": 5, "strict": True}),
+        (["--only=train"], {"only": ["train"]}),
+        (["--only=train", "val"], {"only": ["train", "val"]}),
+        (["--only", "train", "--only", "val", "test"], {"only": ["train", "val", "test"]}),
+        (["--only", "[train,", "val]"], {"only": ["train", "val"]}),
+        (["--truth=a=b"], {"truth": Path("a=b")}),
+        (["--checkpoint", "w.pth", "--n=3"], {"segmenter.checkpoint": Path("w.pth"), "sampler.n": 3}),
+        (["--sampler", "tta", "--segmenter=medsam"], {"sampler.name": "tta", "segmenter.name": "medsam"}),
+        (["--sampler", "{name: tta, n: 2}"], {"sampler.name": "tta", "sampler.n": 2}),
+        (["--variants.train.truth-jitter=3"], {"variants.train.truth_jitter": 3}),
+    ],
+)
+def test_options_as_people_type_them(args, expected):
+    config = parse("generate", [*FOUND, *args])
+    for name, value in expected.items():
+        found = config
+        for part in name.split("."):
+            found = found[part] if isinstance(found, dict) else getattr(found, part)
+        assert found == value
+
+
+def test_the_file_of_a_group_stays_a_file(tmp_path):
+    (tmp_path / "s.yaml").write_text("{name: tta, n: 2}")
+    assert parse("generate", [*FOUND, "--sampler", str(tmp_path / "s.yaml")]).sampler.n == 2
+
+
+def test_equal_signs_and_tuples_of_other_commands():
+    config = parse("predict", ["--model=m", "--out=o", "--records=a", "--records=b", "--fail-under=0.7"])
+    assert (config.fail_under, config.records) == (0.7, [Path("a"), Path("b")])
+    for size in (["--size", "96", "128"], ["--size=96,128"], ["--size=[96, 128]"]):
+        assert parse("demo", size).size == (96, 128)
+
+
+def test_the_short_forms_are_told(capsys):
+    main(["--help"])
+    assert "--segmenter.checkpoint FILE" in capsys.readouterr().out
+    main(["generate", "--help"])
+    assert "--segmenter.checkpoint FILE" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("bad", ["smapler: {n: 4}", "sampler: {nn: 4}", "variants:\n  train: {corruption: 3}"])
 def test_unknown_keys_of_yaml_are_refused_with_the_nearest(tmp_path, bad):
     path = tmp_path / "c.yaml"
     path.write_text(f"images: a\nout: b\n{bad}\n")
-    with pytest.raises(ConfigError, match="unknown option .* did you mean"):
+    with pytest.raises(ConfigError, match=r"unknown option .* did you mean"):
         parse("generate", ["--config", str(path)])
 
 
 def test_option_names_are_dotted():
-    assert {"images", "segmenter.checkpoint", "variants.corruptions"} <= set(option_names(GenerateConfig))
+    assert {"images", "segmenter.checkpoint", "variants.*.corruptions"} <= set(option_names(GenerateConfig))
 
 
 @pytest.mark.parametrize(
@@ -90,6 +145,67 @@ def test_exit_statuses(monkeypatch, tmp_path, outcome, status):
     monkeypatch.setattr(cli, "import_module", lambda name: SimpleNamespace(run=run))
     monkeypatch.setattr(cli, "parse", lambda name, args: object())
     assert main(["generate"]) == status
+
+
+def stage(monkeypatch, run):
+    monkeypatch.setattr(cli, "import_module", lambda name: SimpleNamespace(run=run))
+    monkeypatch.setattr(cli, "parse", lambda name, args: object())
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (errno.ENOSPC, "the disk is full, could not write there/x"),
+        (errno.EDQUOT, "the disk is full"),
+        (errno.EACCES, "no permission for there/x"),
+        (errno.EROFS, "choose another folder"),
+        (errno.ENOENT, "there/x does not exist"),
+        (errno.ENOTDIR, "there/x is, or lies under, a file"),
+        (errno.EIO, "there/x (Input/output error)"),
+    ],
+)
+def test_an_error_of_the_system_is_one_sentence(monkeypatch, capsys, code, message):
+    def run(config):
+        raise OSError(code, os.strerror(code), "there/x")
+
+    stage(monkeypatch, run)
+    assert main(["generate"]) == 2
+    err = capsys.readouterr().err
+    assert message in err and "Traceback" not in err and len(err.strip().splitlines()) == 1
+
+
+def test_out_that_is_a_file(monkeypatch, tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    stage(monkeypatch, lambda config: (tmp_path / "out").mkdir(exist_ok=True))
+    assert main(["generate"]) == 2
+    assert f"{tmp_path / 'out'} is, or lies under, a file" in capsys.readouterr().err
+    stage(monkeypatch, lambda config: (tmp_path / "out" / "deeper").mkdir(parents=True))
+    assert main(["generate"]) == 2
+
+
+def test_sigterm_is_as_ctrl_c_and_the_handler_goes_again(monkeypatch):
+    finished = []
+
+    def run(config):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            finished.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    stage(monkeypatch, run)
+    assert main(["generate"]) == 130
+    assert finished and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_main_runs_in_another_thread(monkeypatch):
+    stage(monkeypatch, lambda config: None)
+    statuses = []
+    thread = threading.Thread(target=lambda: statuses.append(main(["generate"])))
+    thread.start()
+    thread.join()
+    assert statuses == [0]
 
 
 def test_a_bug_is_not_swallowed(monkeypatch):

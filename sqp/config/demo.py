@@ -27,5 +27,5 @@ class DemoConfig:
     samples: int = 4
     epochs: int = 30
     seed: int = 0
-    workers: int = 0
+    workers: int = 2
     overwrite: bool = False

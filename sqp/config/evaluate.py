@@ -16,7 +16,8 @@ class EvaluateConfig:
         out: Folder of the tables, figures and the report.
         records: Record sets with truth: the test split, and the calibration split for the scores' lines.
         model: Bundle of a trained quality model.
-        predictions: Predictions made before (file, or folder of `sqp predict`), in place of a model.
+        predictions: Predictions made before (file, or folder of `sqp predict`), in place of a model; their verdicts
+            are made anew from low and high.
         split: Split that is tested.
         calibration_split: Split on which the lines from score to Dice are fitted.
         frozen: Frozen spread sets (configs/spread); of the corrupted test records only their members count, and

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 SEEN = ["erosion", "dilation", "elastic", "blob_add", "blob_cut", "swap"]
 UNSEEN = ["shift", "dropout"]
@@ -83,6 +84,7 @@ class GenerateConfig:
         max_images: Run a subset of at least so many images: whole groups, in the proportions of the splits; 0 for all.
         segmenter: Who segments.
         prompter: otsu, centre, whole_image, truth_box, truth_centroid or mask_box.
+        prompter_options: The prompter's own options, e.g. {margin: 0.1} (otsu, truth_box, mask_box).
         sampler: How uncertainty is sampled.
         measures: Maps that are stored.
         variants: By split name, the further records of an image ('*' for every other split).
@@ -103,6 +105,7 @@ class GenerateConfig:
     max_images: int = 0
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     prompter: str = "otsu"
+    prompter_options: dict[str, Any] = field(default_factory=dict)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     measures: list[str] = field(
         default_factory=lambda: ["certainty", "entropy", "mutual_information", "epkl", "variance"]

@@ -23,15 +23,15 @@ class PredictConfig:
         prompter: Prompter of the segmenter's own masks; default the one that the bundle was trained with.
         accept: Verdict accept where the interval's low end reaches this Dice.
         reject: Verdict reject where the interval's high end stays below this Dice.
-        fail_under: Exit status 3 if any mask's predicted Dice is below this, or is not known.
-        worst: Number of the lowest predictions that are drawn.
+        fail_under: Exit status 3 if any mask's predicted Dice is below this, or its verdict is abstain.
+        worst: Number of the worst records that are drawn, abstentions first.
         gallery: Most records shown in the report.
         batch_size: Records predicted at once.
         workers: Processes that segment; 0 runs in this one.
         device: cpu or cuda.
-        strict: Stop at the first broken case.
+        strict: Stop at the first broken case, or record that cannot be read.
         overwrite: Make the records anew.
-        seed: Seed of the samples; default the one of the bundle's records.
+        seed: Seed of the samples; default the one of the records that the bundle was trained on.
     """
 
     model: Path
@@ -54,4 +54,4 @@ class PredictConfig:
     device: str = "cpu"
     strict: bool = False
     overwrite: bool = False
-    seed: int = 0
+    seed: int | None = None

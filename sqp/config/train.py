@@ -17,8 +17,7 @@ class TrainConfig:
             EPKL and variance of the segmenter itself), or a map by name (self/certainty, self/epkl ...).
         scores: Analytic scores as a tabular branch, by name, or 'all'.
         size: Side in pixels to which the whole frame is squashed.
-        backbone: compact, siamese (the peer's; use size 300, loss mse, optimizer adam, schedule constant) or
-            timm:NAME.
+        backbone: compact, siamese (the peer's; configs/peer_siamese.yaml has its whole recipe) or timm:NAME.
         pretrained: Start timm:NAME from its pretrained weights (timm's hub).
         pretrained_file: The same from a safetensors or pth file with timm's keys.
         loss: beta_nll, laplace_nll or mse (no scale of its own: intervals of one width).
@@ -34,17 +33,19 @@ class TrainConfig:
         augment: Flips, quarter turns, mild affine moves of all planes together, colour changes of the image.
         balance: 0 keeps the natural share of each Dice bin in the loss, 1 makes the bins' shares equal.
         alpha: Share of records that may lie outside of the interval.
-        calibrate_on: all calibration records, or only the natural ones.
+        calibrate_on: Records of the split calibration that the interval rests on: all, or natural, those natural
+            masks whose prompter is the one that their record set was configured with (not simulated manual ones).
         ood_quantile: Share of the calibration records that counts as in distribution.
         seed: Seed of everything random.
         workers: Processes that decode the records once; 0 decodes in this one.
-        cache: Folder of the decoded records; default OUT/cache. Runs may share it.
+        cache: Folder of the decoded records; default OUT/cache. Runs may share it. Rank 0 builds it, so
+            with several machines it must be a folder that all of them see.
         accelerator: Lightning's: auto, cpu, gpu ...
         devices: Lightning's: auto, or a number of devices.
         strategy: Lightning's: auto, ddp ...
         num_nodes: Lightning's: number of machines.
         precision: Lightning's: 32-true, bf16-mixed, 16-mixed ...
-        resume: Go on from the last finished epoch of the same config; false starts anew.
+        resume: Go on from the last finished epoch of the same config; false starts anew, its log too.
         progress: Show progress.
         overwrite: Empty the folder first.
     """

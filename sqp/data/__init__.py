@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqp.data import corruptions, folders, ham10000, isic, prepared, table
 from sqp.data.cases import CaseList, Layout, find_cases
 from sqp.data.corruptions import Corruption, corrupt, corrupt_to_dice
-from sqp.data.images import check_same_size, image_size, read_image, read_mask, read_probability
+from sqp.data.images import check_same_size, read_image, read_mask, read_probability
 
 LAYOUTS: dict[str, Layout] = {  # asked in this order; `folders` takes what no other one knows
     "prepared": prepared,
@@ -34,7 +34,6 @@ __all__ = [
     "corrupt",
     "corrupt_to_dice",
     "find_cases",
-    "image_size",
     "read_image",
     "read_mask",
     "read_probability",

@@ -62,7 +62,8 @@ def find_cases(
     """Cases from a folder, a single image, a CSV or the root of a data set (`sqp.data.LAYOUTS`).
 
     `truth`, `masks` (to be judged) and `probs` are folders, or single files for a single image, matched by
-    stem; an ending such as `_segmentation` or `_mask` does not count. `truth` replaces the layout's own.
+    stem; an ending such as `_segmentation` or `-mask` does not count, nor, where nothing else fits, upper and lower
+    case. `truth` replaces the layout's own.
     Raises `ConfigError` for a missing path, an unknown layout, no images, two images of one id, and where
     nothing matches.
     """
@@ -134,7 +135,7 @@ def _match(option: str, given: Path, cases: list[Case], suffixes: Sequence[str])
         raise ConfigError(
             f"none of the {len(files)} files in {option} {given} matches one of the {len(ids)} images: "
             f"'{next(iter(files.values())).name}' against '{cases[0].image_path.name}'; names must agree "
-            "up to the suffix, or end in _segmentation, _mask, _lesion or _seg"
+            "up to the suffix, or end in _segmentation, _mask, _lesion or _seg (or with a dash)"
         )
     return files
 

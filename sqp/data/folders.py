@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Iterable
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 from sqp.data.images import IMAGE_SUFFIXES
@@ -14,7 +15,7 @@ from sqp.types import Case
 IMAGE_FOLDERS = ("images", "image", "imgs")
 TRUTH_FOLDERS = ("masks", "mask", "truth", "ground_truth", "groundtruth", "gt", "labels")
 
-_MASK_ENDING = re.compile(r"_(segmentation|mask|lesion|seg)$", re.IGNORECASE)
+_MASK_ENDING = re.compile(r"[_-](segmentation|mask|lesion|seg)$", re.IGNORECASE)
 _NO_IMAGE = re.compile(r"_superpixels$", re.IGNORECASE)  # ISIC 2017 keeps them among its images
 
 
@@ -31,12 +32,13 @@ def load(path: Path) -> list[Case]:
     In one flat folder, `a_mask.png` (or another ending of a mask) beside `a.jpg` is the truth of `a`.
     """
     if path.is_file():
-        return [Case(path.stem, path)]
+        return [Case(composed(path.stem), path)]
     folder = child(path, IMAGE_FOLDERS) or path
     images = by_stem(folder)
     if folder == path:
-        truth = {cut_ending(stem): file for stem, file in images.items() if cut_ending(stem) in images}
-        truth = {stem: file for stem, file in truth.items() if file != images[stem]}
+        marked = [stem for stem in images if cut_ending(stem) != stem]
+        owners = match_names(map(cut_ending, marked), images)
+        truth = _unique((owners[cut_ending(s)], images[s]) for s in marked if cut_ending(s) in owners)
         images = {stem: file for stem, file in images.items() if file not in truth.values()}
     else:
         truth_folder = child(path, TRUTH_FOLDERS)
@@ -49,13 +51,40 @@ def load(path: Path) -> list[Case]:
 
 def by_stem(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> dict[str, Path]:
     """Stem -> file of a folder, sorted; superpixels are left out. Two files of one stem: `ConfigError`."""
-    return _unique((file.stem, file) for file in sorted(_files(folder, tuple(suffixes))))
+    return _unique((composed(file.stem), file) for file in sorted(_files(folder, tuple(suffixes))))
 
 
-def match_stems(folder: Path, ids: Container[str], suffixes: Iterable[str] = IMAGE_SUFFIXES) -> dict[str, Path]:
-    """As `by_stem`, for masks: an ending as `_mask` is cut off, unless the whole stem is in `ids`."""
+def match_stems(folder: Path, ids: Iterable[str], suffixes: Iterable[str] = IMAGE_SUFFIXES) -> dict[str, Path]:
+    """As `by_stem`, for masks: the key is the one of `ids` that the stem names (`match_names`), else the stem without
+    the ending of a mask."""
     files = sorted(_files(folder, tuple(suffixes)))
-    return _unique((file.stem if file.stem in ids else cut_ending(file.stem), file) for file in files)
+    named = match_names([file.stem for file in files], ids)
+    return _unique((named.get(file.stem, cut_ending(composed(file.stem))), file) for file in files)
+
+
+def match_names(names: Iterable[str], ids: Iterable[str]) -> dict[str, str]:
+    """Name -> the id that it names: equal in Unicode's composed form, whole or without the ending of a mask; ids that
+    nothing names so are matched whatever the case of the letters, if that is unique.
+
+    >>> match_names(["a-mask", "B_seg", "c"], ["a", "b"])
+    {'a-mask': 'a', 'B_seg': 'b'}
+    """
+    forms = {name: (composed(name), cut_ending(composed(name))) for name in names}
+    known = {composed(image_id): image_id for image_id in ids}
+    found = {name: known[form] for name, both in forms.items() for form in reversed(both) if form in known}
+    folded: dict[str, list[str]] = {}
+    for form in known.keys() - {composed(image_id) for image_id in found.values()}:
+        folded.setdefault(form.casefold(), []).append(known[form])
+    for name, both in forms.items():
+        matches = next((folded[form.casefold()] for form in both if form.casefold() in folded), [])
+        if name not in found and len(matches) == 1:
+            found[name] = matches[0]
+    return found
+
+
+def composed(name: str) -> str:
+    """The name in Unicode's composed form (NFC): macOS writes an accented letter as two signs, others as one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def cut_ending(stem: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps
 
 from sqp.errors import CaseError
 
@@ -102,17 +102,6 @@ def read_probability(path: str | Path) -> np.ndarray:
     return np.clip(values, 0, 1).astype(np.float32)
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """(h, w) of an image file after its EXIF orientation, undecoded (but for a PNG without EXIF)."""
-    path = Path(path)
-    with _opened(path, "image", turn=False) as image:
-        width, height = image.size
-        if isinstance(image, TiffImagePlugin.TiffImageFile):  # its size is turned already, in newer Pillows
-            width, height = image.tag_v2[256], image.tag_v2[257]
-        sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    return (width, height) if sideways else (height, width)
-
-
 def check_same_size(
     image_path: str | Path, image_hw: tuple[int, int], mask_path: str | Path, mask_hw: tuple[int, int]
 ) -> None:
@@ -128,13 +117,12 @@ def check_same_size(
 
 
 @contextmanager
-def _opened(path: Path, what: str, turn: bool = True) -> Iterator[Image.Image]:
+def _opened(path: Path, what: str) -> Iterator[Image.Image]:
     """The decoded image, turned upright; every failure becomes a `CaseError` with the file's name."""
     try:
         with Image.open(path) as image:
-            if turn:
-                image.load()
-            yield ImageOps.exif_transpose(image) if turn else image
+            image.load()
+            yield ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise CaseError(f"{what} {path} does not exist: check the path") from None
     except _UNREADABLE as error:

@@ -30,7 +30,8 @@ def load(path: Path) -> list[Case]:
     """The cases of the release that lies in `path`, `split` as its organisers made it.
 
     A part without its folder of masks has no truth. Raises `ConfigError` where two releases lie side by side:
-    they share images under the same ids.
+    they share images under the same ids. `licence` stays "": the downloads list none; the ISIC archive names it
+    image by image (a column `licence` in a CSV or labels.csv keeps it).
     """
     present = [part for part in RELEASES if (path / part[2]).is_dir()]
     if len({part[0] for part in present}) > 1:

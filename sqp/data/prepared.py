@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 from sqp.data import ham10000
-from sqp.data.folders import by_stem, match_stems
+from sqp.data.folders import by_stem, composed, match_stems
 from sqp.data.table import checked_split, column, read_table
 from sqp.errors import ConfigError
 from sqp.types import Case
@@ -16,28 +17,35 @@ def recognise(path: Path) -> bool:
     labels = path / "labels.csv"
     if not ((path / "images").is_dir() and labels.is_file()):
         return False
-    with labels.open(encoding="utf-8-sig") as lines:
-        return "image_id" in lines.readline().strip().split(",")
+    with labels.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+        return "image_id" in [name.strip() for name in next(csv.reader(lines, skipinitialspace=True), [])]
 
 
 def load(path: Path) -> list[Case]:
-    """A case per row of `labels.csv`; images without a row are left out.
+    """A case per row of `labels.csv`.
 
     `group` is the column `group` or `lesion_id`. A further folder `masks_*` holds the masks of a second
     rater, used where the column `second_mask` is set (everywhere, if there is no such column). The dataset's
-    name is the folder's. Raises `ConfigError` for rows without an image.
+    name is the folder's. Raises `ConfigError` for rows without an image, and for images
+    without a row: their group is not known, so no split would be safe with them.
     """
     table = read_table(path / "labels.csv")
     images = by_stem(path / "images")
     truth = match_stems(path / "masks", images) if (path / "masks").is_dir() else {}
     others = [match_stems(folder, images) for folder in sorted(path.glob("masks_*")) if folder.is_dir()]
     name = path.resolve().name
-    ids = table["image_id"].tolist()
+    ids = [composed(image_id) for image_id in table["image_id"]]
     absent = [image_id for image_id in ids if image_id not in images]
     if absent:
         raise ConfigError(
             f"{len(absent)} of the {len(ids)} rows of {path / 'labels.csv'} have no image "
             f"in {path / 'images'}, e.g. {absent[0]}: restore the images or drop the rows"
+        )
+    unlisted = sorted(images.keys() - set(ids))
+    if unlisted:
+        raise ConfigError(
+            f"{len(unlisted)} of the {len(images)} images in {path / 'images'} have no row in {path / 'labels.csv'}, "
+            f"e.g. {images[unlisted[0]].name}: add their rows, move them out, or list those you want in another CSV"
         )
     blank = [""] * len(ids)
     groups, splits, diagnoses = (column(table, field) or blank for field in ("group", "split", "diagnosis"))

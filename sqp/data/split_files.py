@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from sqp.data.splits import Splits
+from sqp.data.splits import REMEDY, Splits
 from sqp.errors import ConfigError, unknown_name
+from sqp.io.atomic import write_text
 from sqp.types import SPLITS, Case
 
 
@@ -35,7 +35,7 @@ def write_splits(path: str | Path, splits: Splits) -> None:
     body = ",\n".join(parts)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("{\n" + "\n".join(lines) + '\n  "splits": {\n' + body + "\n  }\n}\n")
+    write_text(path, "{\n" + "\n".join(lines) + '\n  "splits": {\n' + body + "\n  }\n}\n")
 
 
 def read_splits(path: str | Path) -> Splits:
@@ -44,9 +44,9 @@ def read_splits(path: str | Path) -> Splits:
     try:
         content = json.loads(path.read_text(), object_pairs_hook=_refuse_repeats)
     except FileNotFoundError:
-        raise ConfigError(f"split file {path} does not exist: make it with scripts/make_splits.py") from None
+        raise ConfigError(f"split file {path} does not exist: make it with {REMEDY}") from None
     except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
-        raise ConfigError(f"split file {path} is broken ({error}): make it again") from error
+        raise ConfigError(f"split file {path} is broken ({error}): make it again with {REMEDY}") from error
     try:
         splits = Splits(
             {s: {g: tuple(ids) for g, ids in groups.items()} for s, groups in content["splits"].items()},
@@ -54,7 +54,7 @@ def read_splits(path: str | Path) -> Splits:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f'split file {path} lacks {{"splits": {{split: {{group: [image ids]}}}}}}: make it again'
+            f'split file {path} lacks {{"splits": {{split: {{group: [image ids]}}}}}}: make it again with {REMEDY}'
         ) from error
     try:
         check_splits(splits)
@@ -106,11 +106,6 @@ def check_no_leakage(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> None:
     _check_rows([triple for triple in triples if triple[2]])
 
 
-def sha256_of(path: str | Path) -> str:
-    """Hex digest of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
 def _check_rows(rows: Iterable[tuple[str, str, str]]) -> None:
     """Raise for the first image or group of the (image_id, group, split) that has a second split."""
     image_split: dict[str, str] = {}
@@ -120,7 +115,8 @@ def _check_rows(rows: Iterable[tuple[str, str, str]]) -> None:
             if name and known.setdefault(name, split) != split:
                 raise ConfigError(
                     f"leakage: {kind} {name} sits in two splits, {known[name]} and {split}; "
-                    "make the splits again by group, for all data sets together"
+                    f"make the splits again by group, with {REMEDY}, where DATA is a CSV of all cases if they are of "
+                    "several data sets"
                 )
 
 

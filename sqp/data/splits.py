@@ -18,7 +18,13 @@ FRACTIONS: Mapping[str, float] = {"train": 0.6, "calibration": 0.15, "val": 0.1,
 HAM10000_TRAIN: Mapping[str, float] = {"segmenter": 0.45, "train": 0.40, "calibration": 0.15}
 ISIC2018_TRAIN: Mapping[str, float] = {"train": 0.75, "calibration": 0.25}
 
+REMEDY = "`python scripts/make_splits.py DATA OUT.json`"
+
 Groups = dict[str, tuple[str, ...]]
+
+
+class TooFewGroupsError(ConfigError):
+    """The groups do not suffice to give each split one."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,6 @@ class Splits:
             for split, groups in self.splits.items()
         }
 
-    def image_ids(self, split: str) -> list[str]:
-        """The ids of a split, sorted."""
-        return sorted(image_id for ids in self.splits.get(split, {}).values() for image_id in ids)
-
 
 def make_splits(
     cases: Iterable[Case], fractions: Mapping[str, float] = FRACTIONS, seed: int = 0, dataset: str = ""
@@ -49,7 +51,8 @@ def make_splits(
     """Splits by group: in a seeded random order, cut where the cumulative share of the images reaches the
     fractions.
 
-    Raises `ConfigError` for fractions that do not sum to 1, an unknown split, and where a split stays empty.
+    Raises `ConfigError` for fractions that do not sum to 1, an unknown split, and (`TooFewGroupsError`) where a split
+    stays empty.
 
     >>> cases = [Case(f"i{k}", "x.png", group=f"g{k // 2}") for k in range(40)]
     >>> make_splits(cases, {"train": 0.75, "test": 0.25}).counts()
@@ -57,40 +60,78 @@ def make_splits(
     """
     _check_fractions(fractions)
     groups = _by_group(cases)
-    rule = ", ".join(f"{split} {fraction:.0%}" for split, fraction in fractions.items())
-    return Splits(_cut(groups, fractions, seed, dataset), dataset, seed, f"all images by group: {rule}")
+    rule = f"all images by group: {_said(fractions)}"
+    return Splits(_cut(groups, fractions, seed, dataset), dataset, seed, rule)
+
+
+def with_default_splits(cases: Iterable[Case], seed: int = 0) -> tuple[list[Case], Splits | None]:
+    """The cases, split by group in the default `FRACTIONS`, and these splits, if no case has a split yet.
+
+    Only groups with truth are placed, so that every split has some; the others keep the split "". Where a case has a
+    split, none has truth (there is nothing to learn from), or the groups are too few, the cases come back as they are,
+    with None. The same cases and seed give the same splits, whatever the order.
+    """
+    cases = list(cases)
+    known = {case.group for case in cases if case.truth_paths}
+    labelled = [case for case in cases if case.group in known]
+    if not labelled or any(case.split for case in cases):
+        return cases, None
+    try:
+        splits = make_splits(labelled, seed=seed)
+    except TooFewGroupsError:
+        return cases, None
+    return apply_splits(cases, splits), splits
 
 
 def ham10000_splits(cases: Iterable[Case], seed: int = 0) -> Splits:
-    """HAM10000: test, val kept; train 45/40/15 by lesion to segmenter, train, calibration."""
-    rule = "test and val of labels.csv kept; its train by lesion_id: segmenter 45%, train 40%, calibration 15%"
+    """HAM10000: test, val kept; train by lesion in `HAM10000_TRAIN`."""
+    rule = f"test and val of labels.csv kept; its train by lesion_id: {_said(HAM10000_TRAIN)}"
     return Splits(_from_official(cases, HAM10000_TRAIN, seed, "ham10000"), "ham10000", seed, rule)
 
 
 def isic2018_splits(cases: Iterable[Case], seed: int = 0) -> Splits:
-    """ISIC 2018: groups with two masks to `raters`; test, val kept; train 75/25 to train, calibration."""
+    """ISIC 2018: groups with two masks to `raters`; test, val kept; train in `ISIC2018_TRAIN`."""
     cases = list(cases)
     doubles = {case.group for case in cases if len(case.truth_paths) > 1}
     splits = _from_official([c for c in cases if c.group not in doubles], ISIC2018_TRAIN, seed, "isic2018")
     splits["raters"] = _by_group(case for case in cases if case.group in doubles)
     rule = (
         "groups of the images with two official masks to raters; of the others test and val of labels.csv "
-        "kept, its train by group: train 75%, calibration 25%"
+        f"kept, its train by group: {_said(ISIC2018_TRAIN)}"
     )
     return Splits(splits, "isic2018", seed, rule)
 
 
 def apply_splits(cases: Iterable[Case], splits: Splits) -> list[Case]:
-    """The cases with `split` and `group` as in `splits`; those that it does not list get the split ""."""
+    """The cases with `split` and `group` as in `splits`; those that it does not list get the split "", so that they can
+    be counted.
+
+    The cases' own groups are held, too: raises `ConfigError` where two images of one group of the data sit in two
+    splits, and where none of the cases is listed.
+    """
+    cases = list(cases)
     where = {
         image_id: (split, group)
         for split, groups in splits.splits.items()
         for group, ids in groups.items()
         for image_id in ids
     }
+    if cases and not any(case.image_id in where for case in cases):
+        listed = f", e.g. '{next(iter(where))}'" if where else ""
+        raise ConfigError(
+            f"the splits list {len(where)} images{listed}, but none of the {len(cases)} images of the data, e.g. "
+            f"'{cases[0].image_id}': give the split file of this data, or make one with {REMEDY}"
+        )
+    first: dict[str, tuple[str, str]] = {}
     out = []
     for case in cases:
         split, group = where.get(case.image_id, ("", case.group))
+        image_id, other = first.setdefault(case.group, (case.image_id, split)) if split else ("", "")
+        if other != split:
+            raise ConfigError(
+                f"leakage: group {case.group} of the data sits in two splits, image {image_id} in {other} and image "
+                f"{case.image_id} in {split}: make the split file again with {REMEDY}"
+            )
         out.append(replace(case, split=split, group=group))
     return out
 
@@ -141,7 +182,7 @@ def _cut(groups: Groups, fractions: Mapping[str, float], seed: int, dataset: str
         before += len(groups[group])
     empty = [name for name in names if not out[name]]
     if empty:
-        raise ConfigError(
+        raise TooFewGroupsError(
             f"{len(groups)} groups are too few for the splits {', '.join(names)} ({empty[0]} stays empty): "
             "give more images or fewer splits"
         )
@@ -157,6 +198,10 @@ def _by_group(cases: Iterable[Case]) -> Groups:
     for case in cases:
         found[case.group].append(case.image_id)
     return {group: tuple(sorted(ids)) for group, ids in sorted(found.items())}
+
+
+def _said(fractions: Mapping[str, float]) -> str:
+    return ", ".join(f"{split} {fraction:.0%}" for split, fraction in fractions.items())
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:

@@ -6,7 +6,7 @@ licences.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -96,12 +96,18 @@ def synthetic_lesion(
     return SyntheticLesion(_photograph(rng, skin_and_lesion, traits), mask, traits)
 
 
-def write_synthetic(folder: str | Path, n: int, seed: int = 0, size: tuple[int, int] = (192, 256)) -> Path:
+def write_synthetic(
+    folder: str | Path,
+    n: int,
+    seed: int = 0,
+    size: tuple[int, int] = (192, 256),
+    fractions: Mapping[str, float] | None = None,
+) -> Path:
     """Write n images as `images/*.jpg`, `masks/*.png` and `labels.csv` -> the folder, in the layout
     `prepared`.
 
     About every sixth lesion is photographed twice (turned, in another light, other hairs), under one `group`.
-    The column `split` is made by group in the default fractions; below 20 images it stays empty.
+    The column `split` is made by group in `fractions` (default `splits.FRACTIONS`); below 20 images it stays empty.
     """
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -118,7 +124,7 @@ def write_synthetic(folder: str | Path, n: int, seed: int = 0, size: tuple[int, 
         lesion += 1
     if n >= 20:
         cases = [Case(str(row["image_id"]), folder, group=str(row["group"])) for row in rows]
-        splits = make_splits(cases, FRACTIONS, seed, "synthetic")
+        splits = make_splits(cases, FRACTIONS if fractions is None else fractions, seed, "synthetic")
         for row, case in zip(rows, apply_splits(cases, splits), strict=True):
             row["split"] = case.split
     table = pd.DataFrame(rows)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sqp.data.folders import composed
 from sqp.errors import ConfigError, unknown_name
 from sqp.types import SPLITS, Case
 
@@ -32,9 +33,9 @@ def recognise(path: Path) -> bool:
 def load(path: Path) -> list[Case]:
     """A case per row. `image` is required; several truths of one image stand in one cell, parted by `;`.
 
-    `mask` is the mask to be judged, `truth` the ground truth. Unknown columns are ignored. Raises
-    `ConfigError` for an unreadable table, a missing column or cell, an unknown split, and where no image of
-    the table exists.
+    `mask` is the mask to be judged, `truth` the ground truth. Unknown columns are ignored. Raises `ConfigError` for an
+    unreadable table, a missing column, a blank cell of the image or (where there is that column) of the mask, an
+    unknown split, a column of probability maps, which are not used yet, and where no image of the table exists.
     """
     table = read_table(path)
     values = {field: column(table, field) for field in COLUMNS}
@@ -43,20 +44,29 @@ def load(path: Path) -> list[Case]:
             f"{path} has no column 'image' (or 'image_path'), only {', '.join(table.columns)}: "
             "name the column of the image files so"
         )
+    if values["probability"] is not None:
+        raise ConfigError(
+            f"{path} has a column of probability maps ('{name_of(table, 'probability')}'), which sqp does not use yet: "
+            "drop the column"
+        )
     root = path.parent
     cases = []
     for number in range(len(table)):
         row = {field: "" if found is None else found[number] for field, found in values.items()}
         if not row["image"]:
             raise ConfigError(f"{path}, row {number + 2}: the cell of the image is empty: fill it or drop the row")
+        if values["mask"] is not None and not row["mask"]:
+            raise ConfigError(
+                f"{path}, row {number + 2}: the cell of the mask of {row['image']} is empty: fill it, or drop the row "
+                f"or the whole column '{name_of(table, 'mask')}'"
+            )
         image = root / row["image"]
         cases.append(
             Case(
-                image_id=row["image_id"] or image.stem,
+                image_id=composed(row["image_id"] or image.stem),
                 image_path=image,
                 truth_paths=tuple(root / name.strip() for name in row["truth"].split(";") if name.strip()),
                 mask_path=root / row["mask"] if row["mask"] else None,
-                probability_path=root / row["probability"] if row["probability"] else None,
                 group=row["group"],
                 split=checked_split(row["split"], path, number + 2),
                 dataset=row["dataset"],
@@ -75,16 +85,21 @@ def load(path: Path) -> list[Case]:
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV as strings, blank cells "". Raises `ConfigError` where it is none."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the table {path} ({error}): save it as a comma-separated file") from error
-    return table.apply(lambda cells: cells.str.strip())
+    return table.apply(lambda cells: cells.str.strip()).rename(columns=str.strip)
 
 
 def column(table: pd.DataFrame, field: str) -> list[str] | None:
     """The cells of the first column of `COLUMNS[field]` that the table has."""
-    name = next((name for name in COLUMNS[field] if name in table.columns), None)
+    name = name_of(table, field)
     return None if name is None else table[name].tolist()
+
+
+def name_of(table: pd.DataFrame, field: str) -> str | None:
+    """The first column of `COLUMNS[field]` that the table has."""
+    return next((name for name in COLUMNS[field] if name in table.columns), None)
 
 
 def checked_split(split: str, path: Path, row: int) -> str:

@@ -28,7 +28,10 @@ class RecordSet:
     def table(self) -> pd.DataFrame:
         """A row per record, columns as in `io/schema.py`, index 0..n-1."""
         path = self.folder / "records.parquet"
-        parts = [pd.read_parquet(path)] if path.exists() else []
+        try:
+            parts = [pd.read_parquet(path)] if path.exists() else []
+        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+            raise ConfigError(f"{path} is damaged ({error}); generate the record set again") from error
         rows = [json.loads(p.read_text()) for p in sorted(self.folder.glob("rows/*.json"))]
         if rows:
             parts.append(pd.DataFrame(rows))
@@ -51,7 +54,7 @@ class RecordSet:
     def maps(self, record_id: str, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
         """float16 arrays by name (`self/entropy` …); `names` None reads all. A name that is not there is an error."""
         path = self.folder / "maps" / f"{record_id}.npz"
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             wanted = list(archive.files if names is None else names)
             missing = [name for name in wanted if name not in archive.files]
             if missing:

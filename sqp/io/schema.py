@@ -70,11 +70,11 @@ def arrow_schema(score_names: list[str]) -> pa.Schema:
 
 
 def record_id(image_id: str, variant: str, *provenance: object) -> str:
-    """A file-safe id: readable stem, variant, and a hash of the whole provenance, so that no two ever collide.
+    """A file-safe id: readable stem, variant, and a hash of image id, variant and provenance.
 
     >>> record_id("ISIC_0000000", "natural", "litemedsam", "otsu", 0)
     'ISIC_0000000-natural-cbf9b526'
     """
     digest = hashlib.sha256("\x1f".join([image_id, variant, *map(str, provenance)]).encode()).hexdigest()[:8]
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", image_id)[:80]
+    stem = re.sub(r"[^\w.-]+", "_", image_id)[:80]
     return f"{stem}-{variant}-{digest}"

@@ -1,14 +1,16 @@
 """Writing a record set: atomic per record, keyed by id, resumable, safe for parallel workers.
 
 A record's mask and maps are written first and its row `rows/ID.json` last, so the row says that the record is whole.
-`consolidate` folds the rows into `records.parquet`. A worker needs no lock: ids never collide.
+`consolidate` folds the rows into `records.parquet`. The workers of a run need no lock, since ids never collide; two
+runs in one folder do, and the second is refused.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +18,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from filelock import FileLock, Timeout
 
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_atomic, write_json, write_maps, write_mask, write_text
 from sqp.io.schema import COLUMNS, Record, arrow_schema
 
 CHUNK = 2_000  # rows held in memory at once while consolidating
+FOLDERS = ("masks", "maps", "rows")
 
 
 class RecordWriter:
-    """Writes into one folder; a second run there goes on where the last one stopped, `overwrite` empties it first."""
+    """Writes into one folder; a second run there goes on where the last one stopped."""
 
-    def __init__(self, folder: str | Path, overwrite: bool = False) -> None:
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if overwrite:
-            self._clear()
-        for name in ("masks", "maps", "rows"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
 
     def write(self, record: Record, mask: np.ndarray, maps: Mapping[str, np.ndarray]) -> None:
         """One finished record: mask bool `[h, w]` at the image's size, maps by name, then the row."""
@@ -85,27 +85,50 @@ class RecordWriter:
         write_text(path, yaml.safe_dump({**stored, **run}, sort_keys=False))
         return count
 
-    def check(self, config: Mapping[str, Any]) -> None:
-        """Store the config, or compare it with the stored one: ConfigError names the first key that differs.
+    def check(self, config: Mapping[str, Any], overwrite: bool = False) -> None:
+        """Make the folder and store the config, or compare it with the one that made the records there.
 
-        `config` is what the records depend on, not where they go, nor how many workers there are.
+        `config` is what the records depend on, not where they go, nor how many workers there are. ConfigError names
+        the first key that differs, and refuses a folder with files that no run of sqp made; `overwrite` empties a
+        record set, never such a folder.
         """
         path = self.folder / "run.yaml"
-        if path.exists():
-            differing = first_difference((yaml.safe_load(path.read_text()) or {}).get("config", {}), config)
+        foreign = [name for name in FOLDERS if (self.folder / name).exists() and not path.exists()]
+        if foreign:
+            raise ConfigError(f"{self.folder} has a folder {foreign[0]}/ that is not sqp's; choose another --out")
+        if overwrite:
+            self._clear()
+        for name in FOLDERS:
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        if self.done():
+            differing = first_difference(yaml.safe_load(path.read_text())["config"], config)
             if differing:
                 key, old, new = differing
                 raise ConfigError(
                     f"{self.folder} holds records made with {key}={old!r}, this run has {key}={new!r}; "
                     "choose another --out, or --overwrite to start anew"
                 )
-        elif any(self.folder.glob("rows/*.json")) or (self.folder / "records.parquet").exists():
-            raise ConfigError(f"{self.folder} holds records but no run.yaml; choose another --out, or --overwrite")
         else:
             write_text(path, yaml.safe_dump({"config": dict(config)}, sort_keys=False))
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep a second run out of the folder while this one lasts; the lock dies with its process."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise ConfigError(
+                f"another run of sqp writes into {self.folder}; wait for it, or choose another --out"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     def _clear(self) -> None:
-        for name in ("masks", "maps", "rows"):
+        for name in FOLDERS:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for name in ("records.parquet", "run.yaml", "skipped.csv"):
             (self.folder / name).unlink(missing_ok=True)

@@ -21,6 +21,12 @@ def _rows(*arrays: ArrayLike) -> list[np.ndarray]:
     return cols
 
 
+def covered(low: ArrayLike, high: ArrayLike, true: ArrayLike) -> np.ndarray:
+    """float64 `[n]`: 1 where low <= true <= high, else 0; NaN where one of them is."""
+    lo, hi, t = columns(low, high, true)
+    return np.where(np.isnan(lo) | np.isnan(hi) | np.isnan(t), np.nan, (lo <= t) & (t <= hi))
+
+
 def coverage(low: ArrayLike, high: ArrayLike, true: ArrayLike) -> float:
     """Share of the rows with low <= true <= high; NaN without rows. ValueError where low > high.
 
@@ -28,7 +34,7 @@ def coverage(low: ArrayLike, high: ArrayLike, true: ArrayLike) -> float:
     0.6666666666666666
     """
     lo, hi, t = _rows(low, high, true)
-    return float(np.mean((lo <= t) & (t <= hi))) if len(t) else float("nan")
+    return float(covered(lo, hi, t).mean()) if len(t) else float("nan")
 
 
 def mean_width(low: ArrayLike, high: ArrayLike) -> float:

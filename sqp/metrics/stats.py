@@ -107,7 +107,8 @@ def _distribution(statistic: Statistic, arrays: tuple[ArrayLike, ...], resamples
     return np.concatenate(blocks) if blocks else np.empty(0)
 
 
-def _percentiles(values: np.ndarray, confidence: float) -> Interval:
+def percentiles(values: np.ndarray, confidence: float = 0.95) -> Interval:
+    """The percentile interval of a statistic `[b]` over the resamples on which it is defined (not NaN)."""
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(float("nan"), float("nan"))
@@ -134,7 +135,7 @@ def bootstrap(
     if resamples is None:
         own = np.arange(np.size(arrays[0]))
         resamples = Resamples.draw(own if group is None else group, n_resamples, seed)
-    return _percentiles(_distribution(statistic, arrays, resamples), confidence)
+    return percentiles(_distribution(statistic, arrays, resamples), confidence)
 
 
 def paired_difference(
@@ -164,7 +165,7 @@ def paired_difference(
     resamples = Resamples(resamples.codes[keep], resamples.counts)
     first, second = (x[keep], t[keep], *others), (y[keep], t[keep], *others)
     differences = _distribution(statistic, first, resamples) - _distribution(statistic, second, resamples)
-    return Difference(float(statistic(*first) - statistic(*second)), *_percentiles(differences, confidence))
+    return Difference(float(statistic(*first) - statistic(*second)), *percentiles(differences, confidence))
 
 
 def fit_line(x: ArrayLike, y: ArrayLike) -> tuple[float, float]:

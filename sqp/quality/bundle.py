@@ -24,6 +24,8 @@ from sqp.quality.tabular import Standardizer
 
 FORMAT = 1
 OOD_MEAN, OOD_PRECISION = "ood.mean", "ood.precision"
+PARTS = ("format", "target", "model", "planes", "scores", "calibration", "ood", "expects")
+"""Keys of `bundle.json` that every bundle has; the rest is `Bundle.info`."""
 
 
 @dataclass
@@ -104,8 +106,21 @@ class Bundle:
             tensors = load_file(folder / "model.safetensors")
         except (ValueError, SafetensorError, OSError) as error:
             raise ConfigError(f"{folder} is damaged ({error}): copy it again or train anew") from error
+        if not isinstance(told, dict):
+            raise ConfigError(f"{text} is damaged (it is no JSON object): copy it again or train anew")
         if told.get("format") != FORMAT:
             raise ConfigError(f"{folder} has bundle format {told.get('format')}, this sqp reads {FORMAT}: train anew")
+        lost = [name for name in PARTS if name not in told]
+        lost += [name for name in (OOD_MEAN, OOD_PRECISION) if name not in tensors]
+        if lost:
+            raise ConfigError(f"{folder} is damaged (it lacks '{lost[0]}'): copy it again or train anew")
+        try:
+            return cls._built(folder, told, tensors)
+        except (TypeError, KeyError, AttributeError, ValueError) as error:  # a part of another shape
+            raise ConfigError(f"{text} is damaged ({error}): copy it again or train anew") from error
+
+    @classmethod
+    def _built(cls, folder: Path, told: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Bundle:
         model = QualityModel(told["model"])
         state = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         try:
@@ -114,14 +129,13 @@ class Bundle:
             raise ConfigError(
                 f"{folder}: its weights do not fit its bundle.json: copy it again or train anew"
             ) from error
-        known = {"format", "target", "model", "planes", "scores", "calibration", "ood", "expects"}
         scores = {key: tuple(value) for key, value in told["scores"].items()}
         return cls(
             model.eval(),
             Standardizer(**scores),
             Conformal(**told["calibration"]),
             OodStatistics(tensors[OOD_MEAN].numpy(), tensors[OOD_PRECISION].numpy(), **told["ood"]),
-            told["expects"],
-            {key: value for key, value in told.items() if key not in known},
+            [dict(one) for one in told["expects"]],
+            {key: value for key, value in told.items() if key not in PARTS},
             str(folder),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from sqp.io import RecordSet
 from sqp.quality.channels import IMAGE, image_planes, record_planes
 
 FORMAT = 1
+PATIENCE_S = 6 * 3600  # how long another process waits for the one that builds
 FEW_IMAGES = 200  # below this, starting processes costs more than they save
 
 
@@ -82,13 +84,17 @@ def build_cache(
     folder: Path,
     workers: int = 0,
     progress: bool = True,
+    rank: int = 0,
 ) -> PlaneCache:
     """The cache of a table (record_set, record_id, image_path), row for row; built unless it is there.
 
-    `workers` processes decode (0: this one). CaseError names a record that cannot be read or holds NaN.
+    `workers` processes decode (0: this one). Where several processes train together only rank 0 builds and the others
+    wait for it, so all machines must see `folder`. CaseError names a record that cannot be read or holds NaN.
     """
     paths, image_rows = np.unique(table.image_path.to_numpy(dtype=str), return_inverse=True)
     home = folder / _key(table, channels, size)
+    if rank:
+        _wait_for(home / "done")
     if not (home / "done").exists():
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
@@ -104,6 +110,14 @@ def build_cache(
                 bar.update(count)
         (home / "done").touch()
     return PlaneCache(home, channels, image_rows)
+
+
+def _wait_for(done: Path) -> None:
+    started = time.monotonic()
+    while not done.exists():
+        if time.monotonic() - started > PATIENCE_S:
+            raise SqpError(f"rank 0 has not finished {done.parent}; give a --cache folder that all machines see")
+        time.sleep(0.5)
 
 
 def _allocate(home: Path, n: int, images: int, channels: Sequence[str], size: int) -> None:

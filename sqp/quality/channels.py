@@ -8,6 +8,8 @@ EPKL, which is unbounded, becomes log(1 + EPKL) before it is resized.
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -30,6 +32,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Words that stand for several channels. `self/certainty` is |2p-1|, so it is in no group; ask for it by
 name."""
+
+UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error)
+"""What numpy, zipfile and Pillow raise where a file is missing, cut off or damaged."""
 
 COMPRESS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"epkl": np.log1p}
 """By the last part of a map's name: what bounds it."""
@@ -75,13 +80,23 @@ def check_channels(records: RecordSet, channels: Sequence[str]) -> None:
     wanted = map_channels(channels)
     if not wanted:
         return
-    present = [name for name in records.map_names() if not name.startswith("features/")]
+    present = [name for name in _map_names(records) if not name.startswith("features/")]
     missing = [name for name in wanted if name not in present]
     if missing:
         raise ConfigError(
             f"{records.folder} lacks the channel{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
             f"{', '.join(present)}: choose other inputs, or generate the records with these measures"
         )
+
+
+def _map_names(records: RecordSet) -> tuple[str, ...]:
+    """Names of the maps of the first record whose file can be read."""
+    for record_id in records.table.record_id:
+        try:
+            return tuple(records.maps(record_id))
+        except UNREADABLE:
+            continue
+    raise ConfigError(f"the maps of {records.folder} cannot be read: generate the records again")
 
 
 def resize(array: np.ndarray, size: int) -> np.ndarray:
@@ -106,7 +121,7 @@ def record_planes(records: RecordSet, record_id: str, channels: Sequence[str], s
     try:
         maps = records.maps(record_id, names) if names else {}
         mask = records.mask(record_id) if MASK in channels else np.zeros((1, 1), bool)
-    except (OSError, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         raise CaseError(
             f"record {record_id} in {records.folder} cannot be read ({error}): generate it again"
         ) from error

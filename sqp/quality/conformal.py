@@ -47,10 +47,15 @@ class Conformal:
         return np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1)
 
 
-def check_groups(groups: int, alpha: float) -> None:
-    """ConfigError unless `groups` suffice for a finite quantile: at least 1 / alpha - 1."""
+def check_alpha(alpha: float) -> None:
+    """ConfigError unless 0 < alpha < 1."""
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha is {alpha}; it must lie between 0 and 1 (0.1 for an interval at 90 %)")
+
+
+def check_groups(groups: int, alpha: float) -> None:
+    """ConfigError unless `groups` suffice for a finite quantile: at least 1 / alpha - 1."""
+    check_alpha(alpha)
     need = math.ceil(1 / alpha - 1 - 1e-9)
     if groups < need:
         raise ConfigError(

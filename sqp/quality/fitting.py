@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from sqp.errors import ConfigError, SqpError
@@ -56,7 +58,11 @@ class RecordsModule(pl.LightningDataModule):
         return self._loader(self.train, self.seed)
 
     def val_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
-        """In order."""
+        """In order. Ranks get equally many batches, so that with several of them up to world - 1 batches count twice.
+
+        The val metrics of `metrics.csv`, which early stopping reads, are then those of slightly more rows than the
+        split has; those of `run.yaml` come from rank 0 alone over every row once.
+        """
         return self._loader(self.val, None)
 
 
@@ -76,10 +82,14 @@ def fit(
     """Train, then put the best epoch's weights into `model`; returns the trainer.
 
     Checkpoints lie in `folder/checkpoints`, logs in `folder/logs/N` and in `folder/metrics.csv` (a row an
-    epoch). With `resume` a run goes on from `last.ckpt`. `trainer_options` are Lightning's own (accelerator,
+    epoch). With `resume` a run goes on from `last.ckpt`; without it checkpoints and logs of earlier attempts
+    are removed. `trainer_options` are Lightning's own (accelerator,
     devices, strategy, num_nodes, precision). KeyboardInterrupt passes through.
     """
     checkpoints = folder / "checkpoints"
+    if not resume and getattr(rank_zero_only, "rank", 0) == 0:
+        for name in ("checkpoints", "logs"):
+            shutil.rmtree(folder / name, ignore_errors=True)
     best = ModelCheckpoint(checkpoints, "best", monitor=MONITOR, save_weights_only=True, enable_version_counter=False)
     last = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     stop = EarlyStopping(MONITOR, patience=patience)

@@ -115,9 +115,15 @@ class QualityModel(pl.LightningModule):
         return QualityOutput(dice, scale, features)
 
     def set_normalization(self, mean: ArrayLike, std: ArrayLike) -> None:
-        """Statistics of the planes; a backbone with pretrained weights keeps its own for the image."""
+        """Statistics of the planes; a backbone with pretrained weights keeps its own for the image.
+
+        One that sees grey gets one standard deviation for the three colours.
+        """
         colours = {f"image/{name}": i for i, name in enumerate(("red", "green", "blue"))}
         means, stds = np.array(mean, float), np.array(std, float)
+        if self.backbone.grey:
+            image = [i for i, name in enumerate(plane_names(self.spec.channels)) if name in colours]
+            stds[image] = stds[image].mean() if image else 1.0
         if self.backbone.image_mean is not None and self.backbone.image_std is not None:
             for index, name in enumerate(plane_names(self.spec.channels)):
                 if name in colours:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sqp.errors import ConfigError
+from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.quality.bundle import Bundle
-from sqp.quality.channels import IMAGE, MASK, image_planes, record_planes
+from sqp.quality.channels import IMAGE, MASK, UNREADABLE, image_planes, record_planes
 from sqp.quality.inference import infer
-from sqp.quality.verdict import abstention, verdict
+from sqp.quality.verdict import check_thresholds, judged
+
+T = TypeVar("T")
 
 
 def predict_records(
@@ -27,52 +30,65 @@ def predict_records(
     batch_size: int = 64,
     *,
     splits: Sequence[str] | None = None,
+    record_ids: Collection[str] | None = None,
     device: str = "cpu",
     threads: int = 2,
     accept: float = 0.80,
     reject: float = 0.70,
+    strict: bool = False,
     progress: bool = True,
 ) -> pd.DataFrame:
     """The rows of record sets with predicted_dice, scale, low, high, ood_distance, ood, verdict, reason.
 
-    `splits` restricts the rows; `reason` says why a record is abstained from, else it is empty. A record with
-    NaN in its planes gets NaN and the verdict abstain. ConfigError where a record set does not fit the
-    bundle; CaseError where a file of a record cannot be read.
+    `splits` and `record_ids` restrict the rows; `reason` says why a record is abstained from, else it is empty. A
+    record with NaN in its planes gets NaN and the verdict abstain. So does one whose image, mask or maps cannot be
+    read: it is marked `unreadable`, its reason is the sentence that says which file; with `strict` that is a
+    CaseError. ConfigError where a record set does not fit the bundle.
     """
     if not folders:
         raise ConfigError("no record set given; name at least one with --records DIR")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}; at least one record must be predicted at once")
+    check_thresholds(accept, reject)
     sets = [RecordSet(folder) for folder in folders]
     for records in sets:
         bundle.check_records(records)
-    tables = [r.table if splits is None else r.table[r.table["split"].isin(splits)] for r in sets]
+    tables = [_restricted(records, splits, record_ids) for records in sets]
     bar = tqdm(total=sum(map(len, tables)), unit="record", desc="predict", disable=None if progress else True)
     with bar, ThreadPoolExecutor(max(1, threads)) as pool:
         parts = []
         for records, table in zip(sets, tables, strict=True):
-            table = table.assign(record_set=str(records.folder)).sort_values("image_path", kind="stable")
+            by_image = table.sort_values("image_path", kind="stable")
             for start in range(0, len(table), batch_size):
-                rows = table.iloc[start : start + batch_size]
-                parts.append(_predict_rows(bundle, records, rows, pool, device))
+                rows = by_image.iloc[start : start + batch_size]
+                parts.append(_predict_rows(bundle, records, rows, pool, device, strict))
                 bar.update(len(rows))
     if not parts:
         raise ConfigError(f"no record to predict in {', '.join(map(str, folders))}: check --records and the splits")
-    out = pd.concat(parts)
-    order = pd.concat([t.assign(record_set=str(r.folder)) for r, t in zip(sets, tables, strict=True)])
     keys = ["record_set", "record_id"]
-    out = out.set_index(keys).loc[pd.MultiIndex.from_frame(order[keys])].reset_index()
-    columns = (out.low, out.high, out.predicted_dice, out.pop("mask_empty"), out.ood)
-    judged = list(zip(*columns, strict=True))
-    out["verdict"] = [verdict(*row, accept=accept, reject=reject) for row in judged]
-    out["reason"] = [abstention(predicted, empty, far) for _, _, predicted, empty, far in judged]
-    return out
+    order = pd.MultiIndex.from_frame(pd.concat(tables)[keys])
+    return judged(pd.concat(parts).set_index(keys).loc[order].reset_index(), accept, reject)
+
+
+def _restricted(records: RecordSet, splits: Sequence[str] | None, record_ids: Collection[str] | None) -> pd.DataFrame:
+    """The rows to predict, with the column record_set."""
+    table = records.table.assign(record_set=str(records.folder))
+    if splits is not None:
+        table = table[table["split"].isin(splits)]
+    return table if record_ids is None else table[table["record_id"].isin(list(record_ids))]
 
 
 def _predict_rows(
-    bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor, device: str
+    bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor, device: str, strict: bool
 ) -> pd.DataFrame:
     """One batch."""
-    planes, empty = read_planes(bundle, records, rows, pool)
+    planes, empty, reasons = read_planes(bundle, records, rows, pool)
+    unreadable = np.array([bool(reason) for reason in reasons])
+    if strict and unreadable.any():
+        raise CaseError(next(filter(None, reasons)))
     out = infer(bundle.model, _one_batch(planes, bundle.standardizer(rows)), device)
+    for values in out:
+        values[unreadable] = np.nan
     low, high = bundle.conformal.interval(out.dice, out.scale)
     distance = bundle.ood.distance(out.features)
     return rows.assign(
@@ -81,34 +97,68 @@ def _predict_rows(
         low=low,
         high=high,
         mask_empty=empty,
+        unreadable=unreadable,
         ood_distance=distance,
         ood=bundle.ood.is_out(distance),
+        reason=reasons,
     )
 
 
 def read_planes(
     bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor
-) -> tuple[Tensor, np.ndarray]:
-    """float32 `[n, c, s, s]` of these rows, and bool `[n]`: is the mask empty; an image is read once."""
+) -> tuple[Tensor, np.ndarray, list[str]]:
+    """float32 `[n, c, s, s]` of these rows, bool `[n]` is the mask empty, and why a row cannot be read, else ''.
+
+    An image is read once. The planes of a row that cannot be read are 0.
+    """
     channels, size = bundle.channels, bundle.size
     images: dict[str, np.ndarray] = {}
+    reasons: dict[str, str] = {}
     if IMAGE in channels:
         paths = list(dict.fromkeys(rows.image_path))
-        images = dict(zip(paths, pool.map(partial(image_planes, size=size), paths), strict=True))
-    read = list(pool.map(lambda name: record_planes(records, name, channels, size), rows.record_id))
-    maps = np.stack(read)
-    others = [name for name in channels if name != IMAGE]
+        images, broken = _read_all(pool, partial(image_planes, size=size), paths)
+        reasons = {name: broken[p] for name, p in zip(rows.record_id, rows.image_path, strict=True) if p in broken}
+    names = [name for name in rows.record_id if name not in reasons]
+    read, broken = _read_all(pool, partial(_maps_and_emptiness, bundle, records), names)
+    reasons |= broken
+    maps = np.zeros((len(rows), len(channels) - (IMAGE in channels), size, size), np.float16)
+    empty = np.zeros(len(rows), bool)
+    for row, name in enumerate(rows.record_id):
+        if name in read:
+            maps[row], empty[row] = read[name]  # float16, as the cache keeps them for training
+    planes = torch.from_numpy(maps).float()
+    if IMAGE in channels:
+        before, nothing = channels.index(IMAGE), np.zeros((3, size, size), np.uint8)
+        colours = np.stack([images.get(path, nothing) for path in rows.image_path])
+        planes = torch.cat([planes[:, :before], torch.from_numpy(colours).float().div_(255), planes[:, before:]], dim=1)
+    return planes, empty, [reasons.get(name, "") for name in rows.record_id]
+
+
+def _maps_and_emptiness(bundle: Bundle, records: RecordSet, record_id: str) -> tuple[np.ndarray, bool]:
+    """Mask and maps of a record without its image, and whether the mask is empty."""
+    maps = record_planes(records, record_id, bundle.channels, bundle.size)
+    others = [name for name in bundle.channels if name != IMAGE]
     if MASK in others:
-        empty = np.array([not plane.any() for plane in maps[:, others.index(MASK)]])
-    else:
-        empty = np.array(list(pool.map(lambda name: not records.mask(name).any(), rows.record_id)))
-    # as the cache keeps them for training
-    planes = torch.from_numpy(maps.astype(np.float16)).float()
-    if images:
-        before = channels.index(IMAGE)
-        colours = torch.from_numpy(np.stack([images[path] for path in rows.image_path])).float().div_(255)
-        planes = torch.cat([planes[:, :before], colours, planes[:, before:]], dim=1)
-    return planes, empty
+        return maps, not maps[others.index(MASK)].any()
+    try:
+        return maps, not records.mask(record_id).any()
+    except UNREADABLE as error:
+        raise CaseError(f"the mask of record {record_id} in {records.folder} cannot be read ({error})") from error
+
+
+def _read_all(
+    pool: ThreadPoolExecutor, read: Callable[[str], T], names: Iterable[str]
+) -> tuple[dict[str, T], dict[str, str]]:
+    """What `read` gives by name, and by name what it says where it raises for a single record."""
+    found: dict[str, T] = {}
+    broken: dict[str, str] = {}
+    futures = {name: pool.submit(read, name) for name in names}
+    for name, future in futures.items():
+        try:
+            found[name] = future.result()
+        except (CaseError, ConfigError) as error:
+            broken[name] = str(error)
+    return found, broken
 
 
 def _one_batch(planes: Tensor, scores: np.ndarray) -> Iterator[dict[str, Tensor]]:

@@ -21,11 +21,11 @@ CHECKED = (
     "sampler.ratio",
     "sampler.edges",
 )
-"""Keys of `generate` that change what a map means. The prompter is not among them: a mask may come from
-anywhere, and its maps come from its own prompt; precision moves the maps by less than their storage
-rounds."""
+"""Keys of `generate` that change what a map means. The prompter is not among them: a mask may come from anywhere,
+and its maps come from its own prompt. Precision is not compared either: records made in bfloat16 are read like
+those in float32, and how far their predictions move is not measured here. The grid is the segmenter's own."""
 
-KEPT = ("segmenter", "prompter", "sampler", "measures")
+KEPT = ("segmenter", "prompter", "prompter_options", "sampler", "measures", "seed")
 
 
 def expectation(records: RecordSet) -> dict[str, Any]:
@@ -47,6 +47,21 @@ def check_expected(records: RecordSet, expects: Sequence[Mapping[str, Any]], wha
         f"{records.folder} was generated with {key}={got!r}, {what} expects {wanted!r}: generate the records "
         f"again with {key}={wanted!r}, or train on records like these"
     )
+
+
+def common_expectation(expects: Sequence[Mapping[str, Any]], what: str) -> Mapping[str, Any]:
+    """The config to make new records by: the first, if all agree in segmenter and sampler; else a ConfigError."""
+    if not expects:
+        raise ConfigError(f"{what} does not say how its records were made; give --records in place of --images")
+    for other in expects[1:]:
+        difference = first_difference(_flat(expects[0]), _flat(other))
+        if difference:
+            key, one, two = difference
+            raise ConfigError(
+                f"{what} was trained on records of several kinds, {key}={one!r} and {key}={two!r}; "
+                "generate the records as you want them and give --records in place of --images"
+            )
+    return expects[0]
 
 
 def fingerprint(table: pd.DataFrame) -> dict[str, Any]:

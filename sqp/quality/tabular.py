@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from sqp.errors import ConfigError, unknown_name
-from sqp.io.schema import COLUMNS
+from sqp.quality.columns import score_names
 
 CLIP = 5.0  # a standardised score further out than this says no more
 ALL = "all"
@@ -44,12 +44,6 @@ class Standardizer:
         missing = ~np.isfinite(values)
         scaled = (np.where(missing, self.median, values) - np.array(self.median)) / np.array(self.iqr)
         return np.concatenate([scaled.clip(-CLIP, CLIP), missing], axis=1).astype(np.float32)
-
-
-def score_names(table: pd.DataFrame) -> list[str]:
-    """The analytic scores of a table of records: its numeric columns beside provenance."""
-    known = {*COLUMNS, "record_set"}
-    return [n for n in table.columns if n not in known and pd.api.types.is_numeric_dtype(table[n])]
 
 
 def resolve_scores(table: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]:

@@ -1,28 +1,31 @@
-"""Which columns of a predictions table are what, and their order in the files."""
+"""How a predictions table is laid out and sorted for readers."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from sqp.io.schema import COLUMNS
+from sqp.prompts import SIMULATED_MANUAL
+from sqp.quality.columns import FIRST, score_names
 
-FIRST = ("image_id", "record_id", "predicted_dice", "low", "high", "verdict")
-OTHER = ("scale", "mask_empty", "ood_distance", "ood", "record_set")
-VERDICTS = ("accept", "review", "reject", "abstain")
+SIMULATED = "simulated manual"
 
 
-def score_names(table: pd.DataFrame) -> list[str]:
-    """Names of the analytic scores in a table: its numeric columns beside provenance and predictions.
+def prompter_label(prompter: object) -> str:
+    """A prompter's name; one that knows the ground truth is called what it is.
 
-    >>> score_names(pd.DataFrame({"record_id": ["a"], "dice": [0.9], "predicted_dice": [0.8], "area": [0.7]}))
-    ['area']
+    >>> prompter_label("truth_box"), prompter_label("otsu")
+    ('truth_box (simulated manual)', 'otsu')
     """
-    known = {*COLUMNS, *FIRST, *OTHER}
-    return [name for name in table.select_dtypes("number").columns if name not in known]
+    return f"{prompter} ({SIMULATED})" if prompter in SIMULATED_MANUAL else str(prompter)
 
 
 def ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """The same table: `FIRST`, every score, then the rest; a column that it lacks stays away."""
+    """The same table: `FIRST`, every score, then the rest; a column that it lacks stays away.
+
+    Where there is a `prompter`, its label is the last column.
+    """
+    if "prompter" in table.columns:
+        table = table.assign(prompter_label=[prompter_label(name) for name in table["prompter"]])
     scores = score_names(table)
     first = [name for name in FIRST if name in table.columns]
     rest = [name for name in table.columns if name not in {*first, *scores}]
@@ -30,5 +33,10 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def worst_first(table: pd.DataFrame) -> pd.DataFrame:
-    """Sorted by predicted Dice, lowest first, rows without one before all (abstentions); ties by id."""
-    return table.sort_values(["predicted_dice", "record_id"], na_position="first", ignore_index=True)
+    """Abstentions of every kind first, then by predicted Dice, lowest first; ties by id."""
+    judged = table["predicted_dice"].notna()
+    if "verdict" in table.columns:
+        judged &= table["verdict"] != "abstain"
+    keys = pd.DataFrame({"judged": judged, "dice": table["predicted_dice"], "id": table["record_id"]})
+    order = keys.reset_index(drop=True).sort_values(["judged", "dice", "id"], na_position="first").index
+    return table.iloc[order].reset_index(drop=True)

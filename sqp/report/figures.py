@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sqp.io.atomic import write_atomic
+from sqp.metrics.intervals import interval_summary
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -118,10 +119,9 @@ def _facts(frame: pd.DataFrame) -> str:
         lines.append(f"Pearson = {np.corrcoef(true, predicted)[0, 1]:.3f}")
     lines.append(f"MAE = {np.abs(true - predicted).mean():.3f}")
     if {"low", "high"} <= set(frame.columns):
-        ends = frame.loc[np.isfinite(frame["low"]) & np.isfinite(frame["high"])]
-        if len(ends):
-            inside = (ends["dice"] >= ends["low"]) & (ends["dice"] <= ends["high"])
-            lines.append(f"covered {inside.mean():.1%}, width {(ends['high'] - ends['low']).mean():.3f}")
+        ends = interval_summary(frame["low"], frame["high"], frame["dice"])
+        if ends["n"]:
+            lines.append(f"covered {ends['coverage']:.1%}, width {ends['mean_width']:.3f}")
     return "\n".join(lines)
 
 

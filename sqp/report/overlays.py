@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,28 +13,30 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from sqp.io import RecordSet
 from sqp.report.columns import worst_first
 from sqp.report.figures import save
-from sqp.report.summary import interval
-from sqp.report.view import COLOURS, MASK_COLOUR, TRUTH_COLOUR, View, load_view
+from sqp.report.summary import interval, remarks
+from sqp.report.view import COLOURS, MASK_COLOUR, TRUTH_COLOUR, View, load_view, open_sets
 
 SIDE = 640  # pixels of the long side of the picture inside the overlay
 
 
 def write_overlays(table: pd.DataFrame, folder: str | Path, k: int = 20) -> list[Path]:
-    """Write `001-RECORD.png` … for the k lowest predictions, abstentions first; returns the paths.
+    """Write `001-RECORD.png` … for the k worst records, abstentions first; returns the paths.
 
-    `table` is a predictions table with the column `record_set`.
+    `table` is a predictions table with the column `record_set`; where a record set is not there any more nothing is
+    written. Pictures of an earlier run in the folder are removed.
     """
     folder = Path(folder)
-    sets: dict[str, RecordSet] = {}
+    for path in folder.glob("*.png"):
+        if re.match(r"\d{3,}-", path.name):
+            path.unlink()
+    rows = worst_first(table).head(k)
+    sets = open_sets(rows)
     paths = []
-    for rank, row in enumerate(worst_first(table).head(k).to_dict("records"), start=1):
-        records = sets.setdefault(row["record_set"], RecordSet(row["record_set"]))
-        figure = overlay(load_view(records, row, SIDE), row)
-        path = folder / f"{rank:03d}-{row['record_id']}.png"
-        paths.append(save(figure, path, dpi=110))
+    for rank, row in enumerate(rows.to_dict("records") if sets else [], start=1):
+        figure = overlay(load_view(sets[row["record_set"]], row, SIDE), row)  # type: ignore[index]
+        paths.append(save(figure, folder / f"{rank:03d}-{row['record_id']}.png", dpi=110))
     return paths
 
 
@@ -45,7 +48,7 @@ def overlay(view: View, row: Mapping[str, Any]) -> Figure:
     left, right = figure.subplots(1, 2)
     left.imshow(view.outlined(), interpolation="nearest")
     right.imshow(view.coloured(), interpolation="nearest")
-    left.set_title("mask" if view.image is not None else "mask (image not readable)", fontsize=11)
+    left.set_title(", ".join(["mask", *view.lacks()]), fontsize=11)
     right.set_title(view.measure, fontsize=11)
     for axes in (left, right):
         axes.set_axis_off()
@@ -56,20 +59,12 @@ def overlay(view: View, row: Mapping[str, Any]) -> Figure:
     if view.truth is not None:
         left.plot([], [], color=TRUTH_COLOUR, lw=4, label="truth")
     left.legend(loc="lower left", fontsize=9, framealpha=0.85)
-    figure.suptitle(caption(row, empty=not view.mask.any()), fontsize=12)
+    figure.suptitle(caption(row), fontsize=12)
     return figure
 
 
-def caption(row: Mapping[str, Any], empty: bool = False) -> str:
-    """The id, wrapped; then a line with predicted Dice, interval, verdict, and truth where known."""
-    parts = [
-        f"predicted Dice {interval(row['predicted_dice'], row['low'], row['high'])}",
-        str(row["verdict"]),
-    ]
-    truth = row.get("dice")
-    if truth is not None and truth == truth:
-        parts.append(f"true {truth:.3f}")
-    if empty:
-        parts.append("empty mask")
-    name = textwrap.fill(str(row["record_id"]).replace("$", r"\$"), 80)
-    return f"{name}\n{'  ·  '.join(parts)}"
+def caption(row: Mapping[str, Any]) -> str:
+    """The id, wrapped; then a line with predicted Dice, interval, verdict, reason, and truth where known."""
+    predicted = f"predicted Dice {interval(row['predicted_dice'], row['low'], row['high'])}"
+    line = "  ·  ".join([predicted, str(row["verdict"]), *remarks(row)])
+    return "\n".join(textwrap.fill(text.replace("$", r"\$"), 80) for text in (str(row["record_id"]), line))

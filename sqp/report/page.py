@@ -16,10 +16,11 @@ from PIL import Image
 
 from sqp.io import RecordSet
 from sqp.io.atomic import write_text
-from sqp.report.columns import VERDICTS, worst_first
-from sqp.report.summary import interval
+from sqp.quality.verdict import VERDICTS
+from sqp.report.columns import worst_first
+from sqp.report.summary import interval, remarks
 from sqp.report.tables import formatted
-from sqp.report.view import load_view
+from sqp.report.view import load_view, open_sets
 
 SIDE = 176  # pixels of a thumbnail's long side
 SIGNS = {
@@ -99,21 +100,20 @@ def _figure(caption: str, file: str | Path) -> str:
 
 def _gallery(table: pd.DataFrame, most: int) -> str:
     """The controls and the cards."""
-    if "record_set" not in table.columns or not len(table) or most < 1:
-        return "<p>No gallery: the table names no record set.</p>" if len(table) else "<p>No records.</p>"
+    if not len(table) or most < 1:
+        return "<p>No gallery was asked for.</p>" if len(table) else "<p>No records.</p>"
     rows = chosen(table, most)
+    sets = open_sets(rows)
+    if sets is None:
+        return "<p>No gallery: the record sets of this table are not there, or it names none.</p>"
     said = f"All {len(table):,} records" if len(rows) == len(table) else (
-        f"{len(rows):,} of {len(table):,} records: the {most - most // 2:,} of lowest predicted Dice, "
+        f"{len(rows):,} of {len(table):,} records: the {most - most // 2:,} worst, "
         "and an even choice of the others"
     )  # fmt: skip
-    sets: dict[str, RecordSet] = {}
-    cards = []
-    for row in rows.to_dict("records"):
-        records = sets.setdefault(row["record_set"], RecordSet(row["record_set"]))
-        cards.append(_card(records, row))
+    cards = [_card(sets[row["record_set"]], row) for row in rows.to_dict("records")]
     options = "".join(f'<option value="{verdict}">{verdict}</option>' for verdict in VERDICTS)
     return (
-        f"<p>{said}, lowest first. Yellow: the mask; blue: the truth, where known; "
+        f"<p>{said}, abstentions and lowest first. Yellow: the mask; blue: the truth, where known; "
         "right: uncertainty, bright is high.</p>"
         '<form id="filter"><label>verdict <select id="verdict"><option value="">all</option>'
         f"{options}</select></label>"
@@ -131,14 +131,9 @@ def _card(records: RecordSet, row: Mapping[str, Any]) -> str:
     height, width = pair.shape[:2]
     buffer = io.BytesIO()
     Image.fromarray(pair).save(buffer, format="JPEG", quality=80, subsampling=0)
-    name, verdict, truth = escape(str(row["record_id"])), escape(str(row["verdict"])), row.get("dice")
+    name, verdict = escape(str(row["record_id"])), escape(str(row["verdict"]))
     lines = [f"<b>{interval(row['predicted_dice'], row['low'], row['high'])}</b>"]
-    if truth is not None and truth == truth:
-        lines.append(f"true {truth:.3f}")
-    if not view.mask.any():
-        lines.append("empty mask")
-    if view.image is None:
-        lines.append("image not readable")
+    lines += [escape(text) for text in dict.fromkeys([*remarks(row), *view.lacks()])]
     image = _data_uri(buffer.getvalue(), "jpeg")
     return (
         f'<article data-verdict="{verdict}" data-id="{name} {escape(str(row["image_id"]))}">'

@@ -8,7 +8,8 @@ import pandas as pd
 
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_atomic, write_text
-from sqp.report.columns import FIRST, ordered
+from sqp.quality.columns import FIRST
+from sqp.report.columns import ordered
 
 
 def write_predictions(folder: str | Path, table: pd.DataFrame) -> tuple[Path, Path]:
@@ -47,7 +48,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
         else:
-            ids = dict.fromkeys(("image_id", "record_id", "group", "split", "variant", "dataset"), str)
+            ids = dict.fromkeys(("image_id", "record_id", "group", "split", "variant", "dataset", "reason"), str)
             table = pd.read_csv(path, dtype=ids)
     except (ValueError, OSError) as error:
         raise ConfigError(f"cannot read {path} as a predictions table ({error}); give a .csv or .parquet") from error

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from sqp.report.columns import VERDICTS, worst_first
+from sqp.quality.verdict import VERDICTS
+from sqp.report.columns import SIMULATED, prompter_label, worst_first
 
 BARS = 40  # characters of the longest bar
 
@@ -41,16 +45,23 @@ def _distribution(predicted: np.ndarray) -> list[str]:
 
 
 def _worst(table: pd.DataFrame, count: int) -> list[str]:
-    """The records of lowest predicted Dice, with interval, verdict, and truth where it is known."""
+    """Abstentions and lowest predictions, with interval, verdict, reason, and truth where it is known."""
     rows = worst_first(table).head(count)
     width = max(len(name) for name in rows["record_id"])
-    lines = [f"lowest predicted Dice ({len(rows)} of {len(table):,})"]
-    for row in rows.itertuples():
-        predicted = interval(row.predicted_dice, row.low, row.high)
-        text = f"  {row.record_id:<{width}}  {predicted:<22}  {row.verdict}"
-        truth = getattr(row, "dice", np.nan)
-        lines.append(text + (f"  (true {truth:.3f})" if np.isfinite(truth) else ""))
+    lines = [f"abstentions, then lowest predicted Dice ({len(rows)} of {len(table):,})"]
+    for row in rows.to_dict("records"):
+        predicted = interval(row["predicted_dice"], row["low"], row["high"])
+        text = f"  {row['record_id']:<{width}}  {predicted:<22}  {row['verdict']}"
+        lines.append("  ".join([text, *remarks(row)]))
     return lines
+
+
+def remarks(row: Mapping[str, Any]) -> list[str]:
+    """What else a reader of a record must know: reason of an abstention, simulated manual prompt, true Dice."""
+    reason, truth = row.get("reason"), row.get("dice", np.nan)
+    parts = [str(reason)] if isinstance(reason, str) and reason else []
+    label = prompter_label(row.get("prompter"))
+    return parts + [label] * (SIMULATED in label) + ([f"true {truth:.3f}"] if np.isfinite(truth) else [])
 
 
 def interval(value: float, low: float, high: float) -> str:

@@ -9,12 +9,14 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageColor, ImageOps
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from sqp.data.images import read_image, read_mask
-from sqp.errors import CaseError
+from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
+from sqp.quality.channels import UNREADABLE
 
 MASK_COLOUR, TRUTH_COLOUR = "#FFC107", "#56B4E9"  # told apart by all eyes; on a black edge, on any skin
 COLOURS = "cividis"  # made for colour-blind readers, monotone in grey
@@ -29,7 +31,8 @@ SHOWN = (  # the first measure that the record set has, its title, and the value
 class View:
     """image uint8 `[h, w, 3]` or None (not readable), mask and truth bool, uncertainty in 0-1 `[h, w]`.
 
-    `measure` names the uncertainty map, `top` is the value of its brightest colour.
+    `measure` names the uncertainty map, `top` is the value of its brightest colour. A mask that cannot be read is
+    shown as none, and `readable` is False.
     """
 
     image: np.ndarray | None
@@ -38,6 +41,12 @@ class View:
     uncertainty: np.ndarray | None
     measure: str
     top: float
+    readable: bool = True
+
+    def lacks(self) -> list[str]:
+        """What a reader misses, in words."""
+        mask = ["mask not readable"] if not self.readable else ["empty mask"] * (not self.mask.any())
+        return mask + ["image not readable"] * (self.image is None)
 
     def outlined(self) -> np.ndarray:
         """uint8 `[h, w, 3]`: the image (grey where it is gone) with the truth's contour under the mask's."""
@@ -55,9 +64,22 @@ class View:
         return mpl.colormaps[COLOURS](self.uncertainty, bytes=True)[..., :3]
 
 
+def open_sets(table: pd.DataFrame) -> dict[str, RecordSet] | None:
+    """The record sets of a predictions table by name; None where it names none, or one has been moved away."""
+    if "record_set" not in table.columns:
+        return None
+    try:
+        return {str(name): RecordSet(name) for name in table["record_set"].unique()}
+    except (ConfigError, TypeError):
+        return None
+
+
 def load_view(records: RecordSet, row: Mapping[str, Any], side: int) -> View:
-    """The view of one record, scaled, up or down, to a long side of `side` pixels."""
-    mask = records.mask(row["record_id"])
+    """The view of one record, scaled, up or down, to a long side of `side` pixels; a lost file is told, not fatal."""
+    try:
+        mask, readable = records.mask(row["record_id"]), True
+    except UNREADABLE:
+        mask, readable = np.zeros((int(row.get("height", side)), int(row.get("width", side))), bool), False
     scale = side / max(mask.shape)
     size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))  # PIL: (w, h)
     name, top, uncertainty = _uncertainty(records, row["record_id"], size)
@@ -68,6 +90,7 @@ def load_view(records: RecordSet, row: Mapping[str, Any], side: int) -> View:
         uncertainty=uncertainty,
         measure=name,
         top=top,
+        readable=readable,
     )
 
 
@@ -105,11 +128,12 @@ def _truth(paths: object, size: tuple[int, int]) -> np.ndarray | None:
 
 def _uncertainty(records: RecordSet, record_id: str, size: tuple[int, int]) -> tuple[str, float, np.ndarray | None]:
     """Title, top value and map scaled to 0-1 of the first measure there is."""
-    names = records.map_names()
     for name, title, top in SHOWN:
-        if f"self/{name}" in names:
+        try:
             values = records.maps(record_id, [f"self/{name}"])[f"self/{name}"].astype(np.float32)
-            return title, top, np.clip(_resized(values / top, size), 0, 1)
+        except (ConfigError, *UNREADABLE):
+            continue
+        return title, top, np.clip(_resized(values / top, size), 0, 1)
     return "no uncertainty map", 1.0, None
 
 

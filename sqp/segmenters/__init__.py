@@ -14,7 +14,7 @@ from sqp.segmenters import official, tinyvit
 from sqp.segmenters.sam import PRECISIONS, PromptableSegmenter
 from sqp.types import Segmenter
 
-__all__ = ["SEGMENTERS", "PromptableSegmenter", "build_segmenter"]
+__all__ = ["PRECISIONS", "SEGMENTERS", "PromptableSegmenter", "build_segmenter", "check_device"]
 
 NO_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")  # torch's names of instruction sets without it
 
@@ -44,12 +44,18 @@ def build_segmenter(
     builder = lookup("segmenter", name, SEGMENTERS)
     if precision not in PRECISIONS:
         raise ConfigError(f"unknown precision '{precision}'. known: {', '.join(PRECISIONS)}")
+    device = check_device(device)
+    if precision == "bfloat16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in NO_BFLOAT16:
+        warnings.warn("this CPU emulates bfloat16, about 10 times slower than float32", stacklevel=2)
+    return builder(checkpoint, device=device, precision=precision, **options)
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """The device; ConfigError where torch does not know it or does not have it."""
     try:
         device = torch.device(device)
     except RuntimeError:
         raise ConfigError(f"unknown device '{device}'; use cpu, cuda, cuda:0, mps") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device '{device}' was asked for, but torch sees no CUDA device; use --device cpu")
-    if precision == "bfloat16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in NO_BFLOAT16:
-        warnings.warn("this CPU emulates bfloat16, about 10 times slower than float32", stacklevel=2)
-    return builder(checkpoint, device=device, precision=precision, **options)
+    return device

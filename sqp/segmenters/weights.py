@@ -6,7 +6,6 @@ any file whose keys and shapes fit is taken and its sha256 recorded.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from sqp.errors import ConfigError
+from sqp.io.hashing import sha256_of
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,6 @@ SOURCES: dict[str, Source] = {
 def cache_dir() -> Path:
     """`$SQP_CACHE`, else ~/.cache/sqp."""
     return Path(os.environ.get("SQP_CACHE") or Path.home() / ".cache" / "sqp").expanduser()
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file, as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def locate(name: str, checkpoint: str | os.PathLike | None = None) -> tuple[Path, str]:

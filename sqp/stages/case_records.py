@@ -21,6 +21,8 @@ from sqp.stages.plan import PlannedRecord, plan_case
 from sqp.types import Case, Embedding, Prompt, Samples, Segmenter
 from sqp.uncertainty import Moments, all_maps, mask_from_logits, mask_on_grid, sample_many, scores
 
+DONOR_TRIES = 5
+
 
 @dataclass
 class LoadedCase:
@@ -50,14 +52,19 @@ def load_case(case: Case) -> LoadedCase:
 
 @dataclass
 class Made:
-    """A mask bool `[h, w]` with the samples that describe it; `own` where the segmenter made it."""
+    """A mask bool `[h, w]` with the samples that describe it.
+
+    `maker` is who drew it: the segmenter's name, given, or truth (then a corruption). `parent` is the record that a
+    corruption came from, "" where it came from the truth.
+    """
 
     planned: PlannedRecord
     samples: Samples
     prompt: Prompt
     mask: np.ndarray
     severity: float
-    own: bool = False
+    maker: str
+    parent: str = ""
 
 
 class RecordMaker:
@@ -76,88 +83,121 @@ class RecordMaker:
             if case.truth_paths:
                 self.donors.setdefault(case.split, []).append(case)
 
-    def __call__(self, case: Case, done: set[str]) -> int:
-        """Write the records of a case that are not `done`; returns how many."""
+    def __call__(self, case: Case, done: set[str]) -> tuple[int, list[str]]:
+        """Write the records of a case that are not `done`: how many, and why some could not be made.
+
+        Raises CaseError where none can: a file of the case is broken, or its first prompt is impossible.
+        """
         plan = plan_case(case, self.config)
-        if all(planned.record_id in done for planned in plan):
-            return 0
+        if done.issuperset(planned.record_id for planned in plan):
+            return 0, []
         loaded = load_case(case)
         embedding = self.segmenter.encode(loaded.image)
-        natural = [planned for planned in plan if planned.variant == "natural"]
-        made = []
-        for planned, (samples, prompt) in zip(
-            natural, self._sample(loaded, embedding, natural, [loaded.given] * len(natural)), strict=True
-        ):
-            own = planned.prompter != "mask_box" or loaded.given is None
-            mask = mask_from_logits(samples) if own or loaded.given is None else loaded.given
-            made.append(Made(planned, samples, prompt, mask, planned.jitter, own))
+        problems: list[str] = []
+        made = self._natural(loaded, embedding, [p for p in plan if p.variant == "natural"], problems)
         corrupted = [planned for planned in plan if planned.variant != "natural"]
-        corruptions = [self._corrupt(loaded, planned, made[0].mask) for planned in corrupted]
-        masks = [mask for mask, _ in corruptions]
-        for planned, (samples, prompt), (mask, severity) in zip(
-            corrupted, self._sample(loaded, embedding, corrupted, masks), corruptions, strict=True
-        ):
-            made.append(Made(planned, samples, prompt, mask, severity))
+        made += self._corrupted(loaded, embedding, corrupted, made[0], problems)
         pooled = pooled_embedding(embedding).numpy()
-        for one in made:
-            if one.planned.record_id not in done:
-                self._write(loaded, one, pooled, made[0].planned.record_id)
-        return sum(planned.record_id not in done for planned in plan)
+        new = [one for one in made if one.planned.record_id not in done]
+        for one in new:
+            self._write(loaded, one, pooled)
+        return len(new), problems
 
-    def _sample(
+    def _natural(
+        self, loaded: LoadedCase, embedding: Embedding, plan: list[PlannedRecord], problems: list[str]
+    ) -> list[Made]:
+        """The segmenter's own masks under each prompter, or the given mask."""
+        prompts = [(plan[0], self._prompt(loaded, plan[0], loaded.given))]
+        for planned in plan[1:]:
+            try:
+                prompts.append((planned, self._prompt(loaded, planned, loaded.given)))
+            except CaseError as error:
+                problems.append(str(error))
+        made = []
+        for (planned, prompt), samples in zip(prompts, self._sample(loaded, embedding, prompts), strict=True):
+            given = loaded.given if planned.prompter == "mask_box" else None
+            mask = mask_from_logits(samples) if given is None else given
+            maker = self.segmenter.name if given is None else "given"
+            made.append(Made(planned, samples, prompt, mask, planned.jitter, maker))
+        return made
+
+    def _corrupted(
         self,
         loaded: LoadedCase,
         embedding: Embedding,
         plan: list[PlannedRecord],
-        masks: Sequence[np.ndarray | None],
-    ) -> list[tuple[Samples, Prompt]]:
-        if not plan:
+        natural: Made,
+        problems: list[str],
+    ) -> list[Made]:
+        """Corruptions of the natural mask, or of the truth where the natural mask is worse than the target."""
+        prompts: list[tuple[PlannedRecord, Prompt]] = []
+        sources: list[tuple[np.ndarray, float, str, str]] = []
+        for planned in plan:
+            from_truth = loaded.truth is not None and dice(natural.mask, loaded.truth) < planned.target
+            base = loaded.truth if from_truth and loaded.truth is not None else natural.mask
+            try:
+                mask, severity = self._corrupt(loaded, planned, base)
+                prompts.append((planned, self._prompt(loaded, planned, mask)))
+            except CaseError as error:
+                problems.append(str(error))
+                continue
+            maker, parent = ("truth", "") if from_truth else (natural.maker, natural.planned.record_id)
+            sources.append((mask, severity, maker, parent))
+        samples = self._sample(loaded, embedding, prompts)
+        return [
+            Made(planned, one, prompt, *source)
+            for (planned, prompt), one, source in zip(prompts, samples, sources, strict=True)
+        ]
+
+    def _sample(
+        self, loaded: LoadedCase, embedding: Embedding, prompts: list[tuple[PlannedRecord, Prompt]]
+    ) -> list[Samples]:
+        if not prompts:
             return []
-        prompts = [self._prompt(loaded, planned, mask) for planned, mask in zip(plan, masks, strict=True)]
-        generators = [torch_generator(self.config.seed, planned.record_id) for planned in plan]
         sampler = self.config.sampler
         options = {"ratio": sampler.ratio, "edges": sampler.edges} if sampler.name == "prompt_jitter" else {}
-        samples = sample_many(
+        return sample_many(
             self.segmenter,
             loaded.image,
-            prompts,
+            [prompt for _, prompt in prompts],
             sampler.n,
-            generators,
+            [torch_generator(self.config.seed, planned.record_id) for planned, _ in prompts],
             sampler=sampler.name,
             embedding=embedding,
             **options,
         )
-        return list(zip(samples, prompts, strict=True))
 
     def _prompt(self, loaded: LoadedCase, planned: PlannedRecord, mask: np.ndarray | None) -> Prompt:
         prompter = lookup("prompter", planned.prompter, PROMPTERS)
         options = {"jitter": planned.jitter} if planned.jitter else {}
+        if planned.prompter == self.config.prompter:
+            options |= self.config.prompter_options
         generator = numpy_generator(self.config.seed, planned.record_id, "prompt")
-        try:
-            prompts = prompter(loaded.image, truth=loaded.truth, mask=mask, generator=generator, **options)
-        except CaseError as error:
-            raise CaseError(f"{loaded.case.image_id}: {error}") from error
+        prompts = prompter(loaded.image, truth=loaded.truth, mask=mask, generator=generator, **options)
         # An empty mask has no box: its maps are those of the whole image, and its verdict will be abstain.
         return prompts[0] if prompts else PROMPTERS["whole_image"](loaded.image)[0]
 
-    def _corrupt(self, loaded: LoadedCase, planned: PlannedRecord, natural: np.ndarray) -> tuple[np.ndarray, float]:
+    def _corrupt(self, loaded: LoadedCase, planned: PlannedRecord, base: np.ndarray) -> tuple[np.ndarray, float]:
         rng = numpy_generator(self.config.seed, planned.record_id, "corruption")
         donor = self._donor(loaded.case, rng) if planned.variant == "swap" else None
         if loaded.truth is None:
-            return corrupt(planned.variant, natural, planned.target, rng, donor=donor), planned.target
-        base = natural if dice(natural, loaded.truth) >= planned.target else loaded.truth
+            return corrupt(planned.variant, base, planned.target, rng, donor=donor), planned.target
         return corrupt_to_dice(planned.variant, base, loaded.truth, planned.target, rng, donor=donor)
 
     def _donor(self, case: Case, rng: np.random.Generator) -> np.ndarray:
+        """The truth of another image of the same split; a donor whose file is broken gives way to another."""
         others = [c for c in self.donors.get(case.split, ()) if c.group != case.group]
-        if not others:
-            raise CaseError(
-                f"{case.image_id}: no other image of split '{case.split}' has a ground truth to swap in; "
-                "take 'swap' out of variants.families"
-            )
-        return read_mask(others[int(rng.integers(len(others)))].truth_paths[0])
+        for _ in range(min(DONOR_TRIES, len(others))):
+            try:
+                return read_mask(others[int(rng.integers(len(others)))].truth_paths[0])
+            except CaseError:
+                continue
+        raise CaseError(
+            f"no other image of split '{case.split}' has a readable ground truth to swap in: "
+            "take 'swap' out of variants.families"
+        )
 
-    def _write(self, loaded: LoadedCase, made: Made, pooled: np.ndarray, natural_id: str) -> None:
+    def _write(self, loaded: LoadedCase, made: Made, pooled: np.ndarray) -> None:
         case, config, planned, samples, mask = loaded.case, self.config, made.planned, made.samples, made.mask
         moments = Moments.of(samples.logits)
         maps = {"probability": moments.mean_p} | all_maps(moments, config.measures)
@@ -166,6 +206,7 @@ class RecordMaker:
         if samples.token is not None:
             arrays["features/mask_token"] = samples.token.float().cpu().numpy()
         natural = planned.variant == "natural"
+        own = natural and made.maker == self.segmenter.name
         truths = loaded.truths
         record = Record(
             record_id=planned.record_id,
@@ -181,7 +222,7 @@ class RecordMaker:
             height=mask.shape[0],
             width=mask.shape[1],
             spacing=list(case.spacing),
-            segmenter=self.segmenter.name if made.own or not natural else "given",
+            segmenter=made.maker,
             weights_sha256=self.segmenter.weights_sha256,
             prompter=planned.prompter,
             prompt=json.dumps(made.prompt.as_dict()),
@@ -191,12 +232,12 @@ class RecordMaker:
             variant=planned.variant,
             severity=made.severity,
             natural=natural,
-            parent_record_id="" if natural else natural_id,
+            parent_record_id=made.parent,
             refined_by="",
             fused_by="",
             dice=float(np.mean([dice(mask, truth) for truth in truths])) if truths else math.nan,
             iou=float(np.mean([iou(mask, truth) for truth in truths])) if truths else math.nan,
-            scores=scores(samples, mask_on_grid(mask, samples), own=made.own, moments=moments),
+            scores=scores(samples, mask_on_grid(mask, samples), own=own, moments=moments),
         )
         self.writer.write(record, mask, arrays)
 

@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 
 from sqp.metrics import weighted
-from sqp.metrics.stats import Resamples, fit_line
+from sqp.metrics.intervals import covered
+from sqp.metrics.stats import Resamples, fit_line, percentiles
 
 MODEL, MEDIAN = "quality_model", "predict_the_median"
 RANKED = ("pearson", "spearman", "within_spearman")  # of the score itself
 IN_DICE = ("r2", "mae", "rmse")  # of the score on the scale of Dice
 COMPARED = ("spearman", "mae")  # statistics whose difference to the model is given
-CONFIDENCE = 0.95
 
 _FORMS: dict[str, Callable[..., np.ndarray]] = {
     "pearson": weighted.pearson,
@@ -133,28 +133,19 @@ def _statistics(
 def _coverage(test: pd.DataFrame, comparison: Comparison) -> dict[str, float]:
     """Share of the rows whose interval holds the truth, and the mean width, with intervals by group."""
     low, high = test["low"].to_numpy(float), test["high"].to_numpy(float)
-    keep = ~(np.isnan(low) | np.isnan(high))
-    if not keep.any():
-        return {"coverage": np.nan, "width": np.nan}
-    truth = comparison.truth
-    columns = {
-        "coverage": ((low <= truth) & (truth <= high)).astype(float)[keep],
-        "width": (high - low)[keep],
-    }
+    columns = {"coverage": covered(low, high, comparison.truth), "width": high - low}
     row: dict[str, float] = {}
     for key, values in columns.items():
-        blocks = [weighted.bias(w, values, np.zeros(len(values))) for w in comparison.resamples.weights(keep)]
-        row |= {key: float(values.mean())} | _ends(key, np.concatenate(blocks) if blocks else np.empty(0))
+        keep = ~np.isnan(values)
+        blocks = [weighted.bias(w, values[keep], 0 * values[keep]) for w in comparison.resamples.weights(keep)]
+        mean = float(values[keep].mean()) if keep.any() else np.nan
+        row |= {key: mean} | _ends(key, np.concatenate(blocks) if keep.any() else np.empty(0))
     return row
 
 
 def _ends(name: str, values: np.ndarray) -> dict[str, float]:
-    """The percentile interval of a statistic over the resamples on which it is defined."""
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return {f"{name}_low": np.nan, f"{name}_high": np.nan}
-    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return {f"{name}_low": float(low), f"{name}_high": float(high)}
+    """The percentile interval of a statistic as two cells."""
+    return dict(zip((f"{name}_low", f"{name}_high"), percentiles(values), strict=True))
 
 
 def _note(raw: np.ndarray, in_dice: np.ndarray, keep: np.ndarray, truth: np.ndarray) -> str:

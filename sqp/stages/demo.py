@@ -18,7 +18,9 @@ from sqp.report.tables import brief
 from sqp.stages import evaluate, generate, predict, train
 from sqp.stages.evaluate import EvaluateResult
 
-LEAST_IMAGES = 30  # below it, no 90 % interval can be calibrated
+LEAST_IMAGES = 50  # below it the calibration split may have fewer than the 9 lesions of a 90 % interval
+FRACTIONS = {"train": 0.45, "calibration": 0.25, "val": 0.1, "test": 0.2}
+MADE = ("data", "records", "model", "predictions", "evaluation")
 
 
 @dataclass
@@ -51,11 +53,12 @@ def run(config: DemoConfig) -> DemoResult:
     if config.images < LEAST_IMAGES:
         raise ConfigError(f"--images {config.images} is too few for the demo's splits; give at least {LEAST_IMAGES}")
     if config.overwrite:
-        shutil.rmtree(config.out, ignore_errors=True)
+        for name in MADE:
+            shutil.rmtree(config.out / name, ignore_errors=True)
     data, records, model = config.out / "data", config.out / "records", config.out / "model"
     print(f"1/5 drawing {config.images} synthetic lesions")
     if not (data / "labels.csv").exists():
-        write_synthetic(data, config.images, config.seed, config.size)
+        write_synthetic(data, config.images, config.seed, config.size, FRACTIONS)
     print("2/5 generating: LiteMedSAM under Otsu's box, jittered; corrupted masks")
     many = VariantPlan(truth_jitter=1, corruptions=4)
     generate.run(

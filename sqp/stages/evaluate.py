@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,36 +15,45 @@ from sqp.config.evaluate import EvaluateConfig
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_text
 from sqp.metrics.weighted import MIN_RECORDS
+from sqp.quality.columns import score_names
+from sqp.quality.verdict import check_thresholds
 from sqp.report import figures
-from sqp.report.columns import score_names
+from sqp.report.columns import prompter_label
 from sqp.report.overlays import write_overlays
 from sqp.report.page import write_page
 from sqp.report.predictions import write_predictions
 from sqp.report.tables import brief, formatted, markdown, write_csv
 from sqp.stages.comparison import compare
 from sqp.stages.evaluate_rows import load_rows
+from sqp.stages.options import check_ranges
 from sqp.stages.run_info import stored_config, versions
 
 ALL = "all"  # every subset, every data set
-SIMULATED = (
-    "truth_box",
-    "truth_centroid",
-)  # prompters that know the truth: "simulated manual" in every table
 
 
 @dataclass
 class EvaluateResult:
-    """`table`: a row per subset, dataset, method; `text`: the same as markdown; `files`: what was written."""
+    """`table`: a row per subset, dataset, method; `text`: the same as markdown; `files`: what was written.
+
+    `unreadable`: by record id, why a test record was left out.
+    """
 
     table: pd.DataFrame
     predictions: pd.DataFrame
     text: str
     files: dict[str, Path]
     seconds: float
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_status(self) -> int:
+        """1 where records could not be read and were left out."""
+        return 1 if self.unreadable else 0
 
     def summary(self) -> str:
         """What the terminal shows at the end."""
-        return f"{brief(self.table)}\n\ntable: {self.files['table']}\nreport: {self.files['report']}"
+        note = f"\n\n{_left_out(self.unreadable)}" if self.unreadable else ""
+        return f"{brief(self.table)}{note}\n\ntable: {self.files['table']}\nreport: {self.files['report']}"
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     """Evaluate and write evaluation.csv, evaluation.md, predictions, figures, report.html and run.yaml."""
     started = time.monotonic()
     check(config)
-    test, calibration = load_rows(config)
+    test, calibration, unreadable = load_rows(config)
     scores = score_names(test)
     parts = list(subsets(test, calibration, config.unseen))
     tables = {}
@@ -77,11 +86,13 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         table.insert(1, "dataset", part.dataset)
         tables[part.title] = table.assign(fit=part.fit)
     table = pd.concat(tables.values(), ignore_index=True)
-    text = _text(parts, tables, config)
-    files = _write(config, test, parts, tables, table, text)
+    text = _text(parts, tables, config, _left_out(unreadable))
+    files = _write(config, test, parts, tables, table, text, _left_out(unreadable))
     seconds = time.monotonic() - started
-    files["run"] = _write_run(config, test, calibration, seconds)
-    return EvaluateResult(table, test, text, files, seconds)
+    counts = {"test": len(test), "test_with_truth": int(np.isfinite(test["dice"]).sum())}
+    counts |= {"calibration": len(calibration), "unreadable": len(unreadable)}
+    files["run"] = _write_run(config, counts, seconds)
+    return EvaluateResult(table, test, text, files, seconds, unreadable)
 
 
 def check(config: EvaluateConfig) -> None:
@@ -90,6 +101,9 @@ def check(config: EvaluateConfig) -> None:
         raise ConfigError("evaluate needs either --model BUNDLE or --predictions FILE, one of the two")
     if config.model is not None and not config.records:
         raise ConfigError("--model needs --records DIR: the record sets that hold the test split")
+    check_thresholds(config.accept, config.reject)
+    many = float("inf")
+    check_ranges(config, {"batch_size": (1, many), "gallery": (0, many), "overlays": (0, many)})
     if config.n_resamples < 1:
         raise ConfigError(f"--n_resamples is {config.n_resamples}; at least one is needed, 2000 is usual")
     if (Path(config.out) / "evaluation.csv").exists() and not config.overwrite:
@@ -99,27 +113,38 @@ def check(config: EvaluateConfig) -> None:
 def subsets(test: pd.DataFrame, calibration: pd.DataFrame, unseen: list[str]) -> Iterator[Subset]:
     """natural, spread (corrupted, seen families), spread_unseen, all; each again by dataset, if several.
 
-    `all` is there for the comparison of the masks of one image with each other; only where kinds differ.
+    Lines are fitted on calibration rows of the same kind; for natural masks, of the same prompters as the test rows
+    (a simulated manual box tells nothing of Otsu's). Where there are none the next wider choice is taken, and `fit`
+    says which. `all` is there for the comparison of the masks of one image with each other; only where kinds differ.
     """
     test_kind, kind = (_kinds(table, unseen) for table in (test, calibration))
     natural, spread = (calibration[kind == name] for name in ("natural", "spread"))
+    alike, prompters = _alike(natural, test[test_kind == "natural"])
+    anything = (calibration, "all")
     lines = {
-        "natural": (natural, "natural"),
-        "spread": (spread, "spread (seen families)"),
-        "spread_unseen": (spread, "spread (seen families)"),
-        ALL: (calibration[kind != "spread_unseen"], "natural and spread (seen families)"),
+        "natural": [(alike, f"natural{prompters}"), (natural, "natural (any prompter)"), anything],
+        "spread": [(spread, "spread (seen families)"), anything],
+        "spread_unseen": [(spread, "spread (seen families)"), anything],
+        ALL: [(pd.concat([alike, spread]), f"natural{prompters} and spread (seen families)"), anything],
     }
-    for name, (own, word) in lines.items():
+    for name, choices in lines.items():
         rows = test if name == ALL else test[test_kind == name]
         if name == ALL and test_kind.nunique() == 1:
             continue
-        if own["dice"].notna().sum() < 2:  # none of this kind: all there are, and the table says so
-            own, word = calibration, "all"
+        own, word = next((choice for choice in choices if choice[0]["dice"].notna().sum() > 1), anything)
         datasets = sorted(rows["dataset"].fillna("").unique())
         for dataset in [ALL, *(datasets if len(datasets) > 1 else [])]:
             here = rows if dataset == ALL else rows[rows["dataset"] == dataset]
             if here["dice"].notna().any():
                 yield Subset(name, dataset, here, own, f"{own['dice'].notna().sum()} {word} calibration rows")
+
+
+def _alike(natural: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The natural calibration rows of the prompters of the natural test rows, and these in words."""
+    if "prompter" not in natural or "prompter" not in test or test.empty:
+        return natural, ""
+    names = sorted(test["prompter"].unique())
+    return natural[natural["prompter"].isin(names)], f" ({', '.join(map(prompter_label, names))})"
 
 
 def _kinds(table: pd.DataFrame, unseen: list[str]) -> pd.Series:
@@ -128,7 +153,14 @@ def _kinds(table: pd.DataFrame, unseen: list[str]) -> pd.Series:
     return pd.Series(np.where(table["variant"] == "natural", "natural", corrupted), table.index)
 
 
-def _text(parts: list[Subset], tables: dict[str, pd.DataFrame], config: EvaluateConfig) -> str:
+def _left_out(unreadable: dict[str, str]) -> str:
+    """A sentence on the records that were left out; empty where there are none."""
+    if not unreadable:
+        return ""
+    return f"{len(unreadable):,} test records cannot be read and are left out: {next(iter(unreadable.values()))}."
+
+
+def _text(parts: list[Subset], tables: dict[str, pd.DataFrame], config: EvaluateConfig, left_out: str) -> str:
     """The markdown page."""
     blocks = [
         "# Predicted against true Dice",
@@ -137,6 +169,7 @@ def _text(parts: list[Subset], tables: dict[str, pd.DataFrame], config: Evaluate
         "after a straight line to Dice, fitted on calibration rows, clipped to 0-1 (the quality model speaks "
         "in Dice itself). Differences are model - method on the rows that both have: Spearman above 0 and "
         "MAE below 0 are in the model's favour.",
+        *([left_out] if left_out else []),
     ]
     for part in parts:
         blocks += [f"## {part.title}", _about(part), markdown(formatted(tables[part.title]))]
@@ -152,7 +185,7 @@ def _about(part: Subset) -> str:
     for column, word in (("variant", "Variants"), ("prompter", "Prompters")):
         if column in rows and (column == "prompter") == (part.name == "natural"):
             counts = rows[column].value_counts().items()
-            named = [f"{k}{' (simulated manual)' if k in SIMULATED else ''} {v:,}" for k, v in counts]
+            named = [f"{prompter_label(k) if column == 'prompter' else k} {v:,}" for k, v in counts]
             text += f" {word}: {', '.join(named)}."
     return text
 
@@ -164,6 +197,7 @@ def _write(
     tables: dict[str, pd.DataFrame],
     table: pd.DataFrame,
     text: str,
+    left_out: str,
 ) -> dict[str, Path]:
     out = Path(config.out)
     csv, parquet = write_predictions(out, test)
@@ -182,25 +216,24 @@ def _write(
                 "Predicted against true Dice": out / "predicted_vs_true.png",
                 "Calibration: binned predicted against true Dice": out / "calibration.png",
             },
-            notes=f"Split {config.split}. Intervals: 95 %, bootstrap by group. Differences: model - method.",
+            notes=f"Split {config.split}. Intervals: 95 %, bootstrap by group. Differences: model - method. "
+            + left_out,
             gallery=config.gallery,
         ),
     }
-    if config.overlays and "record_set" in test:
-        write_overlays(test, out / "overlays", config.overlays)
+    if write_overlays(test, out / "overlays", config.overlays):
         files["overlays"] = out / "overlays"
     write_text(out / "evaluation.md", text)
     files |= {"table": out / "evaluation.md", "table_csv": write_csv(table, out / "evaluation.csv")}
     return files
 
 
-def _write_run(config: EvaluateConfig, test: pd.DataFrame, calibration: pd.DataFrame, seconds: float) -> Path:
+def _write_run(config: EvaluateConfig, counts: dict[str, int], seconds: float) -> Path:
     """The resolved config, versions, counts and seconds."""
-    with_truth = int(np.isfinite(test["dice"]).sum())
     run = {
         "config": stored_config(config),
         "versions": versions(),
-        "counts": {"test": len(test), "test_with_truth": with_truth, "calibration": len(calibration)},
+        "counts": counts,
         "seconds": round(seconds, 2),
     }
     path = Path(config.out) / "run.yaml"

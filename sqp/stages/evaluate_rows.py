@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,16 +13,25 @@ from sqp.data.split_files import check_no_leakage
 from sqp.errors import ConfigError
 from sqp.io import read_record_sets
 from sqp.io.frozen import frozen_rows, read_frozen
+from sqp.quality.columns import FIRST, OTHER
 from sqp.quality.provenance import group_hashes
-from sqp.quality.verdict import verdict
-from sqp.report.columns import FIRST, OTHER
+from sqp.quality.verdict import judged
 from sqp.report.predictions import read_predictions
 
-PREDICTED = [name for name in (*FIRST, *OTHER) if name not in ("image_id", "record_id", "record_set")]
+NOT_PREDICTED = ("image_id", "record_id", "record_set", "prompter_label")
+PREDICTED = [name for name in (*FIRST, *OTHER) if name not in NOT_PREDICTED]
 
 
-def load_rows(config: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(test rows with their predictions, calibration rows), indices 0..n-1.
+class Rows(NamedTuple):
+    """Test rows with their predictions, calibration rows (indices 0..n-1), and why test records were left out."""
+
+    test: pd.DataFrame
+    calibration: pd.DataFrame
+    unreadable: dict[str, str]
+
+
+def load_rows(config: EvaluateConfig) -> Rows:
+    """The rows to compare, with verdicts of this config's thresholds; records that cannot be read are left out.
 
     ConfigError where the test split is empty or without truth, where a group or image lies in two splits, or
     where the bundle has seen a test group.
@@ -50,9 +60,15 @@ def load_rows(config: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
     for name in ("low", "high"):
         if name not in test:
             test[name] = np.nan
-    if "verdict" not in test:
-        test["verdict"] = verdicts(test, config.accept, config.reject)
-    return test, calibration
+    if (test["low"] > test["high"]).any():
+        raise ConfigError(f"{config.predictions or config.model} has an interval with its low end above its high end")
+    lost = test["unreadable"].eq(True) if "unreadable" in test else pd.Series(False, test.index)
+    reasons = test["reason"] if "reason" in test else pd.Series("", test.index)
+    unreadable = dict(zip(test.loc[lost, "record_id"], reasons[lost].astype(str), strict=True))
+    test = test[~lost].reset_index(drop=True)
+    if not np.isfinite(test["dice"]).any():
+        raise ConfigError(f"no test record can be read: {next(iter(unreadable.values()))}")
+    return Rows(judged(test, config.accept, config.reject), calibration, unreadable)
 
 
 def _frozen(test: pd.DataFrame, paths: list[Path]) -> pd.DataFrame:
@@ -63,14 +79,6 @@ def _frozen(test: pd.DataFrame, paths: list[Path]) -> pd.DataFrame:
     for path in paths:
         masks |= read_frozen(path)["masks"]
     return test[frozen_rows({"masks": masks}, test)].reset_index(drop=True)
-
-
-def verdicts(test: pd.DataFrame, accept: float, reject: float) -> list[str]:
-    """The verdict of each row; an empty mask is one whose score `area` is 0."""
-    no = pd.Series(False, test.index)
-    empty = test["mask_empty"] if "mask_empty" in test else test["area"] == 0 if "area" in test else no
-    columns = (test["low"], test["high"], test["predicted_dice"], empty, test.get("ood", no))
-    return [verdict(*values, accept, reject) for values in zip(*columns, strict=True)]
 
 
 def check_groups(test: pd.DataFrame, hashes: list[str], model: Path) -> None:
@@ -97,7 +105,9 @@ def _check_columns(table: pd.DataFrame, config: EvaluateConfig) -> None:
 def _predicted(config: EvaluateConfig, model: Path, test: pd.DataFrame) -> pd.DataFrame:
     """Predictions of the bundle for the test records; first the check that it has seen no group of them."""
     from sqp.quality import Bundle, predict_records  # torch and the networks: only where a model runs
+    from sqp.segmenters import check_device
 
+    check_device(config.device)
     bundle = Bundle.load(model)
     check_groups(test, bundle.info.get("groups_sha256", []), model)
     folders = test["record_set"].unique().tolist()  # not those that only bring calibration rows
@@ -113,8 +123,14 @@ def _predicted(config: EvaluateConfig, model: Path, test: pd.DataFrame) -> pd.Da
 
 
 def _join(test: pd.DataFrame, predicted: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
-    """The test rows with the columns of their predictions; every row must have been predicted."""
-    keys = ["record_set", "record_id"] if "record_set" in test and "record_set" in predicted else ["record_id"]
+    """The test rows with the columns of their predictions; every row must have been predicted.
+
+    Joined by record_id; by record_set too only where an id is there more than once, since folders move.
+    """
+    keys = ["record_id"]
+    twice = test.duplicated(keys).any() or predicted.duplicated(keys).any()
+    if twice and "record_set" in test and "record_set" in predicted:
+        keys.append("record_set")
     columns = [name for name in PREDICTED if name in predicted.columns]
     for rows in (test, predicted):
         twice = rows.loc[rows.duplicated(keys), "record_id"]

@@ -1,4 +1,4 @@
-"""Which records are made of a case: decided from the config and the ids alone, before any pixel is read.
+"""Which records are made of a case: decided from the config, the ids and the hash of a given mask's file.
 
 So a finished run is recognised without opening an image, and the same record comes out whatever the order, the number
 of workers or the point of interruption.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqp.config.generate import GenerateConfig, VariantPlan
+from sqp.io.hashing import sha256_of
 from sqp.io.schema import record_id
 from sqp.seeding import numpy_generator
 from sqp.types import Case
@@ -38,17 +39,10 @@ def plan_case(case: Case, config: GenerateConfig) -> list[PlannedRecord]:
     """The records of one case, the natural one first."""
     plan = variant_plan(config, case.split)
     rng = numpy_generator(config.seed, case.image_id, "plan")
-    given = case.mask_path is not None
+    given = "" if case.mask_path is None else sha256_of(case.mask_path)  # another mask is another record
 
     def planned(variant: str, prompter: str, index: int, **values: float) -> PlannedRecord:
-        key = (
-            config.segmenter.name,
-            prompter,
-            config.sampler.name,
-            config.seed,
-            index,
-            "given" if given else "",
-        )
+        key = (config.segmenter.name, prompter, config.sampler.name, config.seed, index, given)
         return PlannedRecord(record_id(case.image_id, variant, *key), variant, prompter, **values)
 
     records = [planned("natural", "mask_box" if given else config.prompter, 0)]

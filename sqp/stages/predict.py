@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.config.predict import PredictConfig
 from sqp.errors import ConfigError
+from sqp.io.atomic import write_text
 from sqp.quality.bundle import Bundle
 from sqp.quality.predict import predict_records
+from sqp.quality.provenance import common_expectation
+from sqp.quality.verdict import check_thresholds
 from sqp.report.overlays import write_overlays
 from sqp.report.page import write_page
 from sqp.report.predictions import write_predictions
 from sqp.report.summary import prediction_summary
+from sqp.segmenters import check_device
 from sqp.stages import generate
+from sqp.stages.options import check_ranges
+from sqp.stages.run_info import stored_config, versions
 
 
 @dataclass
@@ -31,13 +40,21 @@ class PredictResult:
 
     @property
     def below(self) -> int:
-        """Number of records whose predicted Dice is below `fail_under`, or not known."""
-        return 0 if self.fail_under is None else int((~(self.table.predicted_dice >= self.fail_under)).sum())
+        """Number of records whose predicted Dice is below `fail_under`, or that were abstained from."""
+        if self.fail_under is None:
+            return 0
+        met = (self.table["predicted_dice"] >= self.fail_under) & (self.table["verdict"] != "abstain")
+        return int((~met).sum())
+
+    @property
+    def unreadable(self) -> int:
+        """Number of records of which a file could not be read."""
+        return int(self.table["unreadable"].sum())
 
     @property
     def exit_status(self) -> int:
-        """3 if `fail_under` is not met, 1 if images were skipped, else 0."""
-        return 3 if self.below else 1 if self.skipped else 0
+        """3 if `fail_under` is not met, 1 if images were skipped or records could not be read, else 0."""
+        return 3 if self.below else 1 if self.skipped or self.unreadable else 0
 
     def summary(self) -> str:
         """What the terminal shows at the end."""
@@ -45,50 +62,74 @@ class PredictResult:
         if self.skipped:
             reasons = [f"  {name}: {reason}" for name, reason in list(self.skipped.items())[:5]]
             lines += [f"{len(self.skipped)} skipped (records/skipped.csv has all)", *reasons, ""]
+        if self.unreadable:
+            lines += [f"{self.unreadable} records cannot be read; the column reason says why", ""]
         if self.fail_under is not None:
-            verdict = f"{self.below} of {len(self.table)} below {self.fail_under:g} or not known"
+            verdict = f"{self.below} of {len(self.table)} below {self.fail_under:g} or abstained from"
             lines.append(f"--fail-under {self.fail_under:g}: {verdict if self.below else 'met'}")
         lines.append(f"predictions: {self.out / 'predictions.csv'}\nreport: {self.out / 'report.html'}")
         return "\n".join(lines)
 
 
 def run(config: PredictConfig) -> PredictResult:
-    """Make records where images are given, predict, and write predictions, overlays and the report."""
-    if (config.images is None) == (not config.records):
-        raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")
-    if config.records and (config.masks or config.truth):
-        raise ConfigError("--masks and --truth go with --images; a record set has its masks already")
+    """Make records where images are given, predict, and write predictions, overlays, the report and run.yaml."""
+    started = time.monotonic()
+    check(config)
     bundle = Bundle.load(config.model)
-    folders, skipped = list(config.records), {}
+    folders: list[Path] = list(config.records)
+    skipped: dict[str, str] = {}
+    record_ids: Collection[str] | None = None
     if config.images is not None:
-        made = generate.run(generate_config(config, bundle.expects))
-        folders, skipped = [made.out], made.skipped
-        if not made.records:
-            reasons = "; ".join(list(skipped.values())[:3])
-            raise ConfigError(f"no image of {config.images} could be segmented: {reasons}")
+        folders, skipped, record_ids = _made(config, bundle)
     table = predict_records(
         bundle,
         folders,
         config.batch_size,
         splits=config.split or None,
+        record_ids=record_ids,
         device=config.device,
         accept=config.accept,
         reject=config.reject,
+        strict=config.strict,
     )
     write_predictions(config.out, table)
     write_overlays(table, config.out / "overlays", config.worst)
     what = config.masks or config.images or ", ".join(map(str, config.records))
     write_page(config.out / "report.html", table, title="Predicted quality", notes=f"{what}", gallery=config.gallery)
-    return PredictResult(config.out, table, skipped, config.fail_under)
+    result = PredictResult(config.out, table, skipped, config.fail_under)
+    _write_run(config, bundle, result, time.monotonic() - started)
+    return result
+
+
+def check(config: PredictConfig) -> None:
+    """Refuse options that contradict each other or are out of range, before anything is read."""
+    if (config.images is None) == (not config.records):
+        raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")
+    if config.records and (config.masks or config.truth):
+        raise ConfigError("--masks and --truth go with --images; a record set has its masks already")
+    check_thresholds(config.accept, config.reject)
+    many = float("inf")
+    check_ranges(config, {"batch_size": (1, many), "worst": (0, many), "gallery": (0, many), "workers": (0, 1024)})
+    check_device(config.device)
+    if config.fail_under is not None:
+        check_ranges(config, {"fail_under": (0, 1)})
+
+
+def _made(config: PredictConfig, bundle: Bundle) -> tuple[list[Path], dict[str, str], list[str]]:
+    """The record set of the images, what was skipped, and the ids of this run's records (an earlier one's stay out)."""
+    made = generate.run(generate_config(config, bundle.expects))
+    if not made.record_ids:
+        reasons = "; ".join(list(made.skipped.values())[:3])
+        raise ConfigError(f"no image of {config.images} could be segmented: {reasons}")
+    return [made.out], made.skipped, made.record_ids
 
 
 def generate_config(config: PredictConfig, expects: list[dict[str, Any]]) -> GenerateConfig:
     """How records must be made so that the bundle can read them: as its training records were."""
-    if not expects:
-        raise ConfigError(f"{config.model} does not say how its records were made; give --records in place of --images")
     assert config.images is not None
-    like = expects[0]
+    like: Mapping[str, Any] = common_expectation(expects, str(config.model))
     segmenter = {key: value for key, value in like["segmenter"].items() if key != "weights_sha256"}
+    prompter = config.prompter or like["prompter"]
     return GenerateConfig(
         images=config.images,
         out=config.out / "records",
@@ -96,12 +137,28 @@ def generate_config(config: PredictConfig, expects: list[dict[str, Any]]) -> Gen
         masks=config.masks,
         layout=config.layout,
         segmenter=SegmenterConfig(**{**segmenter, "checkpoint": config.checkpoint}),
-        prompter=config.prompter or like["prompter"],
+        prompter=prompter,
+        prompter_options=dict(like.get("prompter_options", {})) if prompter == like["prompter"] else {},
         sampler=SamplerConfig(**like["sampler"]),
         measures=list(like["measures"]),
-        seed=config.seed,
+        seed=int(like.get("seed", 0)) if config.seed is None else config.seed,
         workers=config.workers,
         device=config.device,
         strict=config.strict,
         overwrite=config.overwrite,
     )
+
+
+def _write_run(config: PredictConfig, bundle: Bundle, result: PredictResult, seconds: float) -> None:
+    """OUT/run.yaml: the resolved config, the bundle's data, versions, counts and seconds."""
+    table = result.table
+    counts = {"records": len(table), "images": int(table["image_id"].nunique()), "skipped": len(result.skipped)}
+    counts |= {"unreadable": result.unreadable, **{k: int(n) for k, n in table["verdict"].value_counts().items()}}
+    run = {
+        "config": stored_config(config),
+        "bundle": {"data_sha256": bundle.info.get("data", {}).get("sha256")},
+        "versions": versions(),
+        "counts": counts,
+        "seconds": round(seconds, 2),
+    }
+    write_text(config.out / "run.yaml", yaml.safe_dump(run, sort_keys=False))

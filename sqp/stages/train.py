@@ -20,11 +20,12 @@ from sqp.io import RecordSet
 from sqp.io.atomic import write_text
 from sqp.io.writer import first_difference
 from sqp.metrics.agreement import agreement
+from sqp.metrics.intervals import coverage, mean_width
 from sqp.quality.batches import BatchPlan, CachedRecords, loader
 from sqp.quality.bundle import Bundle
 from sqp.quality.cache import build_cache
 from sqp.quality.channels import parse_inputs
-from sqp.quality.conformal import Conformal
+from sqp.quality.conformal import Conformal, check_alpha
 from sqp.quality.fitting import RecordsModule, fit, plane_statistics
 from sqp.quality.inference import Outputs, infer
 from sqp.quality.losses import record_weights
@@ -33,10 +34,9 @@ from sqp.quality.ood import OodStatistics
 from sqp.quality.provenance import expectation, fingerprint, group_hashes
 from sqp.quality.tabular import Standardizer, resolve_scores
 from sqp.seeding import derive_seed
+from sqp.stages.options import check_ranges
 from sqp.stages.run_info import plain, stored_config, versions
-from sqp.stages.train_rows import training_rows
-
-CALIBRATE_ON = ("all", "natural")
+from sqp.stages.train_rows import CALIBRATE_ON, calibrates, training_rows
 
 
 @dataclass
@@ -71,7 +71,7 @@ def run(config: TrainConfig) -> TrainResult:
     check_numbers(config)
     channels = parse_inputs(config.inputs)
     lookup("choice of --calibrate_on", config.calibrate_on, dict.fromkeys(CALIBRATE_ON))
-    rows = training_rows(config.records, channels, config.alpha)
+    rows = training_rows(config.records, channels, config.alpha, config.calibrate_on)
     expects = expected(config)
     stored = described(config) | {"data_sha256": fingerprint(rows)["sha256"], "n_records": len(rows)}
     if config.overwrite and getattr(rank_zero_only, "rank", 0) == 0:  # other ranks start while rank 0 trains
@@ -82,7 +82,9 @@ def run(config: TrainConfig) -> TrainResult:
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "run.yaml", yaml.safe_dump({"config": stored}, sort_keys=False))
     model, standardizer = build_model(config, channels, rows)
-    cache = build_cache(rows, channels, config.size, config.cache or out / "cache", config.workers, config.progress)
+    rank = getattr(rank_zero_only, "rank", 0)
+    cache_folder = config.cache or out / "cache"
+    cache = build_cache(rows, channels, config.size, cache_folder, config.workers, config.progress, rank)
     data = {
         split: _records(cache, rows, split, standardizer, config.balance) for split in ("train", "val", "calibration")
     }
@@ -122,21 +124,23 @@ def run(config: TrainConfig) -> TrainResult:
 
 def check_numbers(config: TrainConfig) -> None:
     """ConfigError naming an option that is out of its range."""
-    ranges = {
-        "size": (32, 2048),
-        "epochs": (1, 100_000),
-        "patience": (1, 100_000),
-        "batch_size": (2, 65_536),
-        "learning_rate": (1e-8, 10),
-        "weight_decay": (0, 10),
-        "dropout": (0, 0.95),
-        "beta": (0, 1),
-        "balance": (0, 1),
-        "ood_quantile": (0.5, 1),
-    }
-    for name, (low, high) in ranges.items():
-        if not low <= getattr(config, name) <= high:
-            raise ConfigError(f"{name} is {getattr(config, name)}; it must lie between {low} and {high}")
+    check_alpha(config.alpha)
+    check_ranges(
+        config,
+        {
+            "size": (32, 2048),
+            "epochs": (1, 100_000),
+            "patience": (1, 100_000),
+            "batch_size": (2, 65_536),
+            "learning_rate": (1e-8, 10),
+            "weight_decay": (0, 10),
+            "dropout": (0, 0.95),
+            "beta": (0, 1),
+            "balance": (0, 1),
+            "ood_quantile": (0.5, 1),
+            "workers": (0, 1024),
+        },
+    )
 
 
 def build_model(
@@ -172,9 +176,7 @@ def calibrate(
 ) -> tuple[Bundle, dict[str, float], pd.DataFrame]:
     """The bundle, the metrics on val and the table of its predictions."""
     calibration = rows[rows["split"] == "calibration"]
-    kept = (
-        calibration["natural"].to_numpy(bool) if config.calibrate_on == "natural" else np.ones(len(calibration), bool)
-    )
+    kept = calibrates(calibration, config.calibrate_on)
     held = outputs["calibration"]
     conformal = Conformal.fit(
         held.dice[kept],
@@ -191,11 +193,7 @@ def calibrate(
         predicted_dice=predicted.dice, scale=predicted.scale, low=low, high=high
     )
     metrics = agreement(predicted.dice, val["dice"], val["image_id"])
-    truth = val["dice"].to_numpy(float)
-    metrics |= {
-        "coverage": float(np.mean((low <= truth) & (truth <= high))),
-        "width": float(np.mean(high - low)),
-    }
+    metrics |= {"coverage": coverage(low, high, val["dice"]), "width": mean_width(low, high)}
     metrics = {name: float(value) for name, value in metrics.items()}
     info = {
         "data": fingerprint(rows),

@@ -15,13 +15,17 @@ from sqp.quality.channels import check_channels
 from sqp.quality.conformal import check_groups
 
 USED = ("train", "val", "calibration")
+CALIBRATE_ON = ("all", "natural")
 
 
-def training_rows(folders: Sequence[str | Path], channels: Sequence[str], alpha: float) -> pd.DataFrame:
+def training_rows(
+    folders: Sequence[str | Path], channels: Sequence[str], alpha: float, calibrate_on: str = "all"
+) -> pd.DataFrame:
     """The rows with truth of the three splits, sorted by split, record set and id, indices 0..n-1.
 
     ConfigError where a record set lacks a channel, a group or image lies in two splits, a split is empty, or
-    the calibration split has too few groups for alpha. Rows of other splits are only looked at for leakage.
+    the calibration split has too few groups for alpha among the rows of `calibrate_on`. Rows of other splits are only
+    looked at for leakage.
     """
     table = read_record_sets(list(folders))
     for folder in folders:
@@ -41,7 +45,21 @@ def training_rows(folders: Sequence[str | Path], channels: Sequence[str], alpha:
             )
         if not (with_truth["split"] == split).any():
             raise ConfigError(f"no record of split '{split}' has a ground truth: generate it with --truth DIR")
-    check_groups(with_truth.loc[with_truth["split"] == "calibration", "group"].nunique(), alpha)
+    held = with_truth[with_truth["split"] == "calibration"]
+    check_groups(held.loc[calibrates(held, calibrate_on), "group"].nunique(), alpha)
     if (with_truth["split"] == "train").sum() < 2:
         raise ConfigError("the split 'train' has a single record; at least two are needed")
     return with_truth.sort_values(["split", "record_id"], ignore_index=True)
+
+
+def calibrates(held: pd.DataFrame, calibrate_on: str) -> np.ndarray:
+    """bool per row of the calibration split: does the interval rest on it.
+
+    `natural`: the natural records whose prompter is the one that their record set's config names (given masks count),
+    so masks as they will come: none of a further prompter, none of a jittered simulated manual box.
+    """
+    if calibrate_on == "all":
+        return np.ones(len(held), bool)
+    named = {folder: RecordSet(folder).config.get("prompter") for folder in held["record_set"].unique()}
+    own = (held["prompter"] == held["record_set"].map(named)) | (held["segmenter"] == "given")
+    return (held["natural"].astype(bool) & own).to_numpy(bool)

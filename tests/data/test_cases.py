@@ -35,7 +35,7 @@ def test_a_single_file(tmp_path):
     assert (case.image_id, case.mask_path) == ("a", mask)
 
 
-@pytest.mark.parametrize("ending", ["", "_segmentation", "_Segmentation", "_mask", "_lesion", "_seg"])
+@pytest.mark.parametrize("ending", ["", "_segmentation", "_Segmentation", "_mask", "_lesion", "_seg", "-mask", "-seg"])
 def test_masks_match_by_stem(tmp_path, ending):
     put(tmp_path / "i", "a.jpg", "b.jpg", "c.jpg")
     masks = put(tmp_path / "m", f"a{ending}.png", f"c{ending}.png", f"z{ending}.png")
@@ -53,6 +53,25 @@ def test_an_ending_that_belongs_to_the_image_is_kept(tmp_path):
         "a_lesion.png",
         "b_lesion.png",
     ]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"), [("n\u00e9", "ne\u0301"), ("ne\u0301", "n\u00e9_mask"), ("IMG_1", "img_1-MASK")]
+)
+def test_names_match_in_either_unicode_form_and_case(tmp_path, image, mask):
+    put(tmp_path / "i", f"{image}.jpg", "b.jpg")
+    masks = put(tmp_path / "m", f"{mask}.png", "b.png")
+    found = find_cases(tmp_path / "i", masks=masks)
+    assert (len(found), found.unmatched, found.extra) == (2, (), ())
+    assert {case.image_path.stem: case.mask_path.name for case in found}[image] == f"{mask}.png"
+
+
+def test_case_counts_where_it_must(tmp_path):
+    put(tmp_path / "i", "a.jpg", "A.jpg", "b.jpg")
+    masks = put(tmp_path / "m", "A.png", "B.png", "b.png")
+    found = find_cases(tmp_path / "i", masks=masks)
+    assert {case.image_id: case.mask_path.name for case in found} == {"A": "A.png", "b": "b.png"}
+    assert (found.unmatched, found.extra) == (("a",), (masks / "B.png",))
 
 
 def test_images_without_truth_are_kept_and_counted(tmp_path):

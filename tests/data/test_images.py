@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sqp.data.images import check_same_size, image_size, read_image, read_mask, read_probability
+from sqp.data.images import check_same_size, read_image, read_mask, read_probability
 from sqp.errors import CaseError
 
 RNG = np.random.default_rng(0)
@@ -42,7 +42,6 @@ def test_exif_orientation_is_undone(tmp_path, orientation, suffix):
     }[orientation]
     path = save(tmp_path / f"a.{suffix}", np.ascontiguousarray(stored), exif=exif(orientation))
     assert np.array_equal(read_image(path), COLOUR)
-    assert image_size(path) == (6, 9)
 
 
 def test_mask_follows_exif(tmp_path):
@@ -185,7 +184,7 @@ def test_large_images_open_without_a_warning(tmp_path):
     Image.new("1", (6000, 6000)).save(tmp_path / "large.png")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert image_size(tmp_path / "large.png") == (6000, 6000)
+        assert read_mask(tmp_path / "large.png").shape == (6000, 6000)
 
 
 def test_size_check_names_both_sizes():

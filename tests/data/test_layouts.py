@@ -132,8 +132,8 @@ def test_prepared(tmp_path):
 
 
 def test_prepared_ham10000_has_lesions_and_its_licence(tmp_path):
-    prepared(tmp_path / "ham10000", "image_id,lesion_id,split\na,HAM_1,val\n")
-    (case,) = find_cases(tmp_path / "ham10000")
+    prepared(tmp_path / "ham10000", "image_id,lesion_id,split\na,HAM_1,val\nb,HAM_1,val\n")
+    case = find_cases(tmp_path / "ham10000")[0]
     assert (case.group, case.licence, case.dataset) == ("HAM_1", "CC-BY-NC-4.0", "ham10000")
 
 
@@ -141,8 +141,9 @@ def test_prepared_ham10000_has_lesions_and_its_licence(tmp_path):
     ("labels", "message"),
     [
         ("image_id,split\na,train\nq,train\n", r"1 of the 2 rows .*e\.g\. q"),
-        ("image_id,split\na,trian\n", r"row 2: unknown split 'trian', did you mean 'train'"),
-        ("image_id,split\na,train\na,test\n", "two images have the id 'a'"),
+        ("image_id,split\na,train\n", r"1 of the 2 images in .* have no row in .*labels\.csv, e\.g\. b\.jpg"),
+        ("image_id,split\na,trian\nb,\n", r"row 2: unknown split 'trian', did you mean 'train'"),
+        ("image_id,split\na,train\na,test\nb,\n", "two images have the id 'a'"),
     ],
 )
 def test_prepared_with_bad_labels(tmp_path, labels, message):
@@ -151,19 +152,24 @@ def test_prepared_with_bad_labels(tmp_path, labels, message):
         find_cases(tmp_path)
 
 
+def test_prepared_with_a_quoted_header(tmp_path):
+    prepared(tmp_path, '"group", "image_id","split"\n"g","a","val"\n"g","b","val"\n')
+    assert [(case.group, case.split) for case in find_cases(tmp_path, layout="prepared")] == [("g", "val")] * 2
+
+
 def test_table_with_all_columns(tmp_path):
     put(tmp_path / "p", "a.png", "b.png")
     (tmp_path / "c.csv").write_text(
-        "image_path,truth,mask,probs,image_id,lesion_id,patient_id,split,dx,licence,dataset,noise\n"
-        "p/a.png,t/1.png; t/2.png,m/a.png,q/a.npy,one,L1,P1,val,nv,CC-0,mine,7\n"
-        "p/b.png,,,,,,,,,,,\n"
+        "image_path,truth,mask,image_id,lesion_id,patient_id,split,dx,licence,dataset,noise\n"
+        "p/a.png,t/1.png; t/2.png,m/a.png,one,L1,P1,val,nv,CC-0,mine,7\n"
+        "p/b.png,,m/b.png,,,,,,,,\n"
     )
     two, one = find_cases(tmp_path / "c.csv")
     assert one.truth_paths == (tmp_path / "t" / "1.png", tmp_path / "t" / "2.png")
-    assert (one.mask_path, one.probability_path) == (tmp_path / "m" / "a.png", tmp_path / "q" / "a.npy")
+    assert one.mask_path == tmp_path / "m" / "a.png"
     assert (one.image_id, one.group, one.split, one.diagnosis) == ("one", "P1", "val", "nv")
     assert (one.licence, one.dataset) == ("CC-0", "mine")
-    assert (two.image_id, two.group, two.truth_paths, two.mask_path) == ("b", "b", (), None)
+    assert (two.image_id, two.group, two.truth_paths) == ("b", "b", ())
 
 
 @pytest.mark.parametrize(
@@ -174,6 +180,8 @@ def test_table_with_all_columns(tmp_path):
         ("image,split\na.png,\n,train\n", "row 3: the cell of the image is empty"),
         ("image\nq.png\nr.png\n", "none of the 2 images .* exists"),
         ("", "cannot read the table"),
+        ("image,mask\na.png,m.png\nb.png,\n", r"row 3: the cell of the mask of b\.png is empty"),
+        ("image,probs\na.png,p.npy\n", r"probability maps \('probs'\), which sqp does not use yet: drop the column"),
     ],
 )
 def test_bad_tables(tmp_path, text, message):
@@ -181,6 +189,12 @@ def test_bad_tables(tmp_path, text, message):
     (tmp_path / "c.csv").write_text(text)
     with pytest.raises(ConfigError, match=message):
         find_cases(tmp_path / "c.csv")
+
+
+def test_two_masks_beside_one_image_are_refused(tmp_path):
+    put(tmp_path, "a.png", "a_mask.png", "a-seg.png")
+    with pytest.raises(ConfigError, match=r"a-seg\.png and .*a_mask\.png are both for 'a'"):
+        find_cases(tmp_path)
 
 
 def test_masks_beside_images_in_one_folder(tmp_path):

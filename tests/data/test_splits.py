@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from sqp.data.split_files import check_splits
 from sqp.data.splits import (
     FRACTIONS,
+    Splits,
     apply_splits,
     ham10000_splits,
     isic2018_splits,
     make_splits,
     subset_by_group,
+    with_default_splits,
 )
 from sqp.errors import ConfigError
 from sqp.types import Case
@@ -25,6 +27,10 @@ def cases_of(groups, split="", truths=1):
         Case(f"{split}{k:05d}", Path("a.png"), (Path("t.png"),) * truths, group=f"{split}g{g}", split=split)
         for k, g in enumerate(groups)
     ]
+
+
+def ids(splits, name):
+    return sorted(image_id for group in splits.splits[name].values() for image_id in group)
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=60, max_size=150), seed=st.integers(0, 99))
@@ -74,7 +80,7 @@ def test_ham10000_keeps_the_official_test_and_cuts_train_by_lesion():
     check_splits(splits, cases)
     counts = {name: entry["images"] for name, entry in splits.counts().items()}
     assert counts == {"segmenter": 180, "train": 160, "calibration": 60, "val": 30, "test": 40}
-    assert all(image_id.startswith("test") for image_id in splits.image_ids("test"))
+    assert all(image_id.startswith("test") for image_id in ids(splits, "test"))
 
 
 def test_isic2018_takes_the_raters_groups_out_of_everything():
@@ -87,9 +93,9 @@ def test_isic2018_takes_the_raters_groups_out_of_everything():
     ]
     splits = isic2018_splits(cases)
     check_splits(splits, cases)
-    assert splits.image_ids("raters") == ["d0", "train00000"]  # the other image of that group goes with it
-    assert len(splits.image_ids("train")) + len(splits.image_ids("calibration")) == 99
-    assert abs(len(splits.image_ids("train")) - 0.75 * 99) <= 1
+    assert ids(splits, "raters") == ["d0", "train00000"]  # the other image of that group goes with it
+    assert len(ids(splits, "train")) + len(ids(splits, "calibration")) == 99
+    assert abs(len(ids(splits, "train")) - 0.75 * 99) <= 1
 
 
 def test_official_splits_are_needed():
@@ -101,9 +107,49 @@ def test_cases_that_are_not_listed_get_no_split():
     cases = cases_of(range(40))
     splits = make_splits(cases)
     stranger = Case("other", Path("a.png"), split="train")
-    assert apply_splits([stranger], splits)[0].split == ""
+    placed = apply_splits([stranger, *cases], splits)
+    assert [case.image_id for case in placed if not case.split] == ["other"]
     loose = [Case(case.image_id, case.image_path) for case in cases]
     assert [case.group for case in apply_splits(loose, splits)] == [case.group for case in cases]
+
+
+def test_a_split_file_of_other_data_is_refused():
+    splits = make_splits(cases_of(range(40)))
+    with pytest.raises(ConfigError, match=r"none of the 1 images of the data, e\.g\. 'other'.*make_splits\.py DATA"):
+        apply_splits([Case("other", Path("a.png"))], splits)
+    assert apply_splits([], splits) == []
+
+
+def test_a_split_file_does_not_get_round_the_groups_of_the_data():
+    splits = Splits({"train": {"a": ("a",), "b": ("b",)}, "test": {"c": ("c",)}})
+    lesion = [
+        Case(name, Path("x.png"), group=group) for name, group in (("a", "L"), ("b", "L"), ("d", "L"), ("c", "M"))
+    ]
+    assert [case.split for case in apply_splits(lesion, splits)] == ["train", "train", "", "test"]
+    cut = [*lesion[:3], Case("c", Path("x.png"), group="L")]
+    with pytest.raises(ConfigError, match=r"group L of the data .* image a in train and image c in test"):
+        apply_splits(cut, splits)
+
+
+def test_default_splits_are_by_group_and_only_where_there_are_none():
+    cases = cases_of([k // 2 for k in range(80)])
+    placed, splits = with_default_splits(cases, seed=4)
+    assert splits == make_splits(cases, seed=4)
+    assert placed == apply_splits(cases, splits)
+    assert {case.split for case in placed} == set(FRACTIONS)
+    assert with_default_splits(cases[::-1], seed=4)[1] == splits
+    official = [*cases, Case("x", Path("a.png"), split="test")]
+    assert with_default_splits(official) == (official, None)
+
+
+def test_default_splits_need_truth_and_enough_groups():
+    bare = cases_of(range(40), truths=0)
+    assert with_default_splits(bare) == (bare, None)
+    assert with_default_splits(cases_of([0, 0, 1]))[1] is None
+    unknown = [Case(f"u{k}", Path("a.png")) for k in range(40)]
+    placed, splits = with_default_splits([*cases_of(range(40)), *unknown])
+    assert splits == make_splits(cases_of(range(40)))
+    assert {case.split for case in placed[40:]} == {""}
 
 
 @given(n=st.integers(1, 700), seed=st.integers(0, 9))

@@ -106,6 +106,13 @@ def test_written_set_is_a_data_set(tmp_path):
     assert {"image_id", "group", "split", "licence", "contrast"} <= set(table.columns)
 
 
+def test_written_in_other_fractions(tmp_path):
+    fractions = {"train": 0.5, "calibration": 0.25, "val": 0.1, "test": 0.15}
+    cases = find_cases(write_synthetic(tmp_path, 24, size=(32, 32), fractions=fractions))
+    counts = {name: sum(case.split == name for case in cases) for name in fractions}
+    assert all(abs(counts[name] - 24 * share) <= 2 for name, share in fractions.items())
+
+
 def test_two_photographs_of_a_lesion_differ_but_show_the_same(tmp_path):
     cases = find_cases(write_synthetic(tmp_path, 24, seed=1, size=(48, 64)))
     pairs = [(a, b) for a, b in pairwise(cases) if a.group == b.group]

@@ -114,15 +114,15 @@ def test_another_config_is_refused_by_its_key(tmp_path):
     write(tmp_path, "r1").consolidate()
     with pytest.raises(ConfigError, match="seed=0, this run has seed=1"):
         RecordWriter(tmp_path).check({"seed": 1})
-    fresh = RecordWriter(tmp_path, overwrite=True)
-    fresh.check({"seed": 1})
+    fresh = RecordWriter(tmp_path)
+    fresh.check({"seed": 1}, overwrite=True)
     assert fresh.done() == set()
 
 
 def test_records_of_unknown_config_are_refused(tmp_path):
     write(tmp_path, "r1")
     (tmp_path / "run.yaml").unlink()
-    with pytest.raises(ConfigError, match=r"no run\.yaml"):
+    with pytest.raises(ConfigError, match="choose another --out"):
         RecordWriter(tmp_path).check({"seed": 0})
 
 
@@ -169,3 +169,32 @@ def test_ids_are_file_safe_and_differ_with_provenance():
     assert first != second
     assert "/" not in first and " " not in first
     assert record_id("a/b", "natural") != record_id("a_b", "natural")
+
+
+def test_a_folder_of_the_user_is_never_emptied_nor_filled(tmp_path):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "truth.png").write_bytes(b"precious")
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match="masks/ that is not sqp's"):
+            RecordWriter(tmp_path).check({"seed": 0}, overwrite)
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["truth.png"]
+
+
+def test_a_run_that_wrote_nothing_binds_nobody(tmp_path):
+    RecordWriter(tmp_path).check({"seed": 0})
+    RecordWriter(tmp_path).check({"seed": 1})
+    assert "seed: 1" in (tmp_path / "run.yaml").read_text()
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path):
+    with RecordWriter(tmp_path).lock(), pytest.raises(ConfigError, match="another run"), RecordWriter(tmp_path).lock():
+        pass
+    with RecordWriter(tmp_path).lock():
+        pass
+
+
+def test_a_damaged_table_is_told(tmp_path):
+    write(tmp_path, "r1").consolidate()
+    (tmp_path / "records.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(ConfigError, match="is damaged"):
+        _ = RecordSet(tmp_path).table

@@ -40,3 +40,8 @@ def test_ends_in_the_wrong_order() -> None:
 def test_normal_intervals_cover_as_they_say() -> None:
     true = np.random.default_rng(0).normal(size=20_000)
     assert intervals.coverage(np.full(20_000, -1.6449), np.full(20_000, 1.6449), true) == pytest.approx(0.9, abs=0.01)
+
+
+def test_covered_is_told_row_by_row() -> None:
+    got = intervals.covered([0.1, NAN, 0.3, -INF], [0.5, 0.9, 0.4, INF], [0.2, 0.4, 0.5, 0.5])
+    np.testing.assert_array_equal(got, [1, NAN, 0, 1])

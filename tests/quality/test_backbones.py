@@ -2,13 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from sqp.errors import ConfigError
 from sqp.quality.backbones import BACKBONES, build_backbone
+from sqp.quality.backbones.siamese import LUMA
 from sqp.quality.channels import plane_names
 from sqp.quality.module import ModelSpec, QualityModel
 
@@ -74,3 +77,21 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(ConfigError, match=r"other\.safetensors holds no weights of timm:test_eff"):
         build_backbone(TINY, PEER, 64, pretrained_file=str(tmp_path / "other.safetensors"))
+
+
+def test_siamese_sees_the_luma_of_the_image() -> None:
+    """Two images of one luma and other colours are the same to it, after normalisation too."""
+    model = QualityModel(ModelSpec(PEER, 78, "siamese", loss="mse")).eval()
+    model.set_normalization([0.7, 0.5, 0.4, 0.3, 1], [0.1, 0.2, 0.3, 0.4, 2])
+    one = torch.rand(2, 5, 78, 78, generator=torch.Generator().manual_seed(0)) * 0.8
+    other = one.clone()
+    other[:, 0] += 0.1
+    other[:, 1] -= 0.1 * 0.299 / 0.587
+    with torch.no_grad():
+        torch.testing.assert_close(model.backbone(one), model.backbone(other), atol=1e-5, rtol=1e-4)
+        assert torch.allclose(model(one).features, model(other).features, atol=1e-5)
+        other[:, 2] += 0.1
+        assert not torch.allclose(model(one).features, model(other).features, atol=1e-5)
+    pixel = Image.new("RGB", (1, 1), (200, 90, 30))
+    luma = (np.array([200, 90, 30]) * LUMA).sum()
+    assert pixel.convert("L").getpixel((0, 0)) == round(luma)

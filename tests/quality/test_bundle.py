@@ -60,12 +60,24 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
         ("bundle.json", b"{", "is damaged"),
         ("model.safetensors", b"short", "is damaged"),
         ("bundle.json", b'{"format": 99}', "has bundle format 99, this sqp reads 1"),
+        ("bundle.json", b"[1]", r"bundle\.json is damaged \(it is no JSON object\)"),
+        ("bundle.json", b'{"format": 1}', "is damaged .it lacks 'target'.*: copy it again or train anew"),
     ],
 )
 def test_a_damaged_bundle(trained: Path, tmp_path: Path, name: str, content: bytes, message: str) -> None:
     copy = shutil.copytree(trained / "bundle", tmp_path / "bundle")
     (copy / name).write_bytes(content)
     with pytest.raises(ConfigError, match=message):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize("key", ["model", "scores", "calibration", "ood", "expects"])
+@pytest.mark.parametrize("value", [None, {"nonsense": 1}, 3])
+def test_a_part_of_another_shape(trained: Path, tmp_path: Path, key: str, value: object) -> None:
+    copy = shutil.copytree(trained / "bundle", tmp_path / "bundle")
+    told = json.loads((copy / "bundle.json").read_text())
+    (copy / "bundle.json").write_text(json.dumps(told | {key: value}))
+    with pytest.raises(ConfigError, match="is damaged"):
         Bundle.load(copy)
 
 

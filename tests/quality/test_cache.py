@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from recordsets import make_record_set
 
-from sqp.errors import CaseError
+from sqp.errors import CaseError, SqpError
 from sqp.io import RecordSet, read_record_sets
 from sqp.io.atomic import write_maps
 from sqp.quality import cache as module
@@ -83,6 +85,22 @@ def test_a_pickled_cache_opens_its_files_again(record_set: Path, tmp_path: Path)
     data = pickle.dumps(cache)
     assert len(data) < 10_000
     assert (pickle.loads(data).planes([3]) == cache.planes([3])).all()
+
+
+def test_another_rank_waits_for_the_one_that_builds(record_set: Path, tmp_path: Path) -> None:
+    table = read_record_sets([record_set])
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(build_cache, table, CHANNELS, 24, tmp_path, progress=False, rank=1)
+        time.sleep(0.2)
+        assert not waiting.done() and not any(tmp_path.iterdir())
+        own = built(record_set, tmp_path)
+        assert (waiting.result(timeout=20).planes([2]) == own.planes([2])).all()
+
+
+def test_a_rank_does_not_wait_for_ever(record_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", -1)
+    with pytest.raises(SqpError, match=r"rank 0 has not finished .*--cache folder that all machines see"):
+        build_cache(read_record_sets([record_set]), CHANNELS, 24, tmp_path, progress=False, rank=1)
 
 
 @pytest.mark.slow

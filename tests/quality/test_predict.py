@@ -11,6 +11,7 @@ from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.io.atomic import write_maps, write_mask
 from sqp.quality import Bundle, predict_records
+from sqp.quality.columns import OTHER
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def test_rows_stay_in_order_with_all_columns(bundle: Bundle, record_set: Path) -
     table = RecordSet(record_set).table
     out = predict_records(bundle, [record_set], batch_size=7, progress=False)
     assert out.record_id.tolist() == table.record_id.tolist()
-    new = {"predicted_dice", "scale", "low", "high", "ood_distance", "ood", "verdict", "reason", "record_set"}
+    new = {"predicted_dice", "low", "high", "verdict", *OTHER} - {"prompter_label"}
     assert set(out.columns) == {*table.columns, *new}
     assert ((out.low <= out.predicted_dice) & (out.predicted_dice <= out.high)).all()
 
@@ -86,7 +87,35 @@ def test_what_cannot_be_predicted(bundle: Bundle, record_set: Path, tmp_path: Pa
         predict_records(bundle, [])
     with pytest.raises(ConfigError, match="no record to predict"):
         predict_records(bundle, [record_set], splits=["raters"])
-    folder = make_record_set(tmp_path, {"test": 1})
-    Path(RecordSet(folder).table.image_path[0]).unlink()
-    with pytest.raises(CaseError, match=r"test000\.png"):
-        predict_records(bundle, [folder], progress=False)
+    with pytest.raises(ConfigError, match="batch_size is 0"):
+        predict_records(bundle, [record_set], 0)
+
+
+def test_records_that_cannot_be_read_are_abstained_from_and_the_others_predicted(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = make_record_set(tmp_path, {"test": 4})
+    whole = predict_records(bundle, [folder], progress=False)
+    table = RecordSet(folder).table
+    maps, mask, gone = (table[table.image_id == f"test00{i}"] for i in range(3))
+    file = folder / "maps" / f"{maps.record_id.iloc[0]}.npz"
+    data = file.read_bytes()
+    file.write_bytes(data[:200] + bytes(300) + data[500:])  # damaged; it is the first record, too
+    (folder / "masks" / f"{mask.record_id.iloc[0]}.png").write_bytes(b"")
+    Path(gone.image_path.iloc[0]).unlink()
+    lost = [maps.record_id.iloc[0], mask.record_id.iloc[0], *gone.record_id]
+    out = predict_records(bundle, [folder], 5, progress=False)
+    assert out.record_id[out.unreadable].tolist() == lost
+    told = out.set_index("record_id").loc[lost]
+    assert (told.verdict == "abstain").all() and told[["predicted_dice", "low", "high"]].isna().all(axis=None)
+    for name, reason in told.reason.items():
+        assert (name if name not in list(gone.record_id) else "test002.png") in reason
+    kept = ~out.unreadable
+    assert out.predicted_dice[kept].to_numpy() == pytest.approx(whole.predicted_dice[kept].to_numpy(), abs=1e-5)
+    with pytest.raises(CaseError, match=rf"{lost[0]}|{lost[1]}|test002\.png"):
+        predict_records(bundle, [folder], strict=True, progress=False)
+
+
+def test_only_the_records_asked_for(bundle: Bundle, record_set: Path) -> None:
+    names = RecordSet(record_set).table.record_id[[3, 9]].tolist()
+    assert predict_records(bundle, [record_set], record_ids=set(names), progress=False).record_id.tolist() == names

@@ -4,10 +4,12 @@ import hashlib
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from recordsets import CONFIG, make_record_set
 
+from sqp.errors import ConfigError
 from sqp.io import RecordSet
-from sqp.quality.provenance import expectation, fingerprint, group_hashes
+from sqp.quality.provenance import common_expectation, expectation, fingerprint, group_hashes
 
 ROWS = pd.DataFrame(
     {
@@ -44,3 +46,16 @@ def test_no_path_of_this_machine_is_kept(tmp_path: Path) -> None:
     kept = expectation(RecordSet(make_record_set(tmp_path, {"test": 1}, config=config)))
     assert "/home/me" not in str(kept)
     assert kept["segmenter"]["name"] == "litemedsam" and kept["prompter"] == "otsu"
+
+
+def test_the_config_to_make_new_records_by() -> None:
+    other = {**CONFIG, "seed": 7, "prompter": "centre"}
+    assert common_expectation([CONFIG, other], "bundle") == CONFIG
+    with pytest.raises(ConfigError, match=r"several kinds, sampler\.name='prompt_jitter' and sampler\.name='tta'"):
+        common_expectation([CONFIG, {**CONFIG, "sampler": {**CONFIG["sampler"], "name": "tta"}}], "bundle")
+    with pytest.raises(ConfigError, match="does not say how its records were made"):
+        common_expectation([], "bundle")
+
+
+def test_the_seed_is_kept(record_set: Path) -> None:
+    assert expectation(RecordSet(record_set))["seed"] == 0

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from sqp.errors import ConfigError
-from sqp.report.columns import FIRST, ordered, score_names, worst_first
+from sqp.quality.columns import FIRST, score_names
+from sqp.report.columns import ordered, worst_first
 from sqp.report.predictions import read_predictions, write_predictions
 
 
@@ -56,8 +57,18 @@ def test_provenance_is_no_score(predictions):
 def test_abstentions_come_before_the_lowest_prediction(predictions):
     table = worst_first(predictions)
     assert pd.isna(table["predicted_dice"][0])
+    best = predictions["predicted_dice"].idxmax()
+    predictions.loc[best, "verdict"] = "abstain"  # out of distribution: it has a prediction
+    assert worst_first(predictions)["record_id"][1] == predictions["record_id"][best]
     assert table["predicted_dice"][1:].is_monotonic_increasing
 
 
 def test_ordering_loses_no_column(predictions):
-    assert set(ordered(predictions).columns) == set(predictions.columns)
+    assert set(ordered(predictions).columns) == {*predictions.columns, "prompter_label"}
+
+
+def test_a_prompter_that_knows_the_truth_is_called_simulated_manual(tmp_path, predictions):
+    predictions.loc[0, "prompter"] = "truth_centroid"
+    write_predictions(tmp_path, predictions)
+    labels = read_predictions(tmp_path / "predictions.csv")["prompter_label"]
+    assert labels[0] == "truth_centroid (simulated manual)" and set(labels[1:]) == {"otsu"}

@@ -21,7 +21,7 @@ def test_the_five_worst_in_order(predictions):
     lines = prediction_summary(predictions).split("lowest predicted Dice")[1].splitlines()[1:]
     assert [line.split()[0] for line in lines] == ["rec-011", "rec-009", "rec-010", "rec-008", "rec-007"]
     assert "none" in lines[0]
-    assert re.search(r"0\.350 \[0\.250, 0\.450\] +reject  \(true 0\.389\)", lines[1])
+    assert re.search(r"0\.350 \[0\.250, 0\.450\] +reject  true 0\.389", lines[1])
 
 
 def test_nothing_predicted_and_no_rows(predictions):
@@ -29,3 +29,11 @@ def test_nothing_predicted_and_no_rows(predictions):
     assert "all abstained" in prediction_summary(nothing)
     assert prediction_summary(predictions.head(0)) == "no records"
     assert prediction_summary(predictions.head(1)).startswith("1 record of 1 image\n")
+
+
+def test_why_and_by_whom_is_told(predictions):
+    table = predictions.assign(reason="", prompter="truth_box")
+    table.loc[2, ["verdict", "reason"]] = "abstain", "out of distribution"
+    lines = prediction_summary(table).split("lowest predicted Dice")[1].splitlines()[1:]
+    assert [line.split()[0] for line in lines[:3]] == ["rec-011", "rec-002", "rec-009"]
+    assert "abstain  out of distribution  truth_box (simulated manual)  true" in lines[1]

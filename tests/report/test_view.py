@@ -62,7 +62,7 @@ def test_a_lost_image_is_told_not_fatal(record_set, rows, tmp_path):
 
 def test_caption_has_prediction_interval_verdict_and_truth(rows):
     assert caption(rows[9]).splitlines()[1] == "predicted Dice 0.350 [0.250, 0.450]  ·  reject  ·  true 0.389"
-    assert caption(rows[11], empty=True).endswith("predicted Dice none  ·  abstain  ·  true 0.000  ·  empty mask")
+    assert caption(rows[11] | {"reason": "empty mask"}).endswith("none  ·  abstain  ·  empty mask  ·  true 0.000")
 
 
 def test_overlays_of_the_worst_k(tmp_path, predictions):
@@ -85,3 +85,19 @@ def test_nothing_lies_outside_of_the_overlay(record_set, rows):
 def test_folder_is_made_only_when_needed(tmp_path, predictions):
     write_overlays(predictions.head(0), tmp_path / "none", k=3)
     assert not Path(tmp_path / "none").exists()
+
+
+def test_overlays_of_an_earlier_run_are_removed_and_other_files_kept(tmp_path, predictions):
+    write_overlays(predictions, tmp_path, k=3)
+    (tmp_path / "mine.png").touch()
+    write_overlays(predictions.iloc[3:6], tmp_path, k=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["001-rec-005.png", "mine.png"]
+    assert write_overlays(predictions.assign(record_set="/moved"), tmp_path, k=1) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
+
+
+def test_a_lost_mask_is_told_not_fatal(rows, tmp_path):
+    lost = rows[2] | {"record_id": "gone"}
+    view = load_view(RecordSet(lost["record_set"]), lost, 90)
+    assert view.mask.shape == (90, 56) and not view.mask.any() and view.uncertainty is None
+    assert "mask not readable" in overlay(view, lost).axes[0].get_title()

@@ -16,9 +16,8 @@ from sqp.errors import ConfigError
 from sqp.io import read_record_sets
 from sqp.quality.provenance import group_hashes
 from sqp.quality.verdict import VERDICTS
-from sqp.report import columns
 from sqp.stages.evaluate import run, subsets
-from sqp.stages.evaluate_rows import check_groups, verdicts
+from sqp.stages.evaluate_rows import check_groups
 
 VARIANTS = ("natural", "erosion", "swap", "shift")
 
@@ -72,13 +71,13 @@ def test_all_outputs(folder, result):
     np.testing.assert_allclose(back["mae"], result.table["mae"], atol=1e-6)
     stored = yaml.safe_load((folder / "out" / "run.yaml").read_text())
     assert stored["config"]["unseen"] == ["shift"]
-    assert stored["counts"] == {"test": 64, "test_with_truth": 64, "calibration": 32}
+    assert stored["counts"] == {"test": 64, "test_with_truth": 64, "calibration": 32, "unreadable": 0}
 
 
 def test_the_page_says_what_the_rows_are(result):
     text = result.text
     assert "truth_box (simulated manual) 8" in text
-    assert "Lines fitted on 8 natural calibration rows." in text
+    assert "Lines fitted on 8 natural (otsu, truth_box (simulated manual)) calibration rows." in text
     assert "Lines fitted on 16 spread (seen families) calibration rows." in text
     assert "Variants: shift 16." in text
     assert "## spread_unseen" in text
@@ -142,6 +141,10 @@ def test_a_bundle_that_has_seen_a_test_group_is_refused():
         (lambda t: t, {"predictions": None}, "either --model BUNDLE or --predictions"),
         (lambda t: t, {"predictions": None, "model": Path("m")}, "--model needs --records"),
         (lambda t: t, {"n_resamples": 0}, "n_resamples is 0"),
+        (lambda t: t, {"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        (lambda t: t, {"gallery": -1}, "gallery is -1"),
+        (lambda t: t, {"accept": 0.5}, r"reject is 0\.7, accept 0\.5"),
+        (lambda t: t.assign(low=2.0), {}, "its low end above its high end"),
     ],
 )
 def test_broken_input_is_one_sentence(tmp_path, change, options, says):
@@ -169,19 +172,41 @@ def test_a_single_test_row_still_makes_a_report(tmp_path):
     assert "one row: no correlation" in result.text
 
 
-def test_verdicts_are_made_where_the_table_has_none(result):
-    table = pd.DataFrame(
-        {
-            "predicted_dice": [0.9, 0.4, 0.8, 0.9, np.nan, 0.9],
-            "low": [0.85, 0.3, 0.6, 0.85, np.nan, 0.85],
-            "high": [1, 0.5, 0.9, 1, np.nan, 1],
-            "area": [0.1, 0.1, 0.1, 0.0, 0.1, 0.1],
-            "ood": [False] * 5 + [True],
-        }
-    )
-    assert verdicts(table, 0.8, 0.7) == ["accept", "reject", "review", "abstain", "abstain", "abstain"]
-    assert set(columns.VERDICTS) == set(VERDICTS)
-    assert set(result.predictions["verdict"]) <= set(VERDICTS)
+def test_verdicts_are_made_anew_with_the_thresholds_of_this_run(tmp_path, result):
+    table = predictions().assign(verdict="abstain")
+    low = run(config(tmp_path, table, accept=0.0, reject=0.0))
+    assert set(low.predictions["verdict"]) == {"accept"}
+    assert "abstain" not in set(result.predictions["verdict"]) <= set(VERDICTS)
+
+
+def test_lines_of_natural_masks_come_from_the_same_prompters():
+    """The simulated manual rows are planted with an absurd Dice: no line and no median may see them."""
+    table = predictions()
+    natural, manual = table["variant"] == "natural", table["prompter"] == "truth_box"
+    table.loc[natural & manual & (table["split"] == "calibration"), "dice"] = 0.01
+    test = table[(table["split"] == "test") & ~(natural & manual)]
+    calibration = table[table["split"] == "calibration"]
+    parts = {part.name: part for part in subsets(test, calibration, ["shift"])}
+    assert set(parts["natural"].calibration["prompter"]) == {"otsu"}
+    assert parts["natural"].fit == "4 natural (otsu) calibration rows"
+    assert (parts["all"].calibration["dice"] > 0.01).all() and set(parts["all"].calibration["variant"]) == {
+        "natural", "erosion", "swap",
+    }  # fmt: skip
+    none = calibration[calibration["prompter"] == "truth_box"]
+    assert next(subsets(test, none, ["shift"])).fit == "4 natural (any prompter) calibration rows"
+
+
+def test_records_that_cannot_be_read_are_left_out_and_told(tmp_path, result):
+    assert result.exit_status == 0
+    table = predictions()
+    lost = table.index[table["split"] == "test"][:2]
+    table["unreadable"], table["reason"] = table.index.isin(lost), ""
+    table.loc[lost, ["predicted_dice", "low", "high"]] = np.nan
+    table.loc[lost, "reason"] = "image x.jpg is cut off"
+    result = run(config(tmp_path, table))
+    assert result.exit_status == 1 and len(result.predictions) == 62
+    for text in (result.text, result.summary(), (tmp_path / "out" / "report.html").read_text()):
+        assert "2 test records cannot be read and are left out: image x.jpg is cut off" in text
 
 
 def record_sets(tmp_path: Path) -> tuple[Path, Path]:
@@ -224,3 +249,17 @@ def test_predictions_that_lack_a_test_record_or_hold_one_twice_are_refused(tmp_p
         run(config(tmp_path, made.iloc[1:], records=folders))
     with pytest.raises(ConfigError, match="record i2-natural is there twice"):
         run(config(tmp_path, pd.concat([made, made.head(1)]), records=folders))
+
+
+def test_predictions_are_joined_by_id_where_the_folder_has_moved(tmp_path):
+    folders = list(record_sets(tmp_path))
+    made = predictions().query("split == 'test'").assign(record_set="/moved/away")
+    result = run(config(tmp_path, made, records=folders))
+    assert set(result.predictions["record_set"]) == {str(folders[0])}
+
+
+def test_without_the_record_sets_the_page_has_no_gallery(tmp_path):
+    result = run(config(tmp_path, predictions().assign(record_set="/moved/away"), overlays=2))
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "No gallery: the record sets of this table are not there" in page and "<article" not in page
+    assert "overlays" not in result.files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -48,7 +49,10 @@ def test_a_record_set_as_designed(config):
         assert np.abs(2 * p - 1) == pytest.approx(maps["self/certainty"], abs=2e-3)
     own = table.natural
     assert table[own].predicted_iou.notna().all() and table[~own].predicted_iou.isna().all()
-    assert (table[~own].parent_record_id.isin(table[own].record_id)).all()
+    by_parent = table[~own].groupby(table["parent_record_id"] == "")
+    assert set(by_parent.get_group(True).segmenter) == {"truth"}  # a corruption of the truth has no parent
+    assert set(by_parent.get_group(False).segmenter) == {"fake"}
+    assert by_parent.get_group(False).parent_record_id.isin(table[own].record_id).all()
     assert records.config["segmenter"]["weights_sha256"] == FakeSegmenter.weights_sha256
 
 
@@ -132,7 +136,7 @@ def test_a_broken_image_is_skipped_counted_and_strict_stops_at_it(config, lesion
     first, second, third = sorted((data / "images").iterdir())[:3]
     first.write_bytes(first.read_bytes()[:300])
     Image.new("RGB", (10, 20)).save(second)
-    Image.new("L", (64, 48)).save(data / "masks" / f"{third.stem}.png")  # empty truth: no box to be jittered
+    Image.new("L", (64, 48)).save(data / "masks" / f"{third.stem}.png")  # an empty truth has no box to be jittered
     broken = replace(config, images=data, variants={"*": VariantPlan(truth_jitter=1)})
     result = generate.run(broken)
     assert set(result.skipped) == {first.stem, second.stem, third.stem} and result.exit_status == 1
@@ -141,9 +145,63 @@ def test_a_broken_image_is_skipped_counted_and_strict_stops_at_it(config, lesion
     assert "empty" in result.skipped[third.stem]
     skipped = pd.read_csv(config.out / "skipped.csv")
     assert set(skipped.image_id) == set(result.skipped)
-    assert RecordSet(config.out).table.image_id.nunique() == 37
+    table = RecordSet(config.out).table
+    assert table.image_id.nunique() == 38
+    assert table[table.image_id == third.stem].dice.tolist() == [0]  # its natural record is there
     with pytest.raises(CaseError, match=first.name):
         generate.run(replace(broken, out=tmp_path / "strict", strict=True))
+
+
+def test_a_mask_that_changed_is_judged_anew(config, lesions, tmp_path):
+    masks = tmp_path / "masks"
+    shutil.copytree(lesions / "masks", masks)
+    judged = replace(few(config, 2), masks=masks, variants={})
+    before = generate.run(judged)
+    for path in masks.iterdir():
+        Image.new("L", (64, 48), 255).save(path)
+    after = generate.run(judged)
+    assert after.written == len(after.record_ids) == len(before.record_ids) >= 2
+    assert not set(after.record_ids) & set(before.record_ids)
+
+
+def test_the_prompter_s_own_options_reach_it(config):
+    generate.run(few(config, 2))
+    generate.run(replace(few(config, 2), out=config.out.with_name("wide"), prompter_options={"margin": 0.5}))
+    narrow, wide = (
+        RecordSet(out).table.query("prompter == 'otsu'").set_index("image_id").prompt.map(json.loads)
+        for out in (config.out, config.out.with_name("wide"))
+    )
+    for image_id in narrow.index:
+        assert wide[image_id]["box"][0] <= narrow[image_id]["box"][0]
+        assert wide[image_id]["box"][2] >= narrow[image_id]["box"][2]
+    assert any(wide[i]["box"] != narrow[i]["box"] for i in narrow.index)
+
+
+def test_a_broken_donor_costs_no_other_image(config, lesions, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(lesions, data)
+    broken = sorted((data / "masks").iterdir())[0]
+    broken.write_bytes(b"no image")
+    plan = {"*": VariantPlan(corruptions=1, families=["swap"])}
+    result = generate.run(replace(config, images=data, variants=plan))
+    assert set(result.skipped) == {broken.stem}
+
+
+def test_own_data_are_split_by_group_once_and_for_all(config, lesions, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(lesions / "images", data / "images")
+    own = replace(config, images=data / "images", truth=lesions / "masks", variants={})
+    first = sorted((data / "images").iterdir())[0]
+    late = first.read_bytes()
+    first.unlink()
+    generate.run(own)
+    before = RecordSet(config.out).table.set_index("image_id").split
+    assert set(before) == {"train", "calibration", "val", "test"}
+    first.write_bytes(late)
+    result = generate.run(own)
+    after = RecordSet(config.out).table.set_index("image_id").split
+    assert after.drop(first.stem).sort_index().equals(before.sort_index())
+    assert after[first.stem] == "" and result.unsplit == 1
 
 
 def test_nan_logits_are_a_broken_case(config, monkeypatch):
@@ -165,11 +223,18 @@ def test_nan_logits_are_a_broken_case(config, monkeypatch):
         ({"segmenter": SegmenterConfig("litemedsan")}, "did you mean 'litemedsam'"),
         ({"prompter": "otzu"}, "did you mean 'otsu'"),
         ({"sampler": SamplerConfig("prompt_jiter")}, "did you mean 'prompt_jitter'"),
-        ({"sampler": SamplerConfig(n=0)}, "at least one sample"),
+        ({"sampler": SamplerConfig(n=0)}, r"sampler\.n is 0; it must be at least 1"),
         ({"measures": ["entropie"]}, "did you mean 'entropy'"),
         ({"variants": {"train": VariantPlan(families=["erosio"])}}, "did you mean 'erosion'"),
         ({"variants": {"train": VariantPlan(prompters=["center"])}}, "did you mean 'centre'"),
-        ({"only": ["tset"]}, "no case is in split tset"),
+        ({"only": ["tset"]}, "unknown split 'tset', did you mean 'test'"),
+        ({"only": ["raters"]}, "no case is in split raters"),
+        ({"variants": {"trian": VariantPlan()}}, "unknown split 'trian', did you mean 'train'"),
+        ({"variants": {"train": VariantPlan(corruptions=-1)}}, r"variants\.train\.corruptions is -1"),
+        ({"segmenter": SegmenterConfig("fake", precision="bf16")}, "unknown precision 'bf16'"),
+        ({"prompter_options": {"margn": 0.1}}, "unknown option of the prompter otsu 'margn', did you mean 'margin'"),
+        ({"prompter": "mask_box"}, "give --masks"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
     ],
 )
 def test_wrong_names_are_told_before_anything_is_written(config, changes, message):

@@ -40,10 +40,14 @@ def test_without_truth_there_is_no_simulated_manual_prompt():
     assert "truth_box" not in {p.prompter for p in plan_case(replace(CASE, truth_paths=()), CONFIG)}
 
 
-def test_a_given_mask_is_boxed_and_has_an_id_of_its_own():
-    given = plan_case(replace(CASE, mask_path=Path("m.png")), CONFIG)[0]
-    assert given.prompter == "mask_box"
-    assert given.record_id != plan_case(CASE, CONFIG)[0].record_id
+def test_a_given_mask_is_boxed_and_its_id_changes_with_its_file(tmp_path):
+    path, ids = tmp_path / "m.png", {plan_case(CASE, CONFIG)[0].record_id}
+    for content in (b"one", b"two"):
+        path.write_bytes(content)
+        given = plan_case(replace(CASE, mask_path=path), CONFIG)[0]
+        assert given.prompter == "mask_box"
+        ids.add(given.record_id)
+    assert len(ids) == 3
 
 
 def test_targets_spread_over_the_whole_range():

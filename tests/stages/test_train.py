@@ -14,8 +14,10 @@ from sqp.config.train import TrainConfig
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.quality import Bundle, fitting
+from sqp.quality.channels import parse_inputs
 from sqp.stages import train
 from sqp.stages.train import run
+from sqp.stages.train_rows import calibrates
 
 
 def config(record_set: Path, out: Path, **changes: object) -> TrainConfig:
@@ -129,6 +131,8 @@ def test_another_config_in_the_same_folder(record_set: Path, tmp_path: Path) -> 
         ({"scores": ["c_lesio"]}, "did you mean 'c_lesion'"),
         ({"backbone": "comapct"}, "did you mean 'compact'"),
         ({"loss": "mae"}, "unknown loss 'mae', did you mean 'mse'"),
+        ({"alpha": 1.0}, r"alpha is 1\.0; it must lie between 0 and 1"),
+        ({"batch_size": 0}, "batch_size is 0; it must lie between 2 and 65536"),
         ({"alpha": 0.01}, "has 12 groups, an interval at 99% needs at least 99"),
         ({"calibrate_on": "nature"}, "did you mean 'natural'"),
         ({"size": 8}, "size is 8; it must lie between 32 and 2048"),
@@ -167,6 +171,54 @@ def test_training_that_diverges(record_set: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(train, "plane_statistics", lambda data: ([float("nan")] * 6, [1.0] * 6))
     with pytest.raises(Exception, match="diverged in its first epoch"):
         run(config(record_set, tmp_path, epochs=1))
+
+
+def test_no_resume_starts_the_log_anew(record_set: Path, tmp_path: Path) -> None:
+    short = config(record_set, tmp_path, epochs=1)
+    run(short)
+    told = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    told["config"]["epochs"] = 3  # as if that run of three epochs had been stopped
+    del told["val"]
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(told))
+    log = pd.read_csv(tmp_path / "metrics.csv").assign(epoch=7)
+    log.to_csv(next((tmp_path / "logs").iterdir()) / "metrics.csv", index=False)
+    run(replace(short, epochs=3, resume=False))
+    assert pd.read_csv(tmp_path / "metrics.csv").epoch.tolist() == [0, 1, 2]
+    assert len(list((tmp_path / "logs").iterdir())) == 1
+
+
+def test_natural_calibration_is_of_the_prompter_of_the_config(tmp_path: Path) -> None:
+    """Natural rows of simulated manual boxes are planted with an absurd Dice: the interval must not see them."""
+    records = make_record_set(tmp_path / "records", variants=("natural", "shift"))
+    table = RecordSet(records).table
+    manual = table.assign(prompter="truth_box", dice=0.0, record_id=table.record_id + "m").query("variant == 'natural'")
+    both = pd.concat([table, manual], ignore_index=True).assign(record_set=str(records))
+    held = both[both.split == "calibration"]
+    kept = held[calibrates(held, "natural")]
+    assert len(kept) == 12 and set(kept.prompter) == {"otsu"} and set(kept.variant) == {"natural"}
+    assert calibrates(held, "all").all() and len(held) == 36
+    given = held.assign(segmenter="given", prompter="mask_box")
+    assert calibrates(given, "natural").sum() == 24
+
+
+def test_too_few_natural_groups_are_told_before_training(tmp_path: Path) -> None:
+    records = make_record_set(tmp_path / "records")
+    table = RecordSet(records).table
+    table.loc[table.split == "calibration", "prompter"] = "truth_box"
+    table.to_parquet(records / "records.parquet")
+    with pytest.raises(ConfigError, match="has 0 groups"):
+        run(config(records, tmp_path / "out", calibrate_on="natural"))
+
+
+def test_the_peers_recipe() -> None:
+    values = yaml.safe_load((Path(__file__).parents[2] / "configs" / "peer_siamese.yaml").read_text())
+    recipe = TrainConfig(**values)
+    expected = {
+        "backbone": "siamese", "size": 300, "loss": "mse", "optimizer": "adam", "learning_rate": 1e-3,
+        "schedule": "constant", "weight_decay": 0, "dropout": 0, "augment": False,
+    }  # fmt: skip
+    assert {name: getattr(recipe, name) for name in expected} == expected
+    assert len(parse_inputs(recipe.inputs)) == 3
 
 
 @pytest.mark.slow

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fakes import FakeSegmenter
 
 from sqp.types import Prompt
-from fakes import FakeSegmenter
+
 
 @pytest.fixture
 def fake():

@@ -11,12 +11,15 @@ class Backbone(nn.Module):
     """Normalised planes `[n, c, s, s]` -> features `[n, width]`.
 
     `image_mean` and `image_std` (per colour, for an image in 0-1) are set where pretrained weights want their
-    own normalisation of the image; else it is the training set's.
+    own normalisation of the image; else it is the training set's. A backbone that sees a grey image sets `grey`:
+    the three colours are then divided by one common standard deviation, so that the luma of the normalised colours
+    is the luma of the image, normalised.
     """
 
     width: int
     image_mean: Sequence[float] | None = None
     image_std: Sequence[float] | None = None
+    grey: bool = False
 
     def forward(self, planes: Tensor) -> Tensor:
         """Features, the penultimate layer of the quality model."""

@@ -1,9 +1,11 @@
 """The peer's network (Sikha O K et al. 2025, arXiv 2508.01460, its notebook): one branch a channel.
 
-Faithful with three channels (image, mask, one uncertainty map) at size 300: grey input, five 3x3 convolutions
-without padding (64-64-32-32-16) with 2x2 max-pooling between, so 14x14x16 a branch; concatenated, flattened,
-dense 128-128 and the output. 1,430,705 parameters with `loss: mse`; its own settings are mse, Adam at 1e-3,
-no schedule.
+Faithful with three channels (image, mask, one uncertainty map) at size 300: grey input (ITU-R 601 luma, as cv2 and
+Pillow make it), five 3x3 convolutions without padding (64-64-32-32-16) with 2x2 max-pooling between, so 14x14x16 a
+branch; concatenated, flattened, dense 128-128 and the output. 1,430,705 parameters with `loss: mse`. Its training is
+mse, Adam at a constant rate, no weight decay, no dropout, no augmentation: `configs/peer_siamese.yaml` has all of it.
+What differs from the notebook: a sigmoid at the end, standardised planes, clipped gradients, and every image weighs
+the same however many records it has.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from sqp.errors import ConfigError
 from sqp.quality.backbones.base import Backbone
 from sqp.quality.channels import IMAGE
 
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: red, green, blue
 FILTERS = (64, 64, 32, 32, 16)
 
 
@@ -24,10 +27,13 @@ class Siamese(Backbone):
     """A branch a channel name (the image's three planes become grey), features `[n, 128]`."""
 
     width = 128
+    grey = True
 
     def __init__(self, channels: Sequence[str], size: int) -> None:
         super().__init__()
         self.channels = tuple(channels)
+        self.luma: Tensor
+        self.register_buffer("luma", torch.tensor(LUMA)[:, None, None], persistent=False)
         side = branch_side(size)
         if side < 1:
             raise ConfigError(f"backbone 'siamese' needs a size of at least 78, not {size}; its own is 300")
@@ -44,7 +50,8 @@ class Siamese(Backbone):
         outputs, start = [], 0
         for name, branch in zip(self.channels, self.branches, strict=True):
             count = 3 if name == IMAGE else 1
-            outputs.append(branch(planes[:, start : start + count].mean(dim=1, keepdim=True)))
+            plane = planes[:, start : start + count]
+            outputs.append(branch((plane * self.luma).sum(dim=1, keepdim=True) if name == IMAGE else plane))
             start += count
         return self.dense(torch.cat(outputs, dim=1).flatten(1))
 

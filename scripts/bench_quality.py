@@ -1,0 +1,94 @@
+"""What the quality model costs, as ratios within one run: against the segmenter, and reading against the training step.
+
+python scripts/bench_quality.py BUNDLE RECORDS benchmarks/speed_quality.csv
+
+One thread, CPU seconds a record. Predicting is timed with everything it reads (image, mask, maps); the segmenter is
+timed on the same images with the sampler that made the records.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from sqp.data import read_image
+from sqp.io import RecordSet
+from sqp.prompts import PROMPTERS
+from sqp.quality.augment import Augmentation
+from sqp.quality.batches import BatchPlan, CachedRecords, loader
+from sqp.quality.bundle import Bundle
+from sqp.quality.cache import build_cache
+from sqp.quality.channels import plane_names
+from sqp.quality.predict import predict_records
+from sqp.seeding import torch_generator
+from sqp.segmenters import build_segmenter
+from sqp.uncertainty import sample
+
+RECORDS, IMAGES, BATCH = 192, 6, 32
+
+
+def main(bundle_path: str, records_path: str, out: str) -> None:
+    """Time each part and write the table."""
+    torch.set_num_threads(1)
+    bundle, records = Bundle.load(bundle_path), RecordSet(records_path)
+    split = records.table["split"] == "test"
+    table = records.table[split].head(RECORDS).reset_index(drop=True)
+    start = time.process_time()
+    predict_records(bundle, [records_path], BATCH, splits=["val"], progress=False, threads=1)
+    predicting = (time.process_time() - start) / int((records.table["split"] == "val").sum())
+    segmenting = segment(records, table)
+    reading, stepping = train_step(bundle, table.assign(record_set=records_path))
+    rows = [
+        ("segmenting, with its samples, an image", segmenting, "s CPU", ""),
+        ("predicting quality, with reading, a record", predicting, "s CPU", ""),
+        ("predicting quality / segmenting", predicting / segmenting, "ratio", "<= 0.10"),
+        ("reading cached records, a record", reading, "s CPU", ""),
+        ("training step, a record", stepping, "s CPU", ""),
+        ("reading / training step", reading / stepping, "ratio", "< 1"),
+    ]
+    frame = pd.DataFrame(rows, columns=["what", "value", "unit", "target"])
+    frame.to_csv(out, index=False, float_format="%.5f")
+    print(frame.to_string(index=False))
+
+
+def segment(records: RecordSet, table: pd.DataFrame) -> float:
+    """CPU seconds to encode an image and draw the samples of its natural mask."""
+    sampler = records.config["sampler"]
+    segmenter = build_segmenter(records.config["segmenter"]["name"], records.config["segmenter"]["checkpoint"])
+    images = [read_image(path) for path in table["image_path"].drop_duplicates().head(IMAGES)]
+    start = time.process_time()
+    for image in images:
+        prompt = PROMPTERS[records.config["prompter"]](image)[0]
+        sample(segmenter, image, prompt, sampler["n"], torch_generator(0), sampler=sampler["name"])
+    return (time.process_time() - start) / len(images)
+
+
+def train_step(bundle: Bundle, table: pd.DataFrame) -> tuple[float, float]:
+    """CPU seconds a record to read a batch from the cache, and to augment it, go forward and back."""
+    with tempfile.TemporaryDirectory() as folder:
+        cache = build_cache(table, bundle.channels, bundle.size, Path(folder), 0, False)
+        dice = torch.tensor(table["dice"].to_numpy("float32"))
+        data = CachedRecords(cache, table.index.to_numpy(), dice, torch.ones(len(table)))
+        start = time.process_time()
+        batches = list(loader(data, BatchPlan(len(data), BATCH, seed=0)))
+        reading = (time.process_time() - start) / len(table)
+        names = plane_names(bundle.channels)
+        first = names.index("image/red") if "image/red" in names else None
+        augment = Augmentation(image=() if first is None else range(first, first + 3))
+        model = bundle.model.train()
+        start = time.process_time()
+        for batch in batches:
+            output = model(augment(batch["planes"], torch_generator(0)))
+            ((output.dice - batch["dice"]) ** 2).mean().backward()
+        return reading, (time.process_time() - start) / len(table)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

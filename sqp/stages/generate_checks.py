@@ -1,0 +1,63 @@
+"""What can be said of a generate config before anything is read: names, numbers, devices."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from sqp.config.generate import GenerateConfig
+from sqp.data import CORRUPTIONS, LAYOUTS
+from sqp.errors import ConfigError, lookup
+from sqp.prompts import PROMPTERS
+from sqp.segmenters import PRECISIONS, SEGMENTERS, check_device
+from sqp.types import SPLITS
+from sqp.uncertainty import MEASURES, SAMPLERS
+
+MULTIMASK: dict[str, Any] = {"auto": "auto", "true": True, "false": False}
+PIXELS = ("image", "truth", "mask", "generator")  # what a prompter is given; the rest of its arguments are options
+
+
+def check_config(config: GenerateConfig) -> None:
+    """ConfigError names the option, and the nearest name where one is unknown."""
+    _check_names(config)
+    _check_numbers(config)
+    check_device(config.device)
+    if config.prompter == "mask_box" and config.masks is None:
+        raise ConfigError("the prompter 'mask_box' boxes given masks: give --masks, or another --prompter")
+
+
+def _check_names(config: GenerateConfig) -> None:
+    lookup("segmenter", config.segmenter.name, SEGMENTERS)
+    lookup("precision", config.segmenter.precision, dict.fromkeys(PRECISIONS))
+    lookup("choice of multimask", str(config.segmenter.multimask).lower(), MULTIMASK)
+    lookup("sampler", config.sampler.name, SAMPLERS)
+    lookup("layout", config.layout, dict.fromkeys(["auto", *LAYOUTS]))
+    prompter = lookup("prompter", config.prompter, PROMPTERS)
+    options = [name for name in inspect.signature(prompter).parameters if name not in PIXELS]
+    for name in config.prompter_options:
+        lookup(f"option of the prompter {config.prompter}", name, dict.fromkeys(options))
+    for name in config.measures:
+        lookup("measure", name, MEASURES)
+    for name in [*config.only, *(split for split in config.variants if split != "*")]:
+        lookup("split", name, dict.fromkeys(SPLITS))
+    for plan in config.variants.values():
+        for name in plan.prompters:
+            lookup("prompter", name, PROMPTERS)
+        for name in plan.families:
+            lookup("corruption", name, CORRUPTIONS)
+
+
+def _check_numbers(config: GenerateConfig) -> None:
+    least: dict[str, tuple[float, float]] = {
+        "sampler.n": (config.sampler.n, 1),
+        "workers": (config.workers, 0),
+        "max_images": (config.max_images, 0),
+    }
+    for split, plan in config.variants.items():
+        for name in ("corruptions", "truth_jitter", "truth_jitter_max"):
+            least[f"variants.{split}.{name}"] = (getattr(plan, name), 0)
+        for name in ("target_alpha", "target_beta"):
+            least[f"variants.{split}.{name}"] = (getattr(plan, name), 1e-3)
+    for name, (value, lowest) in least.items():
+        if value < lowest:
+            raise ConfigError(f"{name} is {value}; it must be at least {lowest:g}")

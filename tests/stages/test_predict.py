@@ -1,0 +1,210 @@
+"""predict end to end: a bundle trained on the fake segmenter's records judges its masks, and masks made elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from fakes import FakeSegmenter
+from PIL import Image
+
+from sqp import segmenters
+from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
+from sqp.config.predict import PredictConfig
+from sqp.config.train import TrainConfig
+from sqp.errors import CaseError, ConfigError
+from sqp.io import RecordSet
+from sqp.quality.columns import FIRST
+from sqp.stages import generate, predict, train
+
+IMAGES = 5
+
+
+@pytest.fixture(scope="module")
+def bundle(lesions, tmp_path_factory) -> Path:
+    """Two epochs on records of the fake segmenter, seed 5."""
+    folder = tmp_path_factory.mktemp("fake")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(segmenters.SEGMENTERS, "fake", lambda checkpoint=None, **options: FakeSegmenter(64, 4))
+        patch.setattr(generate, "locate", lambda name, checkpoint: (None, FakeSegmenter.weights_sha256))
+        generate.run(
+            GenerateConfig(
+                images=lesions,
+                out=folder / "records",
+                segmenter=SegmenterConfig("fake"),
+                sampler=SamplerConfig(n=3),
+                variants={"train": VariantPlan(corruptions=1)},
+                seed=5,
+            )
+        )
+    config = TrainConfig([folder / "records"], folder / "model", size=32, epochs=2, alpha=0.3, progress=False)
+    made = train.run(config).bundle
+    told = json.loads((made / "bundle.json").read_text())
+    told["ood"]["threshold"] = 1e6  # whether so small a model knows a mask is not the question here
+    (made / "bundle.json").write_text(json.dumps(told))
+    return made
+
+
+@pytest.fixture
+def data(lesions, tmp_path) -> Path:
+    """Five of the images, with their truths as masks made elsewhere."""
+    names = sorted(path.stem for path in (lesions / "masks").iterdir())[:IMAGES]
+    for kind in ("images", "masks"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+        for path in (lesions / kind).iterdir():
+            if path.stem in names:
+                shutil.copy(path, tmp_path / "data" / kind)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def config(bundle, data, fake_segmenter, tmp_path) -> PredictConfig:
+    return PredictConfig(
+        bundle,
+        tmp_path / "out",
+        images=data / "images",
+        masks=data / "masks",
+        worst=2,
+        gallery=3,
+        accept=0.5,
+        reject=0.4,
+    )
+
+
+def test_masks_made_elsewhere_are_judged(config):
+    result = predict.run(config)
+    out = config.out
+    assert result.exit_status == 0 and len(result.table) == IMAGES
+    table = pd.read_csv(out / "predictions.csv")
+    scores = ["c_lesion", "pairwise_dice", "area"]
+    assert tuple(table.columns[:6]) == FIRST and set(scores) <= set(table.columns[6:20])
+    assert table.columns.get_loc("scale") > max(map(table.columns.get_loc, scores))
+    assert set(table["segmenter"]) == {"given"} and set(table["prompter_label"]) == {"mask_box"}
+    assert len(list((out / "overlays").glob("00[12]-*.png"))) == len(list((out / "overlays").iterdir())) == 2
+    assert (out / "report.html").read_text().count("<article") == 3
+    told = yaml.safe_load((out / "run.yaml").read_text())
+    assert told["config"]["accept"] == 0.5 and told["seconds"] > 0 and "torch" in told["versions"]
+    assert told["counts"]["records"] == told["counts"]["images"] == IMAGES
+    assert RecordSet(out / "records").config["seed"] == 5  # the seed that the bundle's records were made with
+    for word in ("predictions.csv", "report.html", "verdict"):
+        assert word in result.summary()
+
+
+def test_a_second_run_is_the_same_and_segments_nothing(config, fake_segmenter):
+    first = predict.run(config).table
+    built = len(fake_segmenter)
+    again = predict.run(replace(config, worst=1))
+    pd.testing.assert_frame_equal(first, again.table)
+    assert len(fake_segmenter) == built
+    assert len(list((config.out / "overlays").iterdir())) == 1
+
+
+def test_a_changed_mask_is_judged_anew_and_only_this_run_is_told(config, data):
+    first = predict.run(config).table.set_index("image_id")
+    changed, gone = first.index[:2]
+    Image.new("L", (64, 48)).save(data / "masks" / f"{changed}.png")
+    for kind in ("images", "masks"):
+        next((data / kind).glob(f"{gone}.*")).unlink()
+    table = predict.run(config).table.set_index("image_id")
+    assert sorted(table.index) == sorted(set(first.index) - {gone})
+    assert table.loc[changed, ["verdict", "reason"]].tolist() == ["abstain", "empty mask"]
+    same = table.index.difference([changed])
+    pd.testing.assert_frame_equal(table.loc[same], first.loc[same])
+
+
+def test_fail_under_counts_low_predictions_and_abstentions(config, data):
+    lowest = predict.run(config).table
+    assert "abstain" not in set(lowest["verdict"])
+    met = predict.run(replace(config, fail_under=float(lowest["predicted_dice"].min()) - 1e-6))
+    assert met.exit_status == 0 and "met" in met.summary()
+    below = predict.run(replace(config, fail_under=float(np.nextafter(lowest["predicted_dice"].min(), 1))))
+    assert below.exit_status == 3 and below.below == 1 and "1 of 5 below" in below.summary()
+    Image.new("L", (64, 48)).save(next((data / "masks").iterdir()))
+    empty = predict.run(replace(config, fail_under=0.0))
+    assert empty.exit_status == 3 and empty.below == 1
+
+
+def test_out_of_distribution_is_below_whatever_was_predicted(config):
+    result = predict.run(config)
+    table = result.table.assign(verdict="abstain", predicted_dice=0.99)
+    assert predict.PredictResult(config.out, table, fail_under=0.5).exit_status == 3
+
+
+def test_a_broken_image_is_skipped_and_strict_stops(config, data):
+    broken = sorted((data / "images").iterdir())[1]
+    broken.write_bytes(broken.read_bytes()[:200])
+    result = predict.run(config)
+    assert result.exit_status == 1 and list(result.skipped) == [broken.stem] and len(result.table) == IMAGES - 1
+    assert broken.stem in result.summary()
+    assert predict.run(replace(config, fail_under=1.0)).exit_status == 3  # this tells more than a skipped image
+    with pytest.raises(CaseError, match=broken.name):
+        predict.run(replace(config, strict=True))
+
+
+def test_a_record_that_cannot_be_read_is_told(config):
+    first = predict.run(config).table
+    lost = first["record_id"][2]
+    (config.out / "records" / "masks" / f"{lost}.png").write_bytes(b"no mask")
+    records = PredictConfig(config.model, config.out / "again", records=[config.out / "records"], worst=2)
+    result = predict.run(records)
+    assert result.exit_status == 1 and result.unreadable == 1 and "1 records cannot be read" in result.summary()
+    assert lost in result.table.set_index("record_id").reason[lost]
+    assert next((config.out / "again" / "overlays").glob("001-*")).name == f"001-{lost}.png"
+    assert yaml.safe_load((config.out / "again" / "run.yaml").read_text())["counts"]["unreadable"] == 1
+    with pytest.raises(CaseError, match=lost):
+        predict.run(replace(records, strict=True))
+
+
+def test_the_segmenters_own_masks_under_the_prompter_of_the_bundle(config):
+    own = predict.run(replace(config, masks=None, truth=config.masks, out=config.out / "own"))
+    assert set(own.table["segmenter"]) == {"fake"} and set(own.table["prompter"]) == {"otsu"}
+    assert own.table["dice"].notna().all()
+    manual = replace(config, masks=None, truth=config.masks, out=config.out / "manual", prompter="truth_box")
+    assert "truth_box (simulated manual)" in predict.run(manual).summary()
+    assert "truth_box (simulated manual)" in (config.out / "manual" / "report.html").read_text()
+
+
+def test_a_bundle_of_several_kinds_of_records_needs_records(config, bundle, tmp_path):
+    mixed = shutil.copytree(bundle, tmp_path / "mixed")
+    told = json.loads((mixed / "bundle.json").read_text())
+    other = json.loads(json.dumps(told["expects"][0]))
+    told["expects"].append(other | {"seed": 9, "prompter": "centre"})  # these may differ
+    (mixed / "bundle.json").write_text(json.dumps(told))
+    assert len(predict.run(replace(config, model=mixed)).table) == IMAGES
+    other["sampler"]["n"] = 4
+    told["expects"].append(other)
+    (mixed / "bundle.json").write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match=r"of several kinds, sampler\.n=3 and sampler\.n=4"):
+        predict.run(replace(config, model=mixed))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"worst": -1}, "worst is -1; it must be at least 0"),
+        ({"gallery": -1}, "gallery is -1"),
+        ({"accept": 0.3}, r"reject is 0\.4, accept 0\.3"),
+        ({"fail_under": 80.0}, r"fail_under is 80\.0; it must lie between 0 and 1"),
+        ({"images": None, "masks": None}, "either --images .* or --records"),
+        ({"images": None, "records": [Path("x")]}, "--masks and --truth go with --images"),
+    ],
+)
+def test_wrong_options(config, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        predict.run(replace(config, **changes))
+    assert not config.out.exists()
+
+
+def test_images_none_of_which_can_be_segmented(config, data):
+    predict.run(config)
+    for path in (data / "images").iterdir():
+        path.write_bytes(b"no image")
+    with pytest.raises(ConfigError, match=r"no image of .* could be segmented: "):
+        predict.run(replace(config, out=config.out / "new"))
