@@ -6,25 +6,20 @@ Only the config of the command that was asked for is imported, and its stage aft
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import errno
-import json
 import os
-import re
 import signal
 import sys
 import threading
-import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from sqp.errors import ConfigError, SqpError, unknown_name
 from sqp.memory import keep_freed_memory
+from sqp.options import explain, flat_hints, friendly, section
 
 DONE, SKIPPED, USER_ERROR, BELOW, INTERRUPTED = 0, 1, 2, 3, 130
 ALIKE = {errno.EDQUOT: errno.ENOSPC, errno.ENOTDIR: errno.EEXIST, errno.EPERM: errno.EACCES, errno.EROFS: errno.EACCES}
@@ -116,17 +111,17 @@ def parse(name: str, args: Sequence[str]) -> Any | None:
     parser = jsonargparse.ArgumentParser(
         prog=f"sqp {name}",
         description=(cls.__doc__ or "").split("\n")[0],
-        epilog=SHORT_FORMS if any("." in option for option in _flat_hints(cls)) else None,
+        epilog=SHORT_FORMS if any("." in option for option in flat_hints(cls)) else None,
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
     parser.add_class_arguments(cls, None)
     try:
-        namespace = parser.parse_args(_friendly(cls, args))
+        namespace = parser.parse_args(_sections(name, friendly(cls, args)))
     except SystemExit:
         return None
     except jsonargparse.ArgumentError as error:
-        raise ConfigError(_explain(name, cls, str(error))) from error
+        raise ConfigError(explain(name, cls, str(error))) from error
     except OSError as error:
         raise ConfigError(f"{name}: cannot read {error.filename}: {error.strerror}") from error
     values = parser.instantiate(namespace).as_dict()
@@ -134,114 +129,15 @@ def parse(name: str, args: Sequence[str]) -> Any | None:
     return cls(**values)
 
 
-def option_names(cls: type, prefix: str = "") -> list[str]:
-    """All options of a config, nested ones dotted; `*` stands for the free keys of a mapping.
-
-    >>> from sqp.config.generate import SamplerConfig
-    >>> option_names(SamplerConfig, "sampler.")
-    ['sampler.name', 'sampler.n', 'sampler.ratio', 'sampler.edges']
-    """
-    names: list[str] = []
-    for field, hint in typing.get_type_hints(cls).items():
-        inner = [hint, *typing.get_args(hint)]
-        nested = next((h for h in inner if dataclasses.is_dataclass(h)), None)
-        if nested is not hint:
-            names.append(prefix + field)
-        if nested is not None:
-            key = "" if nested is hint else "*."
-            names += option_names(typing.cast(type, nested), f"{prefix}{field}.{key}")
-    return names
-
-
-def _friendly(cls: type, args: Sequence[str]) -> list[str]:
-    """What people type -> what jsonargparse reads.
-
-    Dashes in names, `--name=value`, a bare `--strict`, `--records A B` and repeated for a list, `--size 9 9` for a
-    tuple, and the short forms of nested options (`_full_name`).
-    """
-    hints = _flat_hints(cls)
-    out: list[str] = []
-    rest = list(args)
-    while rest:
-        token = rest.pop(0)
-        if not token.startswith("--"):
-            out.append(token)
-            continue
-        typed, equals, value = token[2:].partition("=")
-        first = value if equals else rest[0] if rest else ""
-        name = _full_name(typed.replace("-", "_"), first, hints)
-        hint = hints.get(name)
-        many = typing.get_origin(hint) in (list, tuple)
-        values = [value] if equals else []
-        while rest and not rest[0].startswith("--") and (many or (hint is bool and not values)):
-            values.append(rest.pop(0))
-        option = f"--{name}"
-        if hint is bool:
-            out += [option, values[0] if values else "true"]
-        elif many and values and values[0].startswith("["):
-            out += [option, " ".join(values)]
-        elif typing.get_origin(hint) is list and values:
-            out += [f"{option}+" if option in out else option, json.dumps(values)]
-        elif many and values:
-            out += [option, f"[{', '.join(values)}]"]
-        else:
-            out.append(f"{option}={value}" if equals else option)
+def _sections(name: str, args: list[str]) -> list[str]:
+    """`--config FILE` cut to the command's section."""
+    out = list(args)
+    for i, token in enumerate(args):
+        if token == "--config" and i + 1 < len(args):
+            out[i + 1] = section(args[i + 1], name, COMMANDS)
+        elif token.startswith("--config="):
+            out[i] = "--config=" + section(token.removeprefix("--config="), name, COMMANDS)
     return out
-
-
-def _full_name(name: str, value: str, hints: dict[str, Any]) -> str:
-    """`checkpoint` -> `segmenter.checkpoint`, where it ends one option only; `sampler tta` -> `sampler.name`.
-
-    A group with a file or with `{...}` stays itself: its YAML. `ConfigError` where several options end so.
-    """
-    if name in hints:
-        return name
-    if f"{name}.name" in hints:
-        return name if value.startswith("{") or Path(value).is_file() else f"{name}.name"
-    ending = [option for option in hints if option.endswith(f".{name}")]
-    if len(ending) > 1:
-        raise ConfigError(f"the option --{name} is ambiguous: write {' or '.join(f'--{option}' for option in ending)}")
-    return ending[0] if ending else name
-
-
-def _flat_hints(cls: type, prefix: str = "") -> dict[str, Any]:
-    hints: dict[str, Any] = {}
-    for field, hint in typing.get_type_hints(cls).items():
-        if dataclasses.is_dataclass(hint):
-            hints |= _flat_hints(typing.cast(type, hint), f"{prefix}{field}.")
-        else:
-            hints[prefix + field] = hint
-    return hints
-
-
-def _explain(name: str, cls: type, message: str) -> str:
-    """jsonargparse's message in one sentence, with the nearest option where one is unknown."""
-    message = re.sub(r"\s+", " ", message).strip()
-    unknown = re.search(
-        r"[Uu]nrecognized arguments?: (?:--)?([\w.\-]+)|Option ['\"]([\w.\-]+)['\"] is not accepted|"
-        r"does not accept option ['\"]([\w.\-]+)['\"]",
-        message,
-    )
-    if unknown:
-        option = next(group for group in unknown.groups() if group).replace("-", "_")
-        near = _nearest(option, option_names(cls))
-        hint = f", did you mean '{near}'?" if near else f"; `sqp {name} --help` lists all options"
-        return f"{name}: unknown option '{option}'{hint}"
-    required = re.search(r"following arguments are required: ([\w.]+)", message)
-    if required:
-        return f"{name}: the option --{required.group(1)} is missing; `sqp {name} --help` says what it is"
-    return f"{name}: {message}"
-
-
-def _nearest(option: str, known: Sequence[str]) -> str | None:
-    """The known option, with all its dots, that is nearest by its full name, its last part or its group."""
-    full = {group: group for name in known for group in name.split(".")[:-1] if group != "*"}
-    full |= {name.split(".")[-1]: name for name in reversed(known)} | {name: name for name in known}
-    for tried in (option, option.split(".")[-1], option.split(".")[0]):
-        for match in difflib.get_close_matches(tried, full, n=2, cutoff=0.5):
-            if full[match] != option:
-                return full[match]
-    return None
 
 
 def _say_os_error(error: OSError) -> str:

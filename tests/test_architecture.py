@@ -16,6 +16,7 @@ LEVELS = {
     "cli": 9,
     "__main__": 10,
     "stages": 8,
+    "options": 8,
     "report": 7,
     "explain": 7,
     "quality": 6,

@@ -14,9 +14,10 @@ from types import SimpleNamespace
 import pytest
 
 from sqp import cli
-from sqp.cli import COMMANDS, main, option_names, parse
+from sqp.cli import COMMANDS, main, parse
 from sqp.config.generate import GenerateConfig
 from sqp.errors import CaseError, ConfigError
+from sqp.options import option_names
 
 
 def test_help_names_every_command_and_imports_nothing_heavy():
@@ -216,3 +217,16 @@ def test_a_bug_is_not_swallowed(monkeypatch):
     monkeypatch.setattr(cli, "parse", lambda name, args: object())
     with pytest.raises(ZeroDivisionError):
         main(["generate"])
+
+
+def test_one_file_holds_the_sections_of_a_pipeline(tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    path.write_text("generate: {images: a, out: b, sampler: {n: 4}}\ntrain: {records: [b], out: c, size: 64}\n")
+    assert parse("generate", ["--config", str(path)]).sampler.n == 4
+    config = parse("train", [f"--config={path}", "--size", "32"])
+    assert (config.size, config.records) == (32, [Path("b")])
+    with pytest.raises(ConfigError, match="has no section 'evaluate'; it has: generate, train"):
+        parse("evaluate", ["--config", str(path)])
+    path.write_text("generate: [")
+    with pytest.raises(ConfigError, match="is no YAML"):
+        parse("generate", ["--config", str(path)])

@@ -1,0 +1,146 @@
+"""What people type -> what jsonargparse reads, and its messages -> one sentence with the nearest option."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import typing
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sqp.errors import ConfigError
+
+
+def section(config: str, command: str, commands: Collection[str]) -> str:
+    """The part of a YAML file that is meant for a command: `--config` may name one file for a whole pipeline.
+
+    A file whose top level holds nothing but names of commands is cut to the section of this one, returned as YAML
+    text; any other is returned as it came. ConfigError where the file has sections, but none for this command.
+    """
+    path = Path(config)
+    if not path.is_file():
+        return config
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or not values or not set(values) <= set(commands):
+        return config
+    if command not in values:
+        raise ConfigError(f"{path} has no section '{command}'; it has: {', '.join(values)}")
+    return yaml.safe_dump(values[command])
+
+
+def option_names(cls: type, prefix: str = "") -> list[str]:
+    """All options of a config, nested ones dotted; `*` stands for the free keys of a mapping.
+
+    >>> from sqp.config.generate import SamplerConfig
+    >>> option_names(SamplerConfig, "sampler.")
+    ['sampler.name', 'sampler.n', 'sampler.ratio', 'sampler.edges']
+    """
+    names: list[str] = []
+    for field, hint in typing.get_type_hints(cls).items():
+        inner = [hint, *typing.get_args(hint)]
+        nested = next((h for h in inner if dataclasses.is_dataclass(h)), None)
+        if nested is not hint:
+            names.append(prefix + field)
+        if nested is not None:
+            key = "" if nested is hint else "*."
+            names += option_names(typing.cast(type, nested), f"{prefix}{field}.{key}")
+    return names
+
+
+def friendly(cls: type, args: Sequence[str]) -> list[str]:
+    """What people type -> what jsonargparse reads.
+
+    Dashes in names, `--name=value`, a bare `--strict`, `--records A B` and repeated for a list, `--size 9 9` for a
+    tuple, and the short forms of nested options (`_full_name`).
+    """
+    hints = flat_hints(cls)
+    out: list[str] = []
+    rest = list(args)
+    while rest:
+        token = rest.pop(0)
+        if not token.startswith("--"):
+            out.append(token)
+            continue
+        typed, equals, value = token[2:].partition("=")
+        first = value if equals else rest[0] if rest else ""
+        name = _full_name(typed.replace("-", "_"), first, hints)
+        hint = hints.get(name)
+        many = typing.get_origin(hint) in (list, tuple)
+        values = [value] if equals else []
+        while rest and not rest[0].startswith("--") and (many or (hint is bool and not values)):
+            values.append(rest.pop(0))
+        option = f"--{name}"
+        if hint is bool:
+            out += [option, values[0] if values else "true"]
+        elif many and values and values[0].startswith("["):
+            out += [option, " ".join(values)]
+        elif typing.get_origin(hint) is list and values:
+            out += [f"{option}+" if option in out else option, json.dumps(values)]
+        elif many and values:
+            out += [option, f"[{', '.join(values)}]"]
+        else:
+            out.append(f"{option}={value}" if equals else option)
+    return out
+
+
+def _full_name(name: str, value: str, hints: dict[str, Any]) -> str:
+    """`checkpoint` -> `segmenter.checkpoint`, where it ends one option only; `sampler tta` -> `sampler.name`.
+
+    A group with a file or with `{...}` stays itself: its YAML. `ConfigError` where several options end so.
+    """
+    if name in hints:
+        return name
+    if f"{name}.name" in hints:
+        return name if value.startswith("{") or Path(value).is_file() else f"{name}.name"
+    ending = [option for option in hints if option.endswith(f".{name}")]
+    if len(ending) > 1:
+        raise ConfigError(f"the option --{name} is ambiguous: write {' or '.join(f'--{option}' for option in ending)}")
+    return ending[0] if ending else name
+
+
+def flat_hints(cls: type, prefix: str = "") -> dict[str, Any]:
+    hints: dict[str, Any] = {}
+    for field, hint in typing.get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            hints |= flat_hints(typing.cast(type, hint), f"{prefix}{field}.")
+        else:
+            hints[prefix + field] = hint
+    return hints
+
+
+def explain(name: str, cls: type, message: str) -> str:
+    """jsonargparse's message in one sentence, with the nearest option where one is unknown."""
+    message = re.sub(r"\s+", " ", message).strip()
+    unknown = re.search(
+        r"[Uu]nrecognized arguments?: (?:--)?([\w.\-]+)|Option ['\"]([\w.\-]+)['\"] is not accepted|"
+        r"does not accept option ['\"]([\w.\-]+)['\"]",
+        message,
+    )
+    if unknown:
+        option = next(group for group in unknown.groups() if group).replace("-", "_")
+        near = _nearest(option, option_names(cls))
+        hint = f", did you mean '{near}'?" if near else f"; `sqp {name} --help` lists all options"
+        return f"{name}: unknown option '{option}'{hint}"
+    required = re.search(r"following arguments are required: ([\w.]+)", message)
+    if required:
+        return f"{name}: the option --{required.group(1)} is missing; `sqp {name} --help` says what it is"
+    return f"{name}: {message}"
+
+
+def _nearest(option: str, known: Sequence[str]) -> str | None:
+    """The known option, with all its dots, that is nearest by its full name, its last part or its group."""
+    full = {group: group for name in known for group in name.split(".")[:-1] if group != "*"}
+    full |= {name.split(".")[-1]: name for name in reversed(known)} | {name: name for name in known}
+    for tried in (option, option.split(".")[-1], option.split(".")[0]):
+        for match in difflib.get_close_matches(tried, full, n=2, cutoff=0.5):
+            if full[match] != option:
+                return full[match]
+    return None
