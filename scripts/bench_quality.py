@@ -73,7 +73,8 @@ def train_step(bundle: Bundle, table: pd.DataFrame) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         cache = build_cache(table, bundle.channels, bundle.size, Path(folder), 0, False)
         dice = torch.tensor(table["dice"].to_numpy("float32"))
-        data = CachedRecords(cache, table.index.to_numpy(), dice, torch.ones(len(table)))
+        scores = torch.from_numpy(bundle.standardizer(table)) if bundle.standardizer.names else None
+        data = CachedRecords(cache, table.index.to_numpy(), dice, torch.ones(len(table)), scores)
         start = time.process_time()
         batches = list(loader(data, BatchPlan(len(data), BATCH, seed=0)))
         reading = (time.process_time() - start) / len(table)
@@ -83,7 +84,7 @@ def train_step(bundle: Bundle, table: pd.DataFrame) -> tuple[float, float]:
         model = bundle.model.train()
         start = time.process_time()
         for batch in batches:
-            output = model(augment(batch["planes"], torch_generator(0)))
+            output = model(augment(batch["planes"], torch_generator(0)), batch.get("scores"))
             ((output.dice - batch["dice"]) ** 2).mean().backward()
         return reading, (time.process_time() - start) / len(table)
 

@@ -5,26 +5,36 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import torch
 
 from sqp.errors import ConfigError, lookup
-from sqp.segmenters import official, tinyvit
-from sqp.segmenters.sam import PRECISIONS, PromptableSegmenter
+from sqp.segmenters.precision import PRECISIONS
 from sqp.types import Segmenter
 
-__all__ = ["PRECISIONS", "SEGMENTERS", "PromptableSegmenter", "build_segmenter", "check_device"]
+__all__ = ["PRECISIONS", "SEGMENTERS", "build_segmenter", "check_device"]
 
 NO_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")  # torch's names of instruction sets without it
 
+
+def _later(module: str, builder: str) -> Callable[..., Segmenter]:
+    """A builder whose module is imported when it is called: timm and torchvision take seconds to import."""
+
+    def build(*args: Any, **options: Any) -> Segmenter:
+        return getattr(import_module(f"sqp.segmenters.{module}"), builder)(*args, **options)
+
+    return build
+
+
 SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
-    "litemedsam": tinyvit.build_litemedsam,
-    "mobilesam": tinyvit.build_mobilesam,
-    "sam_vit_b": official.build_sam_vit_b,
-    "sam_vit_l": official.build_sam_vit_l,
-    "sam_vit_h": official.build_sam_vit_h,
-    "medsam": official.build_medsam,
+    "litemedsam": _later("tinyvit", "build_litemedsam"),
+    "mobilesam": _later("tinyvit", "build_mobilesam"),
+    "sam_vit_b": _later("official", "build_sam_vit_b"),
+    "sam_vit_l": _later("official", "build_sam_vit_l"),
+    "sam_vit_h": _later("official", "build_sam_vit_h"),
+    "medsam": _later("official", "build_medsam"),
 }
 
 

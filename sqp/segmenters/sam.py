@@ -18,10 +18,9 @@ from torch import Tensor, nn
 
 from sqp.errors import CaseError, ConfigError
 from sqp.frame import Frame
+from sqp.segmenters.precision import PRECISIONS
 from sqp.segmenters.prompt_tensors import check_prompt, prompt_tensors
 from sqp.types import Decoded, Embedding, Prompt
-
-PRECISIONS = ("float32", "bfloat16")
 
 
 def standardise(pixels: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from segment_anything.utils.amg import calculate_stability_score
 from torch import Tensor
 
 from sqp.errors import lookup
@@ -70,6 +69,8 @@ def predicted_iou(judged: Judged) -> float:
 
 def stability(judged: Judged) -> float:
     """SAM's stability score of sample 0: IoU of its masks at logit > 1 and > -1; NaN for another's mask."""
+    from segment_anything.utils.amg import calculate_stability_score  # brings torchvision: seconds
+
     if not judged.own:
         return math.nan
     return float(calculate_stability_score(judged.moments.logits[:1], 0.0, 1.0)[0])

@@ -1,0 +1,3 @@
+"""In which precision a segmenter's image encoder may run."""
+
+PRECISIONS = ("float32", "bfloat16")
