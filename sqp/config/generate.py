@@ -79,7 +79,8 @@ class GenerateConfig:
         truth: Folder of ground-truth masks.
         masks: Folder of masks made elsewhere; these are judged instead of the segmenter's own.
         layout: Layout of the data, or auto.
-        splits: JSON of splits (configs/splits); without it the data's own column is used.
+        splits: JSON of splits (configs/splits); without it the data's own column is used, else splits are made by
+            group and kept in OUT/splits.json.
         only: Splits to run, e.g. [train, test]; default all.
         max_images: Run a subset of at least so many images: whole groups, in the proportions of the splits; 0 for all.
         segmenter: Who segments.

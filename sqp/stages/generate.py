@@ -13,7 +13,7 @@ from tqdm import tqdm
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
 from sqp.data import find_cases
 from sqp.data.split_files import read_splits, write_splits
-from sqp.data.splits import apply_splits, subset_by_group, with_default_splits
+from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_splits
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordWriter
 from sqp.io.atomic import write_atomic
@@ -23,6 +23,8 @@ from sqp.stages.plan import plan_case
 from sqp.stages.pool import make_records
 from sqp.stages.run_info import plain, stored_config, versions
 from sqp.types import Case
+
+KEPT_SPLITS = "splits.json"
 
 
 @dataclass
@@ -57,11 +59,13 @@ def run(config: GenerateConfig) -> GenerateResult:
     """Write the record set of `config`; broken cases are skipped and reported unless `config.strict`."""
     started = time.monotonic()
     check_config(config)
-    everything, skipped = collect_cases(config)
+    everything, skipped, made_splits = collect_cases(config)
     cases = select_cases(everything, config)
     stored, writer = described(config), RecordWriter(config.out)
     with writer.lock():
         writer.check(stored, config.overwrite)
+        if made_splits is not None:  # only now is the folder known to be sqp's
+            write_splits(config.out / KEPT_SPLITS, made_splits)
         plans = {case.image_id: [planned.record_id for planned in plan_case(case, config)] for case in cases}
         done = writer.done()
         pending = [case for case in cases if not done.issuperset(plans[case.image_id])]
@@ -91,23 +95,20 @@ def run(config: GenerateConfig) -> GenerateResult:
     return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids)
 
 
-def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str]]:
-    """All cases with their splits; images without a mask where masks are given are counted as skipped.
+def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], Splits | None]:
+    """All cases with their splits, what is skipped for want of a mask in `--masks`, and the splits if made here.
 
-    Splits are those of `--splits`, else the data's own, else made by group: then they are kept in OUT/splits.json, so
-    that a later run with more images moves none from one split to another.
+    Splits are those of `--splits`, else the data's own, else made by group: then `run` keeps them in OUT/splits.json,
+    so that a later run with more images moves none from one split to another.
     """
     found = find_cases(config.images, truth=config.truth, masks=config.masks, layout=config.layout)
     cases = list(found.cases)
-    kept = config.out / "splits.json"
+    kept, made = config.out / KEPT_SPLITS, None
     if config.splits or kept.exists():
         cases = apply_splits(cases, read_splits(config.splits or kept))
     elif config.masks is None:
         cases, made = with_default_splits(cases, config.seed)
-        if made is not None:
-            config.out.mkdir(parents=True, exist_ok=True)
-            write_splits(kept, made)
-    return cases, {image_id: "no mask of that name in --masks" for image_id in found.unmatched}
+    return cases, {image_id: "no mask of that name in --masks" for image_id in found.unmatched}, made
 
 
 def select_cases(cases: list[Case], config: GenerateConfig) -> list[Case]:

@@ -262,3 +262,11 @@ def test_workers_write_what_one_process_writes(lesions, tmp_path):
     generate.run(one), generate.run(two)
     a, b = (RecordSet(c.out).table.sort_values("record_id", ignore_index=True) for c in (one, two))
     pd.testing.assert_frame_equal(a, b, rtol=1e-4)
+
+
+def test_a_refused_folder_gets_no_splits_file(config, lesions, tmp_path):
+    (tmp_path / "mine" / "masks").mkdir(parents=True)
+    own = replace(config, images=lesions / "images", truth=lesions / "masks", out=tmp_path / "mine")
+    with pytest.raises(ConfigError, match="not sqp's"):
+        generate.run(own)
+    assert not (tmp_path / "mine" / "splits.json").exists()
