@@ -108,9 +108,9 @@ class Frame:
         if (gh * self.stride, gw * self.stride) == (h, w):
             x = F.interpolate(x, self.grid, mode="area")
         else:  # the last cells reach past the image: they take its border
-            x = F.interpolate(x, (h, w), mode="area")
+            x = F.interpolate(x.double(), (h, w), mode="area")  # two means in a row: float32 would lose digits
             x = F.pad(x, (0, gw * self.stride - w, 0, gh * self.stride - h), mode="replicate")
-            x = F.avg_pool2d(x, self.stride)
+            x = F.avg_pool2d(x, self.stride).float()
         return x.reshape(*lead, *self.grid)
 
     def mask_to_grid(self, mask: Tensor | np.ndarray) -> Tensor:

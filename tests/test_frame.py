@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from segment_anything.utils.transforms import ResizeLongestSide
 
@@ -75,6 +75,7 @@ def test_padding_lies_below_and_right_and_is_cropped_again(original):
 
 
 @given(h=st.integers(1, 120), w=st.integers(1, 120), network=networks, value=st.floats(-5, 5, width=32))
+@example(h=1, w=3, network=(224, 16), value=4.799652576446533)  # float32 sums lost digits here
 @settings(deadline=None, max_examples=50)
 def test_a_constant_stays_constant_there_and_back(h, w, network, value):
     frame = Frame((h, w), *network)
