@@ -6,11 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import settings
 from recordsets import make_record_set
-
-settings.register_profile("deterministic", derandomize=True)
-settings.load_profile("deterministic")
 
 
 @pytest.fixture(autouse=True, scope="session")
