@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sqp.errors import CaseError, ConfigError
 from sqp.frame import Frame
+from sqp.segmenters.onednn import use_onednn
 from sqp.segmenters.precision import PRECISIONS
 from sqp.segmenters.prompt_tensors import check_prompt, prompt_tensors
 from sqp.types import Decoded, Embedding, Prompt
@@ -100,7 +101,7 @@ class PromptableSegmenter:
         self.name = name
         self.weights_sha256 = weights_sha256
         self.device = torch.device(device)
-        self.sam = sam.eval().requires_grad_(False).to(self.device)
+        self.sam = use_onednn(sam.eval().requires_grad_(False).to(self.device))
         self.normalise = normalise
         self.trained_multimask = trained_multimask
         self.multimask = multimask
