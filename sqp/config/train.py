@@ -23,6 +23,10 @@ class TrainConfig:
         loss: beta_nll, laplace_nll or mse (no scale of its own: intervals of one width).
         beta: Exponent of the variance that weights a record in the loss; 0 is the plain likelihood.
         dropout: Share of the features dropped before the head.
+        error_map: A second head draws the truth that it expects; where that differs from the mask is the error map,
+            and the Dice of the two is where the prediction starts.
+        error_weight: Weight of the second head's loss beside that of the Dice.
+        flips: Flips and quarter turns averaged when predicting: 1, 2, 4 or 8.
         epochs: Most epochs.
         patience: Epochs without a better MAE on val before training stops.
         batch_size: Records a step.
@@ -61,6 +65,9 @@ class TrainConfig:
     loss: str = "beta_nll"
     beta: float = 0.5
     dropout: float = 0.1
+    error_map: bool = False
+    error_weight: float = 1.0
+    flips: int = 1
     epochs: int = 30
     patience: int = 8
     batch_size: int = 32

@@ -16,7 +16,7 @@ from sqp.seeding import numpy_generator
 
 @dataclass
 class CachedRecords(Dataset):  # type: ignore[type-arg]
-    """`data[[3, 8]]` -> the batch of these rows: planes, dice, weight, and scores where there are any.
+    """`data[[3, 8]]` -> the batch of these rows: planes, dice, weight, and scores and truth where there are any.
 
     `rows` maps a row of this split to the cache's; dice and weight `[n]`, scores `[n, 2k]` or None.
     """
@@ -36,7 +36,10 @@ class CachedRecords(Dataset):  # type: ignore[type-arg]
             "dice": self.dice[index],
             "weight": self.weight[index],
         }
-        return batch if self.scores is None else batch | {"scores": self.scores[index]}
+        if self.scores is not None:
+            batch["scores"] = self.scores[index]
+        truth = self.cache.truth(self.rows[np.asarray(index)])
+        return batch if truth is None else batch | {"truth": truth}
 
 
 class BatchPlan(Sampler[list[int]]):

@@ -1,8 +1,8 @@
 """The planes of all training records, decoded once into memory maps, so that an epoch costs no decoding.
 
-Images are kept once an image (uint8), mask and maps once a record (float16). The folder's name is a hash of
-records, channels and size; the file `done` says that it is whole. Built by worker processes, one task an
-image.
+Images, and the truth where it is asked for, are kept once an image (uint8), mask and maps once a record (float16). The
+folder's name is a hash of records, channels and size; the file `done` says that it is whole. Built by worker
+processes, one task an image.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from tqdm import tqdm
 
 from sqp.errors import CaseError, SqpError
 from sqp.io import RecordSet
-from sqp.quality.channels import IMAGE, image_planes, record_planes
+from sqp.quality.channels import IMAGE, image_planes, record_planes, truth_plane
 
-FORMAT = 1
+FORMAT = 2
 PATIENCE_S = 6 * 3600  # how long another process waits for the one that builds
 FEW_IMAGES = 200  # below this, starting processes costs more than they save
 
 
 @dataclass(frozen=True)
 class Task:
-    """One image with the records that share it: rows into the memory maps."""
+    """One image with the records that share it: rows into the memory maps; no truth paths where none is kept."""
 
     image_row: int
     image_path: str
+    truth_paths: tuple[str, ...]
     records: tuple[tuple[int, str, str], ...]  # row, record set, record id
 
 
@@ -54,13 +55,15 @@ class PlaneCache:
     def _open(self) -> None:
         self.maps = np.load(self.folder / "maps.npy", mmap_mode="r")
         self.images = np.load(self.folder / "images.npy", mmap_mode="r") if IMAGE in self.channels else None
+        truths = self.folder / "truths.npy"
+        self.truths = np.load(truths, mmap_mode="r") if truths.exists() else None
 
     def __len__(self) -> int:
         return len(self.image_rows)
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process opens the files itself; a pickled memory map would be copied whole."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("maps", "images")}
+        return {key: value for key, value in self.__dict__.items() if key not in ("maps", "images", "truths")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -76,6 +79,12 @@ class PlaneCache:
         before = self.channels.index(IMAGE)
         return torch.cat([maps[:, :before], images, maps[:, before:]], dim=1)
 
+    def truth(self, rows: Sequence[int] | np.ndarray) -> Tensor | None:
+        """float32 `[n, size, size]` in 0-1, None where the cache was built without it."""
+        if self.truths is None:
+            return None
+        return torch.from_numpy(np.asarray(self.truths[self.image_rows[np.asarray(rows)]])).float().div_(255)
+
 
 def build_cache(
     table: pd.DataFrame,
@@ -85,24 +94,30 @@ def build_cache(
     workers: int = 0,
     progress: bool = True,
     rank: int = 0,
+    truth: bool = False,
 ) -> PlaneCache:
-    """The cache of a table (record_set, record_id, image_path), row for row; built unless it is there.
+    """The cache of a table (record_set, record_id, image_path, truth_path), row for row; built unless it is there.
 
+    `truth` keeps the mean of each image's ground-truth masks too.
     `workers` processes decode (0: this one). Where several processes train together only rank 0 builds and the others
     wait for it, so all machines must see `folder`. CaseError names a record that cannot be read or holds NaN.
     """
     paths, image_rows = np.unique(table.image_path.to_numpy(dtype=str), return_inverse=True)
-    home = folder / _key(table, channels, size)
+    home = folder / _key(table, channels, size, truth)
     if rank:
         _wait_for(home / "done")
     if not (home / "done").exists():
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        _allocate(home, len(table), len(paths), channels, size)
+        _allocate(home, len(table), len(paths), channels, size, truth)
+        of_image = dict(zip(table.image_path, table.truth_path, strict=True)) if truth else {}
         ids = list(zip(range(len(table)), table.record_set.astype(str), table.record_id, strict=True))
         order = np.argsort(image_rows, kind="stable")
         parts = np.split(order, np.flatnonzero(np.diff(image_rows[order])) + 1)
-        tasks = [Task(i, str(paths[i]), tuple(ids[row] for row in part)) for i, part in enumerate(parts)]
+        tasks = [
+            Task(i, str(paths[i]), tuple(of_image.get(paths[i], ())), tuple(ids[row] for row in part))
+            for i, part in enumerate(parts)
+        ]
         run = _in_processes if workers > 1 and len(tasks) >= FEW_IMAGES else _here
         bar = tqdm(total=len(table), unit="record", desc="reading records", disable=None if progress else True)
         with bar:
@@ -120,13 +135,15 @@ def _wait_for(done: Path) -> None:
         time.sleep(0.5)
 
 
-def _allocate(home: Path, n: int, images: int, channels: Sequence[str], size: int) -> None:
+def _allocate(home: Path, n: int, images: int, channels: Sequence[str], size: int, truth: bool) -> None:
     with_image = IMAGE in channels
     shapes: dict[str, tuple[type, tuple[int, ...]]] = {
         "maps": (np.float16, (n, len(channels) - with_image, size, size))
     }
     if with_image:
         shapes["images"] = (np.uint8, (images, 3, size, size))
+    if truth:
+        shapes["truths"] = (np.uint8, (images, size, size))
     need = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape in shapes.values())
     if need > shutil.disk_usage(home).free:
         raise SqpError(
@@ -140,6 +157,9 @@ def _decode(task: Task, home: Path, channels: tuple[str, ...], size: int) -> int
     """Fill the rows of one task; returns how many."""
     if IMAGE in channels:
         open_memmap(home / "images.npy", "r+")[task.image_row] = image_planes(task.image_path, size)
+    if task.truth_paths:
+        truth = truth_plane(task.truth_paths, size)
+        open_memmap(home / "truths.npy", "r+")[task.image_row] = np.round(truth * 255).astype(np.uint8)
     maps = open_memmap(home / "maps.npy", "r+")
     for row, folder, record_id in task.records:
         planes = record_planes(RecordSet(folder), record_id, channels, size)
@@ -164,9 +184,9 @@ def _in_processes(tasks: list[Task], home: Path, channels: tuple[str, ...], size
             pool.shutdown(cancel_futures=True)
 
 
-def _key(table: pd.DataFrame, channels: Sequence[str], size: int) -> str:
+def _key(table: pd.DataFrame, channels: Sequence[str], size: int, truth: bool) -> str:
     """Hash of what the cache holds; a record written anew (its file's time or size) is another one."""
-    digest = hashlib.sha256(repr((FORMAT, tuple(channels), size)).encode())
+    digest = hashlib.sha256(repr((FORMAT, tuple(channels), size, truth)).encode())
     for folder, name, image in zip(table.record_set, table.record_id, table.image_path, strict=True):
         stat = (Path(folder) / "maps" / f"{name}.npz").stat()
         digest.update(repr((str(folder), name, image, stat.st_mtime_ns, stat.st_size)).encode())

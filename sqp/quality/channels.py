@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sqp.data.images import read_image
+from sqp.data.images import read_image, read_mask
 from sqp.errors import CaseError, ConfigError, unknown_name
 from sqp.io import RecordSet
 
@@ -110,6 +110,11 @@ def image_planes(path: str | Path, size: int) -> np.ndarray:
     image = Image.fromarray(read_image(path))
     squashed = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
     return np.ascontiguousarray(np.asarray(squashed).transpose(2, 0, 1))
+
+
+def truth_plane(paths: Iterable[str | Path], size: int) -> np.ndarray:
+    """The mean of an image's ground-truth masks -> float32 `[size, size]` in 0-1. CaseError for a broken file."""
+    return np.stack([resize(read_mask(path), size) for path in paths]).mean(axis=0, dtype=np.float32)
 
 
 def record_planes(records: RecordSet, record_id: str, channels: Sequence[str], size: int) -> np.ndarray:

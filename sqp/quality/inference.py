@@ -9,7 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sqp.quality.augment import dihedral
 from sqp.quality.module import QualityModel
+
+SYMMETRIES = (0, 4, 2, 6, 1, 3, 5, 7)
+"""Turns of `augment.dihedral`: as it is, left-right, upside down and both of them come first, then quarter turns."""
 
 
 class Outputs(NamedTuple):
@@ -22,13 +26,20 @@ class Outputs(NamedTuple):
 
 @torch.inference_mode()
 def infer(model: QualityModel, batches: Iterable[dict[str, Tensor]], device: str | torch.device = "cpu") -> Outputs:
-    """The model in evaluation mode on each batch (planes, scores where it reads them), in order."""
+    """The model in evaluation mode on each batch (planes, scores where it reads them), in order.
+
+    Dice, scale and features are averaged over as many symmetries of the square as the model's spec says (`flips`).
+    """
     model = model.to(device).eval()
     parts = []
     for batch in batches:
-        scores = batch.get("scores")
-        out = model(batch["planes"].to(device), None if scores is None else scores.to(device))
-        parts.append([value.float().cpu().numpy() for value in (out.dice, out.scale, out.features)])
+        planes, scores = batch["planes"].to(device), batch.get("scores")
+        scores = None if scores is None else scores.to(device)
+        outs = []
+        for turn in SYMMETRIES[: model.spec.flips]:
+            out = model(dihedral(planes, torch.full((len(planes),), turn)) if turn else planes, scores)
+            outs.append((out.dice.float(), out.scale.float(), out.features.float()))
+        parts.append([torch.stack(values).mean(0).cpu().numpy() for values in zip(*outs, strict=True)])
     if not parts:
         empty = np.zeros(0, np.float32)
         return Outputs(empty, empty, empty.reshape(0, model.head.in_features))

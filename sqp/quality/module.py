@@ -17,9 +17,10 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 from sqp.errors import ConfigError, lookup
 from sqp.quality.augment import Augmentation
 from sqp.quality.backbones import build_backbone
-from sqp.quality.channels import plane_names
+from sqp.quality.channels import MASK, plane_names
 from sqp.quality.losses import LOSSES
 from sqp.quality.tabular import ScoreBranch
+from sqp.quality.truth_map import EVIDENCE, TruthDecoder, compare, truth_loss
 from sqp.seeding import derive_seed, torch_generator
 
 MIN_SCALE = 0.01  # Dice; below this a likelihood rewards certainty that no annotation has
@@ -39,6 +40,8 @@ class ModelSpec:
     loss: str = "beta_nll"
     beta: float = 0.5
     dropout: float = 0.1
+    error_map: bool = False
+    flips: int = 1
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,22 @@ class TrainingSpec:
     weight_decay: float = 0.05
     schedule: str = "one_cycle"
     augment: bool = True
+    error_weight: float = 1.0
     seed: int = 0
 
 
 class QualityOutput(NamedTuple):
-    """dice `[n]` in [0, 1]; scale `[n]` > 0, in Dice; features `[n, d]`; error map, None without a head."""
+    """dice `[n]` in [0, 1]; scale `[n]` > 0, in Dice; features `[n, d]`.
+
+    With the second head: error_map `[n, h, w]`, the probability that a pixel of the mask is wrong, and truth_logits
+    `[n, 1, h, w]`; else None.
+    """
 
     dice: Tensor
     scale: Tensor
     features: Tensor
     error_map: Tensor | None = None
+    truth_logits: Tensor | None = None
 
 
 class QualityModel(pl.LightningModule):
@@ -67,7 +76,7 @@ class QualityModel(pl.LightningModule):
 
     `pretrained` / `pretrained_file` are where timm's weights come from, for a first training only. Raises
     ConfigError for an unknown name. The batch of a training step is a dict: planes, scores, dice `[n]`,
-    weight `[n]`.
+    weight `[n]`, and truth `[n, s, s]` where the spec asks for an error map.
     """
 
     def __init__(
@@ -88,7 +97,9 @@ class QualityModel(pl.LightningModule):
         backbone = build_backbone(self.spec.backbone, channels, size, pretrained, pretrained_file)
         self.backbone = backbone.to(memory_format=torch.channels_last)  # 1.5 x the speed on a CPU
         self.score_branch = ScoreBranch(len(self.spec.scores)) if self.spec.scores else None
+        self.truth_decoder = self._truth_decoder() if self.spec.error_map else None
         width = self.backbone.width + (self.score_branch.width if self.score_branch else 0)
+        width += EVIDENCE if self.truth_decoder else 0
         self.dropout = nn.Dropout(self.spec.dropout)
         self.head = nn.Linear(width, 1 if self.spec.loss == "mse" else 2)
         planes = len(plane_names(channels))
@@ -104,15 +115,33 @@ class QualityModel(pl.LightningModule):
     def forward(self, planes: Tensor, scores: Tensor | None = None) -> QualityOutput:
         """Raw planes (0-1, bits …) -> prediction; `scores` where the model has a tabular branch."""
         normalised = (planes - self.mean[:, None, None]) / self.std[:, None, None]
-        features = self.backbone(normalised.contiguous(memory_format=torch.channels_last))
+        normalised = normalised.contiguous(memory_format=torch.channels_last)
+        comparison = truth_logits = None
+        if self.truth_decoder is None:
+            features = self.backbone(normalised)
+        else:
+            features, levels = self.backbone.pyramid(normalised)
+            truth_logits = self.truth_decoder(levels)
+            comparison = compare(truth_logits, planes[:, plane_names(self.spec.channels).index(MASK)])
+            features = torch.cat([features, comparison.evidence.to(features)], dim=1)
         if self.score_branch is not None:
             if scores is None:
                 raise ConfigError(f"this model needs the scores {', '.join(self.spec.scores)}")
             features = torch.cat([features, self.score_branch(scores)], dim=1)
         raw = self.head(self.dropout(features))
-        dice = torch.sigmoid(raw[:, 0])
+        start = comparison.evidence[:, 0] if comparison else 0.0  # the logit of the soft Dice
+        dice = torch.sigmoid(raw[:, 0] + start)
         scale = F.softplus(raw[:, 1] - 2) + MIN_SCALE if raw.shape[1] == 2 else torch.ones_like(dice)
-        return QualityOutput(dice, scale, features)
+        return QualityOutput(dice, scale, features, comparison.error_map if comparison else None, truth_logits)
+
+    def _truth_decoder(self) -> TruthDecoder:
+        if MASK not in self.spec.channels:
+            raise ConfigError("an error map needs the channel 'mask': add it to --inputs, or drop --error_map")
+        if not self.backbone.level_widths:
+            raise ConfigError(
+                f"backbone '{self.spec.backbone}' has no maps to draw an error map from: drop --error_map"
+            )
+        return TruthDecoder(self.backbone.level_widths).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def set_normalization(self, mean: ArrayLike, std: ArrayLike) -> None:
         """Statistics of the planes; a backbone with pretrained weights keeps its own for the image.
@@ -141,9 +170,15 @@ class QualityModel(pl.LightningModule):
         torch.manual_seed(derive_seed(self.training_spec.seed, "dropout", self.global_step, self.global_rank))
         if self.training_spec.augment:
             generator = torch_generator(self.training_spec.seed, "augment", self.global_step, self.global_rank)
+            if self.spec.error_map:  # the truth moves with the planes
+                planes = torch.cat([planes, batch["truth"][:, None]], dim=1)
             planes = self.augmentation(planes, generator)
+        planes, truth = planes[:, : len(self.mean)], planes[:, len(self.mean) :]
         out = self(planes, batch.get("scores"))
         rows = self.loss(out.dice, out.scale, batch["dice"], self.spec.beta)
+        if out.truth_logits is not None:
+            target = truth[:, 0] if self.training_spec.augment else batch["truth"]
+            rows = rows + self.training_spec.error_weight * truth_loss(out.truth_logits, target)
         loss = (rows * batch["weight"]).mean()
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(planes))
         return loss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,9 @@ def run(config: TrainConfig) -> TrainResult:
     model, standardizer = build_model(config, channels, rows)
     rank = getattr(rank_zero_only, "rank", 0)
     cache_folder = config.cache or out / "cache"
-    cache = build_cache(rows, channels, config.size, cache_folder, config.workers, config.progress, rank)
+    cache = build_cache(
+        rows, channels, config.size, cache_folder, config.workers, config.progress, rank, truth=config.error_map
+    )
     data = {
         split: _records(cache, rows, split, standardizer, config.balance) for split in ("train", "val", "calibration")
     }
@@ -125,6 +127,8 @@ def run(config: TrainConfig) -> TrainResult:
 def check_numbers(config: TrainConfig) -> None:
     """ConfigError naming an option that is out of its range."""
     check_alpha(config.alpha)
+    if config.flips not in (1, 2, 4, 8):
+        raise ConfigError(f"flips is {config.flips}; it must be 1, 2, 4 or 8")
     check_ranges(
         config,
         {
@@ -138,6 +142,7 @@ def check_numbers(config: TrainConfig) -> None:
             "beta": (0, 1),
             "balance": (0, 1),
             "ood_quantile": (0.5, 1),
+            "error_weight": (0, 100),
             "workers": (0, 1024),
         },
     )
@@ -149,17 +154,9 @@ def build_model(
     """The untrained model, its weights from the seed, and the standardizer of its scores."""
     train = rows[rows["split"] == "train"]
     standardizer = Standardizer.fit(train, resolve_scores(train, config.scores))
-    spec = ModelSpec(
-        channels, config.size, config.backbone, standardizer.names, config.loss, config.beta, config.dropout
-    )
-    training = TrainingSpec(
-        config.optimizer,
-        config.learning_rate,
-        config.weight_decay,
-        config.schedule,
-        config.augment,
-        config.seed,
-    )
+    names = {f.name for f in fields(ModelSpec)} - {"channels", "scores"}
+    spec = ModelSpec(channels=channels, scores=standardizer.names, **{name: getattr(config, name) for name in names})
+    training = TrainingSpec(**{f.name: getattr(config, f.name) for f in fields(TrainingSpec)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "weights"))
         file = str(config.pretrained_file) if config.pretrained_file else ""

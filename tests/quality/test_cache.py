@@ -14,7 +14,7 @@ from sqp.io import RecordSet, read_record_sets
 from sqp.io.atomic import write_maps
 from sqp.quality import cache as module
 from sqp.quality.cache import build_cache
-from sqp.quality.channels import image_planes, record_planes
+from sqp.quality.channels import image_planes, record_planes, truth_plane
 
 CHANNELS = ("mask", "image", "self/epkl")
 
@@ -108,3 +108,15 @@ def test_two_processes_build_the_same(record_set: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(module, "FEW_IMAGES", 1)
     two, one = built(record_set, tmp_path / "two", workers=2), built(record_set, tmp_path / "one")
     assert (two.planes(range(len(two))) == one.planes(range(len(one)))).all()
+
+
+def test_the_truth_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
+    records = make_record_set(tmp_path / "records", {"train": 3})
+    table = read_record_sets([records])
+    cache = build_cache(table, CHANNELS, 24, tmp_path / "cache", progress=False, truth=True)
+    rows = [4, 0]
+    got = pickle.loads(pickle.dumps(cache)).truth(rows)
+    for plane, row in zip(got.numpy(), rows, strict=True):
+        assert plane == pytest.approx(truth_plane(table.truth_path[row], 24), abs=0.5 / 255 + 1e-6)
+        assert 0 < plane.mean() < 1
+    assert build_cache(table, CHANNELS, 24, tmp_path / "cache", progress=False).truth(rows) is None

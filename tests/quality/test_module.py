@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from sqp.errors import ConfigError
 from sqp.quality.module import MIN_SCALE, ModelSpec, QualityModel, TrainingSpec, spec_dict
+from sqp.quality.truth_map import EVIDENCE, compare
 
 CHANNELS = ("image", "mask", "self/epkl")
 
@@ -72,6 +75,49 @@ def test_a_constant_plane_is_not_divided_by_zero() -> None:
 def test_the_spec_survives_json() -> None:
     spec = ModelSpec(CHANNELS, 32, scores=("area",))
     assert QualityModel(spec_dict(spec)).spec == spec
+
+
+@pytest.mark.parametrize("backbone", ["compact", "timm:mobilenetv3_small_050", "timm:vit_tiny_patch16_224"])
+def test_error_map_of_any_backbone_with_levels(backbone: str) -> None:
+    m, planes = model(backbone=backbone, error_map=True), torch.rand(2, 5, 32, 32)
+    out = m(planes)
+    assert out.error_map is not None and out.truth_logits is not None
+    assert out.error_map.shape == out.truth_logits[:, 0].shape and out.error_map.shape[1] <= 32
+    assert out.error_map.min() >= 0 and out.error_map.max() <= 1
+    assert out.features.shape == (2, m.backbone.width + EVIDENCE)
+
+
+def test_the_prediction_starts_from_the_dice_with_the_expected_truth() -> None:
+    m, planes = model(error_map=True), torch.rand(2, 5, 32, 32)
+    torch.nn.init.zeros_(m.head.weight), torch.nn.init.zeros_(m.head.bias)
+    out = m(planes)
+    torch.testing.assert_close(out.dice, compare(out.truth_logits, planes[:, 3]).soft_dice)
+
+
+def test_a_training_step_with_an_error_map_teaches_both_heads() -> None:
+    m = QualityModel(ModelSpec(CHANNELS, 32, error_map=True), TrainingSpec(augment=True))
+    m.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    m._trainer = SimpleNamespace(global_step=0, global_rank=0)  # type: ignore[assignment]
+    batch = {"planes": torch.rand(4, 5, 32, 32), "dice": torch.rand(4), "weight": torch.ones(4)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(QualityModel, "global_step", 0)
+        patch.setattr(QualityModel, "global_rank", 0)
+        m.training_step(batch | {"truth": (torch.rand(4, 32, 32) > 0.5).float()}, 0).backward()
+    assert m.truth_decoder is not None
+    for part in (m.truth_decoder.out[-1].weight, m.head.weight, m.backbone.stem[0][0].weight):  # type: ignore[index]
+        assert part.grad is not None and part.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"channels": ("image", "self/epkl"), "size": 32}, "needs the channel 'mask'"),
+        ({"channels": CHANNELS, "size": 80, "backbone": "siamese"}, "has no maps to draw an error map from"),
+    ],
+)
+def test_error_map_is_refused_where_there_can_be_none(spec: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        QualityModel(ModelSpec(**spec, error_map=True))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,19 @@ class Backbone(nn.Module):
     `image_mean` and `image_std` (per colour, for an image in 0-1) are set where pretrained weights want their
     own normalisation of the image; else it is the training set's. A backbone that sees a grey image sets `grey`:
     the three colours are then divided by one common standard deviation, so that the luma of the normalised colours
-    is the luma of the image, normalised.
+    is the luma of the image, normalised. `level_widths` are the channels of `pyramid`'s levels, () where it has none.
     """
 
     width: int
     image_mean: Sequence[float] | None = None
     image_std: Sequence[float] | None = None
     grey: bool = False
+    level_widths: Sequence[int] = ()
 
     def forward(self, planes: Tensor) -> Tensor:
         """Features, the penultimate layer of the quality model."""
+        raise NotImplementedError
+
+    def pyramid(self, planes: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Features, and the maps `[n, level_widths[i], h, w]` that they came from, finest first."""
         raise NotImplementedError

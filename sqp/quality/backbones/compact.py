@@ -45,6 +45,7 @@ class Compact(Backbone):
     """Features `[n, 384]`."""
 
     width = 2 * WIDTHS[-1]
+    level_widths = WIDTHS[1:]
 
     def __init__(self, planes: int) -> None:
         super().__init__()
@@ -59,8 +60,15 @@ class Compact(Backbone):
 
     def forward(self, planes: Tensor) -> Tensor:
         """`[n, c, s, s]` -> `[n, 384]`."""
-        x = self.stages(self.stem(planes))
-        return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
+        return self.pyramid(planes)[0]
+
+    def pyramid(self, planes: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Features, and the outputs of the four stages at 1/4 to 1/32."""
+        x, levels = self.stem(planes), []
+        for stage in self.stages:
+            x = stage(x)
+            levels.append(x)
+        return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1), levels
 
 
 def _conv(before: int, after: int, stride: int = 1) -> nn.Sequential:

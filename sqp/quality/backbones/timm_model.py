@@ -19,16 +19,29 @@ from sqp.quality.channels import IMAGE, plane_names
 class TimmModel(Backbone):
     """A timm model without its classifier; features `[n, width]` after its own pooling."""
 
-    def __init__(self, model: nn.Module, planes: int, size: int) -> None:
+    def __init__(self, model: Any, planes: int, size: int) -> None:
         super().__init__()
         self.model = model
+        self.levels: list[int] = []
         with torch.no_grad():
-            self.width = model.eval()(torch.zeros(1, planes, size, size)).shape[1]
+            nothing = torch.zeros(1, planes, size, size)
+            self.width = model.eval()(nothing).shape[1]
+            if hasattr(model, "forward_intermediates"):
+                maps: Any = model.forward_intermediates(nothing, output_fmt="NCHW")[1]
+                last = {tuple(x.shape[-2:]): i for i, x in enumerate(maps)}  # of each size
+                self.levels = sorted(last.values())
+                self.level_widths = [maps[i].shape[1] for i in self.levels]
         model.train()
 
     def forward(self, planes: Tensor) -> Tensor:
         """`[n, c, s, s]` -> `[n, width]`."""
         return self.model(planes)
+
+    def pyramid(self, planes: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Features, and timm's intermediates, the last one of each size."""
+        model: Any = self.model
+        final, levels = model.forward_intermediates(planes, indices=self.levels, output_fmt="NCHW")
+        return model.forward_head(final), levels
 
 
 def timm_model(
