@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import pytorch_lightning as pl
+import torch
 import yaml
 from recordsets import SPLITS, make_record_set
 
@@ -14,7 +15,7 @@ from sqp.config.train import TrainConfig
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.quality import Bundle, fitting
-from sqp.quality.channels import parse_inputs
+from sqp.quality.channels import parse_inputs, record_planes, truth_plane
 from sqp.stages import train
 from sqp.stages.train import run
 from sqp.stages.train_rows import calibrates
@@ -226,3 +227,25 @@ def test_two_processes_train_together(record_set: Path, tmp_path: Path) -> None:
     distributed = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"}
     result = run(config(record_set, tmp_path, batch_size=8, **distributed))
     assert np.isfinite(result.metrics["mae"]) and Bundle.load(result.bundle).channels[0] == "mask"
+
+
+def test_the_error_map_is_taught_by_the_truth_and_kept_in_the_bundle(record_set: Path, tmp_path: Path) -> None:
+    result = run(config(record_set, tmp_path / "run", error_map=True, flips=4, epochs=12))
+    bundle = Bundle.load(result.bundle)
+    assert bundle.model.spec.error_map and bundle.model.spec.flips == 4
+    table = pd.read_csv(tmp_path / "run" / "predictions_val.csv")
+    records = RecordSet(record_set)
+    agreement = []
+    for name in table.record_id:
+        planes = torch.from_numpy(record_planes(records, name, bundle.channels, bundle.size))[None]
+        truth = truth_plane(records.table.set_index("record_id").truth_path[name], bundle.size)
+        with torch.no_grad():
+            drawn = bundle.model(planes).truth_logits[0, 0].sigmoid()
+        truth = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(truth)[None], drawn.shape)[0]
+        agreement.append(torch.corrcoef(torch.stack([drawn.flatten(), truth.flatten()]))[0, 1].item())
+    assert np.mean(agreement) > 0.7  # the probability map shows the true disc
+
+
+def test_flips_are_those_of_the_square(record_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="flips is 3; it must be 1, 2, 4 or 8"):
+        run(config(record_set, tmp_path / "run", flips=3))
