@@ -21,6 +21,7 @@ from sqp.io.reader import RecordSet
 
 BINS = 10
 MOST_PER_BIN = 0.20
+MOST = tuple(round(MOST_PER_BIN - 0.01 * step, 2) for step in range(9))
 SD_RANGE = (0.25, 0.28)
 
 
@@ -58,6 +59,7 @@ def keep_balanced(dice: np.ndarray, rng: np.random.Generator, most: float = MOST
 def freeze(records: RecordSet, split: str, unseen: Sequence[str], seed: int = 0) -> dict[str, Any]:
     """The frozen spread set of a split: corrupted records, the seen families balanced over the Dice bins.
 
+    No bin holds over 20 % of them, or less where it takes that to reach the SD(Dice) of `SD_RANGE`.
     Records of the `unseen` families all belong to it, as a part of its own. Raises ConfigError where the seen part
     cannot have an SD(Dice) within `SD_RANGE`.
     """
@@ -66,8 +68,12 @@ def freeze(records: RecordSet, split: str, unseen: Sequence[str], seed: int = 0)
     table = table.sort_values("record_id", ignore_index=True)
     is_unseen = table["variant"].isin(unseen)
     seen = table[~is_unseen]
-    seen = seen[keep_balanced(seen["dice"].to_numpy(), np.random.default_rng(seed))]
-    sd = float(seen["dice"].std(ddof=0)) if len(seen) else float("nan")
+    whole, most = seen, MOST_PER_BIN
+    for most in MOST:  # the fullest set whose spread is wide enough
+        seen = whole[keep_balanced(whole["dice"].to_numpy(), np.random.default_rng(seed), most)]
+        sd = float(seen["dice"].std(ddof=0)) if len(seen) else float("nan")
+        if sd >= SD_RANGE[0]:
+            break
     if not SD_RANGE[0] <= sd <= SD_RANGE[1]:
         raise ConfigError(
             f"SD(Dice) of the spread masks in {records.folder} is {sd:.3f}, outside of {SD_RANGE}; "
@@ -77,7 +83,8 @@ def freeze(records: RecordSet, split: str, unseen: Sequence[str], seed: int = 0)
     hashes = {name: mask_hash(records.mask(name)) for part in parts.values() for name in part["record_id"]}
     return {
         "split": split,
-        "rule": "corrupted records; seen families thinned at random so that no Dice bin of 0.1 holds over 20 %",
+        "rule": "corrupted records; seen families thinned at random so that no Dice bin of 0.1 holds over "
+        f"{100 * most:.0f} %",
         "seed": seed,
         "counts": {name: len(part) for name, part in parts.items()},
         "sd_dice": {name: round(float(part["dice"].std(ddof=0)), 4) for name, part in parts.items()},
