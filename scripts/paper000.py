@@ -92,16 +92,17 @@ def main(folder: str, out: str) -> None:
         row(f"{label}: Spearman with Dice", number(agreement.spearman(score, dice), spearman), "not given")
         value = calibration.expected_calibration_error(score, dice)
         row(f"{label}: ECE against Dice", number(value, error), f"{ece:.3f}", f"{PROTOCOL}; 15 bins, image level")
-    found, p = tiers(table["c_lesion"], dice, table["iou"], 0.5, 0.8)
+    found, pairs = tiers(table["c_lesion"], dice, table["iou"], 0.5, 0.8)
+    effect = {pair.b: pair.cohens_d for pair in pairs if pair.a == "high"}
     for tier in found:
         share, paper_dice, paper_iou, d = TIERS[tier.name]
         row(f"tier {tier.name}: share in %", f"{100 * tier.share:.1f} (n = {tier.n})", f"{share}")
         row(f"tier {tier.name}: Dice, mean (SD)", f"{number(tier.dice_mean)} ({number(tier.dice_sd)})", f"{paper_dice}")
         row(f"tier {tier.name}: IoU, mean (SD)", f"{number(tier.iou_mean)} ({number(tier.iou_sd)})", f"{paper_iou}")
         if d is not None:
-            row(f"tier {tier.name}: Cohen's d to high", number(tier.cohens_d), f"{d}")
-    for (a, b), value in p.items():
-        row(f"rank-sum p, {a} against {b}", f"{value:.2g}", "< 0.001")
+            row(f"tier {tier.name}: Cohen's d to high", number(effect[tier.name]), f"{d}")
+    for pair in pairs:
+        row(f"rank-sum p, {pair.a} against {pair.b}", f"{pair.p:.2g}", "< 0.001")
     result = pd.DataFrame(rows)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     result.to_csv(f"{out}.csv", index=False)

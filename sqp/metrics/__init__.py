@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqp.metrics import agreement, calibration, overlap
+from sqp.metrics import agreement, calibration, failures, overlap, selective
 
 # (prediction, truth), both masks -> a number
 OVERLAP: dict[str, Callable[..., float]] = {
@@ -26,10 +26,29 @@ AGREEMENT: dict[str, Callable[..., float]] = {
     "sd": agreement.sd,
     "pearson": agreement.pearson,
     "spearman": agreement.spearman,
+    "kendall": agreement.kendall,
     "r2": agreement.r2,
     "mae": agreement.mae,
     "rmse": agreement.rmse,
     "bias": agreement.bias,
+    "limit_low": agreement.limit_low,
+    "limit_high": agreement.limit_high,
+}
+
+# (score [n], risk [n]) -> a number, lower is better
+SELECTIVE: dict[str, Callable[..., float]] = {
+    "aurc": selective.aurc,
+    "excess_aurc": selective.excess_aurc,
+    "augrc": selective.augrc,
+    "risk_at_coverage": selective.risk_at_coverage,
+}
+
+# (score [n], failed [n]) -> a number
+FAILURES: dict[str, Callable[..., float]] = {
+    "auroc": failures.failure_auroc,
+    "auprc": failures.failure_auprc,
+    "fpr_at_tpr": failures.fpr_at_tpr,
+    "review_share": failures.review_share,
 }
 
 # (probability map, mask) -> a number

@@ -45,6 +45,18 @@ def spearman(predicted: ArrayLike, true: ArrayLike) -> float:
     return _plain(weighted.spearman, predicted, true)
 
 
+def kendall(predicted: ArrayLike, true: ArrayLike) -> float:
+    """Kendall's tau-b (ties corrected), in [-1, 1].
+
+    >>> round(kendall([1, 2, 3], [1, 3, 2]), 6)
+    0.333333
+    """
+    from scipy.stats import kendalltau  # a second to import
+
+    x, y = finite_rows(predicted, true)
+    return float(kendalltau(x, y, variant="b").statistic) if len(x) > 1 else float("nan")
+
+
 def r2(predicted: ArrayLike, true: ArrayLike) -> float:
     """Coefficient of determination 1 - SSE / SST of the prediction, not the squared correlation; at most 1.
 
@@ -67,6 +79,22 @@ def rmse(predicted: ArrayLike, true: ArrayLike) -> float:
 def bias(predicted: ArrayLike, true: ArrayLike) -> float:
     """Mean of predicted - true; above 0 the prediction flatters."""
     return _plain(weighted.bias, predicted, true)
+
+
+def limit_low(predicted: ArrayLike, true: ArrayLike) -> float:
+    """The lower Bland-Altman limit of agreement, bias - 1.96 SD (n - 1) of predicted - true; NaN below two rows.
+
+    Between it and `limit_high` lie 95 % of the differences, if these are normal. Bland & Altman 1986.
+
+    >>> round(limit_low([1, 3], [0, 0]), 4)
+    -0.7719
+    """
+    return _plain(weighted.limit_low, predicted, true)
+
+
+def limit_high(predicted: ArrayLike, true: ArrayLike) -> float:
+    """The upper Bland-Altman limit of agreement, bias + 1.96 SD (n - 1) of predicted - true; NaN below two rows."""
+    return _plain(weighted.limit_high, predicted, true)
 
 
 def spearman_by_group(x: ArrayLike, y: ArrayLike, group: ArrayLike) -> np.ndarray:
@@ -95,20 +123,23 @@ def within_group_spearman(x: ArrayLike, y: ArrayLike, group: ArrayLike) -> float
 
 
 def agreement(predicted: ArrayLike, true: ArrayLike, group: ArrayLike | None = None) -> dict[str, float]:
-    """Every statistic by name: n, sd, pearson, spearman, r2, mae, rmse, bias.
+    """Every statistic by name: n, sd, pearson, spearman, kendall, r2, mae, rmse, bias, limit_low, limit_high.
 
-    With `group` (the image of each row) also within_group_spearman, and n_groups, the groups that it
-    averages.
+    `notes.agreement_note` says why one is NaN. With `group` (the image of each row) also within_group_spearman,
+    and n_groups, the groups that it averages.
     """
     result: dict[str, float] = {
         "n": count(predicted, true),
         "sd": sd(predicted, true),
         "pearson": pearson(predicted, true),
         "spearman": spearman(predicted, true),
+        "kendall": kendall(predicted, true),
         "r2": r2(predicted, true),
         "mae": mae(predicted, true),
         "rmse": rmse(predicted, true),
         "bias": bias(predicted, true),
+        "limit_low": limit_low(predicted, true),
+        "limit_high": limit_high(predicted, true),
     }
     if group is not None:
         rho = spearman_by_group(predicted, true, group)

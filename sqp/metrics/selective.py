@@ -1,16 +1,19 @@
-"""What is left when the worst-scored masks are turned away: risk against coverage, and failures found.
+"""What is left when the worst-scored masks are turned away: risk against coverage, and its areas.
 
 Scores are higher = better; risk is lower = better (1 - Dice). Rows with a NaN or infinity are dropped. Tied
 scores cannot be told apart by any threshold, so each tied row carries the mean risk of its tie: this is the
 expectation over all orders of the tied rows, and no order of the rows changes it.
+
+Areas are means over the coverages 1/n … 1. (The trapezoid over [1/n, 1], as in torch-uncertainty, differs by order
+1/n; that between thresholds, as in fd-shifts, by more inside large ties.)
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import roc_auc_score
 
+from sqp.metrics import weighted_selective as forms
 from sqp.metrics.rows import finite_rows
 
 
@@ -18,7 +21,7 @@ def risk_coverage(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.nda
     """(coverage, selective risk), both `[n]`: the mean risk of the best-scored i of n rows at coverage i / n.
 
     Inside a tie the curve is the expectation over its orders; only the end of a tie is a threshold one can
-    set.
+    set. Times its coverage it is the generalized curve of `augrc`.
 
     >>> coverage, risk = risk_coverage([0.9, 0.5, 0.5], [0.0, 0.2, 0.4])
     >>> risk.round(3).tolist()
@@ -33,25 +36,65 @@ def risk_coverage(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.nda
     return accepted / max(len(s), 1), np.cumsum(expected) / accepted
 
 
+def _rows(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    s, r = finite_rows(score, risk)
+    return np.ones((1, len(s))), s, r
+
+
 def aurc(score: ArrayLike, risk: ArrayLike) -> float:
     """Area under the risk-coverage curve: mean selective risk over the coverages 1/n ... 1; lower is better.
 
     Geifman & El-Yaniv 2017, 2019, with ties as above: a constant score has the mean risk. NaN without rows.
-    (The trapezoid between thresholds, as in fd-shifts, differs by order 1/n, and by more inside large
-    ties.)
     """
-    _, risks = risk_coverage(score, risk)
-    return float(risks.mean()) if len(risks) else float("nan")
+    return float(forms.aurc(*_rows(score, risk))[0])
 
 
-def failure_auroc(score: ArrayLike, failed: ArrayLike) -> float:
-    """Area under the ROC of finding the failed rows (True or 1) by a low score, in [0, 1]; 0.5 is chance.
+def excess_aurc(score: ArrayLike, risk: ArrayLike) -> float:
+    """AURC less that of the oracle, which orders the rows by their risk; at least 0. NaN without rows.
 
-    The chance that a failed row scores below one that did not fail, ties counting one half. NaN unless both
-    occur.
+    Geifman et al. 2019, with the true oracle of a continuous risk in place of their approximation.
 
-    >>> failure_auroc([0.9, 0.8, 0.3], [False, False, True])
-    1.0
+    >>> excess_aurc([0.9, 0.1], [0.0, 0.4])
+    0.0
     """
-    s, f = finite_rows(score, failed)
-    return float(roc_auc_score(f > 0, -s)) if len(set((f > 0).tolist())) == 2 else float("nan")
+    return float(forms.excess_aurc(*_rows(score, risk))[0])
+
+
+def augrc(score: ArrayLike, risk: ArrayLike) -> float:
+    """Area under coverage · selective risk, the risk of a failure that is let through; lower is better.
+
+    Mean over the coverages 1/n ... 1; a random order has half the mean risk, but for 1/n. NaN without rows. Traub et
+    al. 2024 (arXiv 2407.01032).
+
+    >>> augrc([0.9, 0.1], [0.0, 0.4])
+    0.1
+    """
+    return float(forms.augrc(*_rows(score, risk))[0])
+
+
+def risk_at_coverage(score: ArrayLike, risk: ArrayLike, coverage: float = 0.8) -> float:
+    """Mean risk left where the best-scored share `coverage` is kept (rounded up to whole rows); NaN without rows.
+
+    Inside a tie it is the expectation, as in the curve.
+
+    >>> risk_at_coverage([0.9, 0.8, 0.7, 0.6, 0.5], [0.1, 0.1, 0.3, 0.3, 1.0])
+    0.2
+    """
+    return float(forms.risk_at_coverage(*_rows(score, risk), coverage)[0])
+
+
+def threshold_at_risk(score: ArrayLike, risk: ArrayLike, limit: float) -> float:
+    """The lowest score to accept from, so that the accepted rows have a mean risk of at most `limit`.
+
+    Of all such thresholds it keeps the most rows; NaN where there is none. Choose it on calibration rows: it promises
+    nothing for others.
+
+    >>> threshold_at_risk([0.9, 0.5, 0.1], [0.0, 0.2, 1.0], limit=0.1)
+    0.5
+    """
+    s, r = finite_rows(score, risk)
+    values, tie = np.unique(-s, return_inverse=True)
+    accepted = np.cumsum(np.bincount(tie, minlength=len(values)))
+    risks = np.cumsum(np.bincount(tie, weights=r, minlength=len(values)))
+    good = np.flatnonzero(risks <= limit * accepted + 1e-12)
+    return float(-values[good[-1]]) if len(good) else float("nan")

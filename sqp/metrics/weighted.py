@@ -14,7 +14,7 @@ _CONSTANT = 1e-12  # an SD below this share of the mean is rounding: the column 
 MIN_RECORDS = 3  # a group with fewer records has no rank correlation worth the name
 
 
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a / b of float `[b]`, NaN where b is 0."""
     return np.divide(a, b, out=np.full(len(b), np.nan), where=b != 0)
 
@@ -22,21 +22,21 @@ def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _mean(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Weighted mean `[b]` of x `[n]` or `[b, n]`."""
     total = weights @ x if x.ndim == 1 else np.einsum("bn,bn->b", weights, x)
-    return _divide(total, weights.sum(axis=1))
+    return divide(total, weights.sum(axis=1))
 
 
 def _centred(weights: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """x less its weighted mean `[b, n]`, and its weighted variance `[b]` (exactly 0 where x is constant)."""
     mean = _mean(weights, x)
     centred = x - mean[:, None]
-    variance = _divide(np.einsum("bn,bn,bn->b", weights, centred, centred), weights.sum(axis=1))
+    variance = divide(np.einsum("bn,bn,bn->b", weights, centred, centred), weights.sum(axis=1))
     return centred, np.where(np.sqrt(variance) <= _CONSTANT * np.abs(mean), 0.0, variance)
 
 
 def _correlation(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     (xc, x_variance), (yc, y_variance) = _centred(weights, x), _centred(weights, y)
-    covariance = _divide(np.einsum("bn,bn,bn->b", weights, xc, yc), weights.sum(axis=1))
-    return np.clip(_divide(covariance, np.sqrt(x_variance) * np.sqrt(y_variance)), -1, 1)
+    covariance = divide(np.einsum("bn,bn,bn->b", weights, xc, yc), weights.sum(axis=1))
+    return np.clip(divide(covariance, np.sqrt(x_variance) * np.sqrt(y_variance)), -1, 1)
 
 
 def count(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ def spearman(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np
 
 def r2(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Coefficient of determination `[b]`, 1 - SSE / SST."""
-    return 1 - _divide(_mean(weights, (predicted - true) ** 2), _centred(weights, true)[1])
+    return 1 - divide(_mean(weights, (predicted - true) ** 2), _centred(weights, true)[1])
 
 
 def mae(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -101,6 +101,23 @@ def bias(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.nda
     return _mean(weights, predicted - true)
 
 
+def _half_width(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """1.96 SD (n - 1) of the differences `[b]`."""
+    n = weights.sum(axis=1)
+    variance = _centred(weights, predicted - true)[1] * divide(n, n - 1)
+    return 1.96 * np.sqrt(np.where(n > 1, variance, np.nan))
+
+
+def limit_low(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Lower Bland-Altman limit `[b]`."""
+    return bias(weights, predicted, true) - _half_width(weights, predicted, true)
+
+
+def limit_high(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Upper Bland-Altman limit `[b]`."""
+    return bias(weights, predicted, true) + _half_width(weights, predicted, true)
+
+
 def spearman_by_group(x: np.ndarray, y: np.ndarray, codes: np.ndarray, n_groups: int) -> np.ndarray:
     """Spearman `[g]` within each group; NaN for fewer than `MIN_RECORDS` rows or a constant x or y."""
 
@@ -112,7 +129,7 @@ def spearman_by_group(x: np.ndarray, y: np.ndarray, codes: np.ndarray, n_groups:
         return np.bincount(codes, weights=values, minlength=n_groups)
 
     rx, ry = centred_ranks(x), centred_ranks(y)
-    rho = np.clip(_divide(total(rx * ry), np.sqrt(total(rx * rx)) * np.sqrt(total(ry * ry))), -1, 1)
+    rho = np.clip(divide(total(rx * ry), np.sqrt(total(rx * rx)) * np.sqrt(total(ry * ry))), -1, 1)
     return np.where(np.bincount(codes, minlength=n_groups) >= MIN_RECORDS, rho, np.nan)
 
 

@@ -6,18 +6,31 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from sqp.metrics import AGREEMENT, agreement
+from sqp.metrics.notes import agreement_note
 
 NAN = float("nan")
+CORRELATIONS = {"pearson", "spearman", "kendall"}
+EVERY = set(AGREEMENT) - {"n"}
 REFERENCE = {
     "n": lambda p, t: len(t),
     "sd": lambda p, t: np.std(t),
     "pearson": lambda p, t: stats.pearsonr(p, t).statistic,
     "spearman": lambda p, t: stats.spearmanr(p, t).statistic,
+    "kendall": lambda p, t: pair_count_tau(p, t),
     "r2": lambda p, t: sk.r2_score(t, p),
     "mae": lambda p, t: sk.mean_absolute_error(t, p),
     "rmse": lambda p, t: sk.root_mean_squared_error(t, p),
     "bias": lambda p, t: np.mean(p) - np.mean(t),
+    "limit_low": lambda p, t: np.mean(p - t) - 1.96 * np.std(p - t, ddof=1),
+    "limit_high": lambda p, t: np.mean(p - t) + 1.96 * np.std(p - t, ddof=1),
 }
+
+
+def pair_count_tau(p: np.ndarray, t: np.ndarray) -> float:
+    """tau-b by counting every pair."""
+    i, j = np.triu_indices(len(p), k=1)
+    a, b = np.sign(p[i] - p[j]), np.sign(t[i] - t[j])
+    return float((a * b).sum() / np.sqrt((a != 0).sum() * (b != 0).sum()))
 
 
 def data(seed: int, n: int = 200, decimals: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -68,17 +81,39 @@ def test_sd_is_of_the_truth() -> None:
 @pytest.mark.parametrize(
     ("predicted", "true", "undefined"),
     [
-        ([], [], {"sd", "pearson", "spearman", "r2", "mae", "rmse", "bias"}),
-        ([NAN, 1], [1, NAN], {"sd", "pearson", "spearman", "r2", "mae", "rmse", "bias"}),
-        ([0.3], [0.5], {"pearson", "spearman", "r2"}),
-        ([0.1] * 7, [0.1 + 0.2] * 7, {"pearson", "spearman", "r2"}),
-        ([0.1] * 7, [0.2, 0.4, 0.5, 0.5, 0.6, 0.7, 0.7], {"pearson", "spearman"}),
-        ([0.2, 0.4, 0.5, 0.5, 0.6, 0.7, 0.7], [0.1] * 7, {"pearson", "spearman", "r2"}),
+        ([], [], EVERY),
+        ([NAN, 1], [1, NAN], EVERY),
+        ([0.3], [0.5], {*CORRELATIONS, "r2", "limit_low", "limit_high"}),
+        ([0.1] * 7, [0.1 + 0.2] * 7, {*CORRELATIONS, "r2"}),
+        ([0.1] * 7, [0.2, 0.4, 0.5, 0.5, 0.6, 0.7, 0.7], CORRELATIONS),
+        ([0.2, 0.4, 0.5, 0.5, 0.6, 0.7, 0.7], [0.1] * 7, {*CORRELATIONS, "r2"}),
     ],
 )
 def test_degenerate_is_nan_and_silent(predicted: list, true: list, undefined: set[str]) -> None:
     values = agreement.agreement(predicted, true)
     assert {name for name, value in values.items() if np.isnan(value)} == undefined
+    assert agreement_note(predicted, true)  # and the reason is told
+
+
+def test_bland_altman_by_hand() -> None:
+    # differences 0.1, 0.3: mean 0.2, SD 0.1 · sqrt(2)
+    half = 1.96 * 0.1 * np.sqrt(2)
+    assert agreement.limit_low([0.6, 0.9], [0.5, 0.6]) == pytest.approx(0.2 - half)
+    assert agreement.limit_high([0.6, 0.9], [0.5, 0.6]) == pytest.approx(0.2 + half)
+    assert agreement.limit_low([0.5, 0.9], [0.5, 0.9]) == agreement.limit_high([0.5, 0.9], [0.5, 0.9]) == 0
+
+
+def test_limits_hold_95_percent_of_normal_differences() -> None:
+    rng = np.random.default_rng(7)
+    true = rng.random(20000)
+    predicted = true + rng.normal(0.1, 0.2, 20000)
+    low, high = agreement.limit_low(predicted, true), agreement.limit_high(predicted, true)
+    assert np.mean((predicted - true > low) & (predicted - true < high)) == pytest.approx(0.95, abs=0.005)
+
+
+def test_kendall_equals_scipy() -> None:
+    predicted, true = data(5)
+    assert agreement.kendall(predicted, true) == pytest.approx(stats.kendalltau(predicted, true).statistic, abs=1e-12)
 
 
 def test_by_group_equals_scipy_in_each() -> None:

@@ -83,6 +83,18 @@ def test_maps_with_nan_or_another_shape(name: str) -> None:
         PIXEL_CALIBRATION[name](np.zeros((2, 1)), np.zeros(2, bool))
 
 
+@pytest.mark.parametrize("name", PIXEL_CALIBRATION)
+def test_a_map_with_infinity_has_no_calibration(name: str) -> None:
+    assert np.isnan(PIXEL_CALIBRATION[name](np.array([0.5, np.inf]), np.array([True, False])))
+
+
+@pytest.mark.parametrize("name", PIXEL_CALIBRATION)
+def test_logits_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"lies in 0\.\.1, this map in -2\.\.3"):
+        PIXEL_CALIBRATION[name](np.array([-2.0, 3.0, np.nan]), np.array([True, False, True]))
+    PIXEL_CALIBRATION[name](np.array([1 + 1e-7, 0.5]), np.array([True, False]))  # rounding passes
+
+
 def test_bins_must_be_positive() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         ece([0.5], [1], bins=0)

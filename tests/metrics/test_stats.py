@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from sqp.metrics import agreement, stats
+from sqp.metrics import AGREEMENT, agreement, stats
 
-FAST = [f for f in stats._WEIGHTED if f is not agreement.within_group_spearman]
+FAST = [f for f in AGREEMENT.values() if f in stats._WEIGHTED]
 
 
 def data(seed: int = 0, n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

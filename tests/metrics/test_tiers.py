@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import ranksums
 
+from sqp.metrics.paired import holm
 from sqp.metrics.stats import cohens_d
 from sqp.metrics.tiers import rank_sum_p, tiers
 
@@ -24,45 +27,63 @@ def test_thresholds_belong_to_the_upper_tier() -> None:
     ]
     assert rows[1].dice_mean == pytest.approx(0.6) and rows[1].dice_sd == pytest.approx(0.1 * np.sqrt(2))
     assert rows[1].iou_mean == pytest.approx(0.5) and rows[1].iou_sd == pytest.approx(0.1 * np.sqrt(2))
-    assert np.isnan(rows[0].dice_sd)
+    assert np.isnan(rows[0].dice_sd) and rows[0].note == "one row in tier high: no SD" and rows[1].note == ""
 
 
 def test_effect_and_p_on_real_sizes() -> None:
     score, dice, iou = data()
-    rows, p = tiers(score, dice, iou, low=0.3, high=0.7)
-    high, moderate, low = dice[score >= 0.7], dice[(score >= 0.3) & (score < 0.7)], dice[score < 0.3]
-    assert np.isnan(rows[0].cohens_d)
-    assert rows[1].cohens_d == pytest.approx(cohens_d(high, moderate))
-    assert rows[2].cohens_d == pytest.approx(cohens_d(high, low)) and rows[2].cohens_d > 1
-    assert set(p) == {("high", "moderate"), ("high", "low"), ("moderate", "low")}
-    for pair, sides in {("high", "low"): (high, low), ("moderate", "low"): (moderate, low)}.items():
-        assert np.log(p[pair]) == pytest.approx(np.log(ranksums(*sides).pvalue), rel=0.02)
+    _, pairs = tiers(score, dice, iou, low=0.3, high=0.7)
+    sides = {
+        "high": dice[score >= 0.7],
+        "moderate": dice[(score >= 0.3) & (score < 0.7)],
+        "low": dice[score < 0.3],
+    }
+    assert [(pair.a, pair.b) for pair in pairs] == [("high", "moderate"), ("high", "low"), ("moderate", "low")]
+    for pair in pairs:
+        x, y = sides[pair.a], sides[pair.b]
+        assert pair.cohens_d == pytest.approx(cohens_d(x, y)) and pair.note == ""
+        assert np.log(pair.p) == pytest.approx(np.log(ranksums(x, y).pvalue), rel=0.02)
+    assert pairs[1].cohens_d > 1
+    assert [pair.p_holm for pair in pairs] == pytest.approx(holm([pair.p for pair in pairs]))
 
 
 def test_swapped_signs_would_show() -> None:
     score, dice, iou = data()
-    rows, _ = tiers(score, 1 - dice, iou)
-    assert rows[2].cohens_d < 0
+    _, pairs = tiers(score, 1 - dice, iou)
+    assert pairs[1].cohens_d < 0
 
 
 def test_nan_rows_do_not_count() -> None:
     score, dice, iou = data()
     with_gaps = tiers([*score, np.nan, 0.9], [*dice, 0.5, np.nan], [*iou, 0.4, 0.4])
-    assert repr(with_gaps) == repr(tiers(score, dice, iou))
+    rows, pairs = tiers(score, dice, iou)
+    noted = [replace(row, note="2 of 302 rows undefined") for row in rows]
+    assert repr(with_gaps) == repr((noted, pairs))
 
 
 def test_empty_tier() -> None:
-    rows, p = tiers([0.9, 0.95, 0.2], [0.9, 0.8, 0.4], [0.8, 0.7, 0.3])
+    rows, (to_none, to_one, _) = tiers([0.9, 0.95, 0.2], [0.9, 0.8, 0.4], [0.8, 0.7, 0.3])
     assert rows[1].n == 0 and rows[1].share == 0 and np.isnan(rows[1].dice_mean)
-    assert np.isnan(p["high", "moderate"]) and np.isfinite(p["high", "low"])
+    assert np.isnan(to_none.p) and np.isnan(to_none.p_holm) and to_none.note == "no rows in tier moderate"
+    assert np.isfinite(to_one.p) and to_one.p_holm == to_one.p  # the only test: nothing to correct
+    assert np.isnan(to_one.cohens_d) and to_one.note == "one row in tier low: no SD"
     none, _ = tiers([], [], [])
-    assert np.isnan(none[0].share)
+    assert np.isnan(none[0].share) and none[0].note == "no rows in tier high; no rows"
+
+
+def test_all_dice_tie() -> None:
+    _, (pair, *_) = tiers([0.9, 0.9, 0.6, 0.6], [0.7] * 4, [0.5] * 4)
+    assert np.isnan(pair.p) and np.isnan(pair.cohens_d) and pair.note == "all Dice tie: no test"
+    _, (pair, *_) = tiers([0.9, 0.9, 0.6, 0.6], [0.7, 0.7, 0.6, 0.6], [0.5] * 4)
+    assert np.isfinite(pair.p) and np.isnan(pair.cohens_d)
+    assert pair.note == "Dice constant in both tiers: no Cohen's d"
 
 
 def test_rank_sum_by_hand() -> None:
     # 3 against 3 without overlap: 2 of the 20 orders are as extreme
     assert rank_sum_p([1, 2, 3], [4, 5, 6]) == pytest.approx(0.1)
-    assert rank_sum_p([1, 1], [1, 1, 1]) == 1
+    assert np.isnan(rank_sum_p([1, 1], [1, 1, 1])) and np.isnan(rank_sum_p([1, 1], []))
+    assert rank_sum_p([1, 2, np.nan, 3], [4, 5, 6]) == pytest.approx(0.1)
 
 
 def test_thresholds_in_the_wrong_order() -> None:

@@ -1,0 +1,39 @@
+"""The segmentation of one image in one row: overlap, surface distance, and the calibration of its map.
+
+Every number that is undefined is NaN and `note` says why; overlap of empty masks follows `overlap`, distances
+`surface`, calibration `pooled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from numpy.typing import ArrayLike
+
+from sqp.metrics import OVERLAP
+from sqp.metrics.notes import join
+from sqp.metrics.pooled import PixelCalibration
+from sqp.metrics.surface import empty_note, surface_distances
+
+
+def segmentation_row(
+    prediction: ArrayLike,
+    truth: ArrayLike,
+    probability: ArrayLike | None = None,
+    spacing: Sequence[float] | None = None,
+    bins: int = 15,
+) -> dict[str, float | str]:
+    """dice … accuracy (0..1), hausdorff, hd95, masd (`unit`: px, or mm with `spacing`), ece, brier, nll, note.
+
+    Masks `[h, w]` or `[d, h, w]`; `probability` of the foreground on the same pixels, for ece, brier and nll (nats).
+    An empty `spacing` counts as none. ValueError where shapes differ.
+    """
+    sizes = spacing if spacing is not None and len(spacing) else None
+    row: dict[str, float | str] = {name: statistic(prediction, truth) for name, statistic in OVERLAP.items()}
+    row |= surface_distances(prediction, truth, sizes)._asdict()
+    row["unit"] = "px" if sizes is None else "mm"
+    calibration = PixelCalibration(bins)
+    if probability is not None:
+        calibration.update(probability, truth)
+    row |= {"ece": calibration.ece, "brier": calibration.brier, "nll": calibration.nll}
+    return row | {"note": join(empty_note(prediction, truth), calibration.note)}
