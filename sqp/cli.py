@@ -59,13 +59,18 @@ COMMANDS = {
         "sqp.stages.evaluate",
         "judge the quality model beside every analytic score on the same rows",
     ),
+    "fit segmenter": Command(
+        "sqp.config.fit:FitSegmenterConfig",
+        "sqp.stages.fit",
+        "train a plain network that segments, for generate",
+    ),
     "demo": Command("sqp.config.demo:DemoConfig", "sqp.stages.demo", "run all of it on synthetic lesions, on a CPU"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (0 done, 1 cases skipped, 2 user's error, 3 below `--fail-under`)."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    args = _joined(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help"):
         print(_overview())
         return DONE
@@ -76,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     try:
         if args[0] not in COMMANDS:
-            raise unknown_name("command", args[0], COMMANDS)
+            longer = [name for name in COMMANDS if name.startswith(f"{args[0]} ")]
+            raise ConfigError(f"write `sqp {longer[0]}`") if longer else unknown_name("command", args[0], COMMANDS)
         command = COMMANDS[args[0]]
         config = parse(args[0], args[1:])
         if config is None:
@@ -127,6 +133,18 @@ def parse(name: str, args: Sequence[str]) -> Any | None:
     values = parser.instantiate(namespace).as_dict()
     values.pop("config", None)
     return cls(**values)
+
+
+def _joined(args: Sequence[str]) -> list[str]:
+    """The arguments, a command of two words as one.
+
+    >>> _joined(["fit", "segmenter", "--out", "x"])
+    ['fit segmenter', '--out', 'x']
+    """
+    firsts = {name.split()[0] for name in COMMANDS if " " in name}
+    if len(args) > 1 and args[0] in firsts and not args[1].startswith("-"):
+        return [" ".join(args[:2]), *args[2:]]
+    return list(args)
 
 
 def _sections(name: str, args: list[str]) -> list[str]:

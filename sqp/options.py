@@ -40,8 +40,8 @@ def option_names(cls: type, prefix: str = "") -> list[str]:
     """All options of a config, nested ones dotted; `*` stands for the free keys of a mapping.
 
     >>> from sqp.config.generate import SamplerConfig
-    >>> option_names(SamplerConfig, "sampler.")
-    ['sampler.name', 'sampler.n', 'sampler.ratio', 'sampler.edges']
+    >>> option_names(SamplerConfig, "sampler.")[:3]
+    ['sampler.name', 'sampler.n', 'sampler.ratio']
     """
     names: list[str] = []
     for field, hint in typing.get_type_hints(cls).items():

@@ -9,14 +9,18 @@ from sqp.types import Decoded, Embedding
 
 
 class FakeSegmenter:
-    """Logits: darkness plus a smooth edge of the box; counts its calls; 3 candidates of different IoU."""
+    """Logits: darkness plus a smooth edge of the box; counts its calls; 3 candidates of different IoU.
+
+    Its network is a layer of dropout; `shift` of the logits sets the members of an ensemble apart.
+    """
 
     name = "fake"
     weights_sha256 = "0" * 64
 
-    def __init__(self, size=64, stride=4, promptable=True, k=3):
+    def __init__(self, size=64, stride=4, promptable=True, k=3, shift=0.0):
         self.size, self.stride, self.promptable, self.k = size, stride, promptable, k
         self.encoded, self.decoded = 0, []
+        self.network, self.shift = torch.nn.Sequential(torch.nn.Dropout(0.2)).eval(), shift
 
     def encode(self, image):
         self.encoded += 1
@@ -41,7 +45,7 @@ class FakeSegmenter:
             elif self.promptable:
                 px, py = prompt.points[0]
                 inside = 3 - torch.hypot(x - px, y - py) / 8
-            base = 6 * embedding.features[0, 0] - 3 + inside
+            base = self.network(6 * embedding.features[:, 0] - 3 + inside)[0] + self.shift
             logits.append(torch.stack([base + i for i in range(self.k)]))
             iou.append(torch.tensor([0.5, 0.9, 0.7])[: self.k])
         tokens = torch.arange(len(prompts)).view(-1, 1, 1).expand(-1, self.k, 5).float()

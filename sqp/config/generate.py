@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from sqp.config.fit import PLAIN
 
 SEEN = ["erosion", "dilation", "elastic", "blob_add", "blob_cut", "swap"]
 UNSEEN = ["shift", "dropout"]
@@ -40,16 +42,27 @@ class SamplerConfig:
     """How uncertainty is sampled.
 
     Attributes:
-        name: deterministic, prompt_jitter or tta.
+        name: deterministic, prompt_jitter, tta, noise, mc_dropout or ensemble; auto is prompt_jitter, and tta for
+            networks that ignore prompts.
         n: Number of samples; the first is undisturbed.
         ratio: prompt_jitter: shift of the box, as a share of its width and height.
         edges: prompt_jitter: jitter each side of the box by itself.
+        set: tta: full, or paper (left-right flip, scales 0.5, 1, 2 and intensities 0.8-1.2, singly, then together: 30
+            samples).
+        sigma: noise: deviation of the noise, as a share of the image's range (max - min).
+        p: mc_dropout: rate of the dropout that is injected; a network's own layers keep theirs.
+        sites: mc_dropout: own, decoder, decoder_image, neck, encoder or convolutions; auto is the network's own layers,
+            else the decoder of the SAM family, else all convolutions.
     """
 
-    name: str = "prompt_jitter"
+    name: str = "auto"
     n: int = 8
     ratio: float = 0.05
     edges: bool = False
+    set: str = "full"
+    sigma: float = 0.1
+    p: float = 0.01
+    sites: tuple[str, ...] = ("auto",)
 
 
 @dataclass
@@ -57,8 +70,10 @@ class SegmenterConfig:
     """Who segments.
 
     Attributes:
-        name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam.
+        name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam; of `sqp fit segmenter`: unet,
+            fpn_resnet50, fpn or swin_unet.
         checkpoint: File with the weights; default: the embedded ones (litemedsam) or the official address.
+        checkpoints: Files of an ensemble, in place of checkpoint; the sampler ensemble takes a sample from each.
         precision: float32, or bfloat16 (autocast).
         multimask: auto, true or false: whether three candidates are decoded and the one of highest predicted IoU kept.
     """
@@ -67,6 +82,11 @@ class SegmenterConfig:
     checkpoint: Path | None = None
     precision: str = "float32"
     multimask: str = "auto"
+    checkpoints: tuple[Path, ...] = ()
+
+    def files(self) -> tuple[Path | None, ...]:
+        """The checkpoint of each member: one for a segmenter that is no ensemble."""
+        return tuple(self.checkpoints) or (self.checkpoint,)
 
 
 @dataclass
@@ -88,6 +108,13 @@ class GenerateConfig:
         prompter_options: The prompter's own options, e.g. {margin: 0.1} (otsu, truth_box, mask_box).
         sampler: How uncertainty is sampled.
         measures: Maps that are stored.
+        fusion: A further record of each natural mask, its samples fused by mean, inverse, exponential, power_law or
+            learned; default none.
+        fusion_options: The fusion's own options, e.g. {alpha: 2} (power_law), {lam: 1} (exponential), {model: FILE}
+            (learned).
+        refine: Further records of each natural mask, refined (after the fusion, if there is one) by crf,
+            ur_sam_midpoint, ur_sam_printed, unc_fpc, unc_fnc or unc_fpnc.
+        refine_options: By refinement its own options, e.g. {crf: {iterations: 10}, ur_sam_printed: {alpha_h: 1.2}}.
         variants: By split name, the further records of an image ('*' for every other split).
         seed: Seed of everything random.
         workers: Processes; 0 runs in this one.
@@ -111,12 +138,21 @@ class GenerateConfig:
     measures: list[str] = field(
         default_factory=lambda: ["certainty", "entropy", "mutual_information", "epkl", "variance"]
     )
+    fusion: str | None = None
+    fusion_options: dict[str, Any] = field(default_factory=dict)
+    refine: list[str] = field(default_factory=list)
+    refine_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     variants: dict[str, VariantPlan] = field(default_factory=dict)
     seed: int = 0
     workers: int = 0
     device: str = "cpu"
     strict: bool = False
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sampler.name == "auto":
+            name = "tta" if self.segmenter.name in PLAIN else "prompt_jitter"
+            self.sampler = replace(self.sampler, name=name)
 
 
 EXECUTION_KEYS = ("out", "workers", "device", "strict", "overwrite", "only", "max_images")

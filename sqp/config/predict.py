@@ -20,6 +20,7 @@ class PredictConfig:
         records: Record sets made before, in place of images.
         split: Only the records of these splits; default all.
         checkpoint: File with the segmenter's weights, where they are not embedded.
+        checkpoints: Files of an ensemble, in the order in which the bundle's records were made.
         prompter: Prompter of the segmenter's own masks; default the one that the bundle was trained with.
         accept: Verdict accept where the interval's low end reaches this Dice.
         reject: Verdict reject where the interval's high end stays below this Dice.
@@ -43,6 +44,7 @@ class PredictConfig:
     records: list[Path] = field(default_factory=list)
     split: list[str] = field(default_factory=list)
     checkpoint: Path | None = None
+    checkpoints: tuple[Path, ...] = ()
     prompter: str | None = None
     accept: float = 0.80
     reject: float = 0.70

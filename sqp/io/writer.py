@@ -85,12 +85,15 @@ class RecordWriter:
         write_text(path, yaml.safe_dump({**stored, **run}, sort_keys=False))
         return count
 
-    def check(self, config: Mapping[str, Any], overwrite: bool = False) -> None:
+    def check(
+        self, config: Mapping[str, Any], overwrite: bool = False, defaults: Mapping[str, Any] | None = None
+    ) -> None:
         """Make the folder and store the config, or compare it with the one that made the records there.
 
-        `config` is what the records depend on, not where they go, nor how many workers there are. ConfigError names
-        the first key that differs, and refuses a folder with files that no run of sqp made; `overwrite` empties a
-        record set, never such a folder.
+        `config` is what the records depend on, not where they go, nor how many workers there are; a key that the
+        stored one lacks, since it is younger, has its value of `defaults`. ConfigError names the first key that
+        differs, and refuses a folder with files that no run of sqp made; `overwrite` empties a record set, never such
+        a folder.
         """
         path = self.folder / "run.yaml"
         foreign = [name for name in FOLDERS if (self.folder / name).exists() and not path.exists()]
@@ -101,7 +104,8 @@ class RecordWriter:
         for name in FOLDERS:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         if self.done():
-            differing = first_difference(yaml.safe_load(path.read_text())["config"], config)
+            stored = with_defaults(yaml.safe_load(path.read_text())["config"], defaults or {})
+            differing = first_difference(stored, config)
             if differing:
                 key, old, new = differing
                 raise ConfigError(
@@ -148,6 +152,19 @@ def first_difference(old: Any, new: Any, key: str = "") -> tuple[str, Any, Any] 
         return None
     plain_old, plain_new = (list(v) if isinstance(v, tuple) else v for v in (old, new))
     return None if plain_old == plain_new else (key, plain_old, plain_new)
+
+
+def with_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with the keys of nested `defaults` that it lacks.
+
+    >>> with_defaults({"sampler": {"n": 4}}, {"sampler": {"n": 8, "p": 0.01}, "seed": 0})
+    {'sampler': {'n': 4, 'p': 0.01}, 'seed': 0}
+    """
+    filled = {**defaults, **config}
+    for key, value in defaults.items():
+        if isinstance(value, Mapping) and isinstance(filled[key], Mapping):
+            filled[key] = with_defaults(filled[key], value)
+    return filled
 
 
 def _old_parts(table: Path, replaced: set[str], schema: pa.Schema) -> Iterable[pa.Table]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from sqp.errors import CaseError
-from sqp.prompts.boxes import margin_box, tight_box
+from sqp.errors import CaseError, ConfigError
+from sqp.prompts.boxes import Box, clip_box, margin_box, tight_box
 from sqp.prompts.jitter import jitter_prompt, n_draws
 from sqp.types import Prompt
+
+SIDE = 1024  # longest side of the images in whose pixels a perturbation is told
 
 
 def truth_box(
@@ -20,13 +22,18 @@ def truth_box(
     margin: float = 0.0,
     jitter: float = 0.0,
     edges: bool = False,
+    perturbation: float = 0.0,
 ) -> list[Prompt]:
     """The tight box of the ground truth, grown by `margin`, then jittered by the ratio `jitter` of its size.
 
-    Raises CaseError where there is no ground truth, or it is empty.
+    `perturbation` imitates a box drawn by hand, before the jitter: each side by itself is moved outwards by U(0,
+    perturbation), in pixels of an image whose longest side is 1,024 (20 in MedSAM's and UR-SAM's "manual prompting").
+    Raises CaseError where there is no ground truth, or it is empty, ConfigError for a negative perturbation.
     """
     truth = _truth(truth, image, "truth_box")
     box = tight_box(truth)
+    if perturbation:
+        box = _drawn_by_hand(box, perturbation, truth.shape, _generator(generator, "truth_box"))
     prompt = Prompt(box=margin_box(box, margin, truth.shape) if margin else box, prompter="truth_box")
     return [_jittered(prompt, jitter, truth.shape, generator, edges)]
 
@@ -72,6 +79,13 @@ def _truth(truth: np.ndarray | None, image: np.ndarray, name: str) -> np.ndarray
     return truth
 
 
+def _drawn_by_hand(box: Box, most: float, size: tuple[int, int], generator: np.random.Generator) -> Box:
+    if not most > 0:
+        raise ConfigError(f"truth_box: perturbation is {most}; give a number of pixels of at least 0")
+    left, top, right, bottom = generator.uniform(0, most, 4) * max(size) / SIDE
+    return clip_box((box[0] - left, box[1] - top, box[2] + right, box[3] + bottom), size)
+
+
 def _jittered(
     prompt: Prompt, ratio: float, size: tuple[int, int], generator: np.random.Generator | None, edges: bool
 ) -> Prompt:
@@ -83,5 +97,5 @@ def _jittered(
 
 def _generator(generator: np.random.Generator | None, name: str) -> np.random.Generator:
     if generator is None:
-        raise ValueError(f"{name}: jitter needs a numpy.random.Generator, see sqp.seeding.numpy_generator")
+        raise ValueError(f"{name}: a random box needs a numpy.random.Generator, see sqp.seeding.numpy_generator")
     return generator

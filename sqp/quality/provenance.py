@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from sqp.config.generate import SamplerConfig
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
-from sqp.io.writer import first_difference
+from sqp.io.writer import first_difference, with_defaults
 
 CHECKED = (
     "segmenter.name",
@@ -20,10 +21,17 @@ CHECKED = (
     "sampler.n",
     "sampler.ratio",
     "sampler.edges",
+    "sampler.set",
+    "sampler.sigma",
+    "sampler.p",
+    "sampler.sites",
 )
 """Keys of `generate` that change what a map means. The prompter is not among them: a mask may come from anywhere,
 and its maps come from its own prompt. Precision is not compared either: records made in bfloat16 are read like
 those in float32, and how far their predictions move is not measured here. The grid is the segmenter's own."""
+
+YOUNGER = {name: getattr(SamplerConfig(), name) for name in ("set", "sigma", "p", "sites")}
+"""Options of samplers that the first record sets did not have."""
 
 KEPT = ("segmenter", "prompter", "prompter_options", "sampler", "measures", "seed")
 
@@ -32,7 +40,7 @@ def expectation(records: RecordSet) -> dict[str, Any]:
     """The part of a record set's config that a bundle keeps; no path of this machine is in it."""
     kept = {key: records.config[key] for key in KEPT if key in records.config}
     if isinstance(kept.get("segmenter"), Mapping):
-        kept["segmenter"] = {k: v for k, v in kept["segmenter"].items() if k != "checkpoint"}
+        kept["segmenter"] = {k: v for k, v in kept["segmenter"].items() if k not in ("checkpoint", "checkpoints")}
     return kept
 
 
@@ -92,7 +100,8 @@ def group_hashes(table: pd.DataFrame) -> list[str]:
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The checked keys, dotted; a key that was not there is None."""
+    """The checked keys, dotted; a key that is younger than the record set has its default, any other None."""
+    config = with_defaults(config, {"sampler": YOUNGER})
     out: dict[str, Any] = {}
     for key in CHECKED:
         value: Any = config

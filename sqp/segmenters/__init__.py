@@ -35,6 +35,10 @@ SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
     "sam_vit_l": _later("official", "build_sam_vit_l"),
     "sam_vit_h": _later("official", "build_sam_vit_h"),
     "medsam": _later("official", "build_medsam"),
+    "unet": _later("plain", "build_unet"),
+    "fpn_resnet50": _later("plain", "build_fpn_resnet50"),
+    "fpn": _later("plain", "build_fpn"),
+    "swin_unet": _later("plain", "build_swin_unet"),
 }
 
 

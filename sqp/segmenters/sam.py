@@ -111,7 +111,7 @@ class PromptableSegmenter:
         self.stride = self.size // int(sam.prompt_encoder.mask_input_size[0])
         sam.mask_decoder.output_upscaling.to(memory_format=torch.channels_last)
         with torch.no_grad():
-            self._image_pe = sam.prompt_encoder.get_dense_pe()
+            self._image_pe = sam.prompt_encoder.get_dense_pe().contiguous()  # copied at every decoding
 
     def frame(self, original: tuple[int, int]) -> Frame:
         """The geometry of an image of (h, w) pixels."""

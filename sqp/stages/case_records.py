@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,8 +18,18 @@ from sqp.metrics.overlap import dice, iou
 from sqp.prompts import PROMPTERS
 from sqp.seeding import numpy_generator, torch_generator
 from sqp.stages.plan import PlannedRecord, plan_case
+from sqp.stages.refined_records import refined_mask
 from sqp.types import Case, Embedding, Prompt, Samples, Segmenter
-from sqp.uncertainty import Moments, all_maps, mask_from_logits, mask_on_grid, sample_many, scores
+from sqp.uncertainty import (
+    OF_THE_IMAGE,
+    Moments,
+    all_maps,
+    mask_from_logits,
+    mask_on_grid,
+    sample_many,
+    sampler_options,
+    scores,
+)
 
 DONOR_TRIES = 5
 
@@ -55,7 +65,7 @@ class Made:
     """A mask bool `[h, w]` with the samples that describe it.
 
     `maker` is who drew it: the segmenter's name, given, or truth (then a corruption). `parent` is the record that a
-    corruption came from, "" where it came from the truth.
+    corruption or a refinement came from, "" where it came from the truth. `maps` are its own, beside the samples'.
     """
 
     planned: PlannedRecord
@@ -65,6 +75,7 @@ class Made:
     severity: float
     maker: str
     parent: str = ""
+    maps: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class RecordMaker:
@@ -94,9 +105,11 @@ class RecordMaker:
         loaded = load_case(case)
         embedding = self.segmenter.encode(loaded.image)
         problems: list[str] = []
-        made = self._natural(loaded, embedding, [p for p in plan if p.variant == "natural"], problems)
+        made = self._natural(loaded, embedding, [p for p in plan if p.variant == "natural" and not p.parent], problems)
+        refined = self._refined(loaded, made, [p for p in plan if p.parent], problems)
         corrupted = [planned for planned in plan if planned.variant != "natural"]
         made += self._corrupted(loaded, embedding, corrupted, made[0], problems)
+        made += refined
         pooled = pooled_embedding(embedding).numpy()
         new = [one for one in made if one.planned.record_id not in done]
         for one in new:
@@ -119,6 +132,25 @@ class RecordMaker:
             mask = mask_from_logits(samples) if given is None else given
             maker = self.segmenter.name if given is None else "given"
             made.append(Made(planned, samples, prompt, mask, planned.jitter, maker))
+        return made
+
+    def _refined(
+        self, loaded: LoadedCase, natural: list[Made], plan: list[PlannedRecord], problems: list[str]
+    ) -> list[Made]:
+        """Fused and refined masks of the natural ones, from the same samples."""
+        parents = {one.planned.record_id: one for one in natural}
+        made = []
+        for planned in plan:
+            parent = parents.get(planned.parent)
+            if parent is None:  # its prompt was impossible, which is a problem told already
+                continue
+            try:
+                mask, behind = refined_mask(self.config, planned, loaded.image, parent.samples, parent.prompt)
+            except CaseError as error:
+                problems.append(str(error))
+                continue
+            maps = {} if behind is None else {"refined/probability": behind}
+            made.append(replace(parent, planned=planned, mask=mask, parent=planned.parent, maps=maps))
         return made
 
     def _corrupted(
@@ -155,16 +187,17 @@ class RecordMaker:
         if not prompts:
             return []
         sampler = self.config.sampler
-        options = {"ratio": sampler.ratio, "edges": sampler.edges} if sampler.name == "prompt_jitter" else {}
+        by_image = sampler.name in OF_THE_IMAGE
+        keys = [loaded.case.image_id if by_image else planned.record_id for planned, _ in prompts]
         return sample_many(
             self.segmenter,
             loaded.image,
             [prompt for _, prompt in prompts],
             sampler.n,
-            [torch_generator(self.config.seed, planned.record_id) for planned, _ in prompts],
+            [torch_generator(self.config.seed, key) for key in keys],
             sampler=sampler.name,
             embedding=embedding,
-            **options,
+            **{name: getattr(sampler, name) for name in sampler_options(sampler.name)},
         )
 
     def _prompt(self, loaded: LoadedCase, planned: PlannedRecord, mask: np.ndarray | None) -> Prompt:
@@ -202,11 +235,12 @@ class RecordMaker:
         moments = Moments.of(samples.logits)
         maps = {"probability": moments.mean_p} | all_maps(moments, config.measures)
         arrays = {f"self/{name}": value.cpu().numpy() for name, value in maps.items()}
+        arrays |= {name: value.cpu().numpy() for name, value in made.maps.items()}
         arrays["features/embedding"] = pooled
         if samples.token is not None:
             arrays["features/mask_token"] = samples.token.float().cpu().numpy()
         natural = planned.variant == "natural"
-        own = natural and made.maker == self.segmenter.name
+        own = natural and made.maker == self.segmenter.name and not planned.parent
         truths = loaded.truths
         record = Record(
             record_id=planned.record_id,
@@ -233,8 +267,8 @@ class RecordMaker:
             severity=made.severity,
             natural=natural,
             parent_record_id=made.parent,
-            refined_by="",
-            fused_by="",
+            refined_by=planned.refined_by,
+            fused_by=planned.fused_by,
             dice=float(np.mean([dice(mask, truth) for truth in truths])) if truths else math.nan,
             iou=float(np.mean([iou(mask, truth) for truth in truths])) if truths else math.nan,
             scores=scores(samples, mask_on_grid(mask, samples), own=own, moments=moments),

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from sqp.config.fit import PLAIN
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
 from sqp.data import find_cases
 from sqp.data.split_files import read_splits, write_splits
@@ -17,7 +18,9 @@ from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordWriter
 from sqp.io.atomic import write_atomic
+from sqp.segmenters.ensemble import ensemble_sha256
 from sqp.segmenters.weights import locate
+from sqp.stages.fitted_images import leave_out_fitted
 from sqp.stages.generate_checks import check_config
 from sqp.stages.plan import plan_case
 from sqp.stages.pool import make_records
@@ -61,9 +64,14 @@ def run(config: GenerateConfig) -> GenerateResult:
     check_config(config)
     everything, skipped, made_splits = collect_cases(config)
     cases = select_cases(everything, config)
+    if config.segmenter.name in PLAIN:
+        cases, fitted = leave_out_fitted(cases, [Path(file) for file in config.segmenter.files() if file])
+        skipped |= fitted
+        if fitted and config.strict:
+            raise CaseError(next(iter(fitted.values())))
     stored, writer = described(config), RecordWriter(config.out)
     with writer.lock():
-        writer.check(stored, config.overwrite)
+        writer.check(stored, config.overwrite, stored_config(GenerateConfig(config.images, config.out), EXECUTION_KEYS))
         if made_splits is not None:  # only now is the folder known to be sqp's
             write_splits(config.out / KEPT_SPLITS, made_splits)
         plans = {case.image_id: [planned.record_id for planned in plan_case(case, config)] for case in cases}
@@ -123,7 +131,8 @@ def select_cases(cases: list[Case], config: GenerateConfig) -> list[Case]:
 def described(config: GenerateConfig) -> dict[str, Any]:
     """The config as `run.yaml` keeps it, with the weights' sha256."""
     stored = stored_config(config, EXECUTION_KEYS)
-    stored["segmenter"]["weights_sha256"] = locate(config.segmenter.name, config.segmenter.checkpoint)[1]
+    hashes = [locate(config.segmenter.name, file)[1] for file in config.segmenter.files()]
+    stored["segmenter"]["weights_sha256"] = ensemble_sha256(hashes) if config.segmenter.checkpoints else hashes[0]
     return stored
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
 from sqp.data import CORRUPTIONS, LAYOUTS
 from sqp.errors import ConfigError, lookup
 from sqp.prompts import PROMPTERS
 from sqp.segmenters import PRECISIONS, SEGMENTERS, check_device
+from sqp.segmenters.plain import needs_checkpoint
+from sqp.stages.refined_records import check_refined
+from sqp.stages.sampler_checks import check_sampler
 from sqp.types import SPLITS
 from sqp.uncertainty import MEASURES, SAMPLERS
 
@@ -21,7 +25,11 @@ def check_config(config: GenerateConfig) -> None:
     """ConfigError names the option, and the nearest name where one is unknown."""
     _check_names(config)
     _check_numbers(config)
+    check_sampler(config)
+    check_refined(config)
     check_device(config.device)
+    if config.segmenter.name in PLAIN and None in config.segmenter.files():
+        raise ConfigError(needs_checkpoint(config.segmenter.name))
     if config.prompter == "mask_box" and config.masks is None:
         raise ConfigError("the prompter 'mask_box' boxes given masks: give --masks, or another --prompter")
 

@@ -6,7 +6,8 @@ of workers or the point of interruption.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from sqp.config.generate import GenerateConfig, VariantPlan
 from sqp.io.hashing import sha256_of
@@ -21,6 +22,7 @@ class PlannedRecord:
 
     `variant` natural or a corruption's name; `prompter` what prompts the segmenter for its maps; `jitter` the ratio of
     a simulated manual box; `target` the Dice a corruption is steered to, or its severity where there is no truth.
+    `parent` is the natural record whose samples are fused by `fused_by` and refined by `refined_by`, "" for all others.
     """
 
     record_id: str
@@ -28,6 +30,9 @@ class PlannedRecord:
     prompter: str
     jitter: float = 0.0
     target: float = float("nan")
+    parent: str = ""
+    fused_by: str = ""
+    refined_by: str = ""
 
 
 def variant_plan(config: GenerateConfig, split: str) -> VariantPlan:
@@ -41,9 +46,11 @@ def plan_case(case: Case, config: GenerateConfig) -> list[PlannedRecord]:
     rng = numpy_generator(config.seed, case.image_id, "plan")
     given = "" if case.mask_path is None else sha256_of(case.mask_path)  # another mask is another record
 
-    def planned(variant: str, prompter: str, index: int, **values: float) -> PlannedRecord:
+    def planned(
+        variant: str, prompter: str, index: int, jitter: float = 0.0, target: float = PlannedRecord.target
+    ) -> PlannedRecord:
         key = (config.segmenter.name, prompter, config.sampler.name, config.seed, index, given)
-        return PlannedRecord(record_id(case.image_id, variant, *key), variant, prompter, **values)
+        return PlannedRecord(record_id(case.image_id, variant, *key), variant, prompter, jitter, target)
 
     records = [planned("natural", "mask_box" if given else config.prompter, 0)]
     records += [planned("natural", name, 1) for name in plan.prompters]
@@ -56,4 +63,13 @@ def plan_case(case: Case, config: GenerateConfig) -> list[PlannedRecord]:
     targets = rng.beta(plan.target_alpha, plan.target_beta, plan.corruptions)
     for index, (family, target) in enumerate(zip(order, targets, strict=False)):
         records.append(planned(str(family), "mask_box", index, target=float(target)))
-    return records
+    naturals = [one for one in records if one.variant == "natural" and not given]
+    return records + [more for one in naturals for more in plan_refined(case.image_id, one, config)]
+
+
+def plan_refined(image_id: str, natural: PlannedRecord, config: GenerateConfig) -> Iterator[PlannedRecord]:
+    """The fused record of a natural one, where `fusion` is set, and one for each refinement (of the fused map)."""
+    fused_by = config.fusion or ""
+    for refined_by in [*([""] if fused_by else []), *config.refine]:
+        name = record_id(image_id, "natural", natural.record_id, fused_by, refined_by)
+        yield replace(natural, record_id=name, parent=natural.record_id, fused_by=fused_by, refined_by=refined_by)

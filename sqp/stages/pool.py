@@ -16,6 +16,7 @@ from sqp.config.generate import GenerateConfig
 from sqp.errors import CaseError, SqpError
 from sqp.memory import keep_freed_memory
 from sqp.segmenters import build_segmenter
+from sqp.segmenters.ensemble import EnsembleSegmenter
 from sqp.stages.case_records import RecordMaker
 from sqp.stages.generate_checks import MULTIMASK
 from sqp.stages.plan import plan_case
@@ -34,10 +35,14 @@ def make_records(
 
 
 def make_segmenter(config: GenerateConfig) -> Segmenter:
-    """The configured segmenter with its weights."""
+    """The configured segmenter with its weights, or the ensemble of its checkpoints."""
     s = config.segmenter
     multimask = MULTIMASK[str(s.multimask).lower()]
-    return build_segmenter(s.name, s.checkpoint, device=config.device, precision=s.precision, multimask=multimask)
+    members = [
+        build_segmenter(s.name, file, device=config.device, precision=s.precision, multimask=multimask)
+        for file in s.files()
+    ]
+    return EnsembleSegmenter(members) if s.checkpoints else members[0]
 
 
 def _attempt(maker: RecordMaker, case: Case, done: set[str]) -> Outcome:

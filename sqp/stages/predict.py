@@ -136,7 +136,7 @@ def generate_config(config: PredictConfig, expects: list[dict[str, Any]]) -> Gen
         truth=config.truth,
         masks=config.masks,
         layout=config.layout,
-        segmenter=SegmenterConfig(**{**segmenter, "checkpoint": config.checkpoint}),
+        segmenter=SegmenterConfig(**{**segmenter, "checkpoint": config.checkpoint, "checkpoints": config.checkpoints}),
         prompter=prompter,
         prompter_options=dict(like.get("prompter_options", {})) if prompter == like["prompter"] else {},
         sampler=SamplerConfig(**like["sampler"]),

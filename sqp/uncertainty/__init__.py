@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,9 +12,12 @@ import torch
 from sqp.errors import lookup
 from sqp.types import Embedding, Prompt, Samples, Segmenter
 from sqp.uncertainty.deterministic import deterministic
+from sqp.uncertainty.ensemble import ensemble
 from sqp.uncertainty.masks import mask_from_logits, mask_from_probability, mask_on_grid, mean_probability_map
+from sqp.uncertainty.mc_dropout import mc_dropout
 from sqp.uncertainty.measures import MEASURES, all_maps
 from sqp.uncertainty.moments import Moments
+from sqp.uncertainty.noise import noise
 from sqp.uncertainty.prompt_jitter import prompt_jitter
 from sqp.uncertainty.scores import SCORES, scores
 from sqp.uncertainty.tta import tta
@@ -22,8 +26,25 @@ SAMPLERS: dict[str, Callable[..., list[Samples]]] = {
     "deterministic": deterministic,
     "prompt_jitter": prompt_jitter,
     "tta": tta,
+    "noise": noise,
+    "mc_dropout": mc_dropout,
+    "ensemble": ensemble,
 }
 """name -> (segmenter, image, prompts, n, generators, *, embedding=None, **options) -> a Samples each."""
+
+OF_THE_IMAGE = ("noise",)
+"""Samplers that disturb the image whatever the prompt: with one state of the generator for all prompts of an image they
+share the encodings, and no prompt depends on its neighbours."""
+
+
+def sampler_options(name: str) -> list[str]:
+    """The names of a sampler's own options; ConfigError for an unknown sampler.
+
+    >>> sampler_options("prompt_jitter"), sampler_options("deterministic")
+    (['ratio', 'edges'], [])
+    """
+    parameters = inspect.signature(lookup("sampler", name, SAMPLERS)).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "embedding"]
 
 
 def sample_many(
@@ -40,7 +61,7 @@ def sample_many(
     """n samples for each of several prompts of one image uint8 `[h, w, 3]`, which share one encoding.
 
     One generator a prompt, so that a prompt's samples do not depend on its neighbours. `options` are the
-    sampler's own (prompt_jitter: ratio, edges). Raises ConfigError for an unknown sampler, CaseError for a
+    sampler's own (`sampler_options`). Raises ConfigError for an unknown sampler, CaseError for a
     prompt outside of the image or logits that are not finite.
     """
     run = lookup("sampler", sampler, SAMPLERS)
@@ -64,6 +85,7 @@ def sample(
 
 __all__ = [
     "MEASURES",
+    "OF_THE_IMAGE",
     "SAMPLERS",
     "SCORES",
     "Moments",
@@ -74,5 +96,6 @@ __all__ = [
     "mean_probability_map",
     "sample",
     "sample_many",
+    "sampler_options",
     "scores",
 ]

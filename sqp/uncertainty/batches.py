@@ -37,3 +37,14 @@ def decode_best(segmenter: Segmenter, embedding: Embedding, prompts: Sequence[Pr
 def token_of(decoded: Decoded, index: int) -> torch.Tensor | None:
     """The mask token `[c]` of one prompt, where the segmenter gives one."""
     return None if decoded.tokens is None else decoded.tokens[index, 0]
+
+
+def seeded(generator: torch.Generator, n: int) -> list[torch.Generator]:
+    """n generators of their own, seeded by `generator`: what one sample draws does not move the next.
+
+    >>> one, two = (seeded(torch.Generator().manual_seed(0), 3) for _ in range(2))
+    >>> [g.initial_seed() for g in one] == [g.initial_seed() for g in two]
+    True
+    """
+    seeds = torch.randint(2**63 - 1, (n,), generator=generator)
+    return [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]

@@ -52,9 +52,13 @@ class Moments:
         """H(p̄) in bits `[*grid]`."""
         return (torch.special.entr(self.mean_p) + torch.special.entr(self.mean_q)) / math.log(2)
 
+    @property
+    def nats_of_each(self) -> Tensor:
+        """H(p_s) in nats `[s, *grid]`: softplus(-|l|) + |l| sigmoid(-|l|)."""
+        size = self.logits.abs()
+        return F.softplus(-size) + size * torch.minimum(self.p, self.q)
+
     @cached_property
     def sample_entropy(self) -> Tensor:
-        """Mean of H(p_s) in bits `[*grid]`; in nats H(p) = softplus(-|l|) + |l| sigmoid(-|l|)."""
-        size = self.logits.abs()
-        tail = torch.minimum(self.p, self.q)
-        return (F.softplus(-size) + size * tail).mean(0) / math.log(2)
+        """Mean of H(p_s) in bits `[*grid]`."""
+        return self.nats_of_each.mean(0) / math.log(2)

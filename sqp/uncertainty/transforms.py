@@ -183,9 +183,9 @@ class Zoom:
 
 @dataclass(frozen=True)
 class Chain:
-    """Several transforms that keep or turn the frame (Dihedral, Intensity), the first one first."""
+    """Several transforms, the first one first: it may be any, the others must keep the frame (no turn, no scale)."""
 
-    parts: tuple[Dihedral | Intensity, ...]
+    parts: tuple[Dihedral | Intensity | Shrink | Zoom, ...]
 
     def image(self, image: np.ndarray) -> np.ndarray:
         """Each in turn."""
@@ -199,10 +199,13 @@ class Chain:
             prompt = part.prompt(prompt, size)
             if isinstance(part, Dihedral) and part.turns % 2:
                 size = size[::-1]
+            elif isinstance(part, Zoom):
+                size = part.window[3] - part.window[1], part.window[2] - part.window[0]
         return prompt
 
     def inverse(self, logits: Tensor, source: Frame, target: Frame, fallback: Tensor) -> Tensor:
         """Each in turn, backwards."""
-        for part in reversed(self.parts):
-            logits = part.inverse(logits, source, target, fallback)
-        return logits
+        first, *others = self.parts
+        for part in reversed(others):
+            logits = part.inverse(logits, source, source, fallback)
+        return first.inverse(logits, source, target, fallback)

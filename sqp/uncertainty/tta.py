@@ -1,14 +1,21 @@
-"""Test-time augmentation: one encoding for each transform (Wang et al., Neurocomputing 338, 2019)."""
+"""Test-time augmentation: one encoding for each transform (Wang et al., Neurocomputing 338, 2019).
+
+Two sets of transforms: `full`, and `paper`, that of "Biomedical Image Segmentation Based on Foundation Models Adapted
+Without Retraining and With Uncertainty Estimation".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sqp.errors import ConfigError, lookup
 from sqp.frame import Frame
 from sqp.types import Decoded, Embedding, Prompt, Samples, Segmenter
 from sqp.uncertainty.batches import check_request, decode_best, token_of
@@ -18,6 +25,8 @@ T = TypeVar("T")
 
 INTENSITIES = (0.8, 0.9, 1.1, 1.2)
 """A few factors, not any, so that several prompts of one image share encodings."""
+PAPER = 30
+"""Size of the paper's set: flip or not, three scales, five intensities."""
 
 
 def draw_transforms(prompt: Prompt, size: tuple[int, int], n: int, generator: torch.Generator) -> list[Transform]:
@@ -44,6 +53,35 @@ def draw_transforms(prompt: Prompt, size: tuple[int, int], n: int, generator: to
     return fixed[:n]
 
 
+def paper_transforms(prompt: Prompt, size: tuple[int, int], n: int, generator: torch.Generator) -> list[Transform]:
+    """n of the paper's 29 transforms beside the identity: left-right flip, scale and intensity, singly and together.
+
+    Nothing is drawn. The single ones come first: the flip, scales 0.5 and 2, intensities 0.8, 0.9, 1.1, 1.2.
+    """
+    intensities: list[tuple[Intensity, ...]] = [(), *((Intensity(factor),) for factor in INTENSITIES)]
+    scales: list[tuple[Shrink | Zoom, ...]] = [(), (Shrink(0.5),), (Zoom.around(prompt, size, 2.0),)]
+    flips: list[tuple[Dihedral, ...]] = [(), (Dihedral(0, True),)]
+    sets: list[tuple[Dihedral | Intensity | Shrink | Zoom, ...]] = [
+        (*scale, *flip, *intensity) for intensity, scale, flip in product(intensities, scales, flips)
+    ]
+    parts = sorted(sets, key=len)[1 : n + 1]
+    return [chosen[0] if len(chosen) == 1 else Chain(chosen) for chosen in parts]
+
+
+@dataclass(frozen=True)
+class TransformSet:
+    """`draw`: (prompt, size, n, generator) -> n transforms beside the identity; `most`: samples, the identity too."""
+
+    draw: Callable[[Prompt, tuple[int, int], int, torch.Generator], list[Transform]]
+    most: float
+
+
+SETS: dict[str, TransformSet] = {
+    "full": TransformSet(draw_transforms, float("inf")),
+    "paper": TransformSet(paper_transforms, PAPER),
+}
+
+
 def tta(
     segmenter: Segmenter,
     image: np.ndarray,
@@ -52,13 +90,17 @@ def tta(
     generators: Sequence[torch.Generator],
     *,
     embedding: Embedding | None = None,
+    set: str = "full",
 ) -> list[Samples]:
     """n samples for each prompt: sample 0 undisturbed, each other one of a transformed image, brought back.
 
     The prompt is transformed with the image. Flips and quarter turns come back exactly, scale 0.5 and 2
     bilinearly; outside of the crop of scale 2 a sample keeps the logits of sample 0. Each transform costs one
-    encoding; prompts of one image that meet the same transform share it.
+    encoding; prompts of one image that meet the same transform share it. `set` is one of `SETS`.
     """
+    transforms = lookup("set of transforms", set, SETS)
+    if n > transforms.most:
+        raise ConfigError(f"n_samples is {n}, but the set '{set}' has {transforms.most}: give fewer, or set = full")
     check_request(prompts, n, generators)
     if not prompts:
         return []
@@ -69,7 +111,7 @@ def tta(
     iou = first.iou[:, :1].repeat(1, n)
     todo: dict[Transform, list[tuple[int, int]]] = {}
     for i, (prompt, generator) in enumerate(zip(prompts, generators, strict=True)):
-        for j, transform in enumerate(draw_transforms(prompt, frame.original, n - 1, generator), start=1):
+        for j, transform in enumerate(transforms.draw(prompt, frame.original, n - 1, generator), start=1):
             todo.setdefault(transform, []).append((i, j))
     for transform, places in todo.items():
         moved, best = _decode_moved(segmenter, image, transform, [prompts[i] for i, _ in places], frame)

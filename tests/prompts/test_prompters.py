@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sqp.errors import CaseError
+from sqp.errors import CaseError, ConfigError
 from sqp.prompts import PROMPTERS, SIMULATED_MANUAL
 from sqp.seeding import numpy_generator
 
@@ -86,3 +86,21 @@ def test_mask_box_of_an_empty_mask_is_no_prompt_and_of_no_mask_an_error():
     assert PROMPTERS["mask_box"](image, mask=np.zeros_like(truth)) == []
     with pytest.raises(CaseError, match="needs a mask"):
         PROMPTERS["mask_box"](image)
+
+
+def test_a_box_drawn_by_hand_grows_by_up_to_20_pixels_of_1024():
+    image, truth = lesion()
+    most = 20 * 120 / 1024  # of this image, 120 pixels wide
+    tight = np.array(PROMPTERS["truth_box"](image, truth=truth)[0].box)
+    boxes = [
+        PROMPTERS["truth_box"](image, truth=truth, generator=numpy_generator(0, i), perturbation=20)[0].box
+        for i in range(300)
+    ]
+    moves = (np.array(boxes) - tight) * (-1, -1, 1, 1)  # outwards
+    assert moves.min() >= 0 and moves.max() <= most and moves.max() > 0.95 * most
+    assert moves.mean(0) == pytest.approx(np.full(4, most / 2), rel=0.1)
+    assert np.abs(np.corrcoef(moves.T) - np.eye(4)).max() < 0.2  # each side by itself
+    with pytest.raises(ConfigError, match="perturbation is -1"):
+        PROMPTERS["truth_box"](image, truth=truth, generator=numpy_generator(0), perturbation=-1)
+    with pytest.raises(ValueError, match="Generator"):
+        PROMPTERS["truth_box"](image, truth=truth, perturbation=20)

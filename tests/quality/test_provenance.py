@@ -59,3 +59,17 @@ def test_the_config_to_make_new_records_by() -> None:
 
 def test_the_seed_is_kept(record_set: Path) -> None:
     assert expectation(RecordSet(record_set))["seed"] == 0
+
+
+def test_an_option_of_a_sampler_that_a_record_set_is_too_old_for_has_its_default() -> None:
+    younger = {**CONFIG, "sampler": {**CONFIG["sampler"], "set": "full", "sigma": 0.1, "p": 0.01, "sites": ["auto"]}}
+    assert common_expectation([CONFIG, younger], "bundle") == CONFIG
+    other = {**younger, "sampler": {**younger["sampler"], "p": 0.2}}
+    with pytest.raises(ConfigError, match=r"sampler\.p=0\.01 and sampler\.p=0\.2"):
+        common_expectation([CONFIG, other], "bundle")
+
+
+def test_no_path_of_an_ensemble_is_kept(tmp_path: Path) -> None:
+    segmenter = {**CONFIG["segmenter"], "checkpoints": ["/home/me/a.pt", "/home/me/b.pt"]}
+    kept = expectation(RecordSet(make_record_set(tmp_path, {"test": 1}, config={**CONFIG, "segmenter": segmenter})))
+    assert "/home/me" not in str(kept)

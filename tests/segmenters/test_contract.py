@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from plain_networks import SMALL, write_checkpoint
 from segment_anything import sam_model_registry
 from tiny_sam import tiny_sam
 
@@ -20,6 +21,8 @@ def segmenter(request, tmp_path_factory):
     name = request.param
     if name == "litemedsam":
         return request.getfixturevalue("litemedsam")
+    if name in SMALL:
+        return build_segmenter(name, write_checkpoint(tmp_path_factory.mktemp("weights") / "w.safetensors", name))
     path = tmp_path_factory.mktemp("weights") / f"{name}.pth"
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
         torch.manual_seed(0)

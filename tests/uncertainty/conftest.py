@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fakes import FakeSegmenter
 
+from sqp.segmenters.ensemble import EnsembleSegmenter
 from sqp.types import Prompt
 
 
@@ -18,6 +19,27 @@ def fake():
 @pytest.fixture
 def segmenter():
     return FakeSegmenter()
+
+
+class FakeEnsemble(EnsembleSegmenter):
+    """Ten fakes whose logits are shifted by 0, 0.1, 0.2 ..."""
+
+    def __init__(self, kind=FakeSegmenter):
+        members = [kind(shift=i / 10) for i in range(10)]
+        for i, member in enumerate(members):
+            member.weights_sha256 = f"{i:064d}"
+        super().__init__(members)
+
+    @property
+    def encoded(self):
+        """Images that were encoded, by each member."""
+        return self.members[0].encoded
+
+
+@pytest.fixture
+def fake_for():
+    """The name of a sampler -> what it can sample from: for `ensemble` ten of a kind, else one."""
+    return lambda name, kind=FakeSegmenter: FakeEnsemble(kind) if name == "ensemble" else kind()
 
 
 @pytest.fixture

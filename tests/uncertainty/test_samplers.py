@@ -13,7 +13,8 @@ OTHER = Prompt(box=(5, 5, 50, 40))
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_samples_have_the_grid_and_sample_0_is_undisturbed(name, segmenter, image, prompt):
+def test_samples_have_the_grid_and_sample_0_is_undisturbed(name, fake_for, image, prompt):
+    segmenter = fake_for(name)
     samples = sample(segmenter, image, prompt, 8, torch_generator(0, "a"), sampler=name)
     n = 1 if name == "deterministic" else 8
     assert samples.logits.shape == (n, 12, 16) and samples.grid == (12, 16)
@@ -28,7 +29,8 @@ def test_samples_have_the_grid_and_sample_0_is_undisturbed(name, segmenter, imag
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_prompt_is_sampled_alike_alone_and_among_others(name, segmenter, image, prompt):
+def test_a_prompt_is_sampled_alike_alone_and_among_others(name, fake_for, image, prompt):
+    segmenter = fake_for(name)
     generators = [torch_generator(0, key) for key in "xyz"]
     many = sample_many(segmenter, image, [OTHER, prompt, OTHER], 10, generators, sampler=name)
     alone = sample(segmenter, image, prompt, 10, torch_generator(0, "y"), sampler=name)
@@ -38,7 +40,8 @@ def test_a_prompt_is_sampled_alike_alone_and_among_others(name, segmenter, image
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_given_embedding_is_used_and_no_prompts_cost_nothing(name, segmenter, image, prompt):
+def test_a_given_embedding_is_used_and_no_prompts_cost_nothing(name, fake_for, image, prompt):
+    segmenter = fake_for(name)
     embedding = segmenter.encode(image)
     sample(segmenter, image, prompt, 1, torch_generator(0), sampler=name, embedding=embedding)
     assert segmenter.encoded == 1
@@ -48,7 +51,7 @@ def test_a_given_embedding_is_used_and_no_prompts_cost_nothing(name, segmenter, 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_logits_that_are_not_finite_are_a_broken_case(name, bad, fake, image, prompt):
+def test_logits_that_are_not_finite_are_a_broken_case(name, bad, fake, fake_for, image, prompt):
     class Broken(fake):
         def decode(self, embedding, prompts):
             decoded = super().decode(embedding, prompts)
@@ -56,7 +59,7 @@ def test_logits_that_are_not_finite_are_a_broken_case(name, bad, fake, image, pr
             return Decoded(decoded.logits, decoded.iou)
 
     with pytest.raises(CaseError, match="'fake' returned NaN or infinite"):
-        sample(Broken(), image, prompt, 2, torch_generator(0), sampler=name)
+        sample(fake_for(name, Broken), image, prompt, 2, torch_generator(0), sampler=name)
 
 
 def test_wrong_requests_are_refused_before_anything_is_encoded(fake, image, prompt):

@@ -4,12 +4,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sqp.errors import ConfigError
 from sqp.frame import Frame
 from sqp.seeding import torch_generator
 from sqp.types import Prompt
 from sqp.uncertainty import SAMPLERS, sample
 from sqp.uncertainty.transforms import Chain, Dihedral, Intensity, Shrink, Zoom
-from sqp.uncertainty.tta import draw_transforms
+from sqp.uncertainty.tta import draw_transforms, paper_transforms
 
 DIHEDRAL = [Dihedral(turns, flip) for turns in range(4) for flip in (False, True)]
 
@@ -127,6 +128,41 @@ def test_each_transform_costs_one_encoding_shared_by_prompts(segmenter, image):
 def test_a_plain_network_needs_no_prompt(fake, image):
     samples = sample(fake(promptable=False), image, Prompt(), 12, torch_generator(0), sampler="tta")
     assert samples.logits.shape == (12, 12, 16)
+
+
+def test_the_paper_s_set_is_every_pair_and_triple_the_single_ones_first(prompt):
+    size = (48, 64)
+    zoom, flip = Zoom.around(prompt, size, 2.0), Dihedral(0, True)
+    made = paper_transforms(prompt, size, 29, torch_generator(0))
+    assert made[:7] == [flip, Shrink(0.5), zoom, *(Intensity(f) for f in (0.8, 0.9, 1.1, 1.2))]
+    assert len(set(made)) == 29 and all(isinstance(one, Chain) for one in made[7:])
+    flipped = [one for one in made if one == flip or (isinstance(one, Chain) and flip in one.parts)]
+    assert len(flipped) == 15 and Chain((zoom, flip, Intensity(1.2))) in made
+    assert paper_transforms(prompt, size, 4, torch_generator(1)) == made[:4]  # nothing is drawn
+
+
+def test_the_paper_s_samples_of_an_equivariant_segmenter_agree_with_sample_0(segmenter, prompt):
+    yy, xx = np.mgrid[:48, :64]
+    smooth = 150 + 40 * np.tanh((np.hypot(yy - 20, xx - 26) - 11) / 6)
+    image = np.repeat(smooth[..., None], 3, 2).round().astype(np.uint8)
+    samples = sample(segmenter, image, prompt, 30, torch_generator(0), sampler="tta", set="paper")
+    plain = sample(segmenter, image, prompt, 8, torch_generator(0), sampler="tta", set="paper")
+    assert torch.equal(plain.logits, samples.logits[:8]) and samples.logits.shape == (30, 12, 16)
+    transforms = [Intensity(1.0), *paper_transforms(prompt, (48, 64), 29, torch_generator(0))]
+    parts = [one.parts if isinstance(one, Chain) else (one,) for one in transforms]
+    flip = Dihedral(0, True)
+    for own, logits in zip(parts, samples.logits, strict=True):  # the flip itself costs nothing, whatever it is with
+        if flip in own:
+            without = next(k for k, other in enumerate(parts) if set(other) - {Intensity(1.0)} == set(own) - {flip})
+            torch.testing.assert_close(logits, samples.logits[without], atol=0.06, rtol=0)
+
+
+def test_a_set_that_is_too_small_or_unknown_is_refused(segmenter, image, prompt):
+    with pytest.raises(ConfigError, match="n_samples is 31, but the set 'paper' has 30"):
+        sample(segmenter, image, prompt, 31, torch_generator(0), sampler="tta", set="paper")
+    with pytest.raises(ConfigError, match="did you mean 'paper'"):
+        sample(segmenter, image, prompt, 3, torch_generator(0), sampler="tta", set="papr")
+    assert segmenter.encoded == 0
 
 
 def test_intensity_scales_and_clips():

@@ -1,0 +1,91 @@
+"""What `sqp fit segmenter` does, as one dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PLAIN = ("unet", "fpn_resnet50", "fpn", "swin_unet")
+"""Networks that are fitted before they segment; they ignore prompts."""
+
+
+@dataclass
+class FitSegmenterConfig:
+    """Train a plain network that segments: images and masks -> checkpoints for `--segmenter.checkpoint`.
+
+    Attributes:
+        images: Folder of images, a CSV of cases, or the root of a data set as downloaded.
+        out: Folder of the run; the checkpoints are OUT/NETWORK-seedN.safetensors. An interrupted run goes on there.
+        truth: Folder of ground-truth masks, where the data does not bring its own.
+        layout: Layout of the data, or auto.
+        splits: JSON of splits (configs/splits); without it the data's own column is used, else splits by group.
+        train_splits: Splits that are fitted on. Masks of the network on these images must not train or calibrate the
+            quality model: `generate` leaves them out there.
+        val_split: Split for early stopping.
+        max_images: Use at least so many images: whole groups, in the proportions of the splits; 0 for all.
+        network: unet, fpn_resnet50, fpn (any encoder) or swin_unet.
+        encoder: fpn: a timm model by name; default tf_efficientnet_lite0.
+        pretrained: fpn: start the encoder from timm's hub.
+        pretrained_file: fpn: start it from a safetensors or pth file with timm's keys.
+        width: Channels of the narrowest stage; 0 for the network's own (unet 32, fpn 128, swin_unet 24).
+        dropout: Share dropped in the MC-dropout layers.
+        size: Longer side of the network's input in pixels, a multiple of 32 (unet: of 16).
+        epochs: Most epochs.
+        patience: Epochs without a better Dice on val before training stops.
+        batch_size: Images a step.
+        learning_rate: Peak learning rate.
+        weight_decay: Decay of the weights, not of biases and norms.
+        augment: Flips, quarter turns, affine moves and colour changes.
+        members: Deep ensemble: networks trained one after another, with seed, seed + 1, ...
+        cycles: Snapshot ensemble: cosine cycles of the learning rate, a checkpoint at the end of each, no early stop;
+            0 for one cycle and the best epoch.
+        seed: Seed of everything random.
+        workers: Processes that decode the images once; 0 decodes in this one.
+        cache: Folder of the decoded images; default OUT/cache. Runs of the same size may share it.
+        accelerator: Lightning's: auto, cpu, gpu ... One device.
+        precision: Lightning's: 32-true, bf16-mixed, 16-mixed ...
+        resume: Go on from the last finished epoch of the same config; false starts anew.
+        progress: Show progress.
+        strict: Stop at the first broken case.
+        overwrite: Empty the folder first.
+    """
+
+    images: Path
+    out: Path
+    truth: Path | None = None
+    layout: str = "auto"
+    splits: Path | None = None
+    train_splits: list[str] = field(default_factory=lambda: ["segmenter"])
+    val_split: str = "val"
+    max_images: int = 0
+    network: str = "unet"
+    encoder: str = ""
+    pretrained: bool = False
+    pretrained_file: Path | None = None
+    width: int = 0
+    dropout: float = 0.1
+    size: int = 192
+    epochs: int = 40
+    patience: int = 8
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    augment: bool = True
+    members: int = 1
+    cycles: int = 0
+    seed: int = 0
+    workers: int = 0
+    cache: Path | None = None
+    accelerator: str = "auto"
+    precision: str = "32-true"
+    resume: bool = True
+    progress: bool = True
+    strict: bool = False
+    overwrite: bool = False
+
+
+EXECUTION_KEYS = (
+    *("images", "truth", "splits", "out", "cache", "workers", "accelerator", "resume", "progress", "strict"),
+    "overwrite",
+)
+"""Keys that say how a run goes, not what the network is. The data count by their fingerprint."""

@@ -1,0 +1,1 @@
+"""Training of the networks that the generator uses. Nothing heavy is imported here."""

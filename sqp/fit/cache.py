@@ -1,0 +1,106 @@
+"""Images and true masks at the network's input size, decoded once into memory maps, so that an epoch decodes nothing.
+
+The folder's name is a hash of the cases, their files and the size; the file `done` says that it is whole and lists what
+could not be read. Runs of other seeds and networks of the same size share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from tqdm import tqdm
+
+from sqp.data import check_same_size, read_image, read_mask
+from sqp.errors import CaseError, SqpError
+from sqp.frame import Frame
+from sqp.io.atomic import write_json
+from sqp.types import Case
+
+FORMAT = 1
+
+
+class ImageCache:
+    """Memory maps, a row a case in the order given: images uint8 `[n, 3, size, size]`, truth bool `[n, size, size]`.
+
+    The image lies in the upper left corner, `sizes` `[n, 2]` are its (h, w) there, zeros beyond. `broken` says by
+    row why a case could not be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.images = np.load(folder / "images.npy", mmap_mode="r")
+        self.truth = np.load(folder / "truth.npy", mmap_mode="r")
+        self.sizes = np.load(folder / "sizes.npy")
+        told = json.loads((folder / "done").read_text())
+        self.broken: dict[int, str] = {int(row): why for row, why in told.items()}
+
+
+def build_cache(cases: Sequence[Case], size: int, folder: Path, workers: int = 0, progress: bool = True) -> ImageCache:
+    """The cache of these cases under `folder`; decoded unless it is there, by `workers` processes (0: this one)."""
+    home = folder / _key(cases, size)
+    if not (home / "done").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        _allocate(home, len(cases), size)
+        broken: dict[int, str] = {}
+        work = partial(_decode, home=home, size=size)
+        pool: Any = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext()
+        with (
+            pool,
+            tqdm(total=len(cases), unit="image", desc="reading images", disable=None if progress else True) as bar,
+        ):
+            tasks = list(enumerate(cases))
+            for row, why in pool.map(work, tasks, chunksize=16) if workers > 1 else map(work, tasks):
+                broken |= {row: why} if why else {}
+                bar.update()
+        write_json(home / "done", broken)
+    return ImageCache(home)
+
+
+def _allocate(home: Path, n: int, size: int) -> None:
+    need = 4 * n * size * size
+    if need > shutil.disk_usage(home).free:
+        raise SqpError(
+            f"the training cache needs {need / 1e9:.1f} GB in {home}: free some space, or choose a smaller --size"
+        )
+    open_memmap(home / "images.npy", "w+", np.uint8, (n, 3, size, size)).flush()
+    open_memmap(home / "truth.npy", "w+", np.bool_, (n, size, size)).flush()
+    open_memmap(home / "sizes.npy", "w+", np.int64, (n, 2)).flush()
+
+
+def _decode(task: tuple[int, Case], home: Path, size: int) -> tuple[int, str]:
+    """Fill one row; its number, and why it could not be read. The truth is the first rater's."""
+    row, case = task
+    try:
+        image, truth = read_image(case.image_path), read_mask(case.truth_paths[0])
+        check_same_size(case.image_path, image.shape[:2], case.truth_paths[0], truth.shape)
+    except CaseError as error:
+        return row, str(error)
+    frame = Frame(truth.shape, size)
+    h, w = frame.grid
+    pixels = frame.image_to_input(image)[0].round().clamp(0, 255).byte().numpy()
+    open_memmap(home / "images.npy", "r+")[row, :, :h, :w] = pixels
+    open_memmap(home / "truth.npy", "r+")[row, :h, :w] = frame.mask_to_grid(truth).numpy()
+    open_memmap(home / "sizes.npy", "r+")[row] = h, w
+    return row, ""
+
+
+def _key(cases: Sequence[Case], size: int) -> str:
+    """Hash of what the cache holds; a file written anew (its time or size) is another one."""
+    digest = hashlib.sha256(repr((FORMAT, size)).encode())
+    for case in cases:
+        for path in (case.image_path, case.truth_paths[0]):
+            stat = path.stat()
+            digest.update(repr((case.image_id, str(path), stat.st_mtime_ns, stat.st_size)).encode())
+    return digest.hexdigest()[:16]

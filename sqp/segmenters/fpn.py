@@ -1,0 +1,134 @@
+"""Feature pyramid (Kirillov et al. 2019, arXiv 1901.02446) over any timm encoder that gives features."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from sqp.errors import ConfigError, unknown_name
+from sqp.segmenters.checkpoint import NetworkSpec
+
+WIDTH = 128
+OWN_ENCODER = {"fpn_resnet50": "resnet50"}  # what the name promises
+DEFAULT = "tf_efficientnet_lite0"
+
+
+class FeaturePyramid(nn.Module):
+    """Encoder stages of stride 4 to 32, joined from the deepest up, summed at stride 4, one logit a pixel.
+
+    Whole channels are dropped: of each encoder stage and of the sum before the last convolution.
+    """
+
+    def __init__(self, encoder: nn.Module, channels: list[int], width: int, dropout: float) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.lateral = nn.ModuleList(
+            nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(c, width, 1, bias=False), nn.BatchNorm2d(width))
+            for c in channels
+        )
+        self.smooth = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+            for _ in channels
+        )
+        self.dropout = nn.Dropout2d(dropout)
+        self.head = nn.Conv2d(width, 1, 3, padding=1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """`[n, 3, h, w]` -> `[n, 1, h, w]`; h and w are multiples of 32."""
+        stages = [lateral(x) for lateral, x in zip(self.lateral, self.encoder(pixels), strict=True)]
+        for k in range(len(stages) - 1, 0, -1):
+            stages[k - 1] = stages[k - 1] + F.interpolate(stages[k], stages[k - 1].shape[-2:], mode="nearest")
+        first = stages[0].shape[-2:]
+        smoothed = [smooth(x) for smooth, x in zip(self.smooth, stages, strict=True)]
+        total = torch.stack([_resized(x, first) for x in smoothed]).sum(0)
+        return _resized(self.head(self.dropout(total)), pixels.shape[-2:])
+
+
+def build(spec: NetworkSpec, pretrained: bool = False, file: Path | None = None) -> nn.Module:
+    """`FeaturePyramid` over the spec's encoder; ConfigError for one that timm does not know or that gives no maps."""
+    own = OWN_ENCODER.get(spec.name)
+    if own and spec.encoder not in ("", own):
+        raise ConfigError(f"{spec.name} has the encoder {own}; for {spec.encoder} take the network fpn")
+    name = encoder_name(spec)
+    encoder = _encoder(name, pretrained, file)
+    info: Any = encoder.feature_info
+    kept = [k for k, stride in enumerate(info.reduction()) if stride >= 4]
+    if [info.reduction()[k] for k in kept] != [4, 8, 16, 32]:
+        raise ConfigError(f"encoder {name} has stages of stride {info.reduction()}; fpn needs 4, 8, 16 and 32")
+    return FeaturePyramid(_Kept(encoder, kept), [info.channels()[k] for k in kept], spec.width or WIDTH, spec.dropout)
+
+
+def encoder_name(spec: NetworkSpec) -> str:
+    """The timm name of the encoder."""
+    return OWN_ENCODER.get(spec.name) or spec.encoder or DEFAULT
+
+
+def encoder_pixels(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that timm's weights of this encoder were trained with."""
+    told = _told(name)
+    return (tuple(told.mean), tuple(told.std)) if told else ((0.5,) * 3, (0.5,) * 3)
+
+
+def _told(name: str) -> Any:
+    """What timm knows of a model: normalisation, size; None where it has no weights of it."""
+    if not timm.is_model(name):
+        raise unknown_name("timm model", name, timm.list_models())
+    return timm.get_pretrained_cfg(name)
+
+
+class _Kept(nn.Module):
+    """An encoder's stages by index, channels first."""
+
+    def __init__(self, encoder: nn.Module, kept: list[int]) -> None:
+        super().__init__()
+        self.body = encoder
+        self.kept = kept
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        stages = self.body(pixels)
+        return [stages[k] for k in self.kept]
+
+
+def _resized(x: Tensor, size: torch.Size) -> Tensor:
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+def _encoder(name: str, pretrained: bool, file: Path | None) -> nn.Module:
+    told = _told(name)
+    if told is not None and told.fixed_input_size:
+        raise ConfigError(f"encoder {name} takes one size of image only; fpn needs a convolutional one")
+    if file is not None and not file.is_file():
+        raise ConfigError(f"pretrained_file {file} does not exist: check the path")
+    overlay = {"file": str(file)} if file else None
+    log = logging.getLogger("timm.models._builder")  # it warns of the classifier's weights, which nobody asked for
+    level = log.level
+    try:
+        log.setLevel(logging.ERROR)
+        model = timm.create_model(
+            name, features_only=True, pretrained=pretrained or file is not None, pretrained_cfg_overlay=overlay
+        )
+    except (RuntimeError, KeyError, OSError, ValueError, AttributeError) as error:
+        what = f"load the weights of {file}" if file else "build the encoder"
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"timm's {name}: cannot {what} for feature maps: {first}") from error
+    finally:
+        log.setLevel(level)
+    if file:
+        _check_keys(model, file, name)
+    return model
+
+
+def _check_keys(model: nn.Module, file: Path, name: str) -> None:
+    """timm loads loosely for feature maps; a file that lacks a weight is of another model."""
+    found = {key.replace("_", ".") for key in load_state_dict(str(file), weights_only=True)}  # stem_0 is stem.0
+    wanted = [key for key in model.state_dict() if "num_batches_tracked" not in key]
+    lacking = [key for key in wanted if key.replace("_", ".") not in found]
+    if lacking:
+        raise ConfigError(f"{file} holds no weights of {name} in timm's keys: no {lacking[0]} in it")

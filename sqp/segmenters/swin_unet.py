@@ -1,0 +1,23 @@
+"""Swin U-Net: MONAI's `SwinUNETR` (Hatamizadeh et al. 2022, arXiv 2201.01266) in 2D, from scratch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monai.networks.nets import SwinUNETR
+from torch import nn
+
+from sqp.errors import ConfigError
+from sqp.segmenters.checkpoint import NetworkSpec
+from sqp.segmenters.plain import no_encoder
+
+WIDTH = 24
+
+
+def build(spec: NetworkSpec, pretrained: bool = False, file: Path | None = None) -> nn.Module:
+    """Windowed self-attention encoder, convolutional decoder; 6.3 M parameters at width 24. Dropout in the encoder."""
+    no_encoder(spec, pretrained, file)
+    width = spec.width or WIDTH
+    if width % 12:
+        raise ConfigError(f"width is {width}; that of swin_unet must be a multiple of 12")
+    return SwinUNETR(3, 1, feature_size=width, spatial_dims=2, drop_rate=spec.dropout, norm_name="batch")

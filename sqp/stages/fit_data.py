@@ -1,0 +1,43 @@
+"""Which cases a network is fitted on, and which ones say when to stop."""
+
+from __future__ import annotations
+
+from sqp.config.fit import FitSegmenterConfig
+from sqp.data import LAYOUTS, find_cases
+from sqp.data.split_files import read_splits
+from sqp.data.splits import apply_splits, subset_by_group, with_default_splits
+from sqp.errors import ConfigError, lookup
+from sqp.types import SPLITS, Case
+
+NEVER_FITTED = ("test", "raters")
+
+
+def fit_cases(config: FitSegmenterConfig) -> tuple[list[Case], list[Case]]:
+    """(fitted on, held for early stopping): cases with truth, by their splits.
+
+    ConfigError for a split that must not be fitted on, and where one of the two parts is empty.
+    """
+    for name in [*config.train_splits, config.val_split]:
+        lookup("split", name, dict.fromkeys(SPLITS))
+    for name in config.train_splits:
+        if name in NEVER_FITTED or name == config.val_split:
+            what = "for early stopping" if name == config.val_split else "for testing"
+            raise ConfigError(f"train_splits holds '{name}', which is {what}: leave it out")
+    lookup("layout", config.layout, dict.fromkeys(["auto", *LAYOUTS]))
+    cases = list(find_cases(config.images, truth=config.truth, layout=config.layout).cases)
+    if config.splits:
+        cases = apply_splits(cases, read_splits(config.splits))
+    else:
+        cases, _ = with_default_splits(cases, config.seed)
+    cases = [case for case in cases if case.truth_paths and case.split in (*config.train_splits, config.val_split)]
+    if config.max_images:
+        cases = subset_by_group(cases, config.max_images, config.seed)
+    held = [case for case in cases if case.split == config.val_split]
+    fitted = [case for case in cases if case.split != config.val_split]
+    for part, names in ((fitted, config.train_splits), (held, [config.val_split])):
+        if not part:
+            raise ConfigError(
+                f"no case with truth is in split {', '.join(names)}: give --splits, or other names in --train_splits "
+                "and --val_split"
+            )
+    return fitted, held

@@ -1,0 +1,45 @@
+"""Deep ensembles (Lakshminarayanan et al., NeurIPS 2017): one sample from each of several checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from sqp.errors import ConfigError
+from sqp.segmenters.ensemble import EnsembleSegmenter
+from sqp.types import Embedding, Prompt, Samples, Segmenter
+from sqp.uncertainty.batches import check_request, decode_best, token_of
+
+
+def ensemble(
+    segmenter: Segmenter,
+    image: np.ndarray,
+    prompts: Sequence[Prompt],
+    n: int,
+    generators: Sequence[torch.Generator],
+    *,
+    embedding: Embedding | None = None,
+) -> list[Samples]:
+    """n samples for each prompt, sample i from member i; sample 0 is the first member's. Nothing is random.
+
+    Every member encodes the image once for all prompts. Raises ConfigError for a segmenter that is no
+    `EnsembleSegmenter`, and for more samples than it has members.
+    """
+    check_request(prompts, n, generators)
+    if not isinstance(segmenter, EnsembleSegmenter):
+        raise ConfigError(
+            f"the sampler 'ensemble' needs several checkpoints of '{segmenter.name}': give segmenter.checkpoints, "
+            "or use 'mc_dropout'"
+        )
+    members = segmenter.members[:n]
+    if n > len(members):
+        raise ConfigError(f"n_samples is {n}, but the ensemble has {len(members)} members: give n = {len(members)}")
+    if not prompts:
+        return []
+    embedding = segmenter.encode(image) if embedding is None else embedding
+    best = [decode_best(member, own, prompts) for member, own in zip(members, embedding.extra["members"], strict=False)]
+    logits = torch.stack([one.logits[:, 0] for one in best], dim=1)
+    iou = torch.stack([one.iou[:, 0] for one in best], dim=1)
+    return [Samples(logits[i], iou[i], embedding.frame, token_of(best[0], i)) for i in range(len(prompts))]

@@ -1,0 +1,26 @@
+"""Small plain networks with random weights as checkpoint files, for every room's tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from sqp.segmenters.checkpoint import NetworkSpec, save_checkpoint
+from sqp.segmenters.plain import build_network
+
+SMALL = {
+    "unet": NetworkSpec("unet", size=64, width=4),
+    "fpn": NetworkSpec("fpn", size=64, encoder="mobilenetv2_035", width=8),
+    "fpn_resnet50": NetworkSpec("fpn_resnet50", size=64, encoder="resnet50", width=8),
+    "swin_unet": NetworkSpec("swin_unet", size=64, width=12),
+}
+
+
+def write_checkpoint(path: Path, name: str = "unet", seed: int = 0, fitted_images: tuple[str, ...] = ()) -> Path:
+    """A network of `SMALL`; its statistics of batch normalisation are not those of a new one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build_network(SMALL[name])
+        network.train()(torch.randn(2, 3, 64, 64))
+    return save_checkpoint(path, network.state_dict(), SMALL[name], {"data": {"fitted_images": list(fitted_images)}})
