@@ -47,6 +47,20 @@ def test_frozen_and_read_back(records, tmp_path):
     assert set(kept.record_id[kept.variant != "natural"]) == set(made["masks"])
 
 
+def test_bins_are_thinned_as_far_as_the_spread_asks(records, monkeypatch):
+    shares = {"narrow": (0.0, 1.0), "wide": (0.255, 1.0)}
+    table = records.table
+    corrupted = (table["split"] == "test") & table["variant"].isin(["erosion", "blob_cut"])
+    table.loc[corrupted, "dice"] = np.resize([0.05, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.95, 0.45, 0.55, 0.55], 60)
+    made = {}
+    for name, limits in shares.items():
+        monkeypatch.setattr(frozen, "SD_RANGE", limits)
+        made[name] = freeze(records, "test", ["shift"])
+    assert made["narrow"]["sd_dice"]["spread"] < 0.255 <= made["wide"]["sd_dice"]["spread"]
+    assert made["narrow"]["rule"].endswith("over 20 %") and not made["wide"]["rule"].endswith("over 20 %")
+    assert made["wide"]["counts"]["spread"] < made["narrow"]["counts"]["spread"]
+
+
 def test_another_mask_a_missing_one_and_an_edited_list_are_refused(records, tmp_path):
     made = freeze(records, "test", ["shift"])
     rows = records.table.assign(record_set=str(records.folder))
