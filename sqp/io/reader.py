@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import zipfile
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +16,9 @@ import yaml
 from PIL import Image
 
 from sqp.errors import ConfigError
+
+_PARSER = threading.Lock()
+"""numpy parses the header of an array by `ast`, which is not thread-safe in Python 3.11 (its issue 106905)."""
 
 
 class RecordSet:
@@ -54,19 +59,33 @@ class RecordSet:
     def maps(self, record_id: str, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
         """float16 arrays by name (`self/entropy` …); `names` None reads all. A name that is not there is an error."""
         path = self.folder / "maps" / f"{record_id}.npz"
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            wanted = list(archive.files if names is None else names)
-            missing = [name for name in wanted if name not in archive.files]
+        with zipfile.ZipFile(path) as archive:
+            known = _names(archive)
+            wanted = list(known if names is None else names)
+            missing = [name for name in wanted if name not in known]
             if missing:
                 raise ConfigError(
-                    f"record {record_id} in {self.folder} has no map '{missing[0]}'; it has: {', '.join(archive.files)}"
+                    f"record {record_id} in {self.folder} has no map '{missing[0]}'; it has: {', '.join(known)}"
                 )
-            return {name: archive[name] for name in wanted}
+            return {name: _array(archive, name) for name in wanted}
 
     def map_names(self) -> tuple[str, ...]:
         """Names of the maps, read off the first record."""
-        with np.load(self.folder / "maps" / f"{self.table.record_id.iloc[0]}.npz", allow_pickle=False) as archive:
-            return tuple(archive.files)
+        with zipfile.ZipFile(self.folder / "maps" / f"{self.table.record_id.iloc[0]}.npz") as archive:
+            return _names(archive)
+
+
+def _names(archive: zipfile.ZipFile) -> tuple[str, ...]:
+    return tuple(name.removesuffix(".npy") for name in archive.namelist())
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """One array of a npz as `write_maps` wrote it (C order). Threads unpack side by side, but parse one at a time."""
+    with archive.open(f"{name}.npy") as file:
+        with _PARSER:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        return np.frombuffer(bytearray(file.read()), dtype).reshape(shape)
 
 
 def read_record_sets(folders: Sequence[str | Path]) -> pd.DataFrame:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -74,6 +77,25 @@ def test_what_is_written_is_read(tmp_path):
     assert records.config == {"seed": 0}
     with pytest.raises(ConfigError, match="no map 'self/epkl'; it has: self/entropy"):
         records.maps("r1", ["self/epkl"])
+
+
+def test_threads_parse_one_header_at_a_time(tmp_path, monkeypatch):
+    """numpy parses by `ast`, which fails at times with a SystemError where two threads do so in Python 3.11."""
+    write(tmp_path, "r1").finish({})
+    records, parse, inside, most = RecordSet(tmp_path), np.lib.format.read_array_header_1_0, [], []
+
+    def slow(file):
+        inside.append(threading.get_ident())
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.pop()
+        return parse(file)
+
+    monkeypatch.setattr(np.lib.format, "read_array_header_1_0", slow)
+    with ThreadPoolExecutor(4) as pool:
+        read = list(pool.map(lambda _: records.maps("r1")["self/entropy"], range(8)))
+    assert len(most) == 8 and max(most) == 1
+    assert all((array == 1).all() for array in read)
 
 
 def test_an_interrupted_run_is_readable_and_goes_on(tmp_path):
