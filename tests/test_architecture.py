@@ -35,6 +35,8 @@ LEVELS = {
     "errors": 0,
     "seeding": 0,
     "memory": 0,
+    "augmentation": 0,
+    "training": 3,
     "__init__": 0,
 }
 FORBIDDEN = {"quality": {"segmenters", "prompts"}, "frame": {"types"}}

@@ -6,13 +6,13 @@ little.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from sqp.augmentation import coloured, moved
 
 
 @dataclass(frozen=True)
@@ -34,37 +34,17 @@ class Augmentation:
     def __call__(self, planes: Tensor, generator: torch.Generator) -> Tensor:
         """Another tensor of the same shape, dtype and device."""
         planes = dihedral(planes, torch.randint(8, (len(planes),), generator=generator))
-        planes = self._affine(planes, generator)
+        planes = moved(
+            *(planes, generator),
+            rotate=self.rotate,
+            zoom=self.zoom,
+            shift=self.shift,
+            share=self.affine,
+            padding="border",
+        )
         if self.image and self.colour:
-            planes = self._colour(planes, generator)
+            planes[:, list(self.image)] = coloured(planes[:, list(self.image)], generator, self.colour)
         return planes
-
-    def _affine(self, planes: Tensor, generator: torch.Generator) -> Tensor:
-        n = len(planes)
-        draw = torch.rand(n, 4, generator=generator) * 2 - 1
-        moved = torch.rand(n, generator=generator) < self.affine
-        angle, scale = draw[:, 0] * math.radians(self.rotate), 1 + draw[:, 1] * self.zoom
-        cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-        shift = draw[:, 2:] * 2 * self.shift
-        theta = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], dim=1)
-        index = moved.nonzero()[:, 0].to(planes.device)
-        if not len(index):
-            return planes
-        part = planes[index]
-        grid = F.affine_grid(theta[moved].to(planes), list(part.shape), align_corners=False)
-        out = planes.clone()
-        out[index] = F.grid_sample(part, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        return out
-
-    def _colour(self, planes: Tensor, generator: torch.Generator) -> Tensor:
-        factors = (torch.rand(len(planes), 3, generator=generator) * 2 - 1) * self.colour + 1
-        bright, contrast, saturation = factors.to(planes)[:, :, None, None, None].unbind(1)
-        image = planes[:, list(self.image)] * bright
-        image = (image - image.mean(dim=(1, 2, 3), keepdim=True)) * contrast + image.mean(dim=(1, 2, 3), keepdim=True)
-        grey = image.mean(dim=1, keepdim=True)
-        out = planes.clone()
-        out[:, list(self.image)] = ((image - grey) * saturation + grey).clamp(0, 1)
-        return out
 
 
 def dihedral(planes: Tensor, turns: Tensor) -> Tensor:

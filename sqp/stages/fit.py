@@ -22,7 +22,6 @@ from sqp.fit.cache import build_cache
 from sqp.fit.segmenter import Recipe, SegmenterModule
 from sqp.fit.training import Fitted, train
 from sqp.io.atomic import write_text
-from sqp.io.writer import first_difference
 from sqp.quality.provenance import fingerprint
 from sqp.seeding import derive_seed
 from sqp.segmenters.checkpoint import NetworkSpec, read_header, save_checkpoint
@@ -30,7 +29,7 @@ from sqp.segmenters.plain import NETWORKS, build_network
 from sqp.stages.fit_data import fit_cases
 from sqp.stages.fitted_images import image_hashes
 from sqp.stages.options import check_ranges
-from sqp.stages.run_info import plain, stored_config, versions
+from sqp.stages.run_info import described, earlier_run, plain, versions
 from sqp.types import Case
 
 
@@ -69,7 +68,7 @@ def run(config: FitSegmenterConfig) -> FitResult:
     fitted, held = fit_cases(config)
     out = Path(config.out)
     data = described_data(fitted, held)
-    stored = described(config) | {"data_sha256": data["sha256"]}
+    stored = described(config, EXECUTION_KEYS) | {"data_sha256": data["sha256"]}
     if config.overwrite:
         _clear(out)
     finished = _check_out(out, stored)
@@ -175,14 +174,6 @@ def described_data(fitted: list[Case], held: list[Case]) -> dict[str, Any]:
     return fingerprint(table) | {"fitted_images": image_hashes(fitted)}
 
 
-def described(config: FitSegmenterConfig) -> dict[str, Any]:
-    """The config as `run.yaml` and the checkpoint keep it; of a weights file only the name."""
-    values = stored_config(config, EXECUTION_KEYS)
-    if config.pretrained_file:
-        values["pretrained_file"] = Path(config.pretrained_file).name
-    return values
-
-
 def check_numbers(config: FitSegmenterConfig) -> None:
     """ConfigError naming an option that is out of its range."""
     big = 100_000
@@ -209,17 +200,9 @@ def check_numbers(config: FitSegmenterConfig) -> None:
 
 def _check_out(out: Path, stored: Mapping[str, Any]) -> FitResult | None:
     """The result of a finished run of the same config; ConfigError where OUT holds another one."""
-    path = out / "run.yaml"
-    if not path.exists():
+    told = earlier_run(out, stored, "a network fitted")
+    if told is None:
         return None
-    told = yaml.safe_load(path.read_text()) or {}
-    difference = first_difference(told.get("config", {}), stored)
-    if difference:
-        key, old, new = difference
-        raise ConfigError(
-            f"{out} holds a network fitted with {key}={old!r}, this run has {key}={new!r}; "
-            "choose another --out, or --overwrite to start anew"
-        )
     dice = {out / name: value for name, value in told.get("val_dice", {}).items()}
     if dice and all(file.exists() for file in dice):
         return FitResult(dice, told["skipped"], told["seconds"])

@@ -9,7 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import sqp
+from sqp.errors import ConfigError
+from sqp.io.writer import first_difference
 
 LIBRARIES = (
     "torch",
@@ -48,3 +52,30 @@ def stored_config(config: Any, leave_out: Iterable[str] = ()) -> dict[str, Any]:
     """A config dataclass as plain values, without the keys that only say how a run goes."""
     left_out = set(leave_out)
     return {key: value for key, value in plain(config).items() if key not in left_out}
+
+
+def described(config: Any, leave_out: Iterable[str]) -> dict[str, Any]:
+    """`stored_config` of a training: of the file of pretrained weights it keeps only the name."""
+    values = stored_config(config, leave_out)
+    if config.pretrained_file:
+        values["pretrained_file"] = Path(config.pretrained_file).name
+    return values
+
+
+def earlier_run(out: Path, stored: Mapping[str, Any], what: str) -> dict[str, Any] | None:
+    """What `run.yaml` in OUT tells of an earlier run of the same config; None without one.
+
+    ConfigError naming the key where it was made otherwise; `what` is its product, as in "a model trained".
+    """
+    path = out / "run.yaml"
+    if not path.exists():
+        return None
+    told: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
+    difference = first_difference(told.get("config", {}), stored)
+    if difference:
+        key, old, new = difference
+        raise ConfigError(
+            f"{out} holds {what} with {key}={old!r}, this run has {key}={new!r}; "
+            "choose another --out, or --overwrite to start anew"
+        )
+    return told

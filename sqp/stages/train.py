@@ -18,7 +18,6 @@ from sqp.config.train import EXECUTION_KEYS, TrainConfig
 from sqp.errors import ConfigError, lookup
 from sqp.io import RecordSet
 from sqp.io.atomic import write_text
-from sqp.io.writer import first_difference
 from sqp.metrics.agreement import agreement
 from sqp.metrics.intervals import coverage, mean_width
 from sqp.quality.batches import BatchPlan, CachedRecords, loader
@@ -35,7 +34,7 @@ from sqp.quality.provenance import expectation, fingerprint, group_hashes
 from sqp.quality.tabular import Standardizer, resolve_scores
 from sqp.seeding import derive_seed
 from sqp.stages.options import check_ranges
-from sqp.stages.run_info import plain, stored_config, versions
+from sqp.stages.run_info import described, earlier_run, plain, versions
 from sqp.stages.train_rows import CALIBRATE_ON, calibrates, training_rows
 
 
@@ -73,7 +72,7 @@ def run(config: TrainConfig) -> TrainResult:
     lookup("choice of --calibrate_on", config.calibrate_on, dict.fromkeys(CALIBRATE_ON))
     rows = training_rows(config.records, channels, config.alpha, config.calibrate_on)
     expects = expected(config)
-    stored = described(config) | {"data_sha256": fingerprint(rows)["sha256"], "n_records": len(rows)}
+    stored = described(config, EXECUTION_KEYS) | {"data_sha256": fingerprint(rows)["sha256"], "n_records": len(rows)}
     if config.overwrite and getattr(rank_zero_only, "rank", 0) == 0:  # other ranks start while rank 0 trains
         _clear(out)
     finished = _check_out(out, stored)
@@ -195,7 +194,7 @@ def calibrate(
     info = {
         "data": fingerprint(rows),
         "groups_sha256": group_hashes(rows),
-        "training": described(config),
+        "training": described(config, EXECUTION_KEYS),
         "val": {name: value if np.isfinite(value) else None for name, value in metrics.items()},
         "versions": versions(),
     }
@@ -209,14 +208,6 @@ def expected(config: TrainConfig) -> list[dict[str, Any]]:
         one = expectation(RecordSet(folder))
         expects += [one] if one not in expects else []
     return expects
-
-
-def described(config: TrainConfig) -> dict[str, Any]:
-    """The config as `run.yaml` and the bundle keep it; of a weights file only the name."""
-    values = stored_config(config, EXECUTION_KEYS)
-    if config.pretrained_file:
-        values["pretrained_file"] = Path(config.pretrained_file).name
-    return values
 
 
 def _records(cache: Any, rows: pd.DataFrame, split: str, standardizer: Standardizer, balance: float) -> CachedRecords:
@@ -233,17 +224,9 @@ def _infer(model: QualityModel, data: CachedRecords, config: TrainConfig, device
 
 def _check_out(out: Path, stored: dict[str, Any]) -> TrainResult | None:
     """The result of a finished run of the same config; ConfigError where OUT holds another one."""
-    path = out / "run.yaml"
-    if not path.exists():
+    told = earlier_run(out, stored, "a model trained")
+    if told is None:
         return None
-    told = yaml.safe_load(path.read_text()) or {}
-    difference = first_difference(told.get("config", {}), stored)
-    if difference:
-        key, old, new = difference
-        raise ConfigError(
-            f"{out} holds a model trained with {key}={old!r}, this run has {key}={new!r}; "
-            "choose another --out, or --overwrite to start anew"
-        )
     if "val" in told and (out / "bundle" / "bundle.json").exists():
         return TrainResult(out / "bundle", told["val"], told["epochs"], told["seconds"])
     return None

@@ -1,0 +1,108 @@
+"""A run of Lightning's Trainer as every network of sqp is trained: checkpoints, CSV log, resume, told errors."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from sqp.errors import ConfigError
+from sqp.io.atomic import write_atomic
+
+EXPECTED = (
+    "does not have many workers",  # a memory map is read quicker by the process that needs it
+    "Checkpoint directory .* exists and is not empty",  # that is what going on with a run means
+    "GPU available but not used",  # the user's choice
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch >= 2.9
+)
+"""Lightning's warnings that do not apply here."""
+
+
+def run_trainer(
+    module: pl.LightningModule,
+    data: Mapping[str, Any],
+    folder: Path,
+    epochs: int,
+    seed: int,
+    *,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger] = (),
+    resume: bool = True,
+    progress: bool = True,
+    options: Mapping[str, Any] | None = None,
+) -> pl.Trainer:
+    """Train for at most `epochs`; returns the trainer.
+
+    `data` are the keywords of `Trainer.fit` that name the batches. Checkpoints lie in `folder/checkpoints`, logs in
+    `folder/logs/N`, a row an epoch in `folder/metrics.csv`. With `resume` a run goes on from its last finished epoch;
+    without it checkpoints and logs of earlier attempts are removed. `options` are the Trainer's own (accelerator,
+    devices, strategy, num_nodes, precision). ConfigError where it refuses them. KeyboardInterrupt passes through.
+    """
+    checkpoints = folder / "checkpoints"
+    if not resume and getattr(rank_zero_only, "rank", 0) == 0:
+        for name in ("checkpoints", "logs"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    last = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    attempt = len(list((folder / "logs").glob("*"))) if (folder / "logs").exists() else 0
+    resumed = checkpoints / "last.ckpt" if resume and (checkpoints / "last.ckpt").exists() else None
+    csv = CSVLogger(str(folder / "logs"), name="", version=str(attempt), flush_logs_every_n_steps=1)
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            trainer = pl.Trainer(
+                max_epochs=epochs,
+                logger=[csv, *loggers],
+                callbacks=[*callbacks, last],
+                log_every_n_steps=1,
+                num_sanity_val_steps=0,
+                enable_model_summary=False,
+                enable_progress_bar=progress,
+                gradient_clip_val=1.0,
+                default_root_dir=str(folder),
+                **(options or {}),
+            )
+        except (ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+            raise ConfigError(f"Lightning refuses the accelerator, devices, strategy or precision: {error}") from error
+        try:
+            trainer.fit(module, **data, ckpt_path=resumed, weights_only=True)
+        except SystemExit as error:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from error
+    if trainer.is_global_zero:
+        _write_metrics(folder)
+    return trainer
+
+
+def _write_metrics(folder: Path) -> None:
+    """Fold the logs of all attempts into `folder/metrics.csv`, a row an epoch; a later attempt wins."""
+    files = sorted((folder / "logs").glob("*/metrics.csv"), key=lambda path: int(path.parent.name))
+    parts = [pd.read_csv(path) for path in files if path.stat().st_size]
+    table = pd.concat(parts).groupby("epoch", as_index=False).last() if parts else pd.DataFrame()
+    write_atomic(folder / "metrics.csv", lambda file: table.to_csv(file, index=False))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings that do not apply, and without Lightning's advertisements."""
+    log = logging.getLogger("pytorch_lightning")
+    levels = {logger: logger.level for logger in (log, logging.getLogger("pytorch_lightning.utilities.rank_zero"))}
+    with warnings.catch_warnings():
+        for text in EXPECTED:
+            warnings.filterwarnings("ignore", f".*{text}")
+        for logger in levels:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in levels.items():
+                logger.setLevel(level)
