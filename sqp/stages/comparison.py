@@ -17,6 +17,7 @@ import pandas as pd
 from sqp.metrics import weighted
 from sqp.metrics.intervals import covered
 from sqp.metrics.stats import Resamples, fit_line, percentiles
+from sqp.stages.aggregates import with_aggregates
 
 MODEL, MEDIAN = "quality_model", "predict_the_median"
 RANKED = ("pearson", "spearman", "within_spearman")  # of the score itself
@@ -62,7 +63,7 @@ def compare(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """A row per method: the model, predict-the-median, each score; 95 % intervals as `X_low`, `X_high`.
+    """A row per method: the model, predict-the-median, scores, aggregates; 95 % intervals as `X_low`, `X_high`.
 
     `test` has dice, predicted_dice, low, high, group, image_id and the scores; `calibration` dice and scores.
     Rows without a true Dice are left out; `n` says how many rows a method has, `n_paired` on how many it is
@@ -70,6 +71,7 @@ def compare(
     """
     test = test[np.isfinite(test["dice"])].reset_index(drop=True)
     calibration = calibration[np.isfinite(calibration["dice"])]
+    test, calibration, scores = with_aggregates(test, calibration, scores)
     comparison = Comparison(
         test["dice"].to_numpy(float),
         pd.factorize(test["image_id"])[0],

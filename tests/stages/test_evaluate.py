@@ -167,7 +167,7 @@ def test_a_single_test_row_still_makes_a_report(tmp_path):
     table = predictions()
     one = pd.concat([table[table["split"] == "calibration"], table[table["split"] == "test"].head(1)])
     result = run(config(tmp_path, one))
-    assert result.table["n"].tolist() == [1] * 4
+    assert (result.table["n"] == 1).all()
     assert result.table["spearman"].isna().all()
     assert "one row: no correlation" in result.text
 

@@ -1,0 +1,29 @@
+"""The aggregated scores as columns beside the scores they come from, for the comparison table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from sqp.metrics.aggregation import AGGREGATES
+
+UNSIGNED = ("area",)  # neither higher nor lower is better
+
+
+def with_aggregates(
+    test: pd.DataFrame, calibration: pd.DataFrame, scores: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Both tables with a column an aggregate, fitted on the calibration rows alone, and the scores with their names.
+
+    `area` has no sign and is left out of them; NaN in every row where calibration has no scores to fit on.
+    """
+    used = [name for name in scores if name not in UNSIGNED and name in calibration]
+    fitted_on = calibration[np.isfinite(calibration["dice"])]
+    for name, fit in AGGREGATES.items():
+        aggregate = fit(fitted_on[used].to_numpy(float), fitted_on["dice"])
+        test, calibration = (
+            table.assign(**{name: aggregate(table[used].to_numpy(float))}) for table in (test, calibration)
+        )
+    return test, calibration, [*scores, *AGGREGATES]
