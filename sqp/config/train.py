@@ -17,7 +17,8 @@ class TrainConfig:
             EPKL and variance of the segmenter itself), or a map by name (self/certainty, self/epkl ...).
         scores: Analytic scores as a tabular branch, by name, or 'all'.
         size: Side in pixels to which the whole frame is squashed.
-        backbone: compact, siamese (the peer's; configs/peer_siamese.yaml has its whole recipe) or timm:NAME.
+        backbone: compact, siamese (the peer's; configs/peer_siamese.yaml has its whole recipe), siamese_slip (its
+            notebook's slip: the uncertainty map in the image's branch too) or timm:NAME.
         pretrained: Start timm:NAME from its pretrained weights (timm's hub).
         pretrained_file: The same from a safetensors or pth file with timm's keys.
         loss: beta_nll, laplace_nll or mse (no scale of its own: intervals of one width).

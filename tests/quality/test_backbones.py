@@ -8,6 +8,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import nn
 
 from sqp.errors import ConfigError
 from sqp.quality.backbones import BACKBONES, build_backbone
@@ -20,7 +21,7 @@ PEER = ("image", "mask", "self/epkl")
 
 
 @pytest.mark.parametrize("channels", [("mask",), ("image", "mask"), ("mask", "self/epkl", "referee/probability")])
-@pytest.mark.parametrize("name", [*BACKBONES, TINY])
+@pytest.mark.parametrize("name", [*(name for name in BACKBONES if name != "siamese_slip"), TINY])
 def test_planes_to_features(name: str, channels: tuple[str, ...]) -> None:
     backbone = build_backbone(name, channels, 80)
     features = backbone(torch.rand(2, len(plane_names(channels)), 80, 80))
@@ -32,6 +33,39 @@ def test_planes_to_features(name: str, channels: tuple[str, ...]) -> None:
 def test_siamese_is_the_peers_network() -> None:
     model = QualityModel(ModelSpec(PEER, 300, "siamese", loss="mse"))
     assert sum(p.numel() for p in model.parameters()) == 1_430_705
+
+
+def test_a_branch_of_siamese_is_the_peers() -> None:
+    """Five 3x3 convolutions 64-64-32-32-16, 2x2 max-pooling between; dense 128-128."""
+    network = build_backbone("siamese", PEER, 300)
+    layers = [(m.out_channels, m.kernel_size, m.padding) for m in network.branches[0] if isinstance(m, nn.Conv2d)]
+    assert layers == [(n, (3, 3), (0, 0)) for n in (64, 64, 32, 32, 16)]
+    assert [type(m).__name__ for m in network.branches[0]].count("MaxPool2d") == 4
+    assert [tuple(m.weight.shape) for m in network.dense if isinstance(m, nn.Linear)] == [
+        (128, 3 * 16 * 14**2),
+        (128, 128),
+    ]
+
+
+def test_the_slip_puts_the_map_into_the_images_branch() -> None:
+    """One set of weights in both: the slip sees what the plain network sees with a map for an image."""
+    plain, slip = (QualityModel(ModelSpec(PEER, 78, name, loss="mse")).eval() for name in ("siamese", "siamese_slip"))
+    slip.load_state_dict(plain.state_dict())
+    planes = torch.rand(2, 5, 78, 78, generator=torch.Generator().manual_seed(0))
+    grey = planes.clone()
+    grey[:, :3] = planes[:, 4:]  # three equal colours: their luma is the map
+    other = planes.clone()
+    other[:, :3] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(slip(planes).dice, plain(grey).dice)
+        assert torch.equal(slip(planes).dice, slip(other).dice)
+        assert not torch.allclose(plain(planes).dice, plain(other).dice)
+
+
+@pytest.mark.parametrize("channels", [("image", "mask"), ("mask", "self/epkl")])
+def test_the_slip_needs_image_and_map(channels: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="'siamese_slip' needs the image and an uncertainty map"):
+        build_backbone("siamese_slip", channels, 78)
 
 
 def test_siamese_refuses_a_size_that_its_convolutions_eat_up() -> None:

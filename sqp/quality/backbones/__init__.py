@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from sqp.errors import ConfigError, unknown_name
 from sqp.quality.backbones.base import Backbone
 from sqp.quality.backbones.compact import compact
-from sqp.quality.backbones.siamese import siamese
+from sqp.quality.backbones.siamese import siamese, siamese_slip
 from sqp.quality.backbones.timm_model import timm_model
 
-BACKBONES: dict[str, Callable[..., Backbone]] = {"compact": compact, "siamese": siamese}
+BACKBONES: dict[str, Callable[..., Backbone]] = {"compact": compact, "siamese": siamese, "siamese_slip": siamese_slip}
 """name -> (channels, size) -> backbone."""
 
 TIMM = "timm:"

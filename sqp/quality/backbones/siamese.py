@@ -6,6 +6,9 @@ branch; concatenated, flattened, dense 128-128 and the output. 1,430,705 paramet
 mse, Adam at a constant rate, no weight decay, no dropout, no augmentation: `configs/peer_siamese.yaml` has all of it.
 What differs from the notebook: a sigmoid at the end, standardised planes, clipped gradients, and every image weighs
 the same however many records it has.
+
+`siamese_slip` is the same network with the notebook's slip: its test cell fills the image's branch with the uncertainty
+map. It has the same weights, so a trained `siamese` can be tested with the slip, or one be trained with it.
 """
 
 from __future__ import annotations
@@ -17,21 +20,29 @@ from torch import Tensor, nn
 
 from sqp.errors import ConfigError
 from sqp.quality.backbones.base import Backbone
-from sqp.quality.channels import IMAGE
+from sqp.quality.channels import IMAGE, map_channels, plane_names
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: red, green, blue
 FILTERS = (64, 64, 32, 32, 16)
 
 
 class Siamese(Backbone):
-    """A branch a channel name (the image's three planes become grey), features `[n, 128]`."""
+    """A branch a channel name (the image's three planes become grey), features `[n, 128]`.
+
+    `slip`: the image's branch gets the first uncertainty map in place of the image.
+    """
 
     width = 128
     grey = True
 
-    def __init__(self, channels: Sequence[str], size: int) -> None:
+    def __init__(self, channels: Sequence[str], size: int, slip: bool = False) -> None:
         super().__init__()
         self.channels = tuple(channels)
+        if slip and not (IMAGE in self.channels and map_channels(self.channels)):
+            raise ConfigError(
+                "backbone 'siamese_slip' needs the image and an uncertainty map, as in image+mask+self/epkl"
+            )
+        self.sources = [self._planes(name, slip) for name in self.channels]
         self.luma: Tensor
         self.register_buffer("luma", torch.tensor(LUMA)[:, None, None], persistent=False)
         side = branch_side(size)
@@ -47,13 +58,17 @@ class Siamese(Backbone):
 
     def forward(self, planes: Tensor) -> Tensor:
         """`[n, c, s, s]` -> `[n, 128]`."""
-        outputs, start = [], 0
-        for name, branch in zip(self.channels, self.branches, strict=True):
-            count = 3 if name == IMAGE else 1
+        outputs = []
+        for (start, count), branch in zip(self.sources, self.branches, strict=True):
             plane = planes[:, start : start + count]
-            outputs.append(branch((plane * self.luma).sum(dim=1, keepdim=True) if name == IMAGE else plane))
-            start += count
+            outputs.append(branch((plane * self.luma).sum(dim=1, keepdim=True) if count > 1 else plane))
         return self.dense(torch.cat(outputs, dim=1).flatten(1))
+
+    def _planes(self, name: str, slip: bool) -> tuple[int, int]:
+        """First plane of a branch's input, and how many it has."""
+        source = map_channels(self.channels)[0] if slip and name == IMAGE else name
+        before = self.channels[: self.channels.index(source)]
+        return len(plane_names(before)), len(plane_names([source]))
 
 
 def branch_side(size: int) -> int:
@@ -77,3 +92,8 @@ def _branch() -> nn.Sequential:
 def siamese(channels: Sequence[str], size: int) -> Siamese:
     """Build it."""
     return Siamese(channels, size)
+
+
+def siamese_slip(channels: Sequence[str], size: int) -> Siamese:
+    """Build it with the uncertainty map in the image's branch. ConfigError without image or map."""
+    return Siamese(channels, size, slip=True)
