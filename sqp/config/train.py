@@ -45,6 +45,7 @@ class TrainConfig:
         workers: Processes that decode the records once; 0 decodes in this one.
         cache: Folder of the decoded records; default OUT/cache. Runs may share it. Rank 0 builds it, so
             with several machines it must be a folder that all of them see.
+        cache_inputs: Channels to decode into it beside `inputs`, joined by '+', so that runs of other inputs share it.
         accelerator: Lightning's: auto, cpu, gpu ...
         devices: Lightning's: auto, or a number of devices.
         strategy: Lightning's: auto, ddp ...
@@ -84,6 +85,7 @@ class TrainConfig:
     seed: int = 0
     workers: int = 0
     cache: Path | None = None
+    cache_inputs: str = ""
     accelerator: str = "auto"
     devices: int | str = "auto"
     strategy: str = "auto"
@@ -95,7 +97,7 @@ class TrainConfig:
 
 
 EXECUTION_KEYS = (
-    *("records", "out", "cache", "workers", "accelerator", "devices", "strategy", "num_nodes"),
+    *("records", "out", "cache", "cache_inputs", "workers", "accelerator", "devices", "strategy", "num_nodes"),
     *("resume", "progress", "overwrite"),
 )
 """Keys that say how a run goes, not what the model is: another value in the same folder is no change of

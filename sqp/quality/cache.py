@@ -2,7 +2,7 @@
 
 Images, and the truth where it is asked for, are kept once an image (uint8), mask and maps once a record (float16). The
 folder's name is a hash of records, channels and size; the file `done` says that it is whole. Built by worker
-processes, one task an image.
+processes, one task an image. A cache may hold more channels than a run reads, so that runs of other inputs share it.
 """
 
 from __future__ import annotations
@@ -44,19 +44,26 @@ class Task:
 
 
 class PlaneCache:
-    """Reads planes by row: `cache.planes([0, 5])` -> float32 `[2, c, size, size]`."""
+    """Reads planes by row: `cache.planes([0, 5])` -> float32 `[2, c, size, size]`.
 
-    def __init__(self, folder: Path, channels: Sequence[str], image_rows: np.ndarray) -> None:
+    `channels` are what it gives, in their order, `held` those that lie in the folder; `truth`: give that, too.
+    """
+
+    def __init__(
+        self, folder: Path, channels: Sequence[str], image_rows: np.ndarray, held: Sequence[str], truth: bool
+    ) -> None:
         self.folder = folder
         self.channels = tuple(channels)
         self.image_rows = image_rows
+        self.with_truth = truth
+        maps = [name for name in held if name != IMAGE]
+        self.picked = np.array([maps.index(name) for name in channels if name != IMAGE], int)
         self._open()
 
     def _open(self) -> None:
         self.maps = np.load(self.folder / "maps.npy", mmap_mode="r")
         self.images = np.load(self.folder / "images.npy", mmap_mode="r") if IMAGE in self.channels else None
-        truths = self.folder / "truths.npy"
-        self.truths = np.load(truths, mmap_mode="r") if truths.exists() else None
+        self.truths = np.load(self.folder / "truths.npy", mmap_mode="r") if self.with_truth else None
 
     def __len__(self) -> int:
         return len(self.image_rows)
@@ -72,7 +79,7 @@ class PlaneCache:
     def planes(self, rows: Sequence[int] | np.ndarray) -> Tensor:
         """float32 `[n, c, size, size]`, planes in the channels' order, image in 0-1."""
         index = np.asarray(rows)
-        maps = torch.from_numpy(np.asarray(self.maps[index])).float()
+        maps = torch.from_numpy(self.maps[index[:, None], self.picked]).float()
         if self.images is None:
             return maps
         images = torch.from_numpy(np.asarray(self.images[self.image_rows[index]])).float().div_(255)
@@ -80,7 +87,7 @@ class PlaneCache:
         return torch.cat([maps[:, :before], images, maps[:, before:]], dim=1)
 
     def truth(self, rows: Sequence[int] | np.ndarray) -> Tensor | None:
-        """float32 `[n, size, size]` in 0-1, None where the cache was built without it."""
+        """float32 `[n, size, size]` in 0-1, None where it was not asked for."""
         if self.truths is None:
             return None
         return torch.from_numpy(np.asarray(self.truths[self.image_rows[np.asarray(rows)]])).float().div_(255)
@@ -95,21 +102,26 @@ def build_cache(
     progress: bool = True,
     rank: int = 0,
     truth: bool = False,
+    hold: Sequence[str] = (),
 ) -> PlaneCache:
     """The cache of a table (record_set, record_id, image_path, truth_path), row for row; built unless it is there.
 
-    `truth` keeps the mean of each image's ground-truth masks too.
+    `truth` keeps the mean of each image's ground-truth masks too. `hold` are further channels to decode at once, for
+    runs that will read them.
     `workers` processes decode (0: this one). Where several processes train together only rank 0 builds and the others
     wait for it, so all machines must see `folder`. CaseError names a record that cannot be read or holds NaN.
     """
     paths, image_rows = np.unique(table.image_path.to_numpy(dtype=str), return_inverse=True)
-    home = folder / _key(table, channels, size, truth)
+    held = tuple(dict.fromkeys([*hold, *channels]))
+    home = folder / _key(table, held, size, True)
+    if not truth and not (home / "done").exists():  # one with the truth serves as well
+        home = folder / _key(table, held, size, False)
     if rank:
         _wait_for(home / "done")
     if not (home / "done").exists():
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        _allocate(home, len(table), len(paths), channels, size, truth)
+        _allocate(home, len(table), len(paths), held, size, truth)
         of_image = dict(zip(table.image_path, table.truth_path, strict=True)) if truth else {}
         ids = list(zip(range(len(table)), table.record_set.astype(str), table.record_id, strict=True))
         order = np.argsort(image_rows, kind="stable")
@@ -121,10 +133,10 @@ def build_cache(
         run = _in_processes if workers > 1 and len(tasks) >= FEW_IMAGES else _here
         bar = tqdm(total=len(table), unit="record", desc="reading records", disable=None if progress else True)
         with bar:
-            for count in run(tasks, home, tuple(channels), size, workers):
+            for count in run(tasks, home, held, size, workers):
                 bar.update(count)
         (home / "done").touch()
-    return PlaneCache(home, channels, image_rows)
+    return PlaneCache(home, channels, image_rows, held, truth)
 
 
 def _wait_for(done: Path) -> None:

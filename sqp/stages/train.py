@@ -70,7 +70,8 @@ def run(config: TrainConfig) -> TrainResult:
     check_numbers(config)
     channels = parse_inputs(config.inputs)
     lookup("choice of --calibrate_on", config.calibrate_on, dict.fromkeys(CALIBRATE_ON))
-    rows = training_rows(config.records, channels, config.alpha, config.calibrate_on)
+    held = parse_inputs(config.cache_inputs) if config.cache_inputs else ()
+    rows = training_rows(config.records, (*channels, *held), config.alpha, config.calibrate_on)
     expects = expected(config)
     stored = described(config, EXECUTION_KEYS) | {"data_sha256": fingerprint(rows)["sha256"], "n_records": len(rows)}
     if config.overwrite and getattr(rank_zero_only, "rank", 0) == 0:  # other ranks start while rank 0 trains
@@ -84,7 +85,9 @@ def run(config: TrainConfig) -> TrainResult:
     rank = getattr(rank_zero_only, "rank", 0)
     cache_folder = config.cache or out / "cache"
     cache = build_cache(
-        rows, channels, config.size, cache_folder, config.workers, config.progress, rank, truth=config.error_map
+        *(rows, channels, config.size, cache_folder, config.workers, config.progress, rank),
+        truth=config.error_map,
+        hold=held,
     )
     data = {
         split: _records(cache, rows, split, standardizer, config.balance) for split in ("train", "val", "calibration")

@@ -120,3 +120,22 @@ def test_the_truth_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
         assert plane == pytest.approx(truth_plane(table.truth_path[row], 24), abs=0.5 / 255 + 1e-6)
         assert 0 < plane.mean() < 1
     assert build_cache(table, CHANNELS, 24, tmp_path / "cache", progress=False).truth(rows) is None
+
+
+def test_runs_of_other_inputs_share_what_is_held(record_set: Path, tmp_path: Path) -> None:
+    table = read_record_sets([record_set])
+    every = ("image", "mask", "self/epkl", "self/entropy")
+    for channels in (("mask", "self/entropy"), ("image", "mask", "self/epkl")):
+        shared = build_cache(table, channels, 24, tmp_path / "shared", progress=False, hold=every)
+        alone = build_cache(table, channels, 24, tmp_path / "alone", progress=False)
+        assert shared.channels == channels
+        assert (shared.planes([7, 0]) == alone.planes([7, 0])).all()
+    assert len(list((tmp_path / "shared").iterdir())) == 1
+
+
+def test_one_with_the_truth_serves_a_run_without(record_set: Path, tmp_path: Path) -> None:
+    table = read_record_sets([record_set])
+    with_truth = build_cache(table, CHANNELS, 24, tmp_path, progress=False, truth=True)
+    without = build_cache(table, CHANNELS, 24, tmp_path, progress=False)
+    assert without.folder == with_truth.folder and without.truth([0]) is None
+    assert (without.planes([3]) == with_truth.planes([3])).all()

@@ -249,3 +249,19 @@ def test_the_error_map_is_taught_by_the_truth_and_kept_in_the_bundle(record_set:
 def test_flips_are_those_of_the_square(record_set: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="flips is 3; it must be 1, 2, 4 or 8"):
         run(config(record_set, tmp_path / "run", flips=3))
+
+
+def test_other_inputs_share_one_cache_and_train_the_same(record_set: Path, tmp_path: Path) -> None:
+    for inputs in ("mask+self/entropy", "mask+self/epkl"):
+        shared = config(
+            record_set,
+            tmp_path / f"shared-{inputs.rpartition('/')[2]}",
+            inputs=inputs,
+            epochs=1,
+            cache=tmp_path / "cache",
+            cache_inputs="mask+self/entropy+self/epkl",
+        )
+        run(shared)
+    alone = run(config(record_set, tmp_path / "alone", inputs="mask+self/epkl", epochs=1))
+    assert content(alone.bundle) == content(tmp_path / "shared-epkl" / "bundle")
+    assert len(list((tmp_path / "cache").iterdir())) == 1
