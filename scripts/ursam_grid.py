@@ -22,7 +22,7 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from sqp.cli import parse
+from sqp.cli import from_mapping
 from sqp.config.generate import GenerateConfig
 from sqp.errors import CaseError
 from sqp.metrics.overlap import dice
@@ -106,10 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     told = yaml.safe_load(args.config.read_text())
     args.out.mkdir(parents=True, exist_ok=True)
-    section = args.out / "generate.yaml"
-    section.write_text(yaml.safe_dump(told["generate"]))
-    config = parse("generate", ["--config", str(section), "--out", str(args.out)])
-    assert isinstance(config, GenerateConfig)
+    config: GenerateConfig = from_mapping("generate", told["generate"] | {"out": str(args.out)})
     config.max_images = args.max_images or config.max_images
     check_config(config)
     cases = select_cases(collect_cases(config)[0], config)

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -109,11 +109,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(name: str, args: Sequence[str]) -> Any | None:
     """The options of a command as its config dataclass; None where help or the config was printed instead."""
+    cls = _config_class(name)
+    try:
+        return _read(name, lambda parser: parser.parse_args(_sections(name, friendly(cls, args))))
+    except SystemExit:
+        return None
+
+
+def from_mapping(name: str, values: Mapping[str, Any]) -> Any:
+    """The config of a command out of a part of a script's YAML, checked like its options."""
+    return _read(name, lambda parser: parser.parse_object(dict(values)))
+
+
+def _config_class(name: str) -> type:
+    module, cls_name = COMMANDS[name].config.split(":")
+    return getattr(import_module(module), cls_name)
+
+
+def _read(name: str, read: Callable[[Any], Any]) -> Any:
+    """What `read` takes from the parser of a command, as its config; ConfigError where that refuses it."""
     import jsonargparse
 
-    command = COMMANDS[name]
-    module, cls_name = command.config.split(":")
-    cls = getattr(import_module(module), cls_name)
+    cls = _config_class(name)
     parser = jsonargparse.ArgumentParser(
         prog=f"sqp {name}",
         description=(cls.__doc__ or "").split("\n")[0],
@@ -123,9 +140,7 @@ def parse(name: str, args: Sequence[str]) -> Any | None:
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
     parser.add_class_arguments(cls, None)
     try:
-        namespace = parser.parse_args(_sections(name, friendly(cls, args)))
-    except SystemExit:
-        return None
+        namespace = read(parser)
     except jsonargparse.ArgumentError as error:
         raise ConfigError(explain(name, cls, str(error))) from error
     except OSError as error:

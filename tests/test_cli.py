@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from sqp import cli
-from sqp.cli import COMMANDS, main, parse
+from sqp.cli import COMMANDS, from_mapping, main, parse
 from sqp.config.generate import GenerateConfig
 from sqp.errors import CaseError, ConfigError
 from sqp.options import option_names
@@ -230,3 +230,15 @@ def test_one_file_holds_the_sections_of_a_pipeline(tmp_path):
     path.write_text("generate: [")
     with pytest.raises(ConfigError, match="is no YAML"):
         parse("generate", ["--config", str(path)])
+
+
+def test_a_part_of_a_scripts_yaml_is_checked_like_options():
+    config = from_mapping("train", {"records": ["a"], "out": "b", "scores": ["all"]})
+    assert config.records == [Path("a")] and config.out == Path("b") and config.scores == ["all"]
+    for values, message in (
+        ({"out": "b"}, "the option --records is missing"),
+        ({"records": ["a"], "out": "b", "sizes": 64}, "unknown option 'sizes', did you mean 'size'"),
+        ({"records": ["a"], "out": "b", "size": "large"}, "size.*Got value: large"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            from_mapping("train", values)

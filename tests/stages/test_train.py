@@ -255,7 +255,7 @@ def test_other_inputs_share_one_cache_and_train_the_same(record_set: Path, tmp_p
     for inputs in ("mask+self/entropy", "mask+self/epkl"):
         shared = config(
             record_set,
-            tmp_path / f"shared-{inputs.rpartition('/')[2]}",
+            tmp_path / inputs.rpartition("/")[2],
             inputs=inputs,
             epochs=1,
             cache=tmp_path / "cache",
@@ -263,5 +263,5 @@ def test_other_inputs_share_one_cache_and_train_the_same(record_set: Path, tmp_p
         )
         run(shared)
     alone = run(config(record_set, tmp_path / "alone", inputs="mask+self/epkl", epochs=1))
-    assert content(alone.bundle) == content(tmp_path / "shared-epkl" / "bundle")
+    assert content(alone.bundle) == content(tmp_path / "epkl" / "bundle")
     assert len(list((tmp_path / "cache").iterdir())) == 1
