@@ -1,0 +1,170 @@
+"""The paper's grid: Bayesian methods x uncertainty maps x frameworks, one quality model a cell, one table.
+
+python scripts/grid.py configs/grid_ham10000.yaml runs/grid_ham10000 [--methods tta ...]
+
+Sikha O K et al. 2025 (arXiv 2508.01460). Of each method the record set is generated (unless `records` names one that is
+there) and its spread test masks are frozen, before any training; then a model is trained a map and framework, on that
+map alone. Everything goes on where it stopped; the cells of a method share one decoded cache. Writes OUT/grid.csv and
+OUT/grid.md (test rows, natural and spread) and OUT/map_means.csv (correlation of each map's mean over the image with
+the Dice). With --methods other methods keep the rows that they have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from sqp.cli import from_mapping
+from sqp.config.evaluate import EvaluateConfig
+from sqp.config.generate import UNSEEN
+from sqp.errors import lookup, script_status
+from sqp.io import RecordSet, read_record_sets
+from sqp.io.atomic import write_text
+from sqp.io.frozen import freeze, frozen_rows, read_frozen, write_frozen
+from sqp.metrics import agreement
+from sqp.metrics.stats import Resamples, bootstrap
+from sqp.report.tables import formatted, markdown, write_csv
+from sqp.stages import generate, train
+from sqp.stages.comparison import MODEL, compare
+from sqp.stages.evaluate import subsets
+from sqp.stages.evaluate_rows import load_rows
+
+KEYS = ["method", "map", "framework", "subset"]
+SHOWN = ["n", "n_groups", "sd_dice", "r2", "pearson", "spearman", "mae", "rmse", "coverage", "width"]
+
+
+def record_set(told: Mapping[str, Any], method: Mapping[str, Any], home: Path) -> Path:
+    """The records of a method: those that it names, or generated with what is common and its own keys on top."""
+    if "records" in method:
+        return Path(method["records"])
+    values = {**told.get("generate", {}), **method, "out": str(home / "records")}
+    return generate.run(from_mapping("generate", values)).out
+
+
+def frozen_spread(records: Path, home: Path) -> Path:
+    """The file of the frozen spread masks; frozen now where there is none yet."""
+    path = home / "spread.json"
+    if not path.exists():
+        write_frozen(path, freeze(RecordSet(records), "test", UNSEEN))
+    return path
+
+
+def cells(told: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """map, framework and the inputs that they stand for."""
+    for name in told["maps"]:
+        for framework in told["frameworks"]:
+            yield name, framework, framework.replace("uncertainty", f"self/{name}")
+
+
+def trained(told: Mapping[str, Any], inputs: str, records: Path, home: Path, out: Path) -> train.TrainResult:
+    """A cell's model; answered from its files where it is there."""
+    held = ["image", "mask", *(f"self/{name}" for name in told["maps"])]
+    shared = {"cache": str(home / "cache"), "cache_inputs": "+".join(held)}
+    own = {"records": [str(records)], "out": str(out), "inputs": inputs}
+    return train.run(from_mapping("train", {**told["train"], **shared, **own}))
+
+
+def tested(bundle: Path, records: Path, frozen: Path, n_resamples: int) -> pd.DataFrame:
+    """A row a subset of the test split: the model's statistics with their intervals by group."""
+    done = bundle.parent / f"test-{n_resamples}.csv"
+    if not done.exists() or done.stat().st_mtime < (bundle / "bundle.json").stat().st_mtime:
+        config = EvaluateConfig(out=bundle.parent, records=[records], model=bundle, frozen=[frozen])
+        rows = load_rows(config)
+        parts = []
+        for part in subsets(rows.test, rows.calibration, config.unseen):
+            table = compare(part.test, part.calibration, [], n_resamples)
+            parts.append(table[table["method"] == MODEL].assign(subset=part.name).drop(columns="method"))
+        write_csv(pd.concat(parts), done)
+    return pd.read_csv(done)
+
+
+def map_means(records: Path, frozen: Path, maps: list[str], n_resamples: int) -> pd.DataFrame:
+    """Pearson and Spearman of each map's mean over the image with the Dice, test rows, intervals by group.
+
+    A measure is higher = more uncertain (certainty is the exception), so good ones are below 0.
+    """
+    table = read_record_sets([records])
+    rows = table[(table["split"] == "test") & table["dice"].notna()]
+    rows = rows[frozen_rows(read_frozen(frozen), rows)]
+    source = RecordSet(records)
+    names = [f"self/{name}" for name in maps]
+    means = pd.DataFrame(
+        [{k: float(v.mean(dtype=np.float64)) for k, v in source.maps(r, names).items()} for r in rows["record_id"]],
+        rows.index,
+    )
+    out = []
+    for part in subsets(rows, table[table["split"] == "calibration"], list(UNSEEN)):
+        resamples = Resamples.draw(part.test["group"].astype(str).to_numpy(), n_resamples)
+        for name in maps:
+            x, y = means.loc[part.test.index, f"self/{name}"], part.test["dice"]
+            row: dict[str, Any] = {"map": name, "subset": part.name, "n": len(y), "sd_dice": agreement.sd(x, y)}
+            for key, statistic in (("pearson", agreement.pearson), ("spearman", agreement.spearman)):
+                low, high = bootstrap(statistic, x, y, resamples=resamples)
+                row |= {key: statistic(x, y), f"{key}_low": low, f"{key}_high": high}
+            out.append(row)
+    return pd.DataFrame(out)
+
+
+def run_method(told: Mapping[str, Any], name: str, out: Path) -> None:
+    """All cells of a method; OUT/NAME/grid.csv and OUT/NAME/map_means.csv."""
+    home, n_resamples = out / name, int(told.get("n_resamples", 2000))
+    home.mkdir(parents=True, exist_ok=True)
+    records = record_set(told, told["methods"][name], home)
+    frozen = frozen_spread(records, home)
+    if not (home / "map_means.csv").exists():
+        means = map_means(records, frozen, told["maps"], n_resamples)
+        means.insert(0, "method", name)
+        write_csv(means, home / "map_means.csv")
+    parts = []
+    for map_name, framework, inputs in cells(told):
+        folder = home / map_name / framework
+        result = trained(told, inputs, records, home, folder)
+        table = tested(result.bundle, records, frozen, n_resamples)
+        keys = {"method": name, "map": map_name, "framework": framework}
+        parts.append(table.assign(**keys, epochs=result.epochs, seconds=result.seconds))
+        print(f"{name}, {map_name}, {framework}: {result.summary()}", flush=True)
+    rest = [column for column in parts[0].columns if column not in KEYS]
+    write_csv(pd.concat(parts)[[*KEYS, *rest]], home / "grid.csv")
+
+
+def collect(methods: list[str], out: Path, name: str) -> pd.DataFrame:
+    """The tables of all methods that are done, as one CSV."""
+    done = [out / method / name for method in methods if (out / method / name).exists()]
+    table = pd.concat([pd.read_csv(path) for path in done], ignore_index=True)
+    write_csv(table, out / name)
+    return table
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the grid, or some of its methods, and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--methods", nargs="+", help="only these; the others keep what they have")
+    args = parser.parse_args(argv)
+    told = yaml.safe_load(args.config.read_text())
+    methods = list(told["methods"])
+    for name in args.methods or methods:
+        lookup("method of the grid", name, told["methods"])
+        run_method(told, name, args.out)
+    grid, means = collect(methods, args.out, "grid.csv"), collect(methods, args.out, "map_means.csv")
+    blocks = [f"# Grid of {args.config.name}", "Intervals: 95 %, bootstrap of whole groups. Test split."]
+    for title, table, keys, shown in (
+        ("Quality model", grid, KEYS, SHOWN),
+        ("Mean of a map over the image against Dice", means, ["method", "map", "subset"], SHOWN),
+    ):
+        columns = [column for column in table if column.removesuffix("_low").removesuffix("_high") in shown]
+        blocks += [f"## {title}", markdown(table[keys].join(formatted(table[columns])))]
+    write_text(args.out / "grid.md", "\n\n".join(blocks) + "\n")
+    print("\n\n".join(blocks))
+
+
+if __name__ == "__main__":
+    sys.exit(script_status("grid", main))
