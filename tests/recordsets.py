@@ -44,11 +44,13 @@ def make_record_set(
     seed: int = 0,
     dice: Mapping[str, float] | None = None,
     truth: bool = True,
+    features: tuple[str, ...] = (),
 ) -> Path:
     """Write images, truths and records of every split into `folder`; returns it.
 
     An image is a group of its own. `dice` overrides the Dice that is written for the records of a split (a
-    test plants absurd ones). An image's pixels depend on the seed, its split and its number alone.
+    test plants absurd ones). `features` get vectors of 4 that tell the Dice, roughly. An image's pixels depend on the
+    seed, its split and its number alone.
     """
     writer = RecordWriter(folder)
     writer.check(config)
@@ -56,7 +58,7 @@ def make_record_set(
         (folder / name).mkdir(parents=True, exist_ok=True)
     for split, count in splits.items():
         for number in range(count):
-            _write_image(writer, folder, split, number, variants, maps, seed, (dice or {}).get(split), truth)
+            _write_image(writer, folder, split, number, variants, maps, seed, (dice or {}).get(split), truth, features)
     writer.finish({"counts": {}})
     return folder
 
@@ -71,6 +73,7 @@ def _write_image(
     seed: int,
     planted: float | None,
     truth: bool,
+    features: tuple[str, ...],
 ) -> None:
     image_id = f"{split}{number:03d}"
     rng = np.random.default_rng([seed, number, *split.encode()])
@@ -128,7 +131,9 @@ def _write_image(
                 "area": float(mask.mean()),
             },
         )
-        writer.write(record, mask, {f"self/{m}": v for m, v in _maps(probability).items() if m in maps})
+        stored = {f"self/{m}": v for m, v in _maps(probability).items() if m in maps}
+        vector = overlap * np.array([1, -1, 2, 0]) + np.random.default_rng(index).normal(0, 0.05, 4)
+        writer.write(record, mask, stored | {f"features/{name}": vector for name in features})
 
 
 def _soft(mask: np.ndarray) -> np.ndarray:

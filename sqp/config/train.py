@@ -16,6 +16,7 @@ class TrainConfig:
         inputs: Channels joined by '+': image, mask, uncertainty (probability, entropy, mutual information,
             EPKL and variance of the segmenter itself), or a map by name (self/certainty, self/epkl ...).
         scores: Analytic scores as a tabular branch, by name, or 'all'.
+        features: Vectors of the segmenter itself beside the scores: mask_token, embedding.
         size: Side in pixels to which the whole frame is squashed.
         backbone: compact, siamese (the peer's; configs/peer_siamese.yaml has its whole recipe), siamese_slip (its
             notebook's slip: the uncertainty map in the image's branch too) or timm:NAME.
@@ -38,9 +39,12 @@ class TrainConfig:
         augment: Flips, quarter turns, mild affine moves of all planes together, colour changes of the image.
         balance: 0 keeps the natural share of each Dice bin in the loss, 1 makes the bins' shares equal.
         alpha: Share of records that may lie outside of the interval.
+        train_on: Records of the split train that the model learns from: all, or natural (as below).
         calibrate_on: Records of the split calibration that the interval rests on: all, or natural, those natural
             masks whose prompter is the one that their record set was configured with (not simulated manual ones).
         ood_quantile: Share of the calibration records that counts as in distribution.
+        members: Models trained one after another, with seed, seed + 1 ..., whose mean is the prediction; one bundle
+            holds all, and its interval is that of the mean.
         seed: Seed of everything random.
         workers: Processes that decode the records once; 0 decodes in this one.
         cache: Folder of the decoded records; default OUT/cache. Runs may share it. Rank 0 builds it, so
@@ -60,6 +64,7 @@ class TrainConfig:
     out: Path
     inputs: str = "image+mask+uncertainty"
     scores: list[str] = field(default_factory=list)
+    features: list[str] = field(default_factory=list)
     size: int = 128
     backbone: str = "compact"
     pretrained: bool = False
@@ -80,8 +85,10 @@ class TrainConfig:
     augment: bool = True
     balance: float = 0.0
     alpha: float = 0.1
+    train_on: str = "all"
     calibrate_on: str = "all"
     ood_quantile: float = 0.999
+    members: int = 1
     seed: int = 0
     workers: int = 0
     cache: Path | None = None
@@ -102,3 +109,6 @@ EXECUTION_KEYS = (
 )
 """Keys that say how a run goes, not what the model is: another value in the same folder is no change of
 config."""
+
+YOUNGER: dict[str, object] = {"features": [], "train_on": "all", "members": 1}
+"""Keys that the first runs did not have, with what they did."""

@@ -17,6 +17,8 @@ from sqp.io import RecordSet
 from sqp.io.atomic import write_text
 from sqp.quality.channels import check_channels, plane_names
 from sqp.quality.conformal import Conformal
+from sqp.quality.ensemble import Ensemble, one_model
+from sqp.quality.features import PREFIX, check_features, features_of
 from sqp.quality.module import QualityModel, spec_dict
 from sqp.quality.ood import OodStatistics
 from sqp.quality.provenance import check_expected
@@ -25,7 +27,7 @@ from sqp.quality.tabular import Standardizer
 FORMAT = 1
 OOD_MEAN, OOD_PRECISION = "ood.mean", "ood.precision"
 PARTS = ("format", "target", "model", "planes", "scores", "calibration", "ood", "expects")
-"""Keys of `bundle.json` that every bundle has; the rest is `Bundle.info`."""
+"""Keys of `bundle.json` that every bundle has; the rest, but `members`, is `Bundle.info`."""
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Bundle:
     set must match; info: data fingerprint, hashes of the groups, training config, versions, metrics.
     """
 
-    model: QualityModel
+    model: QualityModel | Ensemble
     standardizer: Standardizer
     conformal: Conformal
     ood: OodStatistics
@@ -50,6 +52,11 @@ class Bundle:
         return self.model.spec.channels
 
     @property
+    def features(self) -> tuple[str, ...]:
+        """The segmenter's vectors that it reads beside the scores."""
+        return features_of(self.standardizer.names)
+
+    @property
     def size(self) -> int:
         """Side of the planes in pixels."""
         return self.model.spec.size
@@ -58,7 +65,9 @@ class Bundle:
         """ConfigError naming the `generate` key that differs, or the channel or score that is lacking."""
         check_channels(records, self.channels)
         check_expected(records, self.expects, self.name)
-        missing = [name for name in self.standardizer.names if name not in records.table.columns]
+        check_features(records, self.features)
+        scores = [name for name in self.standardizer.names if not name.startswith(PREFIX)]
+        missing = [name for name in scores if name not in records.table.columns]
         if missing:
             raise ConfigError(
                 f"{records.folder} has no score '{missing[0]}', which {self.name} needs: generate it again"
@@ -84,6 +93,7 @@ class Bundle:
             "format": FORMAT,
             "target": "dice",
             "model": spec_dict(self.model.spec),
+            "members": len(self.model.members) if isinstance(self.model, Ensemble) else 1,
             "planes": {name: {"mean": m, "std": s} for name, m, s in zip(planes, mean, std, strict=True)},
             "scores": asdict(self.standardizer),
             "calibration": asdict(self.conformal),
@@ -121,7 +131,7 @@ class Bundle:
 
     @classmethod
     def _built(cls, folder: Path, told: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Bundle:
-        model = QualityModel(told["model"])
+        model = one_model([QualityModel(told["model"]) for _ in range(told.get("members", 1))])
         state = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         try:
             model.load_state_dict(state)
@@ -136,6 +146,6 @@ class Bundle:
             Conformal(**told["calibration"]),
             OodStatistics(tensors[OOD_MEAN].numpy(), tensors[OOD_PRECISION].numpy(), **told["ood"]),
             [dict(one) for one in told["expects"]],
-            {key: value for key, value in told.items() if key not in PARTS},
+            {key: value for key, value in told.items() if key not in (*PARTS, "members")},
             str(folder),
         )

@@ -80,7 +80,7 @@ def check_channels(records: RecordSet, channels: Sequence[str]) -> None:
     wanted = map_channels(channels)
     if not wanted:
         return
-    present = [name for name in _map_names(records) if not name.startswith("features/")]
+    present = [name for name in stored_maps(records) if not name.startswith("features/")]
     missing = [name for name in wanted if name not in present]
     if missing:
         raise ConfigError(
@@ -89,8 +89,8 @@ def check_channels(records: RecordSet, channels: Sequence[str]) -> None:
         )
 
 
-def _map_names(records: RecordSet) -> tuple[str, ...]:
-    """Names of the maps of the first record whose file can be read."""
+def stored_maps(records: RecordSet) -> tuple[str, ...]:
+    """Names of the maps and features of the first record whose file can be read."""
     for record_id in records.table.record_id:
         try:
             return tuple(records.maps(record_id))

@@ -87,11 +87,16 @@ def fit(
         progress=progress,
         options={"use_distributed_sampler": False, **(trainer_options or {})},
     )
-    state = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    load_best(model, folder)
+    return trainer
+
+
+def load_best(model: QualityModel, folder: Path) -> None:
+    """Put the weights of the best epoch of a run in `folder` into `model`; SqpError where they are not finite."""
+    state = torch.load(folder / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):
         raise SqpError("training diverged in its first epoch (NaN): choose a smaller --learning_rate")
     model.load_state_dict(state)
-    return trainer
 
 
 def plane_statistics(data: CachedRecords, most: int = 2048, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:

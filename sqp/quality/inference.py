@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sqp.quality.augment import dihedral
+from sqp.quality.ensemble import Ensemble
 from sqp.quality.module import QualityModel
 
 SYMMETRIES = (0, 4, 2, 6, 1, 3, 5, 7)
@@ -25,7 +26,9 @@ class Outputs(NamedTuple):
 
 
 @torch.inference_mode()
-def infer(model: QualityModel, batches: Iterable[dict[str, Tensor]], device: str | torch.device = "cpu") -> Outputs:
+def infer(
+    model: QualityModel | Ensemble, batches: Iterable[dict[str, Tensor]], device: str | torch.device = "cpu"
+) -> Outputs:
     """The model in evaluation mode on each batch (planes, scores where it reads them), in order.
 
     Dice, scale and features are averaged over as many symmetries of the square as the model's spec says (`flips`).
@@ -42,6 +45,6 @@ def infer(model: QualityModel, batches: Iterable[dict[str, Tensor]], device: str
         parts.append([torch.stack(values).mean(0).cpu().numpy() for values in zip(*outs, strict=True)])
     if not parts:
         empty = np.zeros(0, np.float32)
-        return Outputs(empty, empty, empty.reshape(0, model.head.in_features))
+        return Outputs(empty, empty, empty.reshape(0, model.features_width))
     dice, scale, features = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Outputs(dice, scale, features)

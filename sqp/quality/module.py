@@ -134,6 +134,11 @@ class QualityModel(pl.LightningModule):
         scale = F.softplus(raw[:, 1] - 2) + MIN_SCALE if raw.shape[1] == 2 else torch.ones_like(dice)
         return QualityOutput(dice, scale, features, comparison.error_map if comparison else None, truth_logits)
 
+    @property
+    def features_width(self) -> int:
+        """Length of a record's features."""
+        return self.head.in_features
+
     def _truth_decoder(self) -> TruthDecoder:
         if MASK not in self.spec.channels:
             raise ConfigError("an error map needs the channel 'mask': add it to --inputs, or drop --error_map")

@@ -18,6 +18,7 @@ from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.quality.bundle import Bundle
 from sqp.quality.channels import IMAGE, MASK, UNREADABLE, image_planes, record_planes
+from sqp.quality.features import PREFIX, read_features
 from sqp.quality.inference import infer
 from sqp.quality.verdict import check_thresholds, judged
 
@@ -83,10 +84,12 @@ def _predict_rows(
 ) -> pd.DataFrame:
     """One batch."""
     planes, empty, reasons = read_planes(bundle, records, rows, pool)
+    tabular, broken = _with_features(bundle, records, rows, pool)
+    reasons = [reason or broken.get(name, "") for reason, name in zip(reasons, rows.record_id, strict=True)]
     unreadable = np.array([bool(reason) for reason in reasons])
     if strict and unreadable.any():
         raise CaseError(next(filter(None, reasons)))
-    out = infer(bundle.model, _one_batch(planes, bundle.standardizer(rows)), device)
+    out = infer(bundle.model, _one_batch(planes, bundle.standardizer(tabular)), device)
     for values in out:
         values[unreadable] = np.nan
     low, high = bundle.conformal.interval(out.dice, out.scale)
@@ -144,6 +147,18 @@ def _maps_and_emptiness(bundle: Bundle, records: RecordSet, record_id: str) -> t
         return maps, not records.mask(record_id).any()
     except UNREADABLE as error:
         raise CaseError(f"the mask of record {record_id} in {records.folder} cannot be read ({error})") from error
+
+
+def _with_features(
+    bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The rows with the features that the bundle reads, NaN where they cannot be read, and by record why."""
+    if not bundle.features:
+        return rows, {}
+    read, broken = _read_all(pool, partial(read_features, records, names=bundle.features), rows.record_id)
+    columns = [name for name in bundle.standardizer.names if name.startswith(PREFIX)]
+    values = pd.DataFrame.from_records([read.get(name, {}) for name in rows.record_id], rows.index)
+    return rows.join(values.reindex(columns=columns)), broken
 
 
 def _read_all(

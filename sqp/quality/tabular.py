@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sqp.errors import ConfigError, unknown_name
 from sqp.quality.columns import score_names
+from sqp.quality.features import PREFIX
 
 CLIP = 5.0  # a standardised score further out than this says no more
 ALL = "all"
@@ -39,7 +40,13 @@ class Standardizer:
         return cls(tuple(names), tuple(median), tuple(iqr))
 
     def __call__(self, table: pd.DataFrame) -> np.ndarray:
-        """float32 `[n, 2k]`: k standardised scores, then k indicators of missing values."""
+        """float32 `[n, 2k]`: k standardised scores, then k indicators of missing values.
+
+        ValueError where the table was not given the features that are among them.
+        """
+        unread = [name for name in self.names if name.startswith(PREFIX) and name not in table.columns]
+        if unread:
+            raise ValueError(f"the table has no {unread[0]}: read it first (quality.features)")
         values = table.reindex(columns=list(self.names)).to_numpy(float).reshape(len(table), len(self.names))
         missing = ~np.isfinite(values)
         scaled = (np.where(missing, self.median, values) - np.array(self.median)) / np.array(self.iqr)

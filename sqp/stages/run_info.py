@@ -13,7 +13,7 @@ import yaml
 
 import sqp
 from sqp.errors import ConfigError
-from sqp.io.writer import first_difference
+from sqp.io.writer import first_difference, with_defaults
 
 LIBRARIES = (
     "torch",
@@ -62,16 +62,19 @@ def described(config: Any, leave_out: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def earlier_run(out: Path, stored: Mapping[str, Any], what: str) -> dict[str, Any] | None:
+def earlier_run(
+    out: Path, stored: Mapping[str, Any], what: str, younger: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
     """What `run.yaml` in OUT tells of an earlier run of the same config; None without one.
 
-    ConfigError naming the key where it was made otherwise; `what` is its product, as in "a model trained".
+    ConfigError naming the key where it was made otherwise; `what` is its product, as in "a model trained". `younger`:
+    keys that the first runs did not have, with what they did.
     """
     path = out / "run.yaml"
     if not path.exists():
         return None
     told: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
-    difference = first_difference(told.get("config", {}), stored)
+    difference = first_difference(with_defaults(told.get("config", {}), younger or {}), stored)
     if difference:
         key, old, new = difference
         raise ConfigError(

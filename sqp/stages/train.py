@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
-from sqp.config.train import EXECUTION_KEYS, TrainConfig
+from sqp.config.train import EXECUTION_KEYS, YOUNGER, TrainConfig
 from sqp.errors import ConfigError, lookup
 from sqp.io import RecordSet
 from sqp.io.atomic import write_text
@@ -25,17 +25,19 @@ from sqp.quality.bundle import Bundle
 from sqp.quality.cache import build_cache
 from sqp.quality.channels import parse_inputs
 from sqp.quality.conformal import Conformal, check_alpha
-from sqp.quality.fitting import RecordsModule, fit, plane_statistics
+from sqp.quality.ensemble import Ensemble, one_model
+from sqp.quality.features import PREFIX, check_features, with_features
+from sqp.quality.fitting import plane_statistics
 from sqp.quality.inference import Outputs, infer
 from sqp.quality.losses import record_weights
-from sqp.quality.module import ModelSpec, QualityModel, TrainingSpec
+from sqp.quality.module import QualityModel
 from sqp.quality.ood import OodStatistics
 from sqp.quality.provenance import expectation, fingerprint, group_hashes
 from sqp.quality.tabular import Standardizer, resolve_scores
-from sqp.seeding import derive_seed
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import described, earlier_run, plain, versions
-from sqp.stages.train_rows import CALIBRATE_ON, calibrates, training_rows
+from sqp.stages.train_members import build_model, fit_member
+from sqp.stages.train_rows import KINDS, calibrates, learned_from, training_rows
 
 
 @dataclass
@@ -69,9 +71,13 @@ def run(config: TrainConfig) -> TrainResult:
     out = Path(config.out)
     check_numbers(config)
     channels = parse_inputs(config.inputs)
-    lookup("choice of --calibrate_on", config.calibrate_on, dict.fromkeys(CALIBRATE_ON))
+    for key in ("train_on", "calibrate_on"):
+        lookup(f"choice of --{key}", getattr(config, key), dict.fromkeys(KINDS))
     held = parse_inputs(config.cache_inputs) if config.cache_inputs else ()
     rows = training_rows(config.records, (*channels, *held), config.alpha, config.calibrate_on)
+    learned = learned_from(rows, config.train_on)
+    for folder in config.records:
+        check_features(RecordSet(folder), config.features)
     expects = expected(config)
     stored = described(config, EXECUTION_KEYS) | {"data_sha256": fingerprint(rows)["sha256"], "n_records": len(rows)}
     if config.overwrite and getattr(rank_zero_only, "rank", 0) == 0:  # other ranks start while rank 0 trains
@@ -81,7 +87,11 @@ def run(config: TrainConfig) -> TrainResult:
         return finished
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "run.yaml", yaml.safe_dump({"config": stored}, sort_keys=False))
-    model, standardizer = build_model(config, channels, rows)
+    table = with_features(learned, config.features)
+    train = table[table["split"] == "train"]
+    scores = [*resolve_scores(train, config.scores), *(name for name in table.columns if name.startswith(PREFIX))]
+    standardizer = Standardizer.fit(train, scores)
+    build_model(config, channels, standardizer, config.seed)  # what it refuses is told before anything is decoded
     rank = getattr(rank_zero_only, "rank", 0)
     cache_folder = config.cache or out / "cache"
     cache = build_cache(
@@ -90,26 +100,20 @@ def run(config: TrainConfig) -> TrainResult:
         hold=held,
     )
     data = {
-        split: _records(cache, rows, split, standardizer, config.balance) for split in ("train", "val", "calibration")
+        split: _records(cache, table, split, standardizer, config.balance) for split in ("train", "val", "calibration")
     }
-    model.set_normalization(*plane_statistics(data["train"]))
-    trainer = fit(
-        model,
-        RecordsModule(data["train"], data["val"], config.batch_size, config.seed),
-        out,
-        config.epochs,
-        config.patience,
-        resume=config.resume,
-        progress=config.progress,
-        trainer_options={
-            k: getattr(config, k) for k in ("accelerator", "devices", "strategy", "num_nodes", "precision")
-        },
-    )
-    if not trainer.is_global_zero:
+    statistics = plane_statistics(data["train"])
+    members = []
+    for seed in range(config.seed, config.seed + config.members):
+        model = build_model(config, channels, standardizer, seed)
+        model.set_normalization(*statistics)
+        folder = out / "members" / str(seed) if config.members > 1 else out
+        members.append(fit_member(config, model, data, folder, seed))
+    if not members[-1].is_global_zero:
         return TrainResult(out / "bundle")
-    device = trainer.strategy.root_device
-    outputs = {split: _infer(model, records, config, device) for split, records in data.items()}
-    bundle, metrics, table = calibrate(config, model.cpu(), standardizer, rows, outputs, expects)
+    whole, device, epochs = one_model([m.model for m in members]), members[-1].device, max(m.epochs for m in members)
+    outputs = {split: _infer(whole, records, config, device) for split, records in data.items()}
+    bundle, metrics, table = calibrate(config, whole.cpu(), standardizer, learned, outputs, expects)
     bundle.save(out / "bundle")
     table.to_csv(out / "predictions_val.csv", index=False, float_format="%.6f", lineterminator="\n")
     seconds = round(time.monotonic() - started, 2)
@@ -117,13 +121,13 @@ def run(config: TrainConfig) -> TrainResult:
         "config": stored,
         "execution": {k: plain(getattr(config, k)) for k in EXECUTION_KEYS},
         "versions": versions(),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "epochs": trainer.current_epoch,
+        "parameters": sum(p.numel() for p in whole.parameters()),
+        "epochs": epochs,
         "seconds": seconds,
         "val": metrics,
     }
     write_text(out / "run.yaml", yaml.safe_dump(run_yaml, sort_keys=False))
-    return TrainResult(out / "bundle", metrics, trainer.current_epoch, seconds)
+    return TrainResult(out / "bundle", metrics, epochs, seconds)
 
 
 def check_numbers(config: TrainConfig) -> None:
@@ -145,29 +149,15 @@ def check_numbers(config: TrainConfig) -> None:
             "balance": (0, 1),
             "ood_quantile": (0.5, 1),
             "error_weight": (0, 100),
+            "members": (1, 100),
             "workers": (0, 1024),
         },
     )
 
 
-def build_model(
-    config: TrainConfig, channels: tuple[str, ...], rows: pd.DataFrame
-) -> tuple[QualityModel, Standardizer]:
-    """The untrained model, its weights from the seed, and the standardizer of its scores."""
-    train = rows[rows["split"] == "train"]
-    standardizer = Standardizer.fit(train, resolve_scores(train, config.scores))
-    names = {f.name for f in fields(ModelSpec)} - {"channels", "scores"}
-    spec = ModelSpec(channels=channels, scores=standardizer.names, **{name: getattr(config, name) for name in names})
-    training = TrainingSpec(**{f.name: getattr(config, f.name) for f in fields(TrainingSpec)})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(config.seed, "weights"))
-        file = str(config.pretrained_file) if config.pretrained_file else ""
-        return QualityModel(spec, training, config.pretrained, file), standardizer
-
-
 def calibrate(
     config: TrainConfig,
-    model: QualityModel,
+    model: QualityModel | Ensemble,
     standardizer: Standardizer,
     rows: pd.DataFrame,
     outputs: dict[str, Outputs],
@@ -221,13 +211,15 @@ def _records(cache: Any, rows: pd.DataFrame, split: str, standardizer: Standardi
     return CachedRecords(cache, part.index.to_numpy(), dice, weight, scores)
 
 
-def _infer(model: QualityModel, data: CachedRecords, config: TrainConfig, device: torch.device) -> Outputs:
+def _infer(
+    model: QualityModel | Ensemble, data: CachedRecords, config: TrainConfig, device: str | torch.device
+) -> Outputs:
     return infer(model, loader(data, BatchPlan(len(data), 2 * config.batch_size)), device)
 
 
 def _check_out(out: Path, stored: dict[str, Any]) -> TrainResult | None:
     """The result of a finished run of the same config; ConfigError where OUT holds another one."""
-    told = earlier_run(out, stored, "a model trained")
+    told = earlier_run(out, stored, "a model trained", YOUNGER)
     if told is None:
         return None
     if "val" in told and (out / "bundle" / "bundle.json").exists():
@@ -236,7 +228,7 @@ def _check_out(out: Path, stored: dict[str, Any]) -> TrainResult | None:
 
 
 def _clear(out: Path) -> None:
-    for name in ("bundle", "checkpoints", "logs"):
+    for name in ("bundle", "checkpoints", "logs", "members"):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("run.yaml", "metrics.csv", "predictions_val.csv"):
         (out / name).unlink(missing_ok=True)

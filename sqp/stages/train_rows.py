@@ -15,7 +15,7 @@ from sqp.quality.channels import check_channels
 from sqp.quality.conformal import check_groups
 
 USED = ("train", "val", "calibration")
-CALIBRATE_ON = ("all", "natural")
+KINDS = ("all", "natural")
 
 
 def training_rows(
@@ -52,8 +52,16 @@ def training_rows(
     return with_truth.sort_values(["split", "record_id"], ignore_index=True)
 
 
+def learned_from(rows: pd.DataFrame, train_on: str) -> pd.DataFrame:
+    """The rows without those of the split train that the model does not learn from; indices are kept."""
+    learned = (rows["split"] != "train") | calibrates(rows, train_on)
+    if (learned & (rows["split"] == "train")).sum() < 2:
+        raise ConfigError(f"fewer than two records of the split train are {train_on}: choose --train_on all")
+    return rows[learned]
+
+
 def calibrates(held: pd.DataFrame, calibrate_on: str) -> np.ndarray:
-    """bool per row of the calibration split: does the interval rest on it.
+    """bool per row: is it of the kind that the interval rests on (or, of the split train, that is learned from).
 
     `natural`: the natural records whose prompter is the one that their record set's config names (given masks count),
     so masks as they will come: none of a further prompter, none of a jittered simulated manual box.

@@ -14,7 +14,7 @@ from scipy.stats import pearsonr
 from sqp.cli import from_mapping
 from sqp.errors import ConfigError, script_status
 from sqp.io import RecordSet, frozen
-from sqp.stages import train
+from sqp.stages import train_members
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,7 +59,7 @@ def test_a_table_of_all_cells_and_a_second_run_trains_nothing(script, told, reco
     assert means.loc[("epkl", "natural"), "pearson"] == pytest.approx(pearsonr(mean, natural.dice)[0], abs=1e-5)
     assert means.loc[("epkl", "natural"), "n"] == 30
 
-    monkeypatch.setattr(train, "fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(train_members, "fit", lambda *a, **k: pytest.fail("trained again"))
     monkeypatch.setattr(grid, "compare", lambda *a, **k: pytest.fail("tested again"))
     grid.main([write(tmp_path, told), str(out), "--methods", "tta"])
     pd.testing.assert_frame_equal(pd.read_csv(out / "grid.csv"), table)

@@ -11,12 +11,12 @@ import torch
 import yaml
 from recordsets import SPLITS, make_record_set
 
-from sqp.config.train import TrainConfig
+from sqp.config.train import YOUNGER, TrainConfig
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.quality import Bundle, fitting
 from sqp.quality.channels import parse_inputs, record_planes, truth_plane
-from sqp.stages import train
+from sqp.stages import train, train_members
 from sqp.stages.train import run
 from sqp.stages.train_rows import calibrates
 
@@ -99,7 +99,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
 ) -> None:
     whole = run(config(record_set, tmp_path / "whole", epochs=4))
     with monkeypatch.context() as patch:
-        patch.setattr(train, "fit", lambda *a, **k: fitting.fit(*a, **k, callbacks=[StopAfter(1)]))
+        patch.setattr(train_members, "fit", lambda *a, **k: fitting.fit(*a, **k, callbacks=[StopAfter(1)]))
         with pytest.raises(KeyboardInterrupt):
             run(config(record_set, tmp_path / "cut", epochs=4))
     assert not (tmp_path / "cut" / "bundle").exists()
@@ -112,7 +112,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
 def test_a_finished_run_is_answered_from_its_files(
     record_set: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(train_members, "fit", lambda *a, **k: pytest.fail("trained again"))
     again = run(TrainConfig([record_set], trained, size=32, epochs=12, batch_size=8, progress=False))
     assert again.metrics == yaml.safe_load((trained / "run.yaml").read_text())["val"]
 
@@ -265,3 +265,29 @@ def test_other_inputs_share_one_cache_and_train_the_same(record_set: Path, tmp_p
     alone = run(config(record_set, tmp_path / "alone", inputs="mask+self/epkl", epochs=1))
     assert content(alone.bundle) == content(tmp_path / "epkl" / "bundle")
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_learning_from_natural_masks_alone(record_set: Path, tmp_path: Path) -> None:
+    every, natural = (
+        run(config(record_set, tmp_path / kind, train_on=kind, epochs=1, cache=tmp_path / "cache"))
+        for kind in ("all", "natural")
+    )
+    counts = [Bundle.load(result.bundle).info["data"]["counts"] for result in (every, natural)]
+    assert counts[0]["train"] == {"records": 48, "images": 16, "groups": 16}
+    assert counts[1]["train"] == {"records": 16, "images": 16, "groups": 16}
+    assert counts[0]["val"] == counts[1]["val"] and every.metrics["n"] == natural.metrics["n"] == 18
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    with pytest.raises(ConfigError, match="unknown choice of --train_on 'naturel', did you mean 'natural'"):
+        run(config(record_set, tmp_path / "x", train_on="naturel"))
+
+
+def test_a_run_from_before_a_key_is_known_again(record_set: Path, tmp_path: Path) -> None:
+    asked = config(record_set, tmp_path, epochs=1)
+    first = run(asked)
+    told = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    for key in YOUNGER:
+        del told["config"][key]
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(told))
+    assert run(asked).metrics == first.metrics
+    with pytest.raises(ConfigError, match="members=1, this run has members=2"):
+        run(replace(asked, members=2))

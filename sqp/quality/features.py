@@ -1,0 +1,59 @@
+"""The segmenter's own vectors of a record as columns of its table, so that they stand beside the scores.
+
+`mask_token` is what the decoder knew of the mask when it drew it, `embedding` the encoder's map averaged over the
+image: they were computed anyway, so quality costs next to nothing more. A vector becomes the columns
+`features/NAME/0`, `features/NAME/1` …, and `tabular.Standardizer` treats each like a score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from sqp.errors import CaseError, ConfigError, lookup
+from sqp.io import RecordSet
+from sqp.quality.channels import UNREADABLE, stored_maps
+
+FEATURES = ("mask_token", "embedding")
+PREFIX = "features/"
+
+
+def features_of(columns: Iterable[str]) -> tuple[str, ...]:
+    """The vectors that some columns come from.
+
+    >>> features_of(["c_lesion", "features/mask_token/0", "features/mask_token/1"])
+    ('mask_token',)
+    """
+    return tuple(dict.fromkeys(name.split("/")[1] for name in columns if name.startswith(PREFIX)))
+
+
+def check_features(records: RecordSet, names: Sequence[str]) -> None:
+    """ConfigError for a name that is no feature, and for one that a record set lacks."""
+    for name in names:
+        lookup("feature", name, dict.fromkeys(FEATURES))
+        if f"{PREFIX}{name}" not in stored_maps(records):
+            raise ConfigError(
+                f"{records.folder} has no feature '{name}', as records of a plain network have none: take it out of "
+                "--features, or generate the records again"
+            )
+
+
+def read_features(records: RecordSet, record_id: str, names: Sequence[str]) -> dict[str, float]:
+    """A record's vectors as `column -> value`. CaseError where its file cannot be read or lacks one."""
+    try:
+        maps = records.maps(record_id, [f"{PREFIX}{name}" for name in names])
+    except (*UNREADABLE, ConfigError) as error:
+        raise CaseError(
+            f"record {record_id} in {records.folder} cannot be read ({error}): generate it again"
+        ) from error
+    return {f"{key}/{i}": float(value) for key, vector in maps.items() for i, value in enumerate(vector)}
+
+
+def with_features(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The table (record_set, record_id) with the columns of these vectors; CaseError naming what cannot be read."""
+    if not names:
+        return table
+    sets = {folder: RecordSet(folder) for folder in table["record_set"].unique()}
+    rows = [read_features(sets[s], r, names) for s, r in zip(table["record_set"], table["record_id"], strict=True)]
+    return table.join(pd.DataFrame.from_records(rows, table.index))
