@@ -1,0 +1,83 @@
+"""Ablations: rows that change keys of one training, differences against numpy and scikit-learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.metrics import mean_absolute_error
+
+from sqp.cli import from_mapping
+from sqp.errors import ConfigError
+from sqp.stages import train_members
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def config(record_set: Path, tmp_path: Path) -> Path:
+    told = {
+        "seeds": [0, 10],
+        "n_resamples": 50,
+        "train": {
+            **{"records": [str(record_set)], "inputs": "mask+uncertainty", "size": 32},
+            **{"epochs": 1, "batch_size": 32, "progress": False},
+        },
+        "rows": {"without maps": {"inputs": "mask"}, "natural": {"train_on": "natural"}},
+    }
+    path = tmp_path / "ablations.yaml"
+    path.write_text(yaml.safe_dump(told))
+    return path
+
+
+def test_rows_seeds_and_a_second_run_that_trains_nothing(script, config, tmp_path, monkeypatch) -> None:
+    ablate, out = script("ablate"), tmp_path / "out"
+    ablate.main([str(config), str(out)])
+    table = pd.read_csv(out / "ablations_val.csv").set_index(["row", "subset"])
+    assert set(table.index) == {(r, s) for r in ("full", "without maps", "natural") for s in ("natural", "spread")}
+    runs = {
+        row: [pd.read_csv(out / row / s / "predictions_val.csv") for s in ("0", "10")] for row in ("full", "natural")
+    }
+    natural = {
+        row: [mean_absolute_error(*part.query("natural")[["dice", "predicted_dice"]].to_numpy().T) for part in parts]
+        for row, parts in runs.items()
+    }
+    found = table.loc[("natural", "natural")]
+    assert found.mae == pytest.approx(np.mean(natural["natural"]), abs=1e-6) and found.seeds == 2 and found.n == 6
+    assert found.mae_seed_sd == pytest.approx(np.std(natural["natural"], ddof=1), abs=1e-6)
+    difference = np.mean(natural["natural"]) - np.mean(natural["full"])
+    assert found.mae_difference == pytest.approx(difference, abs=1e-6)
+    assert found.mae_difference_low <= difference <= found.mae_difference_high
+    text = (out / "ablations_val.md").read_text()
+    assert "without maps" in text and "MAE: row - full" in text
+
+    monkeypatch.setattr(train_members, "fit", lambda *a, **k: pytest.fail("trained again"))
+    ablate.main([str(config), str(out), "--rows", "natural", "--split", "test"])
+    test = pd.read_csv(out / "ablations_test.csv")
+    assert set(test["row"]) == {"full", "natural"} and set(test["n"]) == {6}
+
+
+def test_the_interval_is_that_of_the_mean_over_seeds(script) -> None:
+    ablate = script("ablate")
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(size=60)
+    common = {"record_id": [f"r{i:02d}" for i in range(60)], "group": np.arange(60) // 2, "variant": "natural"}
+    seeds = [pd.DataFrame(common | {"dice": truth, "predicted_dice": truth + rng.normal(0, 0.1, 60)}) for _ in range(3)]
+    worse = [rows.assign(predicted_dice=rows.predicted_dice + 0.5) for rows in seeds]
+    table = ablate.table_of({"full": seeds, "worse": worse}, 200).set_index("row")
+    errors = np.mean([np.abs(rows.predicted_dice - rows.dice) for rows in seeds], axis=0)
+    boot = [errors[rows].mean() for rows in ablate.Resamples.draw(common["group"].astype(str), 200).indices()]
+    assert table.loc["full", ["mae_low", "mae_high"]].tolist() == pytest.approx(np.quantile(boot, [0.025, 0.975]))
+    assert table.loc["worse", "mae_difference_low"] > 0.3 and np.isnan(table.loc["full", "mae_difference"])
+    with pytest.raises(ConfigError, match="row 'worse' was not judged on the records of 'full'"):
+        ablate.table_of({"full": seeds, "worse": [worse[0].iloc[1:]]}, 10)
+
+
+def test_the_config_in_the_repository(script) -> None:
+    told = yaml.safe_load((ROOT / "configs" / "ablations.yaml").read_text())
+    for row in ("full", *told["rows"]):
+        config = script("ablate").train_config(told, row, 0, Path("out"))
+        assert config.seed == 0 and (row == "full" or config != from_mapping("train", told["train"] | {"out": "x"}))
