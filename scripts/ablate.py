@@ -28,7 +28,7 @@ from sqp.errors import ConfigError, lookup, script_status
 from sqp.io.atomic import write_text
 from sqp.metrics import weighted
 from sqp.metrics.stats import Resamples, percentiles
-from sqp.report.tables import formatted, markdown, write_csv
+from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
 from sqp.stages import train
 from sqp.stages.evaluate_rows import load_rows
 
@@ -126,8 +126,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{name}: {', '.join(f'{np.abs(r.predicted_dice - r.dice).mean():.4f}' for r in runs[name])}", flush=True)
     table = table_of(runs, int(told.get("n_resamples", 2000)))
     write_csv(table, args.out / f"ablations_{args.split}.csv")
-    shown = table[["row", "subset", "seeds"]].join(formatted(table))
-    shown = shown.rename(columns=lambda name: name.replace("model - method", f"row - {FULL}"))
+    differences = {f"{name}_difference": f"{HEADINGS[name]}: row - {FULL}" for name in FORMS}
+    shown = table[["row", "subset", "seeds"]].join(formatted(table, HEADINGS | differences))
     title = f"# Ablations of {args.config.name} on {args.split}"
     about = f"Differences are row - {FULL}: MAE and RMSE above 0 and correlations below 0 say that the part helps."
     text = "\n\n".join([title, about, markdown(shown)])

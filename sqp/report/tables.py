@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +30,16 @@ HEADINGS = {
 }
 
 
-def formatted(table: pd.DataFrame) -> pd.DataFrame:
-    """The numeric table as strings under `HEADINGS`: `0.812 [0.790, 0.833]`, counts as integers, `–` for NaN.
+def formatted(table: pd.DataFrame, headings: Mapping[str, str] = HEADINGS) -> pd.DataFrame:
+    """The numeric table as strings under `headings`: `0.812 [0.790, 0.833]`, counts as integers, `–` for NaN.
 
-    A column that is NaN or empty all the way down is left out; columns that `HEADINGS` does not name too.
+    A column that is NaN or empty all the way down is left out; columns that `headings` does not name too.
 
     >>> formatted(pd.DataFrame({"mae": [0.1], "mae_low": [0.05], "mae_high": [0.2]}))["MAE"][0]
     '0.100 [0.050, 0.200]'
     """
     out = {}
-    for name, heading in HEADINGS.items():
+    for name, heading in headings.items():
         if name not in table.columns or table[name].replace("", np.nan).isna().all():
             continue
         if not pd.api.types.is_numeric_dtype(table[name]):

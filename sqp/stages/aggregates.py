@@ -17,13 +17,14 @@ def with_aggregates(
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Both tables with a column an aggregate, fitted on the calibration rows alone, and the scores with their names.
 
-    `area` has no sign and is left out of them; NaN in every row where calibration has no scores to fit on.
+    `area` has no sign and is left out of them; aggregates that are there already are made anew. NaN in every row where
+    calibration has no scores to fit on.
     """
-    used = [name for name in scores if name not in UNSIGNED and name in calibration]
+    used = [name for name in scores if name not in (*UNSIGNED, *AGGREGATES) and name in calibration]
     fitted_on = calibration[np.isfinite(calibration["dice"])]
     for name, fit in AGGREGATES.items():
         aggregate = fit(fitted_on[used].to_numpy(float), fitted_on["dice"])
         test, calibration = (
             table.assign(**{name: aggregate(table[used].to_numpy(float))}) for table in (test, calibration)
         )
-    return test, calibration, [*scores, *AGGREGATES]
+    return test, calibration, list(dict.fromkeys([*scores, *AGGREGATES]))

@@ -22,6 +22,8 @@ def test_columns_beside_the_scores_without_area() -> None:
     expected = [percentileofscore(reference[name], test[name], "mean") / 100 for name in ("good", "fair")]
     np.testing.assert_allclose(test["rank_average"], np.mean(expected, axis=0))
     assert set(AGGREGATES) <= set(calibration)
+    again, _, same_names = with_aggregates(test, calibration, names)
+    assert same_names == names and again["nonneg_regression"].equals(test["nonneg_regression"])
 
 
 def test_test_rows_are_scored_one_by_one_and_their_dice_is_not_read() -> None:
