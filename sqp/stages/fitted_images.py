@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sqp.errors import ConfigError
-from sqp.segmenters.checkpoint import read_header
+from sqp.networks.checkpoint import fitted_images
 from sqp.types import Case
 
 MAY_HOLD_FITTED = ("segmenter", "")  # splits that neither train nor calibrate nor test
@@ -32,7 +32,7 @@ def leave_out_fitted(cases: Sequence[Case], checkpoints: Iterable[Path]) -> tupl
 
     ConfigError where none is left.
     """
-    fitted = {name: path for path in checkpoints for name in read_header(path).info["data"]["fitted_images"]}
+    fitted = {name: path for path in checkpoints for name in fitted_images(path)}
     out: dict[str, str] = {}
     for case in cases:
         path = fitted.get(image_hash(case.image_id))
