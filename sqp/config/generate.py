@@ -104,8 +104,11 @@ class GenerateConfig:
         only: Splits to run, e.g. [train, test]; default all.
         max_images: Run a subset of at least so many images: whole groups, in the proportions of the splits; 0 for all.
         segmenter: Who segments.
-        prompter: otsu, centre, whole_image, truth_box, truth_centroid or mask_box.
-        prompter_options: The prompter's own options, e.g. {margin: 0.1} (otsu, truth_box, mask_box).
+        prompter: otsu, centre, whole_image, truth_box, truth_centroid, mask_box, cam or localizer.
+        prompter_options: The prompter's own options, e.g. {margin: 0.1} (otsu, truth_box, mask_box, localizer) or
+            {checkpoint: FILE} (cam, localizer).
+        cascade: A first segmenter, which gets the prompt; the segmenter gets the box of its mask. Default none.
+        cascade_options: The first segmenter's checkpoint, precision and multimask, and the box's margin.
         sampler: How uncertainty is sampled.
         measures: Maps that are stored.
         fusion: A further record of each natural mask, its samples fused by mean, inverse, exponential, power_law or
@@ -134,6 +137,8 @@ class GenerateConfig:
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     prompter: str = "otsu"
     prompter_options: dict[str, Any] = field(default_factory=dict)
+    cascade: str | None = None
+    cascade_options: dict[str, Any] = field(default_factory=dict)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     measures: list[str] = field(
         default_factory=lambda: ["certainty", "entropy", "mutual_information", "epkl", "variance"]

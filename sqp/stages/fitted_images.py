@@ -1,7 +1,8 @@
 """Which images a network was fitted on: kept as hashes in its checkpoint, and left out of the records that matter.
 
 On an image that it was fitted on a network's mask is better, and its uncertainty smaller, than on any new one: a
-quality model that learns, or is calibrated, from such records expects too much.
+quality model that learns, or is calibrated, from such records expects too much. The same holds for a network that
+prompts (localizer, classifier): its box on such an image, and so the mask, is better than on any new one.
 """
 
 from __future__ import annotations
