@@ -44,7 +44,6 @@ def read_pool(
     folders: Mapping[str, str | Path],
     bundle: Bundle | None,
     splits: Sequence[str],
-    scores: Sequence[str] = SCORES,
     progress: bool = True,
 ) -> Pool:
     """The natural records of each method's record set (of the set's own prompter), on the images that all have.
@@ -55,8 +54,7 @@ def read_pool(
     if len(folders) < 2:
         raise ConfigError(f"best-of needs at least two methods; given: {', '.join(folders) or 'none'}")
     parts = [
-        _records(name, str(folder), bundle, splits, scores, progress).assign(method=name)
-        for name, folder in folders.items()
+        _records(name, str(folder), bundle, splits, progress).assign(method=name) for name, folder in folders.items()
     ]
     rows = pd.concat(parts, ignore_index=True)
     whole = rows.groupby("image_id")["method"].transform("nunique") == len(folders)
@@ -68,9 +66,7 @@ def read_pool(
     return Pool(rows, list(folders), {str(k): int(v) for k, v in left_out.items()})
 
 
-def _records(
-    name: str, folder: str, bundle: Bundle | None, splits: Sequence[str], scores: Sequence[str], progress: bool
-) -> pd.DataFrame:
+def _records(name: str, folder: str, bundle: Bundle | None, splits: Sequence[str], progress: bool) -> pd.DataFrame:
     path, _, prompter = folder.rpartition(":") if not Path(folder).exists() else (folder, "", "")
     records = RecordSet(path)
     table = records.table
@@ -83,7 +79,7 @@ def _records(
         raise ConfigError(f"{name}: records of {folder} have no Dice: best-of is measured on images with truth")
     if bundle is not None:
         table = predict_records(bundle, [path], record_ids=set(table["record_id"]), progress=progress)
-    columns = [*KEPT, *([PREDICTED] if bundle is not None else []), *(s for s in scores if s in table.columns)]
+    columns = [*KEPT, *([PREDICTED] if bundle is not None else []), *(s for s in SCORES if s in table.columns)]
     return table.drop_duplicates("image_id")[columns]
 
 

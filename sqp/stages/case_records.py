@@ -6,19 +6,19 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
 
 from sqp.config.generate import GenerateConfig
 from sqp.data import check_same_size, corrupt, corrupt_to_dice, read_image, read_mask
-from sqp.errors import CaseError, lookup
+from sqp.errors import CaseError
 from sqp.io import Record, RecordWriter
 from sqp.metrics.overlap import dice, iou
 from sqp.prompts import PROMPTERS
 from sqp.seeding import numpy_generator, torch_generator
 from sqp.stages.cascade import Cascade
+from sqp.stages.named_prompters import prompter_of
 from sqp.stages.plan import PlannedRecord, plan_case
 from sqp.stages.refined_records import refined_mask
 from sqp.types import Case, Embedding, Prompt, Samples, Segmenter
@@ -204,15 +204,15 @@ class RecordMaker:
         )
 
     def _prompt(self, loaded: LoadedCase, planned: PlannedRecord, mask: np.ndarray | None) -> Prompt:
-        prompter = lookup("prompter", planned.prompter, PROMPTERS)
-        options: dict[str, Any] = {"jitter": planned.jitter} if planned.jitter else {}
-        main = planned.prompter == self.config.prompter
-        options |= self.config.prompter_options if main else {}
+        prompter, options = prompter_of(self.config, planned.prompter)
+        options |= {"jitter": planned.jitter} if planned.jitter else {}
         generator = numpy_generator(self.config.seed, planned.record_id, "prompt")
         prompts = prompter(loaded.image, truth=loaded.truth, mask=mask, generator=generator, **options)
         # An empty mask has no box: its maps are those of the whole image, and its verdict will be abstain.
         prompt = prompts[0] if prompts else PROMPTERS["whole_image"](loaded.image)[0]
-        return self.cascade(loaded.image, prompt) if self.cascade and main else prompt
+        if self.cascade is None or planned.prompter != self.config.prompter:
+            return prompt
+        return self.cascade(loaded.image, prompt)
 
     def _corrupt(self, loaded: LoadedCase, planned: PlannedRecord, base: np.ndarray) -> tuple[np.ndarray, float]:
         rng = numpy_generator(self.config.seed, planned.record_id, "corruption")

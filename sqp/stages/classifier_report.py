@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from sqp.config.fit import FitClassifierConfig
@@ -22,6 +22,7 @@ from sqp.stages.fit_data import split_cases
 from sqp.types import SPLITS, Case
 
 FILE = "report.csv"
+RESAMPLES = 1000
 
 
 def report_classifier(config: FitClassifierConfig, checkpoint: Path) -> str:
@@ -51,13 +52,13 @@ def measures(probability: np.ndarray, truth: np.ndarray, group: Sequence[str], s
     predicted = probability.argmax(1)
     found: dict[str, Callable[[np.ndarray], float]] = {
         "auc": lambda rows: _auc(probability[rows], truth[rows]),
-        "balanced_accuracy": lambda rows: float(balanced_accuracy_score(truth[rows], predicted[rows])),
-        "accuracy": lambda rows: float(accuracy_score(truth[rows], predicted[rows])),
+        "balanced_accuracy": lambda rows: _balanced_accuracy(truth[rows], predicted[rows]),
+        "accuracy": lambda rows: float((truth[rows] == predicted[rows]).mean()),
     }
     every = np.arange(len(truth))
     out = []
     for name, statistic in found.items():
-        low, high = bootstrap(statistic, every, group=group, n_resamples=1000)
+        low, high = bootstrap(statistic, every, group=group, n_resamples=RESAMPLES)
         value = statistic(every)
         out.append({"split": split, "n": len(truth), "measure": name, "value": value, "low": low, "high": high})
     return out
@@ -69,6 +70,11 @@ def _auc(probability: np.ndarray, truth: np.ndarray) -> float:
         return float("nan")
     scores = probability[:, 1] if n == 2 else probability
     return float(roc_auc_score(truth, scores, multi_class="ovr"))
+
+
+def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean recall of the classes that are there."""
+    return float(np.mean([(predicted[truth == k] == k).mean() for k in np.unique(truth)]))
 
 
 def _predicted(

@@ -23,7 +23,7 @@ from sqp.stages.fitted_images import leave_out_fitted
 from sqp.stages.generate_checks import check_config
 from sqp.stages.plan import plan_case
 from sqp.stages.pool import make_records
-from sqp.stages.prompter_checks import fitted_checkpoints, prompter_hashes
+from sqp.stages.prompter_checks import fitted_checkpoints, prompt_hashes
 from sqp.stages.run_info import plain, stored_config, versions
 from sqp.types import Case
 
@@ -132,7 +132,7 @@ def described(config: GenerateConfig) -> dict[str, Any]:
     stored = stored_config(config, EXECUTION_KEYS)
     hashes = [locate(config.segmenter.name, file)[1] for file in config.segmenter.files()]
     stored["segmenter"]["weights_sha256"] = ensemble_sha256(hashes) if config.segmenter.checkpoints else hashes[0]
-    return stored | prompter_hashes(config)
+    return stored | prompt_hashes(config)
 
 
 def _write_skipped(out: Path, skipped: dict[str, str]) -> None:

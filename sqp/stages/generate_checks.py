@@ -8,7 +8,7 @@ from sqp.data import CORRUPTIONS, LAYOUTS
 from sqp.errors import ConfigError, lookup
 from sqp.segmenters import PRECISIONS, SEGMENTERS, check_device
 from sqp.segmenters.plain import needs_checkpoint
-from sqp.stages.prompter_checks import MULTIMASK, check_prompter
+from sqp.stages.prompter_checks import MULTIMASK, check_prompters
 from sqp.stages.refined_records import check_refined
 from sqp.stages.sampler_checks import check_sampler
 from sqp.types import SPLITS
@@ -19,7 +19,7 @@ def check_config(config: GenerateConfig) -> None:
     """ConfigError names the option, and the nearest name where one is unknown."""
     _check_names(config)
     _check_numbers(config)
-    check_prompter(config)
+    check_prompters(config)
     check_sampler(config)
     check_refined(config)
     check_device(config.device)

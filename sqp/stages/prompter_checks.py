@@ -10,42 +10,49 @@ from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
 from sqp.errors import ConfigError, lookup
 from sqp.io.hashing import sha256_of
-from sqp.prompts import FITTED, PROMPTERS
+from sqp.prompts import FITTED, PROMPTERS, SIMULATED_MANUAL
 from sqp.segmenters import PRECISIONS, SEGMENTERS
 from sqp.segmenters.plain import needs_checkpoint
 from sqp.segmenters.weights import locate
+from sqp.stages.named_prompters import prompter_and_options, used_prompters
 
 PIXELS = ("image", "truth", "mask", "generator")  # what a prompter is given; the rest of its arguments are options
+FILES = ("checkpoint", "weights")  # options of a fitted prompter that name one
 CASCADE_OPTIONS = ("checkpoint", "precision", "multimask", "margin")
 MULTIMASK: dict[str, Any] = {"auto": "auto", "true": True, "false": False}
 
 
-def check_prompter(config: GenerateConfig) -> None:
+def check_prompters(config: GenerateConfig) -> None:
     """ConfigError names the option, and the nearest name where one is unknown."""
-    prompter = lookup("prompter", config.prompter, PROMPTERS)
-    options = [name for name in inspect.signature(prompter).parameters if name not in PIXELS]
-    for name in config.prompter_options:
-        lookup(f"option of the prompter {config.prompter}", name, dict.fromkeys(options))
-    if config.prompter == "mask_box" and config.masks is None:
-        raise ConfigError("the prompter 'mask_box' boxes given masks: give --masks, or another --prompter")
-    if config.prompter in FITTED and not {"checkpoint", "model"} & set(config.prompter_options):
-        kind = "classifier" if config.prompter == "cam" else "localizer"
-        raise ConfigError(
-            f"the prompter '{config.prompter}' needs a network: fit one with `sqp fit {kind}`, then give "
-            "--prompter_options.checkpoint FILE"
-        )
-    for file in prompter_files(config).values():
-        if not file.is_file():
-            raise ConfigError(f"prompter_options: {file} does not exist: check the path")
-    for plan in config.variants.values():
-        for name in plan.prompters:
-            lookup("prompter", name, PROMPTERS)
-            if name in FITTED:
-                raise ConfigError(
-                    f"variants names the prompter '{name}', which needs options: make a record set of its own with "
-                    f"--prompter {name}"
-                )
+    for name in config.prompters:
+        if name in PROMPTERS:
+            raise ConfigError(f"prompters gives the name '{name}' again, which sqp has: choose another one")
+    for name in [*used_prompters(config), *config.prompters]:
+        _check_prompter(config, name)
+    if config.prompter in config.prompters and config.prompter_options:
+        raise ConfigError(f"'{config.prompter}' has its options in prompters: put those of prompter_options there too")
     _check_cascade(config)
+
+
+def _check_prompter(config: GenerateConfig, name: str) -> None:
+    kind, options = prompter_and_options(config, name)
+    prompter = lookup("prompter", kind, PROMPTERS)
+    if name != kind and kind in {*SIMULATED_MANUAL, "mask_box"}:
+        raise ConfigError(f"prompters names '{kind}', which tables must know by its own name: leave '{name}' out")
+    known = [option for option in inspect.signature(prompter).parameters if option not in PIXELS]
+    for option in options:
+        lookup(f"option of the prompter {kind}", option, dict.fromkeys(known))
+    if kind == "mask_box" and config.masks is None:
+        raise ConfigError("the prompter 'mask_box' boxes given masks: give --masks, or another --prompter")
+    if kind in FITTED and not {"checkpoint", "model"} & set(options):
+        network = "classifier" if kind == "cam" else "localizer"
+        raise ConfigError(
+            f"the prompter '{name}' needs a network: fit one with `sqp fit {network}`, then give "
+            "--prompter_options.checkpoint FILE (for a further prompter: the option prompters)"
+        )
+    for option, file in _files(config, name).items():
+        if not file.is_file():
+            raise ConfigError(f"the prompter '{name}' has the {option} {file}, which does not exist: check the path")
 
 
 def _check_cascade(config: GenerateConfig) -> None:
@@ -68,26 +75,28 @@ def _check_cascade(config: GenerateConfig) -> None:
         raise ConfigError(needs_checkpoint(config.cascade))
 
 
-def prompter_files(config: GenerateConfig) -> dict[str, Path]:
+def _files(config: GenerateConfig, name: str) -> dict[str, Path]:
     """The files among the options of a fitted prompter, by option."""
-    if config.prompter not in FITTED:
-        return {}
-    given = {name: config.prompter_options.get(name) for name in ("checkpoint", "weights")}
-    return {name: Path(file).expanduser() for name, file in given.items() if file}
+    kind, options = prompter_and_options(config, name)
+    given = {option: options.get(option) for option in FILES if kind in FITTED}
+    return {option: Path(file).expanduser() for option, file in given.items() if file}
 
 
 def fitted_checkpoints(config: GenerateConfig) -> list[Path]:
-    """Checkpoints of `sqp fit` that have a part in the masks: segmenter's, prompter's, cascade's."""
+    """Checkpoints of `sqp fit` that have a part in the masks: segmenter's, prompters', cascade's."""
     files = list(config.segmenter.files()) if config.segmenter.name in PLAIN else []
-    files += [file for name, file in prompter_files(config).items() if name == "checkpoint"]
+    files += [_files(config, name).get("checkpoint") for name in used_prompters(config)]
     if config.cascade in PLAIN:
-        files.append(Path(config.cascade_options["checkpoint"]))
+        files.append(config.cascade_options["checkpoint"])
     return [Path(file) for file in files if file]
 
 
-def prompter_hashes(config: GenerateConfig) -> dict[str, str]:
-    """sha256 of every file that has a part in the prompt."""
-    found = {f"prompter_{name}_sha256": sha256_of(file) for name, file in prompter_files(config).items()}
+def prompt_hashes(config: GenerateConfig) -> dict[str, Any]:
+    """sha256 of every file that has a part in a prompt."""
+    found: dict[str, Any] = {}
+    hashes = {name: {k: sha256_of(f) for k, f in _files(config, name).items()} for name in used_prompters(config)}
+    if any(hashes.values()):
+        found["prompter_sha256"] = {name: files for name, files in hashes.items() if files}
     if config.cascade is not None:
         found["cascade_sha256"] = locate(config.cascade, config.cascade_options.get("checkpoint"))[1]
     return found
