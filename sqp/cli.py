@@ -64,6 +64,16 @@ COMMANDS = {
         "sqp.stages.fit",
         "train a plain network that segments, for generate",
     ),
+    "fit localizer": Command(
+        "sqp.config.fit:FitLocalizerConfig",
+        "sqp.stages.fit",
+        "train a small network that finds the lesion, for the prompter localizer",
+    ),
+    "fit classifier": Command(
+        "sqp.config.fit:FitClassifierConfig",
+        "sqp.stages.fit",
+        "train a classifier on diagnoses, for the prompter cam",
+    ),
     "demo": Command("sqp.config.demo:DemoConfig", "sqp.stages.demo", "run all of it on synthetic lesions, on a CPU"),
 }
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from sqp.segmenters.checkpoint import NetworkSpec, save_checkpoint
+from sqp.networks.checkpoint import save_checkpoint
+from sqp.segmenters.checkpoint import NetworkSpec
 from sqp.segmenters.plain import build_network
 
 SMALL = {

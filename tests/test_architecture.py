@@ -26,6 +26,7 @@ LEVELS = {
     "uncertainty": 4,
     "segmenters": 3,
     "prompts": 3,
+    "networks": 2.5,
     "data": 3,
     "metrics": 2,
     "io": 2,

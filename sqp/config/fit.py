@@ -1,4 +1,4 @@
-"""What `sqp fit segmenter` does, as one dataclass."""
+"""What `sqp fit segmenter|localizer|classifier` do, a dataclass each over what they share."""
 
 from __future__ import annotations
 
@@ -10,35 +10,28 @@ PLAIN = ("unet", "fpn_resnet50", "fpn", "swin_unet")
 
 
 @dataclass
-class FitSegmenterConfig:
-    """Train a plain network that segments: images and masks -> checkpoints for `--segmenter.checkpoint`.
+class FitConfig:
+    """What every network is fitted with.
 
     Attributes:
         images: Folder of images, a CSV of cases, or the root of a data set as downloaded.
-        out: Folder of the run; the checkpoints are OUT/NETWORK-seedN.safetensors. An interrupted run goes on there.
+        out: Folder of the run and its checkpoints, OUT/NAME-seedN.safetensors. An interrupted run goes on there.
         truth: Folder of ground-truth masks, where the data does not bring its own.
         layout: Layout of the data, or auto.
         splits: JSON of splits (configs/splits); without it the data's own column is used, else splits by group.
-        train_splits: Splits that are fitted on. Masks of the network on these images must not train or calibrate the
-            quality model: `generate` leaves them out there.
+        train_splits: Splits that are fitted on. Masks that the network makes, or prompts, on these images must not
+            train, calibrate or test the quality model: `generate` leaves them out there.
         val_split: Split for early stopping.
         max_images: Use at least so many images: whole groups, in the proportions of the splits; 0 for all.
-        network: unet, fpn_resnet50, fpn (any encoder) or swin_unet.
-        encoder: fpn: a timm model by name; default tf_efficientnet_lite0.
-        pretrained: fpn: start the encoder from timm's hub.
-        pretrained_file: fpn: start it from a safetensors or pth file with timm's keys.
-        width: Channels of the narrowest stage; 0 for the network's own (unet 32, fpn 128, swin_unet 24).
-        dropout: Share dropped in the MC-dropout layers.
+        pretrained: Start the timm model from timm's hub.
+        pretrained_file: Start the timm model from a safetensors or pth file with timm's keys.
         size: Longer side of the network's input in pixels, a multiple of 32 (unet: of 16).
         epochs: Most epochs.
-        patience: Epochs without a better Dice on val before training stops.
+        patience: Epochs without a better value on val before training stops.
         batch_size: Images a step.
         learning_rate: Peak learning rate.
         weight_decay: Decay of the weights, not of biases and norms.
         augment: Flips, quarter turns, affine moves and colour changes.
-        members: Deep ensemble: networks trained one after another, with seed, seed + 1, ...
-        cycles: Snapshot ensemble: cosine cycles of the learning rate, a checkpoint at the end of each, no early stop;
-            0 for one cycle and the best epoch.
         seed: Seed of everything random.
         workers: Processes that decode the images once; 0 decodes in this one.
         cache: Folder of the decoded images; default OUT/cache. Runs of the same size may share it.
@@ -58,12 +51,8 @@ class FitSegmenterConfig:
     train_splits: list[str] = field(default_factory=lambda: ["segmenter"])
     val_split: str = "val"
     max_images: int = 0
-    network: str = "unet"
-    encoder: str = ""
     pretrained: bool = False
     pretrained_file: Path | None = None
-    width: int = 0
-    dropout: float = 0.1
     size: int = 192
     epochs: int = 40
     patience: int = 8
@@ -71,8 +60,6 @@ class FitSegmenterConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     augment: bool = True
-    members: int = 1
-    cycles: int = 0
     seed: int = 0
     workers: int = 0
     cache: Path | None = None
@@ -84,8 +71,69 @@ class FitSegmenterConfig:
     overwrite: bool = False
 
 
+@dataclass
+class FitSegmenterConfig(FitConfig):
+    """Train a plain network that segments: images and masks -> checkpoints for `--segmenter.checkpoint`.
+
+    Attributes:
+        network: unet, fpn_resnet50, fpn (any encoder) or swin_unet.
+        encoder: fpn: a timm model by name; default tf_efficientnet_lite0.
+        width: Channels of the narrowest stage; 0 for the network's own (unet 32, fpn 128, swin_unet 24).
+        dropout: Share dropped in the MC-dropout layers.
+        members: Deep ensemble: networks trained one after another, with seed, seed + 1, ...
+        cycles: Snapshot ensemble: cosine cycles of the learning rate, a checkpoint at the end of each, no early stop;
+            0 for one cycle and the best epoch.
+    """
+
+    network: str = "unet"
+    encoder: str = ""
+    width: int = 0
+    dropout: float = 0.1
+    members: int = 1
+    cycles: int = 0
+
+
+@dataclass
+class FitLocalizerConfig(FitConfig):
+    """Train a small network that finds the lesion: images and masks -> a checkpoint for the prompter localizer.
+
+    Attributes:
+        train_splits: Splits that are fitted on. Masks that the network prompts on these images must not train,
+            calibrate or test the quality model: `generate` leaves them out there.
+        encoder: A convolutional timm model by name.
+        width: Channels of the join of the encoder's stages.
+    """
+
+    train_splits: list[str] = field(default_factory=lambda: ["train"])
+    size: int = 224
+    encoder: str = "mobilenetv2_100"
+    width: int = 64
+
+
+@dataclass
+class FitClassifierConfig(FitConfig):
+    """Train a classifier on image-level labels: images and diagnoses -> a checkpoint for the prompter cam.
+
+    Attributes:
+        train_splits: Splits that are fitted on. Masks that the network prompts on these images must not train,
+            calibrate or test the quality model: `generate` leaves them out there.
+        model: A timm model by name, e.g. mobilenetv2_100, tf_efficientnet_lite0, resnet50, vit_tiny_patch16_224,
+            swin_tiny_patch4_window7_224.
+        target: melanoma (melanoma or other), or diagnosis (every diagnosis of the fitted images is a class).
+        report_splits: Splits on which the finished network is judged, e.g. [val, test], in OUT/report.csv. Nothing is
+            chosen by it.
+    """
+
+    train_splits: list[str] = field(default_factory=lambda: ["train"])
+    size: int = 224
+    learning_rate: float = 3e-4
+    model: str = "mobilenetv2_100"
+    target: str = "melanoma"
+    report_splits: list[str] = field(default_factory=lambda: ["val"])
+
+
 EXECUTION_KEYS = (
     *("images", "truth", "splits", "out", "cache", "workers", "accelerator", "resume", "progress", "strict"),
-    "overwrite",
+    *("overwrite", "report_splits"),
 )
 """Keys that say how a run goes, not what the network is. The data count by their fingerprint."""

@@ -17,7 +17,7 @@ class VariantPlan:
     """Which records are made of one image, beside the natural one.
 
     Attributes:
-        prompters: Other prompters, one further natural record each.
+        prompters: Other prompters, or names of the option `prompters`, one further natural record each.
         truth_jitter: Number of natural records from a jittered ground-truth box (simulated manual), its ratio drawn
             from [0, truth_jitter_max].
         truth_jitter_max: Largest ratio of that jitter.
@@ -104,8 +104,13 @@ class GenerateConfig:
         only: Splits to run, e.g. [train, test]; default all.
         max_images: Run a subset of at least so many images: whole groups, in the proportions of the splits; 0 for all.
         segmenter: Who segments.
-        prompter: otsu, centre, whole_image, truth_box, truth_centroid or mask_box.
-        prompter_options: The prompter's own options, e.g. {margin: 0.1} (otsu, truth_box, mask_box).
+        prompter: otsu, centre, whole_image, truth_box, truth_centroid, mask_box, cam or localizer.
+        prompter_options: The prompter's own options, e.g. {margin: 0.1} (otsu, truth_box, mask_box, localizer) or
+            {checkpoint: FILE} (cam, localizer).
+        prompters: Names of your own for prompters with options, for `prompter` and for the prompters of variants, e.g.
+            {scorecam: {prompter: cam, checkpoint: FILE, method: scorecam}}.
+        cascade: A first segmenter, which gets the prompt; the segmenter gets the box of its mask. Default none.
+        cascade_options: The first segmenter's checkpoint, precision and multimask, and the box's margin.
         sampler: How uncertainty is sampled.
         measures: Maps that are stored.
         fusion: A further record of each natural mask, its samples fused by mean, inverse, exponential, power_law or
@@ -134,6 +139,9 @@ class GenerateConfig:
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     prompter: str = "otsu"
     prompter_options: dict[str, Any] = field(default_factory=dict)
+    prompters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cascade: str | None = None
+    cascade_options: dict[str, Any] = field(default_factory=dict)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     measures: list[str] = field(
         default_factory=lambda: ["certainty", "entropy", "mutual_information", "epkl", "variance"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass
@@ -22,6 +23,8 @@ class PredictConfig:
         checkpoint: File with the segmenter's weights, where they are not embedded.
         checkpoints: Files of an ensemble, in the order in which the bundle's records were made.
         prompter: Prompter of the segmenter's own masks; default the one that the bundle was trained with.
+        prompter_options: The prompter's own options, over those that the bundle was trained with; a network's file is
+            never in a bundle: {checkpoint: FILE} (cam, localizer).
         accept: Verdict accept where the interval's low end reaches this Dice.
         reject: Verdict reject where the interval's high end stays below this Dice.
         fail_under: Exit status 3 if any mask's predicted Dice is below this, or its verdict is abstain.
@@ -46,6 +49,7 @@ class PredictConfig:
     checkpoint: Path | None = None
     checkpoints: tuple[Path, ...] = ()
     prompter: str | None = None
+    prompter_options: dict[str, Any] = field(default_factory=dict)
     accept: float = 0.80
     reject: float = 0.70
     fail_under: float | None = None

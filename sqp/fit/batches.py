@@ -18,13 +18,14 @@ from sqp.fit.cache import ImageCache
 class CachedImages(Dataset):  # type: ignore[type-arg]
     """The rows of one split. A batch is cut to the least height and width that holds its images.
 
-    A batch: image uint8 `[n, 3, h, w]`, truth and valid (what lies on the image) bool `[n, 1, h, w]`; h and w are
-    multiples of `divisor`.
+    A batch: image uint8 `[n, 3, h, w]`, truth and valid (what lies on the image) bool `[n, 1, h, w]`, where there are
+    `labels` (a number for each row of the cache) label `[n]`; h and w are multiples of `divisor`.
     """
 
     cache: ImageCache
     rows: np.ndarray
     divisor: int
+    labels: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,7 +38,8 @@ class CachedImages(Dataset):  # type: ignore[type-arg]
         valid = (y < sizes[:, 0, None, None]) & (x < sizes[:, 1, None, None])
         image = torch.from_numpy(self.cache.images[rows, :, :h, :w])
         truth = torch.from_numpy(self.cache.truth[rows, :h, :w])
-        return {"image": image, "truth": truth[:, None], "valid": valid[:, None]}
+        batch = {"image": image, "truth": truth[:, None], "valid": valid[:, None]}
+        return batch if self.labels is None else batch | {"label": torch.from_numpy(self.labels[rows])}
 
 
 def loader(data: CachedImages, batch_size: int, seed: int | None = None) -> DataLoader:  # type: ignore[type-arg]

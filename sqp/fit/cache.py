@@ -33,8 +33,8 @@ FORMAT = 1
 class ImageCache:
     """Memory maps, a row a case in the order given: images uint8 `[n, 3, size, size]`, truth bool `[n, size, size]`.
 
-    The image lies in the upper left corner, `sizes` `[n, 2]` are its (h, w) there, zeros beyond. `broken` says by
-    row why a case could not be read.
+    A case without truth has an empty one. The image lies in the upper left corner, `sizes` `[n, 2]` are its (h, w)
+    there, zeros beyond. `broken` says by row why a case could not be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -83,8 +83,11 @@ def _decode(task: tuple[int, Case], home: Path, size: int) -> tuple[int, str]:
     """Fill one row; its number, and why it could not be read. The truth is the first rater's."""
     row, case = task
     try:
-        image, truth = read_image(case.image_path), read_mask(case.truth_paths[0])
-        check_same_size(case.image_path, image.shape[:2], case.truth_paths[0], truth.shape)
+        image = read_image(case.image_path)
+        truth = np.zeros_like(image[..., 0], bool)
+        for path in case.truth_paths[:1]:
+            truth = read_mask(path)
+            check_same_size(case.image_path, image.shape[:2], path, truth.shape)
     except CaseError as error:
         return row, str(error)
     frame = Frame(truth.shape, size)
@@ -100,7 +103,7 @@ def _key(cases: Sequence[Case], size: int) -> str:
     """Hash of what the cache holds; a file written anew (its time or size) is another one."""
     digest = hashlib.sha256(repr((FORMAT, size)).encode())
     for case in cases:
-        for path in (case.image_path, case.truth_paths[0]):
+        for path in (case.image_path, *case.truth_paths[:1]):
             stat = path.stat()
             digest.update(repr((case.image_id, str(path), stat.st_mtime_ns, stat.st_size)).encode())
     return digest.hexdigest()[:16]

@@ -15,24 +15,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sqp.errors import SqpError
-from sqp.fit.segmenter import SegmenterModule
+from sqp.fit.module import FitModule
 from sqp.seeding import derive_seed
 from sqp.training import run_trainer
-
-MONITOR = "val/dice"
 
 
 @dataclass
 class Fitted:
-    """Weights of the network that are worth keeping, by name (best, or cycle1, cycle2 ...), and their Dice on val."""
+    """Weights of the network that are worth keeping, by name (best, or cycle1, cycle2 ...), and their value on val."""
 
     weights: dict[str, dict[str, Tensor]]
-    dice: dict[str, float]
+    val: dict[str, float]
     epochs: int
 
 
 def train(
-    module: SegmenterModule,
+    module: FitModule,
     batches: tuple[DataLoader, DataLoader],  # type: ignore[type-arg]
     folder: Path,
     epochs: int,
@@ -44,9 +42,9 @@ def train(
 ) -> Fitted:
     """Train on (train, val) batches. Checkpoints lie in `folder/checkpoints`, a row an epoch in `folder/metrics.csv`.
 
-    Without cycles: the weights of the epoch of best Dice on val, and a stop after `patience` epochs without a better
-    one. With the schedule cyclic_cosine: the weights at the end of each cycle, and no early stop. With `resume` a run
-    goes on from its last finished epoch. KeyboardInterrupt passes through.
+    Without cycles: the weights of the epoch that is best on val by `module.monitor`, and a stop after `patience` epochs
+    without a better one. With the schedule cyclic_cosine: the weights at the end of each cycle, and no early stop. With
+    `resume` a run goes on from its last finished epoch. KeyboardInterrupt passes through.
     """
     checkpoints = folder / "checkpoints"
     cycles = module.recipe.cycles if module.recipe.schedule == "cyclic_cosine" else 0
@@ -56,17 +54,17 @@ def train(
         folder,
         epochs,
         derive_seed(module.recipe.seed, "fit"),
-        callbacks=_keepers(checkpoints, epochs, patience, cycles),
+        callbacks=_keepers(checkpoints, module.monitor, epochs, patience, cycles),
         resume=resume,
         progress=progress,
         options={"devices": 1, **(trainer_options or {})},
     )
-    log = pd.read_csv(folder / "metrics.csv").set_index("epoch")[MONITOR]
+    log = pd.read_csv(folder / "metrics.csv").set_index("epoch")[module.monitor]
     ends = {f"cycle{k}": k * epochs // cycles - 1 for k in range(1, cycles + 1)}
     files = {name: f"snapshot-{epoch}.ckpt" for name, epoch in ends.items()} or {"best": "best.ckpt"}
-    dice = {name: float(log[epoch]) for name, epoch in ends.items()} or {"best": float(log.max())}
+    val = {name: float(log[epoch]) for name, epoch in ends.items()} or {"best": float(log.max())}
     weights = {name: _weights(checkpoints / file) for name, file in files.items()}
-    return Fitted(weights, dice, trainer.current_epoch)
+    return Fitted(weights, val, trainer.current_epoch)
 
 
 class Snapshots(Callback):
@@ -80,14 +78,14 @@ class Snapshots(Callback):
             trainer.save_checkpoint(self.folder / f"snapshot-{trainer.current_epoch}.ckpt", weights_only=True)
 
 
-def _keepers(folder: Path, epochs: int, patience: int, cycles: int) -> list[Callback]:
+def _keepers(folder: Path, monitor: str, epochs: int, patience: int, cycles: int) -> list[Callback]:
     """What keeps weights and stops: the best epoch, or the end of each cycle."""
     if cycles:
         return [Snapshots(folder, epochs // cycles)]
     best = ModelCheckpoint(
-        folder, "best", monitor=MONITOR, mode="max", save_weights_only=True, enable_version_counter=False
+        folder, "best", monitor=monitor, mode="max", save_weights_only=True, enable_version_counter=False
     )
-    return [best, EarlyStopping(MONITOR, mode="max", patience=patience)]
+    return [best, EarlyStopping(monitor, mode="max", patience=patience)]
 
 
 def _weights(file: Path) -> dict[str, Tensor]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sqp.prompts.boxes import clip_box, margin_box, tight_box
+from sqp.prompts.cam import cam
 from sqp.prompts.centre import centre, whole_image
 from sqp.prompts.jitter import jitter_prompt
+from sqp.prompts.localizer import localizer
 from sqp.prompts.mask_box import mask_box
 from sqp.prompts.otsu import otsu, otsu_mask
 from sqp.prompts.truth import truth_box, truth_centroid
@@ -19,12 +21,18 @@ PROMPTERS: dict[str, Callable[..., list[Prompt]]] = {
     "truth_box": truth_box,
     "truth_centroid": truth_centroid,
     "mask_box": mask_box,
+    "cam": cam,
+    "localizer": localizer,
 }
+
+FITTED = frozenset({"cam", "localizer"})
+"""Prompters whose option `checkpoint` is a network of `sqp fit`."""
 
 SIMULATED_MANUAL = frozenset({"truth_box", "truth_centroid"})
 """Prompters that know the ground truth: tables name them "simulated manual"."""
 
 __all__ = [
+    "FITTED",
     "PROMPTERS",
     "SIMULATED_MANUAL",
     "clip_box",

@@ -41,6 +41,10 @@ def expectation(records: RecordSet) -> dict[str, Any]:
     kept = {key: records.config[key] for key in KEPT if key in records.config}
     if isinstance(kept.get("segmenter"), Mapping):
         kept["segmenter"] = {k: v for k, v in kept["segmenter"].items() if k not in ("checkpoint", "checkpoints")}
+    if kept.get("prompter_options"):
+        kept["prompter_options"] = {
+            k: v for k, v in kept["prompter_options"].items() if k not in ("checkpoint", "weights")
+        }
     return kept
 
 

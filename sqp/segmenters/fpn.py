@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from sqp.errors import ConfigError, unknown_name
+from sqp.errors import ConfigError
+from sqp.networks.timm_models import create, fixed_size
 from sqp.segmenters.checkpoint import NetworkSpec
 
 WIDTH = 128
@@ -57,7 +55,9 @@ def build(spec: NetworkSpec, pretrained: bool = False, file: Path | None = None)
     if own and spec.encoder not in ("", own):
         raise ConfigError(f"{spec.name} has the encoder {own}; for {spec.encoder} take the network fpn")
     name = encoder_name(spec)
-    encoder = _encoder(name, pretrained, file)
+    if fixed_size(name):
+        raise ConfigError(f"encoder {name} takes one size of image only; fpn needs a convolutional one")
+    encoder = create(name, pretrained, file, features_only=True)
     info: Any = encoder.feature_info
     kept = [k for k, stride in enumerate(info.reduction()) if stride >= 4]
     if [info.reduction()[k] for k in kept] != [4, 8, 16, 32]:
@@ -68,19 +68,6 @@ def build(spec: NetworkSpec, pretrained: bool = False, file: Path | None = None)
 def encoder_name(spec: NetworkSpec) -> str:
     """The timm name of the encoder."""
     return OWN_ENCODER.get(spec.name) or spec.encoder or DEFAULT
-
-
-def encoder_pixels(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation that timm's weights of this encoder were trained with."""
-    told = _told(name)
-    return (tuple(told.mean), tuple(told.std)) if told else ((0.5,) * 3, (0.5,) * 3)
-
-
-def _told(name: str) -> Any:
-    """What timm knows of a model: normalisation, size; None where it has no weights of it."""
-    if not timm.is_model(name):
-        raise unknown_name("timm model", name, timm.list_models())
-    return timm.get_pretrained_cfg(name)
 
 
 class _Kept(nn.Module):
@@ -98,37 +85,3 @@ class _Kept(nn.Module):
 
 def _resized(x: Tensor, size: torch.Size) -> Tensor:
     return F.interpolate(x, size, mode="bilinear", align_corners=False)
-
-
-def _encoder(name: str, pretrained: bool, file: Path | None) -> nn.Module:
-    told = _told(name)
-    if told is not None and told.fixed_input_size:
-        raise ConfigError(f"encoder {name} takes one size of image only; fpn needs a convolutional one")
-    if file is not None and not file.is_file():
-        raise ConfigError(f"pretrained_file {file} does not exist: check the path")
-    overlay = {"file": str(file)} if file else None
-    log = logging.getLogger("timm.models._builder")  # it warns of the classifier's weights, which nobody asked for
-    level = log.level
-    try:
-        log.setLevel(logging.ERROR)
-        model = timm.create_model(
-            name, features_only=True, pretrained=pretrained or file is not None, pretrained_cfg_overlay=overlay
-        )
-    except (RuntimeError, KeyError, OSError, ValueError, AttributeError) as error:
-        what = f"load the weights of {file}" if file else "build the encoder"
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"timm's {name}: cannot {what} for feature maps: {first}") from error
-    finally:
-        log.setLevel(level)
-    if file:
-        _check_keys(model, file, name)
-    return model
-
-
-def _check_keys(model: nn.Module, file: Path, name: str) -> None:
-    """timm loads loosely for feature maps; a file that lacks a weight is of another model."""
-    found = {key.replace("_", ".") for key in load_state_dict(str(file), weights_only=True)}  # stem_0 is stem.0
-    wanted = [key for key in model.state_dict() if "num_batches_tracked" not in key]
-    lacking = [key for key in wanted if key.replace("_", ".") not in found]
-    if lacking:
-        raise ConfigError(f"{file} holds no weights of {name} in timm's keys: no {lacking[0]} in it")

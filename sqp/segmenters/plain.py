@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sqp.errors import CaseError, ConfigError, lookup
 from sqp.frame import Frame
-from sqp.segmenters.checkpoint import NetworkSpec, load_weights, read_header
+from sqp.networks.checkpoint import load_weights, read_header
+from sqp.networks.pixels import normalise
+from sqp.segmenters.checkpoint import NetworkSpec
 from sqp.segmenters.weights import locate
 from sqp.types import Decoded, Embedding, Prompt, Segmenter
 
@@ -54,12 +56,6 @@ def no_encoder(spec: NetworkSpec, pretrained: bool, file: Path | None) -> None:
         raise ConfigError(
             f"{spec.name} has no timm encoder: leave out encoder, pretrained and pretrained_file, or take fpn"
         )
-
-
-def normalise(pixels: Tensor, spec: NetworkSpec) -> Tensor:
-    """0-255 `[n, 3, h, w]` -> mean 0 and deviation 1 by the spec's channels."""
-    mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
-    return (pixels / 255 - mean) / std
 
 
 class PlainSegmenter:
@@ -127,7 +123,7 @@ def _builder(name: str) -> Callable[..., Segmenter]:
         if checkpoint is None:
             raise ConfigError(needs_checkpoint(name))
         path, sha256 = locate(name, checkpoint)
-        spec = read_header(path).spec
+        spec = read_header(path, NetworkSpec).spec
         if spec.name != name:
             raise ConfigError(f"--checkpoint {path} holds the weights of {spec.name}, not of {name}")
         network = build_network(spec)

@@ -12,11 +12,13 @@ import torch
 
 from sqp.config.generate import GenerateConfig
 from sqp.data import check_same_size, corrupt, corrupt_to_dice, read_image, read_mask
-from sqp.errors import CaseError, lookup
+from sqp.errors import CaseError
 from sqp.io import Record, RecordWriter
 from sqp.metrics.overlap import dice, iou
 from sqp.prompts import PROMPTERS
 from sqp.seeding import numpy_generator, torch_generator
+from sqp.stages.cascade import Cascade
+from sqp.stages.named_prompters import prompter_of
 from sqp.stages.plan import PlannedRecord, plan_case
 from sqp.stages.refined_records import refined_mask
 from sqp.types import Case, Embedding, Prompt, Samples, Segmenter
@@ -88,6 +90,7 @@ class RecordMaker:
     def __init__(self, config: GenerateConfig, segmenter: Segmenter, donors: Sequence[Case] = ()) -> None:
         self.config = config
         self.segmenter = segmenter
+        self.cascade = Cascade(config) if config.cascade else None
         self.writer = RecordWriter(config.out)
         self.donors: dict[str, list[Case]] = {}
         for case in donors:
@@ -201,14 +204,15 @@ class RecordMaker:
         )
 
     def _prompt(self, loaded: LoadedCase, planned: PlannedRecord, mask: np.ndarray | None) -> Prompt:
-        prompter = lookup("prompter", planned.prompter, PROMPTERS)
-        options = {"jitter": planned.jitter} if planned.jitter else {}
-        if planned.prompter == self.config.prompter:
-            options |= self.config.prompter_options
+        prompter, options = prompter_of(self.config, planned.prompter)
+        options |= {"jitter": planned.jitter} if planned.jitter else {}
         generator = numpy_generator(self.config.seed, planned.record_id, "prompt")
         prompts = prompter(loaded.image, truth=loaded.truth, mask=mask, generator=generator, **options)
         # An empty mask has no box: its maps are those of the whole image, and its verdict will be abstain.
-        return prompts[0] if prompts else PROMPTERS["whole_image"](loaded.image)[0]
+        prompt = prompts[0] if prompts else PROMPTERS["whole_image"](loaded.image)[0]
+        if self.cascade is None or planned.prompter != self.config.prompter:
+            return prompt
+        return self.cascade(loaded.image, prompt)
 
     def _corrupt(self, loaded: LoadedCase, planned: PlannedRecord, base: np.ndarray) -> tuple[np.ndarray, float]:
         rng = numpy_generator(self.config.seed, planned.record_id, "corruption")

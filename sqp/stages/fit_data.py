@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from sqp.config.fit import FitSegmenterConfig
+from sqp.config.fit import FitConfig
 from sqp.data import LAYOUTS, find_cases
 from sqp.data.split_files import read_splits
 from sqp.data.splits import apply_splits, subset_by_group, with_default_splits
 from sqp.errors import ConfigError, lookup
+from sqp.stages.fit_task import FitTask
 from sqp.types import SPLITS, Case
 
 NEVER_FITTED = ("test", "raters")
 
 
-def fit_cases(config: FitSegmenterConfig) -> tuple[list[Case], list[Case]]:
-    """(fitted on, held for early stopping): cases with truth, by their splits.
+def fit_cases(config: FitConfig, task: FitTask) -> tuple[list[Case], list[Case]]:
+    """(fitted on, held for early stopping): cases that the task can use, by their splits.
 
     ConfigError for a split that must not be fitted on, and where one of the two parts is empty.
     """
@@ -24,12 +25,8 @@ def fit_cases(config: FitSegmenterConfig) -> tuple[list[Case], list[Case]]:
             what = "for early stopping" if name == config.val_split else "for testing"
             raise ConfigError(f"train_splits holds '{name}', which is {what}: leave it out")
     lookup("layout", config.layout, dict.fromkeys(["auto", *LAYOUTS]))
-    cases = list(find_cases(config.images, truth=config.truth, layout=config.layout).cases)
-    if config.splits:
-        cases = apply_splits(cases, read_splits(config.splits))
-    else:
-        cases, _ = with_default_splits(cases, config.seed)
-    cases = [case for case in cases if case.truth_paths and case.split in (*config.train_splits, config.val_split)]
+    used = (*config.train_splits, config.val_split)
+    cases = [case for case in split_cases(config) if case.split in used and task.usable(case)]
     if config.max_images:
         cases = subset_by_group(cases, config.max_images, config.seed)
     held = [case for case in cases if case.split == config.val_split]
@@ -37,7 +34,15 @@ def fit_cases(config: FitSegmenterConfig) -> tuple[list[Case], list[Case]]:
     for part, names in ((fitted, config.train_splits), (held, [config.val_split])):
         if not part:
             raise ConfigError(
-                f"no case with truth is in split {', '.join(names)}: give --splits, or other names in --train_splits "
+                f"no case {task.needs} is in split {', '.join(names)}: give --splits, or other names in --train_splits "
                 "and --val_split"
             )
     return fitted, held
+
+
+def split_cases(config: FitConfig) -> list[Case]:
+    """All cases of the data with their splits."""
+    cases = list(find_cases(config.images, truth=config.truth, layout=config.layout).cases)
+    if config.splits:
+        return apply_splits(cases, read_splits(config.splits))
+    return with_default_splits(cases, config.seed)[0]

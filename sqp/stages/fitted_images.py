@@ -1,7 +1,8 @@
 """Which images a network was fitted on: kept as hashes in its checkpoint, and left out of the records that matter.
 
 On an image that it was fitted on a network's mask is better, and its uncertainty smaller, than on any new one: a
-quality model that learns, or is calibrated, from such records expects too much.
+quality model that learns, or is calibrated, from such records expects too much. The same holds for a network that
+prompts (localizer, classifier): its box on such an image, and so the mask, is better than on any new one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sqp.errors import ConfigError
-from sqp.segmenters.checkpoint import read_header
+from sqp.networks.checkpoint import fitted_images
 from sqp.types import Case
 
 MAY_HOLD_FITTED = ("segmenter", "")  # splits that neither train nor calibrate nor test
@@ -32,7 +33,7 @@ def leave_out_fitted(cases: Sequence[Case], checkpoints: Iterable[Path]) -> tupl
 
     ConfigError where none is left.
     """
-    fitted = {name: path for path in checkpoints for name in read_header(path).info["data"]["fitted_images"]}
+    fitted = {name: path for path in checkpoints for name in fitted_images(path)}
     out: dict[str, str] = {}
     for case in cases:
         path = fitted.get(image_hash(case.image_id))

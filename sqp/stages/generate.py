@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from sqp.config.fit import PLAIN
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
 from sqp.data import find_cases
 from sqp.data.split_files import read_splits, write_splits
@@ -24,6 +23,7 @@ from sqp.stages.fitted_images import leave_out_fitted
 from sqp.stages.generate_checks import check_config
 from sqp.stages.plan import plan_case
 from sqp.stages.pool import make_records
+from sqp.stages.prompter_checks import fitted_checkpoints, prompt_hashes
 from sqp.stages.run_info import plain, stored_config, versions
 from sqp.types import Case
 
@@ -64,11 +64,10 @@ def run(config: GenerateConfig) -> GenerateResult:
     check_config(config)
     everything, skipped, made_splits = collect_cases(config)
     cases = select_cases(everything, config)
-    if config.segmenter.name in PLAIN:
-        cases, fitted = leave_out_fitted(cases, [Path(file) for file in config.segmenter.files() if file])
-        skipped |= fitted
-        if fitted and config.strict:
-            raise CaseError(next(iter(fitted.values())))
+    cases, fitted = leave_out_fitted(cases, fitted_checkpoints(config))
+    skipped |= fitted
+    if fitted and config.strict:
+        raise CaseError(next(iter(fitted.values())))
     stored, writer = described(config), RecordWriter(config.out)
     with writer.lock():
         writer.check(stored, config.overwrite, stored_config(GenerateConfig(config.images, config.out), EXECUTION_KEYS))
@@ -133,7 +132,7 @@ def described(config: GenerateConfig) -> dict[str, Any]:
     stored = stored_config(config, EXECUTION_KEYS)
     hashes = [locate(config.segmenter.name, file)[1] for file in config.segmenter.files()]
     stored["segmenter"]["weights_sha256"] = ensemble_sha256(hashes) if config.segmenter.checkpoints else hashes[0]
-    return stored
+    return stored | prompt_hashes(config)
 
 
 def _write_skipped(out: Path, skipped: dict[str, str]) -> None:

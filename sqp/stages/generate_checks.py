@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
-
 from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
 from sqp.data import CORRUPTIONS, LAYOUTS
 from sqp.errors import ConfigError, lookup
-from sqp.prompts import PROMPTERS
 from sqp.segmenters import PRECISIONS, SEGMENTERS, check_device
 from sqp.segmenters.plain import needs_checkpoint
+from sqp.stages.prompter_checks import MULTIMASK, check_prompters
 from sqp.stages.refined_records import check_refined
 from sqp.stages.sampler_checks import check_sampler
 from sqp.types import SPLITS
 from sqp.uncertainty import MEASURES, SAMPLERS
-
-MULTIMASK: dict[str, Any] = {"auto": "auto", "true": True, "false": False}
-PIXELS = ("image", "truth", "mask", "generator")  # what a prompter is given; the rest of its arguments are options
 
 
 def check_config(config: GenerateConfig) -> None:
     """ConfigError names the option, and the nearest name where one is unknown."""
     _check_names(config)
     _check_numbers(config)
+    check_prompters(config)
     check_sampler(config)
     check_refined(config)
     check_device(config.device)
     if config.segmenter.name in PLAIN and None in config.segmenter.files():
         raise ConfigError(needs_checkpoint(config.segmenter.name))
-    if config.prompter == "mask_box" and config.masks is None:
-        raise ConfigError("the prompter 'mask_box' boxes given masks: give --masks, or another --prompter")
 
 
 def _check_names(config: GenerateConfig) -> None:
@@ -40,17 +33,11 @@ def _check_names(config: GenerateConfig) -> None:
     lookup("choice of multimask", str(config.segmenter.multimask).lower(), MULTIMASK)
     lookup("sampler", config.sampler.name, SAMPLERS)
     lookup("layout", config.layout, dict.fromkeys(["auto", *LAYOUTS]))
-    prompter = lookup("prompter", config.prompter, PROMPTERS)
-    options = [name for name in inspect.signature(prompter).parameters if name not in PIXELS]
-    for name in config.prompter_options:
-        lookup(f"option of the prompter {config.prompter}", name, dict.fromkeys(options))
     for name in config.measures:
         lookup("measure", name, MEASURES)
     for name in [*config.only, *(split for split in config.variants if split != "*")]:
         lookup("split", name, dict.fromkeys(SPLITS))
     for plan in config.variants.values():
-        for name in plan.prompters:
-            lookup("prompter", name, PROMPTERS)
         for name in plan.families:
             lookup("corruption", name, CORRUPTIONS)
 

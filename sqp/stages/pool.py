@@ -18,8 +18,8 @@ from sqp.memory import keep_freed_memory
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.ensemble import EnsembleSegmenter
 from sqp.stages.case_records import RecordMaker
-from sqp.stages.generate_checks import MULTIMASK
 from sqp.stages.plan import plan_case
+from sqp.stages.prompter_checks import MULTIMASK
 from sqp.types import Case, Segmenter
 
 Outcome = tuple[str, int, list[str]]

@@ -130,6 +130,7 @@ def generate_config(config: PredictConfig, expects: list[dict[str, Any]]) -> Gen
     like: Mapping[str, Any] = common_expectation(expects, str(config.model))
     segmenter = {key: value for key, value in like["segmenter"].items() if key != "weights_sha256"}
     prompter = config.prompter or like["prompter"]
+    options = dict(like.get("prompter_options", {})) if prompter == like["prompter"] else {}
     return GenerateConfig(
         images=config.images,
         out=config.out / "records",
@@ -138,7 +139,7 @@ def generate_config(config: PredictConfig, expects: list[dict[str, Any]]) -> Gen
         layout=config.layout,
         segmenter=SegmenterConfig(**{**segmenter, "checkpoint": config.checkpoint, "checkpoints": config.checkpoints}),
         prompter=prompter,
-        prompter_options=dict(like.get("prompter_options", {})) if prompter == like["prompter"] else {},
+        prompter_options=options | config.prompter_options,
         sampler=SamplerConfig(**like["sampler"]),
         measures=list(like["measures"]),
         seed=int(like.get("seed", 0)) if config.seed is None else config.seed,

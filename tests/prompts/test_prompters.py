@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tiny_prompters import options_of
 
 from sqp.errors import CaseError, ConfigError
 from sqp.prompts import PROMPTERS, SIMULATED_MANUAL
@@ -18,9 +19,10 @@ def lesion(h=90, w=120, centre=(40, 70), radii=(15, 25)):
 
 
 @pytest.mark.parametrize("name", PROMPTERS)
-def test_each_prompter_answers_inside_the_image_under_its_name(name):
+def test_each_prompter_answers_inside_the_image_under_its_name(name, tmp_path):
     image, truth = lesion()
-    prompts = PROMPTERS[name](image, truth=truth, mask=truth, generator=numpy_generator(0, "a"))
+    options = options_of(name, tmp_path)
+    prompts = PROMPTERS[name](image, truth=truth, mask=truth, generator=numpy_generator(0, "a"), **options)
     assert prompts
     for prompt in prompts:
         assert prompt.prompter == name
@@ -32,10 +34,14 @@ def test_each_prompter_answers_inside_the_image_under_its_name(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(PROMPTERS) - SIMULATED_MANUAL))
-def test_prompters_that_are_not_named_simulated_manual_do_not_see_the_truth(name):
+def test_prompters_that_are_not_named_simulated_manual_do_not_see_the_truth(name, tmp_path):
     image, truth = lesion()
-    seen = PROMPTERS[name](image, truth=truth, mask=~truth)
-    assert seen == PROMPTERS[name](image, truth=np.zeros_like(truth), mask=~truth)
+    options = options_of(name, tmp_path)
+    seen, unseen = (
+        PROMPTERS[name](image, truth=shown, mask=~truth, generator=numpy_generator(0), **options)
+        for shown in (truth, np.zeros_like(truth))
+    )
+    assert seen == unseen
 
 
 @pytest.mark.parametrize("name", sorted(SIMULATED_MANUAL))

@@ -109,7 +109,7 @@ def test_wrong_names_and_files() -> None:
 
 def test_weights_of_another_model(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(ConfigError, match=r"other\.safetensors holds no weights of timm:test_eff"):
+    with pytest.raises(ConfigError, match=r"other\.safetensors holds no weights of test_eff"):
         build_backbone(TINY, PEER, 64, pretrained_file=str(tmp_path / "other.safetensors"))
 
 

@@ -11,7 +11,7 @@ from plain_networks import SMALL
 from safetensors.torch import save_file
 
 from sqp.errors import ConfigError
-from sqp.segmenters.fpn import encoder_pixels
+from sqp.networks.timm_models import pixels_of
 from sqp.segmenters.plain import build_network
 
 SPEC = SMALL["fpn"]
@@ -40,5 +40,5 @@ def test_the_file_of_another_model(tmp_path):
 
 
 def test_normalisation_is_that_of_the_pretrained_weights():
-    assert encoder_pixels("tf_efficientnet_lite0") == ((0.5,) * 3, (0.5,) * 3)
-    assert encoder_pixels("resnet50")[0] == pytest.approx((0.485, 0.456, 0.406))
+    assert pixels_of("tf_efficientnet_lite0") == ((0.5,) * 3, (0.5,) * 3)
+    assert pixels_of("resnet50")[0] == pytest.approx((0.485, 0.456, 0.406))

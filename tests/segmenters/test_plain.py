@@ -13,8 +13,9 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from sqp.config.fit import PLAIN
 from sqp.errors import CaseError, ConfigError
+from sqp.networks.checkpoint import load_weights, read_header
 from sqp.segmenters import SEGMENTERS, build_segmenter
-from sqp.segmenters.checkpoint import load_weights, read_header
+from sqp.segmenters.checkpoint import NetworkSpec
 from sqp.segmenters.dropout import find_sites
 from sqp.segmenters.plain import NETWORKS, PlainSegmenter, build_network
 from sqp.types import Prompt
@@ -90,7 +91,7 @@ def test_a_checkpoint_gives_the_logits_of_the_network_it_came_from(tmp_path, ima
     one = PlainSegmenter(SMALL["unet"], again)
     two = build_segmenter("unet", path)
     assert torch.equal(*(s.decode(s.encode(image), [PROMPT]).logits for s in (one, two)))
-    assert read_header(path).spec == SMALL["unet"]
+    assert read_header(path, NetworkSpec).spec == SMALL["unet"]
     other = build_segmenter("unet", write_checkpoint(tmp_path / "b.safetensors", seed=6))
     assert not torch.equal(*(s.decode(s.encode(image), [PROMPT]).logits for s in (one, other)))
     assert other.weights_sha256 != two.weights_sha256

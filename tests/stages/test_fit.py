@@ -22,13 +22,16 @@ from sqp.fit import training
 from sqp.fit.batches import CachedImages, loader
 from sqp.fit.cache import build_cache
 from sqp.fit.losses import hard_dice
-from sqp.fit.segmenter import Recipe, SegmenterModule
+from sqp.fit.module import Recipe
+from sqp.fit.segmenter import SegmenterModule
 from sqp.io import RecordSet
+from sqp.networks.checkpoint import read_header
 from sqp.segmenters import build_segmenter
-from sqp.segmenters.checkpoint import read_header
+from sqp.segmenters.checkpoint import NetworkSpec
 from sqp.segmenters.plain import build_network
 from sqp.stages import fit, generate
 from sqp.stages.fit_data import fit_cases
+from sqp.stages.fit_tasks import task_of
 
 FRACTIONS = {"segmenter": 0.5, "train": 0.15, "calibration": 0.1, "val": 0.15, "test": 0.1}
 
@@ -60,8 +63,8 @@ def test_two_epochs_beat_the_untrained_network(fitted):
     config, result = fitted
     ((path, dice),) = result.checkpoints.items()
     assert path.name == "unet-seed0.safetensors" and result.exit_status == 0
-    header = read_header(path)
-    _, held = fit_cases(config)
+    header = read_header(path, NetworkSpec)
+    _, held = fit_cases(config, task_of(config))
     cache = build_cache(held, 64, config.out / "held", progress=False)
     batch = next(iter(loader(CachedImages(cache, np.arange(len(held)), 16), 64)))
 
@@ -78,7 +81,7 @@ def test_two_epochs_beat_the_untrained_network(fitted):
 
 def test_what_a_run_writes(fitted):
     config, result = fitted
-    header = read_header(next(iter(result.checkpoints)))
+    header = read_header(next(iter(result.checkpoints)), NetworkSpec)
     log = pd.read_csv(config.out / "members" / "0" / "metrics.csv")
     assert log.epoch.tolist() == [0, 1] and {"train/loss", "val/loss", "val/dice"} <= set(log)
     told = yaml.safe_load((config.out / "run.yaml").read_text())
@@ -144,8 +147,8 @@ def test_an_ensemble_and_its_snapshots(config):
     names = [path.name for path in result.checkpoints]
     assert names == [f"unet-seed{s}-cycle{k}.safetensors" for s in (5, 6) for k in (1, 2)]
     assert len({path.read_bytes() for path in result.checkpoints}) == 4
-    assert [read_header(path).info["kept"] for path in result.checkpoints] == ["cycle1", "cycle2"] * 2
-    assert {read_header(path).info["training"]["seed"] for path in result.checkpoints} == {5, 6}
+    assert [read_header(path, NetworkSpec).info["kept"] for path in result.checkpoints] == ["cycle1", "cycle2"] * 2
+    assert {read_header(path, NetworkSpec).info["training"]["seed"] for path in result.checkpoints} == {5, 6}
 
 
 def test_an_ensemble_s_checkpoints_sample_together(config, data, tmp_path):

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.models import load_state_dict
-from torch import Tensor, nn
+from torch import Tensor
 
-from sqp.errors import ConfigError, unknown_name
+from sqp.networks.timm_models import create, fixed_size
 from sqp.quality.backbones.base import Backbone
 from sqp.quality.channels import IMAGE, plane_names
 
@@ -52,42 +50,12 @@ def timm_model(
     Pretrained colour weights are repeated over all planes and scaled by 3 / planes (`timm.adapt_input_conv`),
     so every channel starts from them; the image keeps the normalisation that they were trained with.
     """
-    if not timm.is_model(name):
-        raise unknown_name("timm model", name, timm.list_models())
     file = Path(pretrained_file) if pretrained_file else None
-    if file is not None and not file.is_file():
-        raise ConfigError(f"pretrained_file {file} does not exist: check the path")
     planes = len(plane_names(channels))
-    options: dict[str, Any] = {"num_classes": 0, "in_chans": planes}
-    told = timm.get_pretrained_cfg(name)
-    if told is not None and told.fixed_input_size:  # ViT, Swin ...: positions are laid out for one size
-        options["img_size"] = size
-    try:
-        model = timm.create_model(
-            name,
-            pretrained=pretrained or file is not None,
-            pretrained_cfg_overlay={"file": str(file)} if file else None,
-            **options,
-        )
-    except (RuntimeError, KeyError, OSError, ValueError) as error:
-        what = f"weights of {file}" if file else "pretrained weights from timm's hub" if pretrained else "model"
-        raise ConfigError(f"timm:{name}: cannot load the {what}: {_first_line(error)}") from error
-    if file:
-        _check_keys(model, file, name)
+    options = {"img_size": size} if fixed_size(name) else {}
+    model = create(name, pretrained, file, num_classes=0, in_chans=planes, **options)
     backbone = TimmModel(model, planes, size)
     if (pretrained or file) and IMAGE in channels:
         normalisation: Any = model.pretrained_cfg
         backbone.image_mean, backbone.image_std = normalisation["mean"], normalisation["std"]
     return backbone
-
-
-def _check_keys(model: nn.Module, file: Path, name: str) -> None:
-    """timm loads what it finds when there is no classifier; a file that lacks a weight is of another model."""
-    found = load_state_dict(str(file), weights_only=True)
-    lacking = [key for key in model.state_dict() if key not in found and "num_batches_tracked" not in key]
-    if lacking:
-        raise ConfigError(f"{file} holds no weights of timm:{name} in timm's keys: no {lacking[0]} in it")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,41 @@
+"""The LightningModule that trains a localizer: a coarse heatmap of the lesion, watched by its boxes' IoU on val."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchvision.ops import box_iou
+
+from sqp.fit.losses import dice_bce
+from sqp.fit.module import FitModule, Recipe
+from sqp.prompts.boxes import tight_box
+from sqp.prompts.heatmap_network import STRIDE, LocalizerSpec
+from sqp.prompts.localizer import heatmap_box
+
+
+class LocalizerModule(FitModule):
+    """The network's output is logits `[n, 1, h / 8, w / 8]`; the truth of a cell is the lesion's share of its area."""
+
+    monitor = "val/box_iou"
+
+    def __init__(self, spec: LocalizerSpec, network: nn.Module, recipe: Recipe) -> None:
+        super().__init__(spec, network, recipe)
+        self.val_iou = MeanMetric()
+
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Soft Dice + BCE against the shares; a cell counts as far as it lies on the image."""
+        truth, valid = (F.avg_pool2d(batch[name].float(), STRIDE) for name in ("truth", "valid"))
+        return dice_bce(output, truth / valid.clamp(min=1e-6), valid)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Loss, and the mean IoU of the heatmap's box with the truth's, in the network's pixels; no truth, no box."""
+        logits = self(batch["image"], batch["valid"])
+        self.log("val/loss", self.loss(logits, batch), batch_size=len(logits))
+        for heatmap, truth, valid in zip(torch.sigmoid(logits.float()), batch["truth"], batch["valid"], strict=True):
+            if truth.any():
+                h, w = (int(valid[0].any(axis).sum()) for axis in (1, 0))
+                box, _ = heatmap_box(heatmap[0].cpu(), (h, w))
+                self.val_iou.update(box_iou(torch.tensor([box]), torch.tensor([tight_box(truth[0].cpu().numpy())])))
+        self.log(self.monitor, self.val_iou, prog_bar=True, batch_size=len(logits))

@@ -1,0 +1,86 @@
+"""What every network of `sqp fit` shares while it is trained: pixels, augmentation, optimiser, schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from sqp.errors import lookup
+from sqp.fit.augment import Augmentation
+from sqp.networks.pixels import normalise
+from sqp.seeding import derive_seed, torch_generator
+
+SCHEDULES = ("one_cycle", "cyclic_cosine")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How it is trained. `cycles` belongs to cyclic_cosine."""
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    schedule: str = "one_cycle"
+    cycles: int = 1
+    augment: bool = True
+    seed: int = 0
+
+
+class FitModule(pl.LightningModule):
+    """`network` under training; a batch is that of `fit.batches`: image uint8, truth and valid bool, label.
+
+    A kind of network adds `loss`, `validation_step`, and the name of what is watched on val (higher is better).
+    """
+
+    monitor: ClassVar[str]
+
+    def __init__(self, spec: Any, network: nn.Module, recipe: Recipe) -> None:
+        super().__init__()
+        lookup("schedule", recipe.schedule, dict.fromkeys(SCHEDULES))
+        self.spec, self.recipe, self.network = spec, recipe, network
+        self.augmentation = Augmentation()
+
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """`[]` of the network's output on a batch."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
+        """Pixels 0-255 `[n, 3, h, w]` -> the network's output; what is not on the image enters as the mean colour."""
+        pixels = normalise(image.float(), self.spec) * valid
+        return self.network(pixels.contiguous(memory_format=torch.channels_last))
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of an augmented batch.
+
+        Augmentation and dropout start anew from (seed, step), so a resumed run equals one that was not cut.
+        """
+        batch = batch | {"image": batch["image"].float()}
+        torch.manual_seed(derive_seed(self.recipe.seed, "dropout", self.global_step))
+        if self.recipe.augment:
+            generator = torch_generator(self.recipe.seed, "augment", self.global_step)
+            image, truth, valid = self.augmentation(batch["image"] / 255, batch["truth"], batch["valid"], generator)
+            batch |= {"image": image * 255, "truth": truth, "valid": valid}
+        loss = self.loss(self(batch["image"], batch["valid"]), batch)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """AdamW under one cycle over the whole run, or under as many cosines from the peak to 0 as `cycles` says.
+
+        The latter is that of snapshot ensembles (Huang et al. 2017, arXiv 1704.00109).
+        """
+        r = self.recipe
+        decayed = [p for p in self.parameters() if p.ndim > 1]
+        plain = [p for p in self.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": r.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=r.learning_rate)
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        schedule: torch.optim.lr_scheduler.LRScheduler
+        if r.schedule == "one_cycle":
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, r.learning_rate, total_steps=steps, pct_start=0.1)
+        else:
+            schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, max(1, steps // r.cycles))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,1 @@
+"""What every network of sqp shares: its checkpoint file, its pixels, timm's models, CAM. Nothing heavy here."""

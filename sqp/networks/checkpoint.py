@@ -1,0 +1,88 @@
+"""The checkpoint of a fitted network: one safetensors file, with all that builds the network again in its header.
+
+The header's JSON holds the spec (a dataclass with a class variable `kind`) and what the network was fitted on, so that
+config and weights cannot be parted and one sha256 covers both. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from sqp.errors import ConfigError
+from sqp.io.atomic import write_atomic
+
+FORMAT = "1"
+PREFIX = "sqp_"  # of the header's key, then the kind; one key only, since safetensors keeps no order among several
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Header(Generic[S]):
+    """What a checkpoint says of itself. `info`: data (with the hashes of the images it was fitted on), training."""
+
+    spec: S
+    info: Mapping[str, Any]
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Tensor], spec: Any, info: Mapping[str, Any]) -> Path:
+    """Write the file whole or not at all; returns the path."""
+    told = json.dumps({"format": FORMAT, "spec": asdict(spec), "info": info}, sort_keys=True)
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    content = save(tensors, {PREFIX + spec.kind: told})
+    write_atomic(path, lambda file: file.write(content))
+    return path
+
+
+def read_header(path: Path, cls: type[S]) -> Header[S]:
+    """The header alone, weights unread. ConfigError where the file is missing or holds no network of `cls.kind`."""
+    kind: str = cls.kind  # type: ignore[attr-defined]
+    told = _headers(path, kind).get(PREFIX + kind)
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise ConfigError(f"--checkpoint {path} does not say which network it holds: {_remedy(kind)}")
+    try:
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in told["spec"].items()}
+        return Header(cls(**values), dict(told["info"]))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigError(f"--checkpoint {path} is damaged ({error}): {_remedy(kind)}") from error
+
+
+def fitted_images(path: Path) -> list[str]:
+    """Hashes of the images that a network of any kind was fitted on; empty for a file that `sqp fit` did not write."""
+    found = [told["info"]["data"]["fitted_images"] for told in _headers(path, "segmenter").values() if told]
+    return [name for names in found for name in names]
+
+
+def load_weights(network: nn.Module, path: Path, kind: str = "segmenter") -> None:
+    """Put the weights of a checkpoint into a network built from its spec; ConfigError where they do not fit."""
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise ConfigError(
+            f"--checkpoint {path}: its weights do not fit its own spec ({first}): {_remedy(kind)}"
+        ) from error
+
+
+def _headers(path: Path, kind: str) -> dict[str, Any]:
+    """sqp's keys in the header of a safetensors file."""
+    if not path.is_file():
+        raise ConfigError(f"--checkpoint {path}: no such file")
+    try:
+        with safe_open(path, "pt") as file:
+            return {k: json.loads(v) for k, v in (file.metadata() or {}).items() if k.startswith(PREFIX)}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ConfigError(f"--checkpoint {path} is no safetensors file ({error}): {_remedy(kind)}") from error
+
+
+def _remedy(kind: str) -> str:
+    return f"give a checkpoint that `sqp fit {kind}` wrote"

@@ -1,0 +1,78 @@
+"""timm's models by name, their weights from a file or timm's hub: checked, and errors told in one sentence."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sqp.errors import ConfigError, unknown_name
+
+DIVISOR = 32  # deepest stride of a convolutional model: what the sides of its input are multiples of
+
+
+def told(name: str) -> Any:
+    """What timm knows of a model: normalisation, size; None where it has no weights of it. ConfigError: no model."""
+    import timm  # takes seconds, as torchvision does
+
+    if not timm.is_model(name):
+        raise unknown_name("timm model", name, timm.list_models())
+    return timm.get_pretrained_cfg(name)
+
+
+def fixed_size(name: str) -> bool:
+    """Whether the model's positions are laid out for one size of image (ViT, Swin ...)."""
+    known = told(name)
+    return bool(known is not None and known.fixed_input_size)
+
+
+def pixels_of(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that timm's weights of this model were trained with."""
+    known = told(name)
+    return (tuple(known.mean), tuple(known.std)) if known else ((0.5,) * 3, (0.5,) * 3)
+
+
+def create(name: str, pretrained: bool = False, file: Path | None = None, **options: Any) -> Any:
+    """`timm.create_model` with the weights of `file`, or of timm's hub, or random ones.
+
+    A classifier of another number of classes starts at random. ConfigError for an unknown model, a missing file, one
+    of another model, and whatever else timm cannot do.
+    """
+    import timm
+
+    told(name)
+    if file is not None and not file.is_file():
+        raise ConfigError(f"pretrained_file {file} does not exist: check the path")
+    log = logging.getLogger("timm.models._builder")  # it warns of the classifier's weights, which nobody asked for
+    level = log.level
+    try:
+        log.setLevel(logging.ERROR)
+        model = timm.create_model(
+            name,
+            pretrained=pretrained or file is not None,
+            pretrained_cfg_overlay={"file": str(file)} if file else None,
+            **options,
+        )
+    except (RuntimeError, KeyError, OSError, ValueError, AttributeError, TypeError) as error:
+        what = f"load the weights of {file}" if file else "load timm's weights" if pretrained else "build it"
+        raise ConfigError(
+            f"timm's {name}: cannot {what}: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from error
+    finally:
+        log.setLevel(level)
+    if file:
+        _check_keys(model, file, name)
+    return model
+
+
+def _check_keys(model: nn.Module, file: Path, name: str) -> None:
+    """timm loads what it finds; a file that lacks a weight is of another model. (In feature maps stem_0 is stem.0.)"""
+    from timm.models import load_state_dict
+
+    found = {key.replace("_", ".") for key in load_state_dict(str(file), weights_only=True)}
+    wanted = [key for key in model.state_dict() if "num_batches_tracked" not in key]
+    lacking = [key for key in wanted if key.replace("_", ".") not in found]
+    if lacking:
+        raise ConfigError(f"{file} holds no weights of {name} in timm's keys: no {lacking[0]} in it")

@@ -1,0 +1,120 @@
+"""Where a classifier looks: box and points out of a class activation map, without any mask in training."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sqp.errors import CaseError, ConfigError, lookup
+from sqp.frame import Frame
+from sqp.prompts.activation import activation_prompt
+from sqp.prompts.boxes import clip_box
+from sqp.prompts.classifier import Classifier, load_classifier
+from sqp.types import Prompt
+
+USES = ("both", "box", "points")
+PLACES = ("image", "grid")
+
+
+def cam(
+    image: np.ndarray,
+    *,
+    truth: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    generator: np.random.Generator | None = None,
+    checkpoint: str = "",
+    model: str = "",
+    weights: str = "",
+    size: int = 224,
+    method: str = "gradcam",
+    target: str = "predicted",
+    layer: str = "",
+    channels: int = 64,
+    percentile: float = 80.0,
+    num_points: int = 5,
+    amplification: float = 4.0,
+    threshold_at: str = "image",
+    use: str = "both",
+    clean_up: float = 0.0,
+    negatives: int = 0,
+) -> list[Prompt]:
+    """Box and points of `activation_prompt` on the heatmap of a classifier; `use` is both, box or points.
+
+    The classifier is `checkpoint` (of `sqp fit classifier`) or timm's `model` at `size` pixels with ImageNet's
+    classes, `weights` its file. `method` is gradcam, gradcam++, ablationcam, scorecam or randomcam, `target` predicted,
+    a class by name or by number; `threshold_at` the image (the paper: after resizing) or the heatmap's own grid.
+
+    The prompter is `cam_sampled` where too few pixels were active, `cam_flat` where the heatmap is constant.
+    ConfigError for a wrong option, CaseError for an image smaller than the heatmap's grid, ValueError without a
+    generator.
+    """
+    for kind, name, known in (("use", use, USES), ("threshold_at", threshold_at, PLACES)):
+        lookup(f"value of cam's {kind}", name, dict.fromkeys(known))
+    numbers = {"percentile": (percentile, 0, 100), "num_points": (num_points, 1, 10_000),
+               "amplification": (amplification, 0, 1000), "clean_up": (clean_up, 0, 1),
+               "negatives": (negatives, 0, 10_000), "channels": (channels, 0, 1_000_000)}  # fmt: skip
+    for name, (value, low, high) in numbers.items():
+        if not low <= value <= high:
+            raise ConfigError(f"cam: {name} is {value}; it must lie between {low} and {high}")
+    if generator is None:
+        raise ValueError("cam: sampled points need a numpy.random.Generator, see sqp.seeding.numpy_generator")
+    classifier = load_classifier(str(checkpoint), model, str(weights), size)
+    grid, frame = class_heatmap(
+        classifier, image, method, str(target), layer=layer, channels=channels, generator=generator
+    )
+    heatmap = at_image(grid, frame) if threshold_at == "image" else grid
+    found = activation_prompt(heatmap.numpy(), generator, percentile, num_points, amplification, clean_up, negatives)
+    cell = np.array((1.0, 1.0)) if threshold_at == "image" else frame.stride / np.array(frame.scale_xy)
+    box = clip_box(tuple(np.array(found.box) * np.tile(cell, 2)), frame.original)
+    h, w = frame.original
+    points = tuple((float(min(x * cell[0], w - 0.5)), float(min(y * cell[1], h - 0.5))) for x, y in found.points)
+    name = "cam_flat" if found.flat else "cam_sampled" if found.sampled else "cam"
+    if use == "box":
+        return [Prompt(box=box, prompter=name)]
+    return [Prompt(None if use == "points" else box, points, found.labels, name)]
+
+
+def class_heatmap(
+    classifier: Classifier,
+    image: np.ndarray,
+    method: str,
+    target: str = "predicted",
+    *,
+    layer: str = "",
+    channels: int = 64,
+    generator: np.random.Generator | None = None,
+) -> tuple[Tensor, Frame]:
+    """The heatmap on its own grid `[h', w']` in 0-1 (0 where it is constant), and the frame that leads to the image.
+
+    Raises CaseError where the image is smaller than that grid, or the heatmap is not finite.
+    """
+    from sqp.networks.cams import heatmaps  # grad-cam takes a second to import
+
+    pixels, frame = classifier.pixels(image)
+    with torch.no_grad():
+        index = classifier.class_index(target, classifier.network(pixels)[0])
+    with torch.enable_grad():
+        (whole,) = heatmaps(
+            classifier.network, pixels, [index], method, layer=layer, channels=channels, generator=generator
+        )
+    stride = pixels.shape[-1] // whole.shape[-1]
+    frame = Frame(frame.original, frame.size, stride)
+    if any(side < cells for side, cells in zip(frame.original, frame.grid, strict=True)):
+        (h, w), (gh, gw) = frame.original, frame.grid
+        raise CaseError(f"the image is {h} x {w} pixels, smaller than the heatmap's grid of {gh} x {gw}: leave it out")
+    grid = frame.crop_to_grid(whole)
+    if not torch.isfinite(grid).all():
+        raise CaseError(f"{method} gave a heatmap that is not finite on this image: take another CAM method")
+    return _scaled(grid), frame
+
+
+def at_image(grid: Tensor, frame: Frame) -> Tensor:
+    """The heatmap at the image's size, bilinear, 0-1 again."""
+    return _scaled(frame.grid_to_image(grid).clamp(0, 1))
+
+
+def _scaled(heatmap: Tensor) -> Tensor:
+    """0-1 over its own range; 0 where it is constant."""
+    low, high = heatmap.min(), heatmap.max()
+    return (heatmap - low) / (high - low) if high > low else torch.zeros_like(heatmap)
