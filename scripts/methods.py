@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,9 +28,9 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
-from sqp.cli import parse
+from sqp.cli import from_mapping
 from sqp.config.generate import GenerateConfig
-from sqp.errors import CaseError
+from sqp.errors import CaseError, script_status
 from sqp.io.atomic import write_json
 from sqp.memory import keep_freed_memory
 from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
@@ -252,9 +253,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     told, out = yaml.safe_load(args.config.read_text()), args.out
     out.mkdir(parents=True, exist_ok=True)
-    (out / "generate.yaml").write_text(yaml.safe_dump(told["generate"]))
-    config = parse("generate", ["--config", str(out / "generate.yaml"), "--out", str(out)])
-    assert isinstance(config, GenerateConfig)
+    config: GenerateConfig = from_mapping("generate", told["generate"] | {"out": str(out)})
     check_config(config)
     with workers(config, told, args.workers) as run:
         fit_fusions(run, config, told, out, args.max_images)
@@ -268,4 +267,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script_status("methods", main))
