@@ -24,8 +24,9 @@ class FitConfig:
         val_split: Split for early stopping.
         max_images: Use at least so many images: whole groups, in the proportions of the splits; 0 for all.
         pretrained: Start the timm model from timm's hub.
-        pretrained_file: Start the timm model from a safetensors or pth file with timm's keys.
-        size: Longer side of the network's input in pixels, a multiple of 32 (unet: of 16).
+        pretrained_file: Start the timm model from a safetensors or pth file with timm's keys; litemedsam: start from
+            this checkpoint in place of the one that comes with sqp.
+        size: Longer side of the network's input in pixels, a multiple of 32 (unet: of 16; litemedsam: always 256).
         epochs: Most epochs.
         patience: Epochs without a better value on val before training stops.
         batch_size: Images a step.
@@ -73,10 +74,11 @@ class FitConfig:
 
 @dataclass
 class FitSegmenterConfig(FitConfig):
-    """Train a plain network that segments: images and masks -> checkpoints for `--segmenter.checkpoint`.
+    """Train a network that segments: images and masks -> checkpoints for `--segmenter.checkpoint`.
 
     Attributes:
-        network: unet, fpn_resnet50, fpn (any encoder) or swin_unet.
+        network: unet, fpn_resnet50, fpn (any encoder) or swin_unet; or litemedsam, its mask decoder alone: the encoder
+            is frozen and runs once an image (2 MB each in the cache); prompts are boxes, Otsu's and moved true ones.
         encoder: fpn: a timm model by name; default tf_efficientnet_lite0.
         width: Channels of the narrowest stage; 0 for the network's own (unet 32, fpn 128, swin_unet 24).
         dropout: Share dropped in the MC-dropout layers.

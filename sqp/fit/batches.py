@@ -14,8 +14,19 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampl
 from sqp.fit.cache import ImageCache
 
 
+class Images(Dataset):  # type: ignore[type-arg]
+    """Rows of one split that are read a batch at once."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitems__(self, index: Sequence[int]) -> dict[str, Tensor]:
+        """The batch of these rows."""
+        raise NotImplementedError
+
+
 @dataclass
-class CachedImages(Dataset):  # type: ignore[type-arg]
+class CachedImages(Images):
     """The rows of one split. A batch is cut to the least height and width that holds its images.
 
     A batch: image uint8 `[n, 3, h, w]`, truth and valid (what lies on the image) bool `[n, 1, h, w]`, where there are
@@ -42,7 +53,7 @@ class CachedImages(Dataset):  # type: ignore[type-arg]
         return batch if self.labels is None else batch | {"label": torch.from_numpy(self.labels[rows])}
 
 
-def loader(data: CachedImages, batch_size: int, seed: int | None = None) -> DataLoader:  # type: ignore[type-arg]
+def loader(data: Images, batch_size: int, seed: int | None = None) -> DataLoader:  # type: ignore[type-arg]
     """Batches shuffled by (seed, epoch), every row once, a last one that is not full left out; without a seed in order.
 
     Lightning calls the sampler's `set_epoch`. Read in this process: a memory map is quicker than sending tensors.

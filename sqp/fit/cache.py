@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -48,11 +49,18 @@ class ImageCache:
 
 def build_cache(cases: Sequence[Case], size: int, folder: Path, workers: int = 0, progress: bool = True) -> ImageCache:
     """The cache of these cases under `folder`; decoded unless it is there, by `workers` processes (0: this one)."""
-    home = folder / _key(cases, size)
+    home = folder / cache_key(cases, size)
     if not (home / "done").exists():
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        _allocate(home, len(cases), size)
+        allocate(
+            home,
+            {
+                "images": (np.uint8, (len(cases), 3, size, size)),
+                "truth": (np.bool_, (len(cases), size, size)),
+                "sizes": (np.int64, (len(cases), 2)),
+            },
+        )
         broken: dict[int, str] = {}
         work = partial(_decode, home=home, size=size)
         pool: Any = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext()
@@ -68,26 +76,36 @@ def build_cache(cases: Sequence[Case], size: int, folder: Path, workers: int = 0
     return ImageCache(home)
 
 
-def _allocate(home: Path, n: int, size: int) -> None:
-    need = 4 * n * size * size
+def allocate(home: Path, arrays: Mapping[str, tuple[type, tuple[int, ...]]]) -> None:
+    """Memory maps of zeros by name, (dtype, shape) each; SqpError where the disk has no room for them."""
+    need = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in arrays.values())
     if need > shutil.disk_usage(home).free:
         raise SqpError(
-            f"the training cache needs {need / 1e9:.1f} GB in {home}: free some space, or choose a smaller --size"
+            f"the training cache needs {need / 1e9:.1f} GB in {home}: free some space, or choose a smaller --size or "
+            "fewer images (--max_images)"
         )
-    open_memmap(home / "images.npy", "w+", np.uint8, (n, 3, size, size)).flush()
-    open_memmap(home / "truth.npy", "w+", np.bool_, (n, size, size)).flush()
-    open_memmap(home / "sizes.npy", "w+", np.int64, (n, 2)).flush()
+    for name, (dtype, shape) in arrays.items():
+        open_memmap(home / f"{name}.npy", "w+", dtype, shape).flush()
+
+
+def read_pair(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 `[h, w, 3]` and truth bool `[h, w]`, the first rater's, empty where there is none.
+
+    CaseError where a file is broken or their sizes differ.
+    """
+    image = read_image(case.image_path)
+    truth = np.zeros_like(image[..., 0], bool)
+    for path in case.truth_paths[:1]:
+        truth = read_mask(path)
+        check_same_size(case.image_path, image.shape[:2], path, truth.shape)
+    return image, truth
 
 
 def _decode(task: tuple[int, Case], home: Path, size: int) -> tuple[int, str]:
-    """Fill one row; its number, and why it could not be read. The truth is the first rater's."""
+    """Fill one row; its number, and why it could not be read."""
     row, case = task
     try:
-        image = read_image(case.image_path)
-        truth = np.zeros_like(image[..., 0], bool)
-        for path in case.truth_paths[:1]:
-            truth = read_mask(path)
-            check_same_size(case.image_path, image.shape[:2], path, truth.shape)
+        image, truth = read_pair(case)
     except CaseError as error:
         return row, str(error)
     frame = Frame(truth.shape, size)
@@ -99,9 +117,9 @@ def _decode(task: tuple[int, Case], home: Path, size: int) -> tuple[int, str]:
     return row, ""
 
 
-def _key(cases: Sequence[Case], size: int) -> str:
-    """Hash of what the cache holds; a file written anew (its time or size) is another one."""
-    digest = hashlib.sha256(repr((FORMAT, size)).encode())
+def cache_key(cases: Sequence[Case], *what: object) -> str:
+    """Hash of what a cache holds; a file written anew (its time or size) is another one."""
+    digest = hashlib.sha256(repr((FORMAT, *what)).encode())
     for case in cases:
         for path in (case.image_path, *case.truth_paths[:1]):
             stat = path.stat()

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from sqp.errors import ConfigError
@@ -75,6 +77,11 @@ def locate(name: str, checkpoint: str | os.PathLike | None = None) -> tuple[Path
 
 def read_state(path: Path) -> dict[str, Any]:
     """The state dict of a checkpoint, never unpickling anything but tensors and plain containers."""
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ConfigError(f"{path} is no readable safetensors file ({error})") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever the broken file makes zipfile or pickle raise

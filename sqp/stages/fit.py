@@ -17,8 +17,7 @@ from torch import nn
 
 from sqp.config.fit import EXECUTION_KEYS, FitConfig
 from sqp.errors import CaseError, ConfigError
-from sqp.fit.batches import CachedImages, loader
-from sqp.fit.cache import build_cache
+from sqp.fit.batches import Images, loader
 from sqp.fit.module import Recipe
 from sqp.fit.training import Fitted, train
 from sqp.io.atomic import write_text
@@ -108,8 +107,7 @@ def _fit(
     """Decode the images and fit every network whose checkpoint is not there yet."""
     new_network(config, task, spec, config.seed)  # what it refuses is told before the images are read
     cases = [*fitted, *held]
-    folder = config.cache or Path(config.out) / "cache"
-    cache = build_cache(cases, config.size, folder, config.workers, config.progress)
+    cache = task.cache(cases)
     skipped = {cases[row].image_id: why for row, why in cache.broken.items()}
     if skipped and config.strict:
         raise CaseError(next(iter(skipped.values())))
@@ -118,8 +116,7 @@ def _fit(
     parts = rows[good & (rows < len(fitted))], rows[good & (rows >= len(fitted))]
     if not (len(parts[0]) and len(parts[1])):
         raise ConfigError(f"no image to fit on, or none of split {config.val_split}, can be read: {skipped}")
-    labels = task.labels(spec, cases)
-    images = [CachedImages(cache, part, task.divisor(spec), labels) for part in parts]
+    images = [task.images(cache, part, spec, cases) for part in parts]
     checkpoints: dict[Path, float] = {}
     for seed in task.seeds():
         files = task.files(seed)
@@ -134,15 +131,13 @@ def _fit(
                     "epochs": one.epochs,
                     "versions": versions(),
                 }
-                save_checkpoint(file, one.weights[name], spec, info)
+                save_checkpoint(file, task.kept(one.weights[name]), spec, info)
         told = {file: read_header(file, type(spec)).info["val"] for file in files.values()}
         checkpoints |= {file: float(val[task.watched]) for file, val in told.items()}
     return FitResult(checkpoints, skipped, watched=task.watched)
 
 
-def fit_member(
-    config: FitConfig, task: FitTask, spec: Any, fitted: CachedImages, held: CachedImages, seed: int
-) -> Fitted:
+def fit_member(config: FitConfig, task: FitTask, spec: Any, fitted: Images, held: Images, seed: int) -> Fitted:
     """One network from its seed: weights, order of the batches, augmentation and dropout."""
     cycles = task.cycles()
     recipe = Recipe(

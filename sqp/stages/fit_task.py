@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from sqp.fit.batches import CachedImages
+from sqp.fit.cache import build_cache
 from sqp.fit.module import FitModule, Recipe
 from sqp.types import Case
 
@@ -42,9 +43,22 @@ class FitTask:
         """What the sides of a batch are multiples of."""
         raise NotImplementedError
 
-    def module(self, spec: Any, network: nn.Module, recipe: Recipe, fitted: CachedImages) -> FitModule:
-        """The LightningModule."""
+    def cache(self, cases: Sequence[Case]) -> Any:
+        """What is read of the cases, once; `broken` says by row why a case cannot be used."""
+        c = self.config
+        return build_cache(cases, c.size, c.cache or Path(c.out) / "cache", c.workers, c.progress)
+
+    def images(self, cache: Any, rows: np.ndarray, spec: Any, cases: Sequence[Case]) -> Any:
+        """The rows of a split of it."""
+        return CachedImages(cache, rows, self.divisor(spec), self.labels(spec, cases))
+
+    def module(self, spec: Any, network: nn.Module, recipe: Recipe, fitted: Any) -> FitModule:
+        """The LightningModule; `fitted` are the images that it is fitted on."""
         raise NotImplementedError
+
+    def kept(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What the checkpoint holds, of the trained weights."""
+        return weights
 
     def labels(self, spec: Any, cases: Sequence[Case]) -> np.ndarray | None:
         """A number for each case, where there are labels of images."""

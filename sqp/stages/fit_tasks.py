@@ -29,6 +29,8 @@ from sqp.stages.fit_task import FitTask
 from sqp.stages.options import check_ranges
 from sqp.types import Case
 
+DECODER = "litemedsam"  # of its networks the one of which the decoder alone is fitted
+
 
 class SegmenterTask(FitTask):
     """A plain network that segments."""
@@ -38,6 +40,7 @@ class SegmenterTask(FitTask):
 
     def check(self) -> None:
         c = self.config
+        lookup("network", c.network, dict.fromkeys([*NETWORKS, DECODER]))
         check_ranges(c, {"dropout": (0, 0.95), "width": (0, 4096), "members": (1, 1000), "cycles": (0, c.epochs)})
         if c.cycles and c.epochs % c.cycles:
             raise ConfigError(f"epochs is {c.epochs}; it must be a multiple of cycles, {c.cycles}")
@@ -158,4 +161,8 @@ TASKS: dict[type, type[FitTask]] = {
 
 def task_of(config: FitConfig) -> FitTask:
     """The kind of network that a config asks for."""
+    if isinstance(config, FitSegmenterConfig) and config.network == DECODER:
+        from sqp.stages.fit_decoder import DecoderTask  # its libraries take a second to import
+
+        return DecoderTask(config)
     return TASKS[type(config)](config)

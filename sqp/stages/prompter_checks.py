@@ -84,11 +84,17 @@ def _files(config: GenerateConfig, name: str) -> dict[str, Path]:
 
 def fitted_checkpoints(config: GenerateConfig) -> list[Path]:
     """Checkpoints of `sqp fit` that have a part in the masks: segmenter's, prompters', cascade's."""
-    files = list(config.segmenter.files()) if config.segmenter.name in PLAIN else []
+    files = [file for file in config.segmenter.files() if _by_sqp(config.segmenter.name, file)]
     files += [_files(config, name).get("checkpoint") for name in used_prompters(config)]
-    if config.cascade in PLAIN:
-        files.append(config.cascade_options["checkpoint"])
+    first = config.cascade_options.get("checkpoint")
+    if config.cascade is not None and _by_sqp(config.cascade, first):
+        files.append(first)
     return [Path(file) for file in files if file]
+
+
+def _by_sqp(segmenter: str, checkpoint: Path | str | None) -> bool:
+    """Whether `sqp fit` may have written a segmenter's checkpoint: it does for plain ones, else safetensors."""
+    return checkpoint is not None and (segmenter in PLAIN or Path(checkpoint).suffix == ".safetensors")
 
 
 def prompt_hashes(config: GenerateConfig) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""The LightningModule that fine-tunes the mask decoder of a promptable segmenter; all else of it is frozen.
+
+Prompts are boxes as they will come: of the truth, whose sides each move by themselves, and Otsu's. Watched by the mean
+Dice on val under Otsu's box, which needs no truth.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling import Sam
+from torch import Tensor
+
+from sqp.fit.losses import dice_bce, hard_dice
+from sqp.fit.module import Recipe
+from sqp.fit.segmenter import SegmenterModule
+from sqp.seeding import torch_generator
+from sqp.segmenters.checkpoint import NetworkSpec
+
+JITTER = 0.15  # share of a box's side by which a side moves at most
+OTSU = 1  # of `embeddings.BOXES`
+
+
+class DecoderModule(SegmenterModule):
+    """`sam.mask_decoder` under training; a batch is that of `fit.embeddings`.
+
+    Dice + BCE of the mask, and the squared error of the predicted IoU, so that this score stays one.
+    """
+
+    def __init__(self, spec: NetworkSpec, sam: Sam, recipe: Recipe) -> None:
+        super().__init__(spec, sam.mask_decoder.requires_grad_(True).train(), recipe)
+        self.frozen = (sam.prompt_encoder,)  # in a tuple: no part of this module's weights
+
+    def forward(self, features: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Features `[n, c, h, w]` with one box `[n, 4]` each -> logits `[n, 1, g, g]`, predicted IoU `[n]`."""
+        prompt_encoder = self.frozen[0].to(features.device)
+        with torch.no_grad():
+            position = prompt_encoder.get_dense_pe()
+            sparse, dense = prompt_encoder(points=None, boxes=boxes, masks=None)
+        outputs = [  # the decoder takes many prompts of one image, not many images
+            self.network(
+                image_embeddings=features[i : i + 1],
+                image_pe=position,
+                sparse_prompt_embeddings=sparse[i : i + 1],
+                dense_prompt_embeddings=dense[i : i + 1],
+                multimask_output=False,
+            )
+            for i in range(len(features))
+        ]
+        logits, iou = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+        return logits, iou[:, 0]
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of a batch; which box an image gets, and how it moves, depends on (seed, step) alone."""
+        generator = torch_generator(self.recipe.seed, "boxes", self.global_step)
+        boxes = drawn_boxes(batch["boxes"], generator, JITTER if self.recipe.augment else 0.0)
+        loss = self.loss(self(batch["features"], boxes), batch)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(boxes))
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Loss, and the mean over images of the Dice under Otsu's box."""
+        output = logits, _ = self(batch["features"], batch["boxes"][:, OTSU])
+        self.val_dice.update(hard_dice(logits, batch["truth"], batch["valid"]))
+        self.log("val/loss", self.loss(output, batch), batch_size=len(logits))
+        self.log("val/dice", self.val_dice, prog_bar=True, batch_size=len(logits))
+
+    def loss(self, output: tuple[Tensor, Tensor], batch: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+        """Soft Dice + BCE, and the squared error of the predicted IoU."""
+        logits, iou = output
+        dice = hard_dice(logits.detach(), batch["truth"], batch["valid"])
+        return dice_bce(logits, batch["truth"], batch["valid"]) + F.mse_loss(iou, dice / (2 - dice))
+
+
+def drawn_boxes(boxes: Tensor, generator: torch.Generator, jitter: float) -> Tensor:
+    """One box `[n, 4]` of each row's two `[n, 2, 4]`, its sides moved by up to `jitter` of its width and height.
+
+    >>> boxes = torch.tensor([[[0.0, 0, 10, 20], [5.0, 5, 9, 9]]])
+    >>> drawn_boxes(boxes, torch.Generator().manual_seed(0), 0.0).tolist() in boxes.transpose(0, 1).tolist()
+    True
+    """
+    which = torch.randint(boxes.shape[1], (len(boxes),), generator=generator)
+    moves = 2 * torch.rand(len(boxes), 4, generator=generator) - 1
+    box = boxes[torch.arange(len(boxes)), which.to(boxes.device)]
+    sides = (box[:, 2:] - box[:, :2]).repeat(1, 2)
+    return (box + jitter * moves.to(box) * sides).clamp(min=0)
