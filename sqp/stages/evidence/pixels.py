@@ -97,10 +97,10 @@ def measured(rows: pd.DataFrame, out: Path, probability: bool = True, surface: b
 def _kept(path: Path) -> dict[tuple[str, ...], dict[Any, Any]]:
     """What was measured before, by its keys; nothing where the file is not there or is of another making."""
     try:
-        old = pd.read_csv(
-            path, dtype={"unit": str, "note": str} | dict.fromkeys(KEYS, str), float_precision="round_trip"
-        )
-    except (OSError, ValueError):
+        old = pd.read_csv(path, dtype=str, keep_default_na=False)
+        for name in NUMBERS:
+            old[name] = [float(text or "nan") for text in old[name]]  # exact, as no option of read_csv is everywhere
+    except (OSError, ValueError, KeyError):
         return {}
     if list(old.columns) != [*KEYS, *COLUMNS]:
         return {}

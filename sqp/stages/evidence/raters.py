@@ -56,7 +56,8 @@ def raters_page(evidence: Evidence) -> Page:
     table = mean_rows({name: images[name].to_numpy(float) for name in LABELS}, resamples)
     notes = [_note(images, name) for name in table["quantity"]]
     table = table.assign(note=notes, quantity=[LABELS[name] for name in table["quantity"]])
-    about = f"{len(images)} records, {rows['group'].nunique()} groups, {int(images['n_raters'].max())} raters at most."
+    most = rows["truth_path"].map(len).max()
+    about = f"{len(images)} records, {rows['group'].nunique()} groups, at most {most} truths an image."
     page.add("raters", table)
     page.show("Mask, map and prediction against the raters", about, table, MEANS)
     correlations = with_disagreement(images, resamples)
