@@ -17,6 +17,7 @@ from sqp.io import read_record_sets
 from sqp.quality.conformal import Conformal
 from sqp.quality.provenance import group_hashes
 from sqp.quality.verdict import VERDICTS
+from sqp.stages import evaluate
 from sqp.stages.evaluate import run
 from sqp.stages.evaluate_rows import check_groups
 from sqp.stages.subsets import subsets
@@ -63,6 +64,12 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def result(folder):
     return run(config(folder, predictions()))
+
+
+@pytest.fixture(autouse=True)
+def without_evidence(result, monkeypatch):
+    """The pages are made once, in `result`; further runs go without (tests/stages/evidence looks at each)."""
+    monkeypatch.setattr(evaluate, "pages", lambda evidence: [])
 
 
 def test_all_outputs(folder, result):
