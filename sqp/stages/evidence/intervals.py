@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sqp.metrics.intervals import covered
+from sqp.metrics.stats import Resamples
 from sqp.report.calibration_figures import coverage_figure
 from sqp.stages.evidence.mondrian import Calibrated, labelled
 from sqp.stages.evidence.page import Evidence, Page, known, with_part
@@ -64,9 +65,9 @@ def by_kind(evidence: Evidence, part: Subset, rows: pd.DataFrame, apart: Calibra
     alpha = 0.1 if np.isnan(evidence.alpha) else evidence.alpha
     other = None if apart is None else apart.interval(rows, alpha)
     note = "" if apart is None else apart.note(alpha)
-    table = []
+    table, resamples = [], evidence.resamples(rows)
     for by, value, inside in kinds:
-        cells = _cells(evidence, rows, interval, other, inside)
+        cells = _cells(rows, resamples, interval, other, inside)
         names = {"by": by, "value": value, "n": int(inside.sum()), "n_groups": int(rows["group"][inside].nunique())}
         table.append(names | cells | {"note": note if by == "all" else _few(int(inside.sum()))})
     return pd.DataFrame(table)
@@ -78,12 +79,12 @@ def _few(n: int) -> str:
 
 def by_level(evidence: Evidence, rows: pd.DataFrame, pooled: Calibrated, apart: Calibrated | None) -> pd.DataFrame:
     """A row a level: coverage and width of intervals at that level."""
-    everything = np.ones(len(rows), bool)
+    everything, resamples = np.ones(len(rows), bool), evidence.resamples(rows)
     table = []
     for level in LEVELS:
         interval = pooled.interval(rows, 1 - level)
         other = None if apart is None else apart.interval(rows, 1 - level)
-        cells = _cells(evidence, rows, interval, other, everything)
+        cells = _cells(rows, resamples, interval, other, everything)
         table.append({"level": level, "n": len(rows)} | cells | {"note": pooled.note(1 - level)})
     return pd.DataFrame(table)
 
@@ -92,10 +93,10 @@ Interval = tuple[np.ndarray, np.ndarray]
 
 
 def _cells(
-    evidence: Evidence, rows: pd.DataFrame, interval: Interval, other: Interval | None, inside: np.ndarray
+    rows: pd.DataFrame, resamples: Resamples, interval: Interval, other: Interval | None, inside: np.ndarray
 ) -> dict[str, float]:
     """Coverage and width of one interval, of the other one, and the change of coverage, over the rows `inside`."""
-    resamples, dice = evidence.resamples(rows), rows["dice"].to_numpy(float)
+    dice = rows["dice"].to_numpy(float)
 
     def both(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return tuple(np.where(inside, values, np.nan) for values in (covered(low, high, dice), high - low))  # type: ignore[return-value]

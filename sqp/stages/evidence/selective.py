@@ -15,7 +15,7 @@ from sqp.stages.evidence.page import Evidence, Page, known, with_part
 from sqp.stages.paired import MODEL, Paired
 from sqp.stages.subsets import ALL, Subset
 
-FAILED_BELOW = (0.7, 0.8)
+FAILED_BELOW, COVERAGE = (0.7, 0.8), 0.8
 FIGURED = (MODEL, "c_lesion", "pairwise_dice", "soft_dice_confidence", "predicted_iou", "referee_dice")
 _RISK = {"aurc": "AURC", "excess_aurc": "excess AURC", "augrc": "AUGRC", "risk_at_80": "risk at 80 %"}
 _FOUND = {
@@ -94,23 +94,9 @@ def ordered_scores(
 
 def _statistics(weights: np.ndarray, score: np.ndarray, dice: np.ndarray) -> dict[str, np.ndarray]:
     """Every statistic `[b]` under each weighting of the rows `[b, n]`."""
-    risk = 1 - dice
-    result = {
-        "aurc": forms.aurc(weights, score, risk),
-        "excess_aurc": forms.excess_aurc(weights, score, risk),
-        "augrc": forms.augrc(weights, score, risk),
-        "risk_at_80": forms.risk_at_coverage(weights, score, risk, 0.8),
-    }
+    result = forms.risk_statistics(weights, score, 1 - dice, COVERAGE)
+    result["risk_at_80"] = result.pop("risk_at_coverage")
     for bound in FAILED_BELOW:
-        failed = (dice < bound).astype(float)
-        for name, form in _FORMS.items():
-            result[f"{name}_{round(100 * bound)}"] = form(weights, score, failed)
+        found = forms.failure_statistics(weights, score, (dice < bound).astype(float))
+        result |= {f"{name}_{round(100 * bound)}": values for name, values in found.items()}
     return result
-
-
-_FORMS = {
-    "auroc": forms.failure_auroc,
-    "auprc": forms.failure_auprc,
-    "fpr_at_tpr": forms.fpr_at_tpr,
-    "review_share": forms.review_share,
-}
