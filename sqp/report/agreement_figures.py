@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from sqp.metrics import agreement
 from sqp.report.figures import PALETTE, STYLE, labelled
 
+BOX = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5}
 _SHOWN = {"spearman": "Spearman with the truth (right is better)", "mae": "MAE (left is better)"}
 
 
@@ -53,7 +54,7 @@ def bland_altman(panels: Mapping[str, pd.DataFrame]) -> Figure:
             value = statistic(predicted, true)
             if np.isfinite(value):
                 axes.axhline(value, color=PALETTE[1], lw=1.6, ls="-" if name == "bias" else "--")
-                axes.text(0.005, value + 0.012, f"{name} {value:+.3f}", fontsize=STYLE["text"], color="0.1")
+                axes.text(0.02, value, f"{name} {value:+.3f}", fontsize=STYLE["text"], va="center", bbox=BOX)
         axes.set(xlim=(0, 1), ylim=(-1, 1))
         labelled(axes, "mean of predicted and true Dice", "", f"{title} (n = {agreement.count(predicted, true):,})")
     grid[0].set_ylabel("predicted - true Dice", fontsize=STYLE["label"])

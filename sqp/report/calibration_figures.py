@@ -35,7 +35,8 @@ def coverage_figure(curves: Mapping[str, pd.DataFrame], by: str) -> Figure:
             x = table["level"] + shift
             axes.plot(x, table[kind], MARKERS[i % 7] + "-", color=colour, ms=6, lw=1.5, label=name)
             axes.vlines(x, table[f"{kind}_low"], table[f"{kind}_high"], color=colour, lw=1.5, alpha=0.55)
-        axes.set(xlim=(0.45, 1.0), ylim=(0.25, 1.01))
+        lowest = min((float(np.nanmin(t[f"{kind}_low"], initial=1)) for t in curves.values()), default=1.0)
+        axes.set(xlim=(0.45, 1.0), ylim=(min(0.4, lowest - 0.03), 1.01))
         labelled(axes, "coverage that was asked for", "coverage on test records (bar: 95 %)", titles[kind])
         axes.legend(fontsize=STYLE["text"], loc="lower right", framealpha=0.85)
     return figure
@@ -68,14 +69,14 @@ def pixel_calibration(fits: Sequence[ScaledPixels], numbers: pd.DataFrame) -> Fi
 
 def raters_figure(images: pd.DataFrame) -> Figure:
     """The model's error against the raters' disagreement, a point an image; below the line the model errs less."""
-    figure = Figure(figsize=(5.6, 5.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
     x, y = images["disagreement"].to_numpy(float), images["error"].to_numpy(float)
     keep = np.isfinite(x) & np.isfinite(y)
-    top = float(max(x[keep].max(initial=0.1), y[keep].max(initial=0.1))) * 1.05
-    axes.plot([0, top], [0, top], "--", color="0.25", lw=1.2, label="error = disagreement")
+    right, top = (1.05 * float(values[keep].max(initial=0.1)) for values in (x, y))
+    _diagonal(axes, "error = disagreement")
     axes.scatter(x, y, s=26, alpha=0.65, color=PALETTE[0], linewidths=0, label=f"image (n = {int(keep.sum())})")
-    axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
+    axes.set(xlim=(0, right), ylim=(0, top))
     labelled(axes, "disagreement of the raters (1 - their Dice)", "error of the predicted Dice")
     axes.legend(fontsize=STYLE["text"], loc="upper right", framealpha=0.85)
     return figure

@@ -12,32 +12,37 @@ from sqp.report.figures import MARKERS, PALETTE, STYLE, labelled
 Curve = tuple[np.ndarray, np.ndarray]
 """(coverage, risk), both `[n]`."""
 
+FIRST = 0.05  # coverage from which a curve is drawn: below it a few masks decide
 REFERENCES = {"true order": ("0.25", ":"), "no order": ("0.25", "--")}
 TIERS = ("high", "moderate", "low")
 
 
 def risk_curves(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
-    """A panel a subset: mean risk of the best-scored share, a line a method; grey: the true order, and none."""
-    figure = Figure(figsize=(5.6 * max(1, len(panels)), 4.9), layout="constrained")
+    """A panel a subset: mean risk of the best-scored share, a line a method; grey: the true order, and none.
+
+    Curves of one panel must be of the same rows; they begin at a coverage of 0.05.
+    """
+    figure = Figure(figsize=(5.6 * max(1, len(panels)), 5.6), layout="constrained")
     grid = figure.subplots(1, max(1, len(panels)), squeeze=False)[0]
+    methods = dict.fromkeys(name for curves in panels.values() for name in curves if name not in REFERENCES)
+    looks = dict(zip(methods, zip([PALETTE[1], PALETTE[0], *PALETTE[2:]], MARKERS, strict=True), strict=False))
+    handles = {}
     for axes, (title, curves) in zip(grid, panels.items(), strict=False):
-        colours = iter([PALETTE[1], PALETTE[0], *PALETTE[2:]])
-        markers, top = iter(MARKERS), 0.0
         for name, (coverage, risk) in curves.items():
-            if not len(risk):
-                continue
+            x, y = coverage[coverage >= FIRST], risk[coverage >= FIRST]
             if name in REFERENCES:
                 colour, style = REFERENCES[name]
-                axes.plot(coverage, risk, style, color=colour, lw=1.5, label=name)
+                (handles[name],) = axes.plot(x, y, style, color=colour, lw=1.5, label=name)
             else:
-                every = (len(risk) // 20, max(1, len(risk) // 6))
-                width = 2.6 if name == "quality_model" else 1.6
-                axes.plot(coverage, risk, color=next(colours), lw=width, marker=next(markers), ms=6, markevery=every,
-                          label=name)  # fmt: skip
-                top = max(top, float(risk[len(risk) // 20 :].max()))
-        axes.set(xlim=(0, 1.01), ylim=(0, 1.12 * top or 1))  # the first twentieth rests on a few masks
+                colour, marker = looks[name]
+                width, every = 2.6 if name == "quality_model" else 1.6, max(1, len(x) // 7)
+                look = {"color": colour, "lw": width, "marker": marker, "ms": 6, "markevery": every}
+                (handles[name],) = axes.plot(x, y, label=name, **look)
+        axes.set_xlim(0, 1.01)
+        axes.set_ylim(bottom=0)
         labelled(axes, "coverage: share of the masks that is kept", "mean risk of these (1 - Dice)", title)
-        axes.legend(fontsize=STYLE["text"], loc="upper left", framealpha=0.85)
+    if handles:
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize=STYLE["text"])
     return figure
 
 

@@ -41,12 +41,11 @@ def test_risk_curves_hold_every_method_and_both_references():
     score, risk = RNG.random(50), RNG.random(50)
     curves = {"quality_model": risk_coverage(score, risk), "none": risk_coverage([], [])}
     curves |= {"true order": risk_coverage(-risk, risk), "no order": risk_coverage(0 * risk, risk)}
-    (axes,) = risk_curves({"natural": curves}).axes
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == ["quality_model", "true order", "no order"]
-    model = axes.lines[0]
-    np.testing.assert_array_equal(model.get_ydata(), curves["quality_model"][1])
-    assert axes.get_ylim()[1] >= model.get_ydata()[3:].max()
+    figure = risk_curves({"natural": curves})
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["quality_model", "none", "true order", "no order"]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), curves["quality_model"][1][2:])  # from 5 % of 50
+    assert axes.get_ylim()[0] == 0
 
 
 def test_tier_boxes_draw_empty_tiers_too():

@@ -73,7 +73,8 @@ class Page:
 
     def text(self) -> str:
         """The markdown."""
-        blocks = [f"# {self.title}", self.reading]
+        pictures = [f"![{caption}]({self._stem(name)}.png)" for name, (caption, _) in self.figures.items()]
+        blocks = [f"# {self.title}", self.reading, *pictures]
         for section in self.sections:
             blocks += [f"## {section.title}", *([section.about] if section.about else [])]
             blocks += [markdown(formatted(section.table, section.headings)) if len(section.table) else "No rows."]
@@ -86,9 +87,12 @@ class Page:
         for file, tables in self.tables.items():
             files[f"{file}_csv"] = write_csv(pd.concat(tables, ignore_index=True), out / f"{file}.csv")
         for name, (_, figure) in self.figures.items():
-            stem = f"{self.name}_{name}" if name else self.name
+            stem = self._stem(name)
             files[f"{stem}_png"] = save(figure, out / f"{stem}.png")
         return files
+
+    def _stem(self, figure: str) -> str:
+        return f"{self.name}_{figure}" if figure else self.name
 
 
 def with_part(table: pd.DataFrame, part: Subset) -> pd.DataFrame:

@@ -74,7 +74,8 @@ def of_part(evidence: Evidence, part: Subset) -> tuple[pd.DataFrame, dict[str, C
         plain = selective_row(score, dice, FAILED_BELOW)
         counts = {key: plain[key] for key in plain if key.startswith("n_failed")}
         table.append({"method": name} | paired.row(name, methods) | counts | {"note": plain["note"]})
-    curves = {name: risk_coverage(methods[name][0], 1 - dice) for name in FIGURED if name in methods}
+    whole = [name for name in FIGURED if name in methods and np.isfinite(methods[name][0]).all()]
+    curves = {name: risk_coverage(methods[name][0], 1 - dice) for name in whole}  # the same rows for every curve
     curves |= {"true order": risk_coverage(dice, 1 - dice), "no order": risk_coverage(0 * dice, 1 - dice)}
     return pd.DataFrame(table), curves
 

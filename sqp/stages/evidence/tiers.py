@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sqp.config.evaluate import EvaluateConfig
 from sqp.metrics import weighted
 from sqp.metrics.selective import threshold_at_risk
 from sqp.metrics.tiers import TIERS, tiers
@@ -64,11 +65,8 @@ def tiers_page(evidence: Evidence) -> Page:
         if part.name not in ("natural", ALL) or "iou" not in part.test:
             continue
         table, pairs, dice = of_part(evidence, part)
-        about = (
-            f"By calibrated risk: {by_risk(evidence)}." if evidence.config.tier_risk else "The same for every method."
-        )
         page.add("tiers", with_part(table, part))
-        page.show(part.title, f"Thresholds: {about}", table, TIER)
+        page.show(part.title, f"Thresholds: {stated(evidence.config)}.", table, TIER)
         page.add("tier_pairs", with_part(pairs, part))
         page.show(f"{part.title}: tier against tier", "", pairs, PAIR | {"note": "note"})
         flags = quality_flag(evidence, part)
@@ -82,9 +80,11 @@ def tiers_page(evidence: Evidence) -> Page:
     return page
 
 
-def by_risk(evidence: Evidence) -> str:
-    """The limits in words."""
-    moderate, high = evidence.config.tier_risk
+def stated(config: EvaluateConfig) -> str:
+    """The thresholds in words."""
+    if not config.tier_risk:
+        return "{:g} and {:g} for every method".format(*config.tiers)
+    moderate, high = config.tier_risk
     return f"a mean 1 - Dice of at most {high:g} in the tier high, {moderate:g} from moderate up, on calibration rows"
 
 
