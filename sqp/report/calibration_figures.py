@@ -58,7 +58,7 @@ def pixel_calibration(fits: Sequence[ScaledPixels], numbers: pd.DataFrame) -> Fi
     labelled(
         left, "probability of a pixel (mean of its bin)", "share of these pixels that are lesion", "All test pixels"
     )
-    left.legend(fontsize=STYLE["text"], loc="upper left", framealpha=0.85)
+    left.legend(fontsize=STYLE["text"], loc="lower right", framealpha=0.85)
     ece, dice = numbers["ece"].to_numpy(float), numbers["dice"].to_numpy(float)
     right.scatter(ece, dice, s=12, alpha=0.5, color=PALETTE[0], linewidths=0)
     rank = agreement.spearman(ece, dice)

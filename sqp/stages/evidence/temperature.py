@@ -18,7 +18,7 @@ from sqp.metrics.temperature import Temperature, TemperatureFit, rescale
 from sqp.stages.evidence.pixels import read_pixels
 from sqp.stages.paired import mean_cells
 
-QUANTITIES = ("ece", "brier", "nll")
+QUANTITIES = {"ece": "ECE", "brier": "Brier", "nll": "NLL (nats)"}
 
 
 @dataclass
@@ -78,9 +78,13 @@ def temperature_table(fits: list[Scaled]) -> pd.DataFrame:
     """A row a segmenter and quantity: mean over images before and after, their change, and over all pixels."""
     rows = []
     for one in fits:
-        for name in QUANTITIES:
+        for name, label in QUANTITIES.items():
             before, after = one.each[f"{name}_before"], one.each[f"{name}_after"]
-            row: dict[str, object] = {"segmenter": one.segmenter, "quantity": name, "n": int(np.isfinite(before).sum())}
+            row: dict[str, object] = {
+                "segmenter": one.segmenter,
+                "quantity": label,
+                "n": int(np.isfinite(before).sum()),
+            }
             for key, values in {"before": before, "after": after, "change": after - before}.items():
                 row |= mean_cells(key, values, one.resamples)
             row |= {"pooled_before": getattr(one.before, name), "pooled_after": getattr(one.after, name)}
