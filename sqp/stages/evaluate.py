@@ -63,7 +63,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     """Evaluate and write evaluation.csv, evaluation.md, the evidence, predictions, figures, report.html, run.yaml."""
     started = time.monotonic()
     check(config)
-    test, calibration, raters, unreadable, alpha = load_rows(config)
+    test, calibration, raters, unreadable, alpha = load_rows(config, others=True)
     scores = score_names(test)
     parts = list(subsets(test, calibration, config.unseen))
     compared = {

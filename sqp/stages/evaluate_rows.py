@@ -39,8 +39,10 @@ class Rows(NamedTuple):
     alpha: float
 
 
-def load_rows(config: EvaluateConfig) -> Rows:
+def load_rows(config: EvaluateConfig, others: bool = False) -> Rows:
     """The rows to compare, with verdicts of this config's thresholds; records that cannot be read are left out.
+
+    With `others` a model predicts the calibration and raters rows, too.
 
     ConfigError where the test split is empty or without truth, where a group or image lies in two splits, or
     where the bundle has seen a test group.
@@ -65,7 +67,7 @@ def load_rows(config: EvaluateConfig) -> Rows:
         raise ConfigError(f"no record of split '{config.split}' has a ground truth; generate it with --truth DIR")
     alpha, calibrates = np.nan, np.ones(len(calibration), bool)
     if config.model is not None:
-        given, alpha, calibrates = _predicted(config, config.model, [test, calibration, raters])
+        given, alpha, calibrates = _predicted(config, config.model, (test, calibration, raters), others)
     if given is not None and table is not given:
         test = _join(test, given, config)
         calibration, raters = (_join(rows, given, config, all_of_them=False) for rows in (calibration, raters))
@@ -124,9 +126,9 @@ def _check_columns(table: pd.DataFrame, config: EvaluateConfig) -> None:
 
 
 def _predicted(
-    config: EvaluateConfig, model: Path, parts: list[pd.DataFrame]
+    config: EvaluateConfig, model: Path, parts: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame], others: bool
 ) -> tuple[pd.DataFrame, float, np.ndarray]:
-    """Predictions of the bundle for test, calibration and raters rows, its alpha, and which calibration rows it used.
+    """Predictions of the bundle for test (and `others`) rows, its alpha, and which calibration rows it used.
 
     First the check that it has seen no group of the test and raters rows.
     """
@@ -138,7 +140,7 @@ def _predicted(
     test, calibration, raters = parts
     for rows in (test, raters):
         check_groups(rows, bundle.info.get("groups_sha256", []), model)
-    wanted = pd.concat(parts)
+    wanted = pd.concat(parts) if others else test
     table = predict_records(
         bundle,
         wanted["record_set"].unique().tolist(),

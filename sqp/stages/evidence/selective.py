@@ -10,13 +10,14 @@ from sqp.metrics.selective import risk_coverage
 from sqp.metrics.selective_row import selective_row
 from sqp.metrics.stats import fit_line
 from sqp.report.selective_figures import Curve, risk_curves
+from sqp.stages.aggregates import with_aggregates
 from sqp.stages.comparison import MEDIAN
 from sqp.stages.evidence.page import Evidence, Page, known, with_part
 from sqp.stages.paired import MODEL, Paired
 from sqp.stages.subsets import ALL, Subset
 
 FAILED_BELOW, COVERAGE = (0.7, 0.8), 0.8
-FIGURED = (MODEL, "c_lesion", "pairwise_dice", "soft_dice_confidence", "predicted_iou", "referee_dice")
+FIGURED = (MODEL, "c_lesion", "pairwise_dice", "soft_dice_confidence", "predicted_iou", "nonneg_regression")
 _RISK = {"aurc": "AURC", "excess_aurc": "excess AURC", "augrc": "AUGRC", "risk_at_80": "risk at 80 %"}
 _FOUND = {
     "auroc": "AUROC",
@@ -65,9 +66,9 @@ def selective_page(evidence: Evidence) -> Page:
 
 def of_part(evidence: Evidence, part: Subset) -> tuple[pd.DataFrame, dict[str, Curve]]:
     """A row a method, and the curves of the figure."""
-    rows = known(part.test)
+    rows, calibration, scores = with_aggregates(known(part.test), part.calibration, evidence.scores)
     dice = rows["dice"].to_numpy(float)
-    methods = {name: (values,) for name, values in ordered_scores(rows, part.calibration, evidence.scores).items()}
+    methods = {name: (values,) for name, values in ordered_scores(rows, calibration, scores).items()}
     paired = Paired(_statistics, (dice,), evidence.resamples(rows))
     table = []
     for name, (score,) in methods.items():

@@ -11,6 +11,7 @@ from sqp.metrics.selective import threshold_at_risk
 from sqp.metrics.tiers import TIERS, tiers
 from sqp.quality.verdict import VERDICTS
 from sqp.report.selective_figures import tier_boxes
+from sqp.stages.aggregates import with_aggregates
 from sqp.stages.evidence.page import Evidence, Page, known, with_part
 from sqp.stages.evidence.selective import ordered_scores
 from sqp.stages.paired import MODEL, Paired, mean_cells
@@ -90,11 +91,10 @@ def stated(config: EvaluateConfig) -> str:
 
 def of_part(evidence: Evidence, part: Subset) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, list[np.ndarray]]]:
     """A row a method and tier, a row a method and pair of tiers; of the model and C_lesion the Dice of each tier."""
-    rows = known(part.test)
+    rows, calibration, names = with_aggregates(known(part.test), part.calibration, evidence.scores)
     dice, iou = (rows[name].to_numpy(float) for name in ("dice", "iou"))
-    names = [name for name in evidence.scores if name != "area"]
-    scores = ordered_scores(rows, part.calibration, names, constant=False)
-    limits = {name: thresholds(evidence, part, name) for name in scores}
+    scores = ordered_scores(rows, calibration, [name for name in names if name != "area"], constant=False)
+    limits = {name: thresholds(evidence.config, calibration, name) for name in scores}
     codes = {name: (coded(score, *limits[name]),) for name, score in scores.items()}
     paired = Paired(_statistics, (dice, iou), evidence.resamples(rows))
     table: list[dict[str, object]] = []
@@ -119,14 +119,13 @@ def of_part(evidence: Evidence, part: Subset) -> tuple[pd.DataFrame, pd.DataFram
     return pd.DataFrame(table), pd.DataFrame(pairs), boxes
 
 
-def thresholds(evidence: Evidence, part: Subset, name: str) -> tuple[float, float]:
+def thresholds(config: EvaluateConfig, calibration: pd.DataFrame, name: str) -> tuple[float, float]:
     """The lowest score of moderate and of high; NaN where no threshold keeps the risk."""
-    if not evidence.config.tier_risk:
-        low, high = evidence.config.tiers
+    if not config.tier_risk:
+        low, high = config.tiers
         return low, high
-    score = part.calibration["predicted_dice" if name == MODEL else name].to_numpy(float)
-    risk = 1 - part.calibration["dice"].to_numpy(float)
-    low, high = (threshold_at_risk(score, risk, limit) for limit in evidence.config.tier_risk)
+    score = calibration["predicted_dice" if name == MODEL else name].to_numpy(float)
+    low, high = (threshold_at_risk(score, 1 - calibration["dice"].to_numpy(float), limit) for limit in config.tier_risk)
     return low, high
 
 

@@ -51,7 +51,7 @@ def test_the_flag_parts_all_masks(evidence):
 def test_thresholds_by_calibrated_risk_keep_it_on_the_calibration_rows(evidence):
     made = evidence(tier_risk=[0.3, 0.15])
     part = made.parts[-1]
-    low, high = thresholds(made, part, MODEL)
+    low, high = thresholds(made.config, part.calibration, MODEL)
     held = part.calibration
     assert low < high
     for start, limit in ((low, 0.3), (high, 0.15)):
