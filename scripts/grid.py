@@ -32,9 +32,9 @@ from sqp.metrics import agreement
 from sqp.metrics.stats import Resamples, bootstrap
 from sqp.report.tables import formatted, markdown, write_csv
 from sqp.stages import generate, train
-from sqp.stages.comparison import MODEL, compare
-from sqp.stages.evaluate import subsets
+from sqp.stages.comparison import MODEL, compare, short
 from sqp.stages.evaluate_rows import load_rows
+from sqp.stages.subsets import subsets
 
 KEYS = ["method", "map", "framework", "subset"]
 SHOWN = ["n", "n_groups", "sd_dice", "r2", "pearson", "spearman", "mae", "rmse", "coverage", "width"]
@@ -79,7 +79,7 @@ def tested(bundle: Path, records: Path, frozen: Path, n_resamples: int) -> pd.Da
         rows = load_rows(config)
         parts = []
         for part in subsets(rows.test, rows.calibration, config.unseen):
-            table = compare(part.test, part.calibration, [], n_resamples)
+            table = short(compare(part.test, part.calibration, [], n_resamples))
             parts.append(table[table["method"] == MODEL].assign(subset=part.name).drop(columns="method"))
         write_csv(pd.concat(parts), done)
     return pd.read_csv(done)

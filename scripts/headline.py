@@ -34,9 +34,9 @@ from sqp.quality.columns import score_names
 from sqp.report.predictions import write_predictions
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
 from sqp.stages.aggregates import with_aggregates
-from sqp.stages.comparison import MEDIAN, MODEL, compare
-from sqp.stages.evaluate import subsets
+from sqp.stages.comparison import MEDIAN, MODEL, compare, short
 from sqp.stages.evaluate_rows import check_groups, load_rows
+from sqp.stages.subsets import subsets
 
 HOME = "home"
 PREDICTED = ["predicted_dice", "low", "high"]
@@ -102,7 +102,7 @@ def compared(
 ) -> pd.DataFrame:
     """A row a method: as in `evaluate`, with the other predictors, AURC of all and the bias of the predictors."""
     test, calibration, scores = with_aggregates(test, calibration, scores)
-    table = compare(test, calibration, scores, n_resamples).set_index("method", drop=False)
+    table = short(compare(test, calibration, scores, n_resamples)).set_index("method", drop=False)
     truth, group = test["dice"].to_numpy(float), test["group"].astype(str).to_numpy()
     resamples = Resamples.draw(group, n_resamples)
     model = test["predicted_dice"].to_numpy(float)
@@ -111,7 +111,7 @@ def compared(
     for name in others:
         columns[name] = test[f"{name}/predicted_dice"].to_numpy(float)
         own = test.assign(**{key: test[f"{name}/{key}"] for key in PREDICTED})
-        rows[name] = compare(own, calibration, [], n_resamples).iloc[0].to_dict() | {"method": name}
+        rows[name] = short(compare(own, calibration, [], n_resamples)).iloc[0].to_dict() | {"method": name}
         for key, statistic in (("spearman", agreement.spearman), ("mae", agreement.mae)):
             found = paired_difference(statistic, truth, model, columns[name], resamples=resamples)
             rows[name] |= _cells(f"{key}_difference", *found)

@@ -26,6 +26,15 @@ class EvaluateConfig:
         accept: Verdict accept where the interval's low end reaches this Dice.
         reject: Verdict reject where the interval's high end stays below this Dice.
         n_resamples: Bootstrap resamples, by group.
+        target: What predictions are compared with on the page of agreement: dice, iou, hd95, masd (one or several).
+            Distances are measured on the stored masks and truths, once, and kept in pixels.csv.
+        surface: Measure Hausdorff, HD95 and MASD of the natural test masks, too.
+        tiers: Lowest scores of the tiers moderate and high.
+        tier_risk: In place of tiers the greatest mean 1 - Dice of the records from the tier moderate up, and of the
+            tier high; each method's thresholds are set to it on the calibration split.
+        mondrian: Column by which intervals are also calibrated apart, beside the model's own: area, diagnosis,
+            segmenter, prompter, natural, or empty for none.
+        raters_split: Split of the images with several truths, whose raters are compared with each other.
         seed: Seed of the bootstrap.
         batch_size: Records predicted at once.
         device: cpu or cuda.
@@ -45,6 +54,12 @@ class EvaluateConfig:
     accept: float = 0.80
     reject: float = 0.70
     n_resamples: int = 2000
+    target: list[str] = field(default_factory=lambda: ["dice"])
+    surface: bool = True
+    tiers: list[float] = field(default_factory=lambda: [0.5, 0.8])
+    tier_risk: list[float] = field(default_factory=list)
+    mondrian: str = "area"
+    raters_split: str = "raters"
     seed: int = 0
     batch_size: int = 64
     device: str = "cpu"

@@ -38,10 +38,14 @@ def check_bins(bins: int) -> None:
         raise ValueError(f"bins must be at least 1, not {bins}")
 
 
+def bin_index(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """The bin `[n]` of each finite confidence, 0..bins - 1."""
+    return np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="right") - 1, 0, bins - 1)
+
+
 def bin_sums(confidence: np.ndarray, target: np.ndarray, weight: np.ndarray | None, bins: int) -> BinSums:
     """The sums of finite rows `[n]`, each in its bin; without `weight` each row counts one."""
-    edges = np.linspace(0, 1, bins + 1)
-    index = np.clip(np.searchsorted(edges, confidence, side="right") - 1, 0, bins - 1)
+    index = bin_index(confidence, bins)
     n = np.bincount(index, minlength=bins)
     one = np.ones(()) if weight is None else weight
 

@@ -61,6 +61,16 @@ def iou(prediction: ArrayLike, truth: ArrayLike) -> float:
     return _ratio(tp, fp + fn)
 
 
+def threshold_iou(iou: ArrayLike, threshold: float = 0.65) -> np.ndarray:
+    """The score of ISIC 2018's Task 1, float64 `[n]`: the IoU where it reaches the threshold, else 0; NaN stays.
+
+    >>> threshold_iou([0.9, 0.65, 0.6]).tolist()
+    [0.9, 0.65, 0.0]
+    """
+    values = np.asarray(iou, dtype=np.float64)
+    return np.where(values < threshold, 0.0, values)
+
+
 def precision(prediction: ArrayLike, truth: ArrayLike) -> float:
     """Share of the predicted pixels that are true; of an empty prediction 1 if the truth is empty, else 0."""
     tp, fp, fn, _ = confusion(prediction, truth)

@@ -49,6 +49,17 @@ class PixelCalibration:
         self._squares += float(np.square(p - t).sum())
         self._log_loss += float(log_loss(p, t).sum())
 
+    def add(self, other: PixelCalibration) -> None:
+        """Add the maps of another pool. ValueError where it has other bins."""
+        if other.bins != self.bins:
+            raise ValueError(f"a pool of {other.bins} bins cannot be added to one of {self.bins}")
+        self.n_maps += other.n_maps
+        self.n_pixels += other.n_pixels
+        self.left_out += other.left_out
+        self._sums = self._sums + other._sums
+        self._squares += other._squares
+        self._log_loss += other._log_loss
+
     def table(self) -> dict[str, np.ndarray]:
         """The bins of the ECE: low, high, n, weight, mean confidence, mean target, gap; empty bins NaN."""
         return table_of(self._sums)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from sqp.metrics import OVERLAP
 from sqp.metrics.notes import join
 from sqp.metrics.pooled import PixelCalibration
-from sqp.metrics.surface import empty_note, surface_distances
+from sqp.metrics.surface import NO_DISTANCES, empty_note, surface_distances
 
 
 def segmentation_row(
@@ -22,18 +22,19 @@ def segmentation_row(
     probability: ArrayLike | None = None,
     spacing: Sequence[float] | None = None,
     bins: int = 15,
+    surface: bool = True,
 ) -> dict[str, float | str]:
     """dice … accuracy (0..1), hausdorff, hd95, masd (`unit`: px, or mm with `spacing`), ece, brier, nll, note.
 
     Masks `[h, w]` or `[d, h, w]`; `probability` of the foreground on the same pixels, for ece, brier and nll (nats).
-    An empty `spacing` counts as none. ValueError where shapes differ.
+    An empty `spacing` counts as none. Without `surface` the distances are NaN. ValueError where shapes differ.
     """
     sizes = spacing if spacing is not None and len(spacing) else None
     row: dict[str, float | str] = {name: statistic(prediction, truth) for name, statistic in OVERLAP.items()}
-    row |= surface_distances(prediction, truth, sizes)._asdict()
+    row |= (surface_distances(prediction, truth, sizes) if surface else NO_DISTANCES)._asdict()
     row["unit"] = "px" if sizes is None else "mm"
     calibration = PixelCalibration(bins)
     if probability is not None:
         calibration.update(probability, truth)
     row |= {"ece": calibration.ece, "brier": calibration.brier, "nll": calibration.nll}
-    return row | {"note": join(empty_note(prediction, truth), calibration.note)}
+    return row | {"note": join(empty_note(prediction, truth) if surface else "", calibration.note)}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sqp.metrics import agreement, failures, selective, weighted, weighted_selective
+from sqp.metrics import agreement, calibration, failures, selective, weighted, weighted_selective
 from sqp.metrics.rows import columns, finite, finite_rows, group_codes
 
 Statistic = Callable[..., float]
@@ -25,6 +25,7 @@ _WEIGHTED: dict[Statistic, Callable[..., np.ndarray]] = {
     agreement.sd: weighted.sd,
     agreement.pearson: weighted.pearson,
     agreement.spearman: weighted.spearman,
+    agreement.kendall: weighted.kendall,
     agreement.r2: weighted.r2,
     agreement.mae: weighted.mae,
     agreement.rmse: weighted.rmse,
@@ -32,6 +33,7 @@ _WEIGHTED: dict[Statistic, Callable[..., np.ndarray]] = {
     agreement.limit_low: weighted.limit_low,
     agreement.limit_high: weighted.limit_high,
     agreement.within_group_spearman: weighted.within_group_spearman,
+    calibration.expected_calibration_error: weighted.calibration_error,
     selective.aurc: weighted_selective.aurc,
     selective.excess_aurc: weighted_selective.excess_aurc,
     selective.augrc: weighted_selective.augrc,
@@ -139,7 +141,7 @@ def bootstrap(
 
     Without `group` each row is its own. `resamples`, drawn once, serves many calls (then `group`,
     `n_resamples` and `seed` are not used). Resamples in which the statistic is undefined (NaN) are left
-    out. Statistics of `agreement` (but Kendall's), `selective` and `failures` are fast; `within_group_spearman`
+    out. Statistics of `agreement`, `selective` and `failures` and the ECE are fast; `within_group_spearman`
     takes its own group as the third array, which must lie within `group`. ValueError where lengths differ.
     """
     if resamples is None:

@@ -28,6 +28,9 @@ class SurfaceDistances(NamedTuple):
     masd: float
 
 
+NO_DISTANCES = SurfaceDistances(float("nan"), float("nan"), float("nan"))
+
+
 def empty_note(prediction: ArrayLike, truth: ArrayLike) -> str:
     """Why there is no distance: which of the masks is empty; an empty string where neither is."""
     p, t = bool(as_mask(prediction).any()), bool(as_mask(truth).any())
@@ -70,7 +73,7 @@ def surface_distances(
         raise ValueError(f"surface distances need masks [h, w] or [d, h, w], not the shape {p.shape}")
     sizes = _spacing(spacing, p.ndim)
     if not p.any() or not t.any():
-        return SurfaceDistances(float("nan"), float("nan"), float("nan"))
+        return NO_DISTANCES
     from monai.metrics.utils import get_mask_edges, get_surface_distance  # seconds to import
 
     edges = get_mask_edges(p, t)

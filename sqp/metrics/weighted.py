@@ -10,6 +10,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sqp.metrics.calibration import bin_index
+
+_BLOCK = 1_000_000  # signs of pairs held at once: 12 MB
 _CONSTANT = 1e-12  # an SD below this share of the mean is rounding: the column is constant
 MIN_RECORDS = 3  # a group with fewer records has no rank correlation worth the name
 
@@ -19,7 +22,7 @@ def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(a, b, out=np.full(len(b), np.nan), where=b != 0)
 
 
-def _mean(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
+def mean(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Weighted mean `[b]` of x `[n]` or `[b, n]`."""
     total = weights @ x if x.ndim == 1 else np.einsum("bn,bn->b", weights, x)
     return divide(total, weights.sum(axis=1))
@@ -27,10 +30,10 @@ def _mean(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def _centred(weights: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """x less its weighted mean `[b, n]`, and its weighted variance `[b]` (exactly 0 where x is constant)."""
-    mean = _mean(weights, x)
-    centred = x - mean[:, None]
+    middle = mean(weights, x)
+    centred = x - middle[:, None]
     variance = divide(np.einsum("bn,bn,bn->b", weights, centred, centred), weights.sum(axis=1))
-    return centred, np.where(np.sqrt(variance) <= _CONSTANT * np.abs(mean), 0.0, variance)
+    return centred, np.where(np.sqrt(variance) <= _CONSTANT * np.abs(middle), 0.0, variance)
 
 
 def _correlation(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -81,24 +84,57 @@ def spearman(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np
     return _correlation(weights, mid_ranks(weights, predicted), mid_ranks(weights, true))
 
 
+def correlations(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+    """Pearson and Spearman `[b]`, by name."""
+    return {"pearson": pearson(weights, x, y), "spearman": spearman(weights, x, y)}
+
+
+def kendall(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Kendall's tau-b `[b]`, ties corrected; every pair is looked at once for all weightings: n² steps."""
+    counts, n = weights.astype(np.float32), len(true)  # whole numbers: sums below 2^24 are exact in float32
+    concordant = np.zeros(len(weights))
+    step = max(1, _BLOCK // max(1, n))
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
+        signs = np.sign(predicted[rows, None] - predicted) * np.sign(true[rows, None] - true)
+        concordant += np.einsum("br,br->b", counts @ signs.T.astype(np.float32), weights[:, rows], dtype=np.float64)
+    untied = np.sqrt(_untied_pairs(weights, predicted)) * np.sqrt(_untied_pairs(weights, true))
+    return np.clip(divide(concordant / 2, untied), -1, 1)
+
+
+def _untied_pairs(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Pairs of rows `[b]` that differ in x."""
+    order = np.argsort(x, kind="stable")
+    starts = np.flatnonzero(np.r_[np.ones(min(1, len(x)), bool), np.diff(x[order]) != 0])
+    tied = np.add.reduceat(weights[:, order], starts, axis=1) if len(x) else weights
+    return (weights.sum(axis=1) ** 2 - np.square(tied).sum(axis=1)) / 2
+
+
+def calibration_error(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray, bins: int = 15) -> np.ndarray:
+    """Expected calibration error `[b]` of a prediction of the truth, both in 0..1."""
+    gaps = np.zeros((len(true), bins))
+    gaps[np.arange(len(true)), bin_index(predicted, bins)] = predicted - true
+    return divide(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1))
+
+
 def r2(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Coefficient of determination `[b]`, 1 - SSE / SST."""
-    return 1 - divide(_mean(weights, (predicted - true) ** 2), _centred(weights, true)[1])
+    return 1 - divide(mean(weights, (predicted - true) ** 2), _centred(weights, true)[1])
 
 
 def mae(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Mean absolute error `[b]`."""
-    return _mean(weights, np.abs(predicted - true))
+    return mean(weights, np.abs(predicted - true))
 
 
 def rmse(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Root mean squared error `[b]`."""
-    return np.sqrt(_mean(weights, (predicted - true) ** 2))
+    return np.sqrt(mean(weights, (predicted - true) ** 2))
 
 
 def bias(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Mean of predicted - true `[b]`."""
-    return _mean(weights, predicted - true)
+    return mean(weights, predicted - true)
 
 
 def _half_width(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -145,4 +181,4 @@ def within_group_spearman(
     by_group = weights[:, first]
     if (weights != by_group[:, inverse]).any():
         raise ValueError("a group of within_group_spearman is cut by the groups that are resampled")
-    return _mean(by_group[:, ~np.isnan(rho)], rho[~np.isnan(rho)])
+    return mean(by_group[:, ~np.isnan(rho)], rho[~np.isnan(rho)])

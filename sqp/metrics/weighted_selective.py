@@ -34,15 +34,83 @@ def _pick(values: np.ndarray, index: np.ndarray) -> np.ndarray:
     return np.take_along_axis(values, index, axis=1)[:, 0]
 
 
+def risk_statistics(
+    weights: np.ndarray, score: np.ndarray, risk: np.ndarray, coverage: float = 0.8
+) -> dict[str, np.ndarray]:
+    """aurc, excess_aurc, augrc and risk_at_coverage `[b]` at once: the rows are ordered once."""
+    if not len(score):
+        return dict.fromkeys(("aurc", "excess_aurc", "augrc", "risk_at_coverage"), _nan(weights))
+    rows, risks = _ties(weights, score, risk)
+    area = _aurc(rows, risks)
+    return {
+        "aurc": area,
+        "excess_aurc": area - _aurc(*_ties(weights, -risk, risk)),
+        "augrc": _augrc(rows, risks),
+        "risk_at_coverage": _risk_at_coverage(rows, risks, coverage),
+    }
+
+
+def failure_statistics(
+    weights: np.ndarray, score: np.ndarray, failed: np.ndarray, caught: float = 0.95
+) -> dict[str, np.ndarray]:
+    """auroc, auprc, fpr_at_tpr and review_share `[b]` at once: the rows are ordered once."""
+    if not len(score):
+        return dict.fromkeys(("auroc", "auprc", "fpr_at_tpr", "review_share"), _nan(weights))
+    rows, bad = _failures(weights, score, failed)
+    return {
+        "auroc": _auroc(rows, bad),
+        "auprc": _auprc(rows, bad),
+        "fpr_at_tpr": _fpr_at_tpr(rows, bad, caught),
+        "review_share": _review_share(rows, bad, caught),
+    }
+
+
 def aurc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
-    """Area under the risk-coverage curve `[b]`.
+    """Area under the risk-coverage curve `[b]`."""
+    return risk_statistics(weights, score, risk)["aurc"]
+
+
+def excess_aurc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
+    """AURC less that of the best order `[b]`."""
+    return risk_statistics(weights, score, risk)["excess_aurc"]
+
+
+def augrc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
+    """Area under the generalized risk-coverage curve `[b]`."""
+    return risk_statistics(weights, score, risk)["augrc"]
+
+
+def risk_at_coverage(weights: np.ndarray, score: np.ndarray, risk: np.ndarray, coverage: float = 0.8) -> np.ndarray:
+    """Mean risk `[b]` of the best-scored share `coverage` of the rows."""
+    return risk_statistics(weights, score, risk, coverage)["risk_at_coverage"]
+
+
+def failure_auroc(weights: np.ndarray, score: np.ndarray, failed: np.ndarray) -> np.ndarray:
+    """Area under the ROC `[b]`: pairs of a failed and a good row in the right order, ties one half."""
+    return failure_statistics(weights, score, failed)["auroc"]
+
+
+def failure_auprc(weights: np.ndarray, score: np.ndarray, failed: np.ndarray) -> np.ndarray:
+    """Average precision `[b]`: the mean over failed rows of the precision where their tie is caught."""
+    return failure_statistics(weights, score, failed)["auprc"]
+
+
+def fpr_at_tpr(weights: np.ndarray, score: np.ndarray, failed: np.ndarray, tpr: float = 0.95) -> np.ndarray:
+    """Share `[b]` of the good rows that are sent to review by the threshold that catches `tpr` of the failures."""
+    return failure_statistics(weights, score, failed, tpr)["fpr_at_tpr"]
+
+
+def review_share(weights: np.ndarray, score: np.ndarray, failed: np.ndarray, caught: float = 0.95) -> np.ndarray:
+    """Share `[b]` of all rows at or below the threshold that catches `caught` of the failures."""
+    return failure_statistics(weights, score, failed, caught)["review_share"]
+
+
+def _aurc(rows: np.ndarray, risks: np.ndarray) -> np.ndarray:
+    """Of ties `[b, ties]`, best first.
 
     A tie of m rows with mean risk μ after a rows with the total risk A adds Σ (A + jμ) / (a + j), j = 1 … m, which is
     mμ + (A - aμ)(H(a + m) - H(a)) with the harmonic numbers H.
     """
-    if not len(score):
-        return _nan(weights)
-    rows, risks = _ties(weights, score, risk)
     mean = np.divide(risks, rows, out=np.zeros_like(risks), where=rows > 0)
     after = np.cumsum(rows, axis=1)
     before = after - rows
@@ -52,26 +120,13 @@ def aurc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray
     return divide((risks + excess * steps).sum(axis=1), after[:, -1])
 
 
-def excess_aurc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
-    """AURC less that of the best order `[b]`."""
-    return aurc(weights, score, risk) - aurc(weights, -risk, risk)
-
-
-def augrc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
-    """Area under the generalized risk-coverage curve `[b]`."""
-    if not len(score):
-        return _nan(weights)
-    rows, risks = _ties(weights, score, risk)
+def _augrc(rows: np.ndarray, risks: np.ndarray) -> np.ndarray:
     before = np.cumsum(risks, axis=1) - risks
     total = rows.sum(axis=1)
     return divide((rows * before + risks * (rows + 1) / 2).sum(axis=1), total**2)
 
 
-def risk_at_coverage(weights: np.ndarray, score: np.ndarray, risk: np.ndarray, coverage: float = 0.8) -> np.ndarray:
-    """Mean risk `[b]` of the best-scored share `coverage` of the rows."""
-    if not len(score):
-        return _nan(weights)
-    rows, risks = _ties(weights, score, risk)
+def _risk_at_coverage(rows: np.ndarray, risks: np.ndarray, coverage: float) -> np.ndarray:
     after, risks_after = np.cumsum(rows, axis=1), np.cumsum(risks, axis=1)
     need = np.maximum(np.ceil(coverage * after[:, -1] - _SLACK), 1)
     tie = _first(after >= need[:, None])
@@ -85,21 +140,13 @@ def _failures(weights: np.ndarray, score: np.ndarray, failed: np.ndarray) -> tup
     return _ties(weights, -score, (failed > 0).astype(np.float64))
 
 
-def failure_auroc(weights: np.ndarray, score: np.ndarray, failed: np.ndarray) -> np.ndarray:
-    """Area under the ROC `[b]`: pairs of a failed and a good row in the right order, ties one half."""
-    if not len(score):
-        return _nan(weights)
-    rows, bad = _failures(weights, score, failed)
+def _auroc(rows: np.ndarray, bad: np.ndarray) -> np.ndarray:
     good = rows - bad
     pairs = (good * (np.cumsum(bad, axis=1) - bad / 2)).sum(axis=1)
     return divide(pairs, bad.sum(axis=1) * good.sum(axis=1))
 
 
-def failure_auprc(weights: np.ndarray, score: np.ndarray, failed: np.ndarray) -> np.ndarray:
-    """Average precision `[b]`: the mean over failed rows of the precision where their tie is caught."""
-    if not len(score):
-        return _nan(weights)
-    rows, bad = _failures(weights, score, failed)
+def _auprc(rows: np.ndarray, bad: np.ndarray) -> np.ndarray:
     caught, reviewed = np.cumsum(bad, axis=1), np.cumsum(rows, axis=1)
     precision = np.divide(caught, reviewed, out=np.zeros_like(caught), where=reviewed > 0)
     both = (caught[:, -1] > 0) & (caught[:, -1] < reviewed[:, -1])
@@ -113,19 +160,11 @@ def _caught(rows: np.ndarray, bad: np.ndarray, share: float) -> tuple[np.ndarray
     return _pick(reviewed, tie), _pick(caught, tie)
 
 
-def fpr_at_tpr(weights: np.ndarray, score: np.ndarray, failed: np.ndarray, tpr: float = 0.95) -> np.ndarray:
-    """Share `[b]` of the good rows that are sent to review by the threshold that catches `tpr` of the failures."""
-    if not len(score):
-        return _nan(weights)
-    rows, bad = _failures(weights, score, failed)
+def _fpr_at_tpr(rows: np.ndarray, bad: np.ndarray, tpr: float) -> np.ndarray:
     reviewed, caught = _caught(rows, bad, tpr)
     good = (rows - bad).sum(axis=1)
     return np.where(bad.sum(axis=1) > 0, divide(reviewed - caught, good), np.nan)
 
 
-def review_share(weights: np.ndarray, score: np.ndarray, failed: np.ndarray, caught: float = 0.95) -> np.ndarray:
-    """Share `[b]` of all rows at or below the threshold that catches `caught` of the failures."""
-    if not len(score):
-        return _nan(weights)
-    rows, bad = _failures(weights, score, failed)
+def _review_share(rows: np.ndarray, bad: np.ndarray, caught: float) -> np.ndarray:
     return np.where(bad.sum(axis=1) > 0, divide(_caught(rows, bad, caught)[0], rows.sum(axis=1)), np.nan)

@@ -132,6 +132,12 @@ def _identity(axes: Axes) -> None:
 def _dress(axes: Axes, x: str, y: str) -> None:
     """Square axes over 0 to 1 with readable labels."""
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    labelled(axes, x, y)
+
+
+def labelled(axes: Axes, x: str, y: str, title: str = "") -> None:
+    """Readable labels, ticks, a title and a grid."""
+    axes.set_title(title, fontsize=STYLE["title"])
     axes.set_xlabel(x, fontsize=STYLE["label"])
     axes.set_ylabel(y, fontsize=STYLE["label"])
     axes.tick_params(labelsize=STYLE["tick"])

@@ -33,7 +33,8 @@ HEADINGS = {
 def formatted(table: pd.DataFrame, headings: Mapping[str, str] = HEADINGS) -> pd.DataFrame:
     """The numeric table as strings under `headings`: `0.812 [0.790, 0.833]`, counts as integers, `–` for NaN.
 
-    A column that is NaN or empty all the way down is left out; columns that `headings` does not name too.
+    A column that is NaN or empty all the way down is left out; columns that `headings` does not name too. Counts are
+    `n` and what begins with `n_`; `p` and what begins with `p_` are p values.
 
     >>> formatted(pd.DataFrame({"mae": [0.1], "mae_low": [0.05], "mae_high": [0.2]}))["MAE"][0]
     '0.100 [0.050, 0.200]'
@@ -46,7 +47,10 @@ def formatted(table: pd.DataFrame, headings: Mapping[str, str] = HEADINGS) -> pd
             out[heading] = [str(value) for value in table[name]]
             continue
         low, high = (table.get(f"{name}_{end}", pd.Series(np.nan, table.index)) for end in ("low", "high"))
-        digits = 0 if name in ("n", "n_groups") else 3
+        if name == "p" or name.startswith("p_"):
+            out[heading] = [_p_value(value) for value in table[name]]
+            continue
+        digits = 0 if name == "n" or name.startswith("n_") else 3
         out[heading] = [_cell(*values, digits) for values in zip(table[name], low, high, strict=True)]
     return pd.DataFrame(out, index=table.index)
 
@@ -103,3 +107,8 @@ def _cell(value: float, low: float, high: float, digits: int) -> str:
     value, low, high = (round(float(number), digits) + 0.0 for number in (value, low, high))  # no "-0.000"
     text = f"{value:.{digits}f}"
     return text + (f" [{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(low) and np.isfinite(high) else "")
+
+
+def _p_value(p: float) -> str:
+    """`0.012`, `< 0.001`."""
+    return "–" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"

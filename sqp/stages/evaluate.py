@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pandas as pd
 import yaml
 
 from sqp.config.evaluate import EvaluateConfig
-from sqp.errors import ConfigError
+from sqp.errors import ConfigError, lookup
 from sqp.io.atomic import write_text
 from sqp.metrics.weighted import MIN_RECORDS
 from sqp.quality.columns import score_names
@@ -23,19 +22,22 @@ from sqp.report.overlays import write_overlays
 from sqp.report.page import write_page
 from sqp.report.predictions import write_predictions
 from sqp.report.tables import brief, formatted, markdown, write_csv
-from sqp.stages.comparison import compare
+from sqp.stages.comparison import compare, short
 from sqp.stages.evaluate_rows import load_rows
+from sqp.stages.evidence import pages
+from sqp.stages.evidence.mondrian import BY
+from sqp.stages.evidence.page import Evidence, Page, with_part
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import stored_config, versions
-
-ALL = "all"  # every subset, every data set
+from sqp.stages.subsets import ALL, Subset, subsets
+from sqp.stages.targets import TARGETS
 
 
 @dataclass
 class EvaluateResult:
     """`table`: a row per subset, dataset, method; `text`: the same as markdown; `files`: what was written.
 
-    `unreadable`: by record id, why a test record was left out.
+    `unreadable`: by record id, why a test record was left out. `pages`: the evidence (`stages/evidence`).
     """
 
     table: pd.DataFrame
@@ -44,6 +46,7 @@ class EvaluateResult:
     files: dict[str, Path]
     seconds: float
     unreadable: dict[str, str] = field(default_factory=dict)
+    pages: list[Page] = field(default_factory=list)
 
     @property
     def exit_status(self) -> int:
@@ -56,43 +59,27 @@ class EvaluateResult:
         return f"{brief(self.table)}{note}\n\ntable: {self.files['table']}\nreport: {self.files['report']}"
 
 
-@dataclass(frozen=True)
-class Subset:
-    """Test rows of one kind, and the calibration rows (`fit` says which) that lines are fitted on."""
-
-    name: str
-    dataset: str
-    test: pd.DataFrame
-    calibration: pd.DataFrame
-    fit: str
-
-    @property
-    def title(self) -> str:
-        """`natural`, or `natural, isic2018`."""
-        return self.name if self.dataset == ALL else f"{self.name}, {self.dataset}"
-
-
 def run(config: EvaluateConfig) -> EvaluateResult:
-    """Evaluate and write evaluation.csv, evaluation.md, predictions, figures, report.html and run.yaml."""
+    """Evaluate and write evaluation.csv, evaluation.md, the evidence, predictions, figures, report.html, run.yaml."""
     started = time.monotonic()
     check(config)
-    test, calibration, unreadable = load_rows(config)
+    test, calibration, raters, unreadable, alpha = load_rows(config, others=True)
     scores = score_names(test)
     parts = list(subsets(test, calibration, config.unseen))
-    tables = {}
-    for part in parts:
-        table = compare(part.test, part.calibration, scores, config.n_resamples, config.seed)
-        table.insert(0, "subset", part.name)
-        table.insert(1, "dataset", part.dataset)
-        tables[part.title] = table.assign(fit=part.fit)
+    compared = {
+        part.title: compare(part.test, part.calibration, scores, config.n_resamples, config.seed) for part in parts
+    }
+    tables = {part.title: with_part(short(compared[part.title]), part).assign(fit=part.fit) for part in parts}
     table = pd.concat(tables.values(), ignore_index=True)
     text = _text(parts, tables, config, _left_out(unreadable))
-    files = _write(config, test, parts, tables, table, text, _left_out(unreadable))
+    evidence = Evidence(config, parts, compared, scores, calibration, raters, alpha)
+    made = list(pages(evidence))
+    files = _write(config, test, parts, tables, table, text, _left_out(unreadable), made)
     seconds = time.monotonic() - started
     counts = {"test": len(test), "test_with_truth": int(np.isfinite(test["dice"]).sum())}
-    counts |= {"calibration": len(calibration), "unreadable": len(unreadable)}
+    counts |= {"calibration": len(calibration), "raters": len(raters), "unreadable": len(unreadable)}
     files["run"] = _write_run(config, counts, seconds)
-    return EvaluateResult(table, test, text, files, seconds, unreadable)
+    return EvaluateResult(table, test, text, files, seconds, unreadable, made)
 
 
 def check(config: EvaluateConfig) -> None:
@@ -106,51 +93,22 @@ def check(config: EvaluateConfig) -> None:
     check_ranges(config, {"batch_size": (1, many), "gallery": (0, many), "overlays": (0, many)})
     if config.n_resamples < 1:
         raise ConfigError(f"--n_resamples is {config.n_resamples}; at least one is needed, 2000 is usual")
+    for name in config.target:
+        lookup("target", name, TARGETS)
+    if config.mondrian:
+        lookup("mondrian", config.mondrian, dict.fromkeys(BY))
+    _check_tiers("tiers", config.tiers)
+    if config.tier_risk:
+        _check_tiers("tier_risk", config.tier_risk[::-1])
     if (Path(config.out) / "evaluation.csv").exists() and not config.overwrite:
         raise ConfigError(f"{config.out} holds an evaluation already; choose another --out, or --overwrite")
 
 
-def subsets(test: pd.DataFrame, calibration: pd.DataFrame, unseen: list[str]) -> Iterator[Subset]:
-    """natural, spread (corrupted, seen families), spread_unseen, all; each again by dataset, if several.
-
-    Lines are fitted on calibration rows of the same kind; for natural masks, of the same prompters as the test rows
-    (a simulated manual box tells nothing of Otsu's). Where there are none the next wider choice is taken, and `fit`
-    says which. `all` is there for the comparison of the masks of one image with each other; only where kinds differ.
-    """
-    test_kind, kind = (_kinds(table, unseen) for table in (test, calibration))
-    natural, spread = (calibration[kind == name] for name in ("natural", "spread"))
-    alike, prompters = _alike(natural, test[test_kind == "natural"])
-    anything = (calibration, "all")
-    lines = {
-        "natural": [(alike, f"natural{prompters}"), (natural, "natural (any prompter)"), anything],
-        "spread": [(spread, "spread (seen families)"), anything],
-        "spread_unseen": [(spread, "spread (seen families)"), anything],
-        ALL: [(pd.concat([alike, spread]), f"natural{prompters} and spread (seen families)"), anything],
-    }
-    for name, choices in lines.items():
-        rows = test if name == ALL else test[test_kind == name]
-        if name == ALL and test_kind.nunique() == 1:
-            continue
-        own, word = next((choice for choice in choices if choice[0]["dice"].notna().sum() > 1), anything)
-        datasets = sorted(rows["dataset"].fillna("").unique())
-        for dataset in [ALL, *(datasets if len(datasets) > 1 else [])]:
-            here = rows if dataset == ALL else rows[rows["dataset"] == dataset]
-            if here["dice"].notna().any():
-                yield Subset(name, dataset, here, own, f"{own['dice'].notna().sum()} {word} calibration rows")
-
-
-def _alike(natural: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The natural calibration rows of the prompters of the natural test rows, and these in words."""
-    if "prompter" not in natural or "prompter" not in test or test.empty:
-        return natural, ""
-    names = sorted(test["prompter"].unique())
-    return natural[natural["prompter"].isin(names)], f" ({', '.join(map(prompter_label, names))})"
-
-
-def _kinds(table: pd.DataFrame, unseen: list[str]) -> pd.Series:
-    """natural, spread or spread_unseen, of each row."""
-    corrupted = np.where(table["variant"].isin(unseen), "spread_unseen", "spread")
-    return pd.Series(np.where(table["variant"] == "natural", "natural", corrupted), table.index)
+def _check_tiers(name: str, limits: list[float]) -> None:
+    """ConfigError unless there are two limits, the first below the second, both in 0..1."""
+    if len(limits) != 2 or not 0 <= limits[0] < limits[1] <= 1:
+        order = "the lower one first" if name == "tiers" else "the greater one first"
+        raise ConfigError(f"--{name} needs two different numbers in 0 to 1, {order}")
 
 
 def _left_out(unreadable: dict[str, str]) -> str:
@@ -198,6 +156,7 @@ def _write(
     table: pd.DataFrame,
     text: str,
     left_out: str,
+    made: list[Page],
 ) -> dict[str, Path]:
     out = Path(config.out)
     csv, parquet = write_predictions(out, test)
@@ -224,6 +183,8 @@ def _write(
     if write_overlays(test, out / "overlays", config.overlays):
         files["overlays"] = out / "overlays"
     write_text(out / "evaluation.md", text)
+    for page in made:
+        files |= page.write(out)
     files |= {"table": out / "evaluation.md", "table_csv": write_csv(table, out / "evaluation.csv")}
     return files
 

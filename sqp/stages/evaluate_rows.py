@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sqp.config.evaluate import EvaluateConfig
+from sqp.config.train import TrainConfig
 from sqp.data.split_files import check_no_leakage
 from sqp.errors import ConfigError
 from sqp.io import read_record_sets
@@ -17,21 +19,30 @@ from sqp.quality.columns import FIRST, OTHER
 from sqp.quality.provenance import group_hashes
 from sqp.quality.verdict import judged
 from sqp.report.predictions import read_predictions
+from sqp.stages.train_rows import calibrates
 
 NOT_PREDICTED = ("image_id", "record_id", "record_set", "prompter_label")
 PREDICTED = [name for name in (*FIRST, *OTHER) if name not in NOT_PREDICTED]
 
 
 class Rows(NamedTuple):
-    """Test rows with their predictions, calibration rows (indices 0..n-1), and why test records were left out."""
+    """Test, calibration and raters rows (indices 0..n-1), and why test records were left out.
+
+    Calibration rows have predictions where there are such; `calibrates` marks those that the model's interval rests on.
+    Raters rows have several truths. `alpha` is that of the model's interval, NaN where it is not known.
+    """
 
     test: pd.DataFrame
     calibration: pd.DataFrame
+    raters: pd.DataFrame
     unreadable: dict[str, str]
+    alpha: float
 
 
-def load_rows(config: EvaluateConfig) -> Rows:
+def load_rows(config: EvaluateConfig, others: bool = False) -> Rows:
     """The rows to compare, with verdicts of this config's thresholds; records that cannot be read are left out.
+
+    With `others` a model predicts the calibration and raters rows, too.
 
     ConfigError where the test split is empty or without truth, where a group or image lies in two splits, or
     where the bundle has seen a test group.
@@ -44,6 +55,7 @@ def load_rows(config: EvaluateConfig) -> Rows:
     check_no_leakage(table[["image_id", "group", "split"]].drop_duplicates())
     test = table[table["split"] == config.split].reset_index(drop=True)
     calibration = table[table["split"] == config.calibration_split].reset_index(drop=True)
+    raters = _with_several_truths(table[table["split"].isin([config.split, config.raters_split])])
     if test.empty:
         found = ", ".join(sorted(set(table["split"].astype(str)))) or "none"
         raise ConfigError(
@@ -53,13 +65,16 @@ def load_rows(config: EvaluateConfig) -> Rows:
         test = _frozen(test, config.frozen)
     if not np.isfinite(test["dice"]).any():
         raise ConfigError(f"no record of split '{config.split}' has a ground truth; generate it with --truth DIR")
+    alpha, calibrates = np.nan, np.ones(len(calibration), bool)
     if config.model is not None:
-        test = _join(test, _predicted(config, config.model, test), config)
-    elif given is not None and table is not given:
+        given, alpha, calibrates = _predicted(config, config.model, (test, calibration, raters), others)
+    if given is not None and table is not given:
         test = _join(test, given, config)
-    for name in ("low", "high"):
-        if name not in test:
-            test[name] = np.nan
+        calibration, raters = (_join(rows, given, config, all_of_them=False) for rows in (calibration, raters))
+    calibration["calibrates"] = calibrates
+    for rows, name in product((test, calibration, raters), ("predicted_dice", "low", "high")):
+        if name not in rows:
+            rows[name] = np.nan
     if (test["low"] > test["high"]).any():
         raise ConfigError(f"{config.predictions or config.model} has an interval with its low end above its high end")
     lost = test["unreadable"].eq(True) if "unreadable" in test else pd.Series(False, test.index)
@@ -68,7 +83,15 @@ def load_rows(config: EvaluateConfig) -> Rows:
     test = test[~lost].reset_index(drop=True)
     if not np.isfinite(test["dice"]).any():
         raise ConfigError(f"no test record can be read: {next(iter(unreadable.values()))}")
-    return Rows(judged(test, config.accept, config.reject), calibration, unreadable)
+    return Rows(judged(test, config.accept, config.reject), calibration, raters, unreadable, alpha)
+
+
+def _with_several_truths(table: pd.DataFrame) -> pd.DataFrame:
+    """The natural rows whose image has more than one truth."""
+    if "truth_path" not in table:
+        return table.head(0)
+    several = table["truth_path"].map(lambda paths: isinstance(paths, list | np.ndarray) and len(paths) > 1)
+    return table[several.astype(bool) & (table["variant"] == "natural")].reset_index(drop=True)
 
 
 def _frozen(test: pd.DataFrame, paths: list[Path]) -> pd.DataFrame:
@@ -102,28 +125,40 @@ def _check_columns(table: pd.DataFrame, config: EvaluateConfig) -> None:
         )
 
 
-def _predicted(config: EvaluateConfig, model: Path, test: pd.DataFrame) -> pd.DataFrame:
-    """Predictions of the bundle for the test records; first the check that it has seen no group of them."""
+def _predicted(
+    config: EvaluateConfig, model: Path, parts: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame], others: bool
+) -> tuple[pd.DataFrame, float, np.ndarray]:
+    """Predictions of the bundle for test (and `others`) rows, its alpha, and which calibration rows it used.
+
+    First the check that it has seen no group of the test and raters rows.
+    """
     from sqp.quality import Bundle, predict_records  # torch and the networks: only where a model runs
     from sqp.segmenters import check_device
 
     check_device(config.device)
     bundle = Bundle.load(model)
-    check_groups(test, bundle.info.get("groups_sha256", []), model)
-    folders = test["record_set"].unique().tolist()  # not those that only bring calibration rows
-    return predict_records(
+    test, calibration, raters = parts
+    for rows in (test, raters):
+        check_groups(rows, bundle.info.get("groups_sha256", []), model)
+    wanted = pd.concat(parts) if others else test
+    table = predict_records(
         bundle,
-        folders,
+        wanted["record_set"].unique().tolist(),
         config.batch_size,
-        splits=[config.split],
+        splits=wanted["split"].unique().tolist(),
+        record_ids=set(wanted["record_id"]),
         device=config.device,
         accept=config.accept,
         reject=config.reject,
     )
+    calibrate_on = bundle.info.get("training", {}).get("calibrate_on", TrainConfig.calibrate_on)
+    return table, bundle.conformal.alpha, calibrates(calibration, calibrate_on)
 
 
-def _join(test: pd.DataFrame, predicted: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
-    """The test rows with the columns of their predictions; every row must have been predicted.
+def _join(
+    test: pd.DataFrame, predicted: pd.DataFrame, config: EvaluateConfig, all_of_them: bool = True
+) -> pd.DataFrame:
+    """The rows with the columns of their predictions; with `all_of_them` every row must have been predicted.
 
     Joined by record_id; by record_set too only where an id is there more than once, since folders move.
     """
@@ -138,7 +173,7 @@ def _join(test: pd.DataFrame, predicted: pd.DataFrame, config: EvaluateConfig) -
             raise ConfigError(f"record {twice.iloc[0]} is there twice; give each record set once, with its predictions")
     merged = test.merge(predicted[[*keys, *columns]], on=keys, how="left", indicator=True)
     lost = merged.loc[merged.pop("_merge") != "both", "record_id"]
-    if len(lost):
+    if len(lost) and all_of_them:
         raise ConfigError(
             f"{config.predictions or config.model} has no prediction for {len(lost)} of {len(test)} test "
             f"records, {lost.iloc[0]} among them; predict the same record sets again"

@@ -9,6 +9,8 @@ import torchmetrics.functional.classification as tm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from isic_challenge_scoring import confusion as isic_confusion
+from isic_challenge_scoring import metrics as isic
 from sklearn import metrics as sk
 
 from sqp.metrics import OVERLAP, overlap
@@ -146,3 +148,16 @@ def test_pairwise_dice_of_empty_samples() -> None:
     assert overlap.pairwise_dice(np.stack([EMPTY, EMPTY, EMPTY])) == 1
     assert overlap.pairwise_dice(np.stack([EMPTY, EMPTY, HALF])) == pytest.approx(1 / 3)
     assert np.isnan(overlap.pairwise_dice(HALF[None]))
+
+
+def test_iou_and_threshold_iou_equal_the_official_scoring_of_isic() -> None:
+    """isic-challenge-scoring 5: Jaccard, Dice and the threshold Jaccard of ISIC 2018's Task 1."""
+    for seed, share in ((0, 0.1), (1, 0.3), (2, 0.9), (3, 0.0)):
+        t = masks(seed, 20, 20)
+        p = t ^ masks(seed + 9, 20, 20, share=share)
+        counts = isic_confusion.create_binary_confusion_matrix(t, p, name="image")
+        assert overlap.iou(p, t) == pytest.approx(isic.binary_jaccard(counts), abs=1e-12)
+        assert overlap.dice(p, t) == pytest.approx(isic.binary_dice(counts), abs=1e-12)
+        got = float(overlap.threshold_iou(overlap.iou(p, t)))
+        assert got == pytest.approx(isic.binary_threshold_jaccard(counts), abs=1e-12)
+    assert np.isnan(overlap.threshold_iou([np.nan, 0.7])[0])

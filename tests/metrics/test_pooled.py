@@ -87,3 +87,18 @@ def test_misuse_is_told() -> None:
         PixelCalibration().update(np.zeros((2, 1)), np.zeros(2, bool))
     with pytest.raises(ValueError, match="give sigmoid"):
         PixelCalibration().update(np.full(2, 4.0), np.zeros(2, bool))
+
+
+def test_adding_pools_is_pooling_their_maps() -> None:
+    rng = np.random.default_rng(4)
+    whole, parts = PixelCalibration(), [PixelCalibration(), PixelCalibration()]
+    for part in parts:
+        p, t = rng.random((5, 6)), rng.random((5, 6)) < 0.4
+        part.update(p, t)
+        part.update(np.full((2, 2), np.nan), np.ones((2, 2), bool))
+        whole.update(p, t)
+    parts[0].add(parts[1])
+    assert parts[0].left_out == 2 and parts[0].n_maps == 2
+    assert (parts[0].ece, parts[0].brier, parts[0].nll) == pytest.approx((whole.ece, whole.brier, whole.nll))
+    with pytest.raises(ValueError, match="10 bins"):
+        whole.add(PixelCalibration(10))

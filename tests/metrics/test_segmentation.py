@@ -56,3 +56,9 @@ def test_two_empty_masks_agree() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="differ in shape"):
         segmentation_row(SQUARE, MOVED, np.zeros((3, 3)))
+
+
+def test_without_surface_there_is_no_distance_and_no_word_of_it() -> None:
+    row = segmentation_row(np.zeros((4, 4), bool), np.eye(4, dtype=bool), np.full((4, 4), 0.5), surface=False)
+    assert np.isnan([row["hausdorff"], row["hd95"], row["masd"]]).all() and row["note"] == ""
+    assert row["dice"] == 0

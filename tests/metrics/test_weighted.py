@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import rankdata
+from scipy.stats import kendalltau, rankdata
 
 from sqp.metrics import AGREEMENT, weighted
 from sqp.metrics.agreement import within_group_spearman
+from sqp.metrics.calibration import expected_calibration_error
 
-KERNELS = {name: getattr(weighted, f.__name__) for name, f in AGREEMENT.items() if name != "kendall"}  # counts pairs
+KERNELS = {name: getattr(weighted, f.__name__) for name, f in AGREEMENT.items()}
 LEVELS = st.integers(0, 4)  # few levels, so that ties and constant columns occur
 ROWS = st.lists(st.tuples(st.integers(0, 3), LEVELS, LEVELS), min_size=1, max_size=12)
 
@@ -64,3 +65,21 @@ def test_within_groups_counts_a_group_by_its_weight() -> None:
 def test_within_groups_refuses_a_cut_group() -> None:
     with pytest.raises(ValueError, match="cut"):
         weighted.within_group_spearman(np.array([[1.0, 2, 1]]), np.arange(3.0), np.arange(3.0), np.zeros(3, int))
+
+
+@settings(deadline=None, max_examples=25)
+@given(ROWS)
+def test_calibration_error_of_copies(rows: list[tuple[int, int, int]]) -> None:
+    w, x, y = (np.array(column) for column in zip(*rows, strict=True))
+    copies = np.repeat(np.arange(len(w)), w)
+    got = weighted.calibration_error(w[None].astype(float), x / 4, y / 4)[0]
+    np.testing.assert_allclose(got, expected_calibration_error(x[copies] / 4, y[copies] / 4), atol=1e-12)
+
+
+def test_kendall_in_blocks_equals_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weighted, "_BLOCK", 100)  # 3 rows at a time
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 9, 30).astype(float), rng.integers(0, 9, 30).astype(float)
+    w = rng.integers(0, 4, (5, 30))
+    expected = [kendalltau(np.repeat(x, row), np.repeat(y, row)).statistic for row in w]
+    np.testing.assert_allclose(weighted.kendall(w.astype(float), x, y), expected, atol=1e-12)

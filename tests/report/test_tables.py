@@ -40,3 +40,9 @@ def test_csv_keeps_every_number(tmp_path):
     back = pd.read_csv(write_csv(TABLE, tmp_path / "t.csv"), keep_default_na=True)
     assert list(back.columns) == list(TABLE.columns)
     np.testing.assert_allclose(back["pearson"], TABLE["pearson"], atol=1e-6)
+
+
+def test_own_headings_and_p_values():
+    table = pd.DataFrame({"p_holm": [0.04, 1e-9, np.nan], "n_paired": [3.0, 4.0, np.nan], "mae": [0.1, 0.2, 0.3]})
+    text = formatted(table, {"n_paired": "n", "p_holm": "p"})
+    assert text.to_dict("list") == {"n": ["3", "4", "–"], "p": ["0.040", "< 0.001", "–"]}

@@ -12,7 +12,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 from sqp.metrics import agreement
 from sqp.metrics.aggregation import AGGREGATES
 from sqp.metrics.stats import paired_difference
-from sqp.stages.comparison import MEDIAN, MODEL, compare
+from sqp.stages.comparison import MEAN, MEDIAN, MODEL, compare, short
 
 STATISTICS = ("pearson", "spearman", "within_spearman", "r2", "mae", "rmse")
 
@@ -61,7 +61,7 @@ def table(tested, calibration):
 
 
 def test_methods_in_order(table):
-    assert list(table.index) == [MODEL, MEDIAN, *SCORES, *AGGREGATES]
+    assert list(table.index) == [MODEL, MEDIAN, MEAN, *SCORES, *AGGREGATES]
 
 
 def test_the_model_against_scipy_and_sklearn(table, tested):
@@ -130,6 +130,15 @@ def test_the_median_of_the_calibration_rows_is_a_row(table, tested, calibration)
     assert row["mae"] == pytest.approx((tested.dice - calibration.dice.median()).abs().mean())
     assert np.isnan(row["spearman"])
     assert row["note"] == "constant: no correlation"
+
+
+def test_the_short_table_keeps_its_columns(table):
+    """As evaluation.csv always had them (0.1.0): programs read it."""
+    numbers = ("pearson", "spearman", "r2", "mae", "rmse", "within_spearman", "coverage", "width")
+    ends = ("", "_low", "_high")
+    expected = ["method", "n", "n_groups", "sd_dice", *(f"{name}{end}" for name in numbers for end in ends), "note"]
+    expected += ["n_paired", *(f"{name}_difference{end}" for name in ("spearman", "mae") for end in ends)]
+    assert list(short(table.reset_index()).columns) == expected
 
 
 def test_what_is_missing_has_a_reason(table):

@@ -14,11 +14,19 @@ from sqp import quality
 from sqp.config.evaluate import EvaluateConfig
 from sqp.errors import ConfigError
 from sqp.io import read_record_sets
+from sqp.quality.conformal import Conformal
 from sqp.quality.provenance import group_hashes
 from sqp.quality.verdict import VERDICTS
-from sqp.stages.evaluate import run, subsets
+from sqp.stages import evaluate
+from sqp.stages.evaluate import run
 from sqp.stages.evaluate_rows import check_groups
+from sqp.stages.subsets import subsets
 
+EVIDENCE = {  # of predictions alone: without the record sets nothing is measured
+    "agreement.csv", "agreement.md", "agreement.png", "agreement_bland_altman.png", "calibration.csv",
+    "selective.csv", "selective.md", "selective.png", "intervals.csv", "coverage_by_level.csv", "intervals.md",
+    "intervals.png", "tiers.md", "segmentation.md", "raters.md",
+}  # fmt: skip
 VARIANTS = ("natural", "erosion", "swap", "shift")
 
 
@@ -58,20 +66,26 @@ def result(folder):
     return run(config(folder, predictions()))
 
 
+@pytest.fixture(autouse=True)
+def without_evidence(result, monkeypatch):
+    """The pages are made once, in `result`; further runs go without (tests/stages/evidence looks at each)."""
+    monkeypatch.setattr(evaluate, "pages", lambda evidence: [])
+
+
 def test_all_outputs(folder, result):
     names = {path.name for path in (folder / "out").iterdir()}
     assert names == {
         "evaluation.csv", "evaluation.md", "predictions.csv", "predictions.parquet", "predicted_vs_true.png",
-        "calibration.png", "report.html", "run.yaml",
+        "calibration.png", "report.html", "run.yaml", *EVIDENCE,
     }  # fmt: skip
     assert all(path.exists() for path in result.files.values())
     back = pd.read_csv(folder / "out" / "evaluation.csv")
     assert list(back["subset"].unique()) == ["natural", "spread", "spread_unseen", "all"]
-    assert list(back["method"][:4]) == ["quality_model", "predict_the_median", "c_lesion", "area"]
+    assert list(back["method"][:5]) == ["quality_model", "predict_the_median", "predict_the_mean", "c_lesion", "area"]
     np.testing.assert_allclose(back["mae"], result.table["mae"], atol=1e-6)
     stored = yaml.safe_load((folder / "out" / "run.yaml").read_text())
     assert stored["config"]["unseen"] == ["shift"]
-    assert stored["counts"] == {"test": 64, "test_with_truth": 64, "calibration": 32, "unreadable": 0}
+    assert stored["counts"] == {"test": 64, "test_with_truth": 64, "calibration": 32, "raters": 0, "unreadable": 0}
 
 
 def test_the_page_says_what_the_rows_are(result):
@@ -145,6 +159,10 @@ def test_a_bundle_that_has_seen_a_test_group_is_refused():
         (lambda t: t, {"gallery": -1}, "gallery is -1"),
         (lambda t: t, {"accept": 0.5}, r"reject is 0\.7, accept 0\.5"),
         (lambda t: t.assign(low=2.0), {}, "its low end above its high end"),
+        (lambda t: t, {"target": ["hd96"]}, "unknown target 'hd96', did you mean 'hd95'"),
+        (lambda t: t, {"mondrian": "aria"}, "unknown mondrian 'aria', did you mean 'area'"),
+        (lambda t: t, {"tiers": [0.8, 0.5]}, "--tiers needs two different numbers in 0 to 1, the lower one first"),
+        (lambda t: t, {"tier_risk": [0.1, 0.2]}, "--tier_risk needs .* the greater one first"),
     ],
 )
 def test_broken_input_is_one_sentence(tmp_path, change, options, says):
@@ -220,12 +238,13 @@ def record_sets(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "test", tmp_path / "calibration"
 
 
-def test_a_model_predicts_the_test_split_only(tmp_path, monkeypatch):
+def test_a_model_predicts_the_test_and_calibration_splits_only(tmp_path, monkeypatch):
     asked = {}
 
     class FakeBundle:
         info: ClassVar = {"groups_sha256": group_hashes(predictions().query("split == 'calibration'"))}
         load = classmethod(lambda cls, folder: cls())
+        conformal = Conformal(1.0, 0.1, 10, 10)
 
     def fake(bundle, folders, batch_size, *, splits, **options):
         asked.update(folders=folders, splits=splits)
@@ -236,7 +255,7 @@ def test_a_model_predicts_the_test_split_only(tmp_path, monkeypatch):
     monkeypatch.setitem(vars(quality), "predict_records", fake)
     test, calibration = record_sets(tmp_path)
     result = run(EvaluateConfig(tmp_path / "out", [test, calibration], tmp_path / "bundle", n_resamples=20, gallery=0))
-    assert asked == {"folders": [str(test)], "splits": ["test"]}
+    assert asked == {"folders": [str(test), str(calibration)], "splits": ["test", "calibration"]}
     model = result.table[result.table["method"] == "quality_model"]
     np.testing.assert_allclose(model[["pearson", "coverage"]], 1)
     assert "no gallery" in (tmp_path / "out" / "report.html").read_text().lower()

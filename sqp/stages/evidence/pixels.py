@@ -1,0 +1,124 @@
+"""Masks and maps of records against their truths, at the image's own size; kept in OUT/pixels.csv for the next run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from sqp.data.images import read_mask
+from sqp.errors import CaseError, ConfigError
+from sqp.frame import Frame
+from sqp.io import RecordSet
+from sqp.io.atomic import write_text
+from sqp.io.hashing import sha256_of
+from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
+from sqp.metrics.notes import join
+from sqp.metrics.segmentation import segmentation_row
+from sqp.metrics.surface import SurfaceDistances
+from sqp.quality.channels import UNREADABLE
+
+FILE = "pixels.csv"
+KEYS = ["record_set", "record_id", "digest"]
+PROBABILITY = "self/probability"
+STEP = 2.0**-12  # half of float16's step below 1: a probability that is stored as 1 is known no closer
+NUMBERS = (*OVERLAP, *SurfaceDistances._fields, *PIXEL_CALIBRATION)
+COLUMNS = [*NUMBERS, "unit", "note"]
+
+
+class Pixels(NamedTuple):
+    """mask bool `[h, w]`, truths bool `[raters, h, w]`, probability float32 `[h, w]`, or None."""
+
+    mask: np.ndarray
+    truths: np.ndarray
+    probability: np.ndarray | None
+
+
+def read_pixels(records: RecordSet, row: Mapping[Any, Any], probability: bool = True) -> Pixels:
+    """One record at the image's size, its map bilinearly from the grid. CaseError where a file cannot be read."""
+    try:
+        mask = records.mask(row["record_id"])
+        grid = records.maps(row["record_id"], [PROBABILITY])[PROBABILITY] if probability else None
+    except ConfigError:  # a record set without this map
+        grid = None
+    except UNREADABLE as error:
+        raise CaseError(f"record {row['record_id']} in {records.folder} cannot be read ({error})") from error
+    truths = [read_mask(path) for path in row["truth_path"]]
+    shapes = {truth.shape for truth in truths} | {mask.shape}
+    if len(shapes) > 1:
+        raise CaseError(f"record {row['record_id']}: mask and truth differ in size ({shapes})")
+    return Pixels(mask, np.stack(truths), None if grid is None else _at_image(grid, mask.shape))
+
+
+def _at_image(grid: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A map on the grid `[gh, gw]` -> float32 `[h, w]`, as masks are made from it; kept `STEP` from 0 and 1."""
+    import torch
+
+    frame = Frame((shape[0], shape[1]), max(grid.shape))
+    at_image = frame.grid_to_image(torch.from_numpy(grid.astype(np.float32)))
+    return at_image.clamp(STEP, 1 - STEP).numpy()
+
+
+def measured(rows: pd.DataFrame, out: Path, probability: bool = True, surface: bool = True) -> pd.DataFrame:
+    """`segmentation_row` of each row, on its index: mean over the truths, NaN and a note where nothing can be read.
+
+    What was measured before and has the same files (by hash) is taken from OUT/pixels.csv; what is new is added to it.
+    `probability`: read the maps, too; `surface`: measure distances. Rows need record_set, record_id and truth_path.
+    """
+    path = out / FILE
+    before = _kept(path)
+    found: dict[Any, dict[Any, Any]] = {}
+    sets: dict[str, RecordSet] = {}
+    known = len(before)
+    for index, row in tqdm(rows.iterrows(), total=len(rows), unit="record", desc="measure", disable=None):
+        try:
+            where = str(row.get("record_set", ""))
+            if where not in sets:
+                sets[where] = RecordSet(where)
+            key = (where, str(row["record_id"]), _digest(sets[where], row, probability, surface))
+            if key not in before:
+                numbers = _row(read_pixels(sets[where], row, probability), row, surface)
+                before[key] = dict(zip(KEYS, key, strict=True)) | numbers
+            found[index] = before[key]
+        except (CaseError, ConfigError, *UNREADABLE) as error:
+            found[index] = {"note": f"cannot be measured: {error}"}
+    if len(before) > known:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(path, pd.DataFrame(list(before.values())).to_csv(index=False, lineterminator="\n"))
+    table = pd.DataFrame.from_dict(found, orient="index").reindex(index=rows.index, columns=COLUMNS)
+    return table.assign(note=table["note"].fillna("").astype(str))
+
+
+def _kept(path: Path) -> dict[tuple[str, ...], dict[Any, Any]]:
+    """What was measured before, by its keys; nothing where the file is not there or is of another making."""
+    try:
+        old = pd.read_csv(path, dtype=str, keep_default_na=False)
+        for name in NUMBERS:
+            old[name] = [float(text or "nan") for text in old[name]]  # exact, as no option of read_csv is everywhere
+    except (OSError, ValueError, KeyError):
+        return {}
+    if list(old.columns) != [*KEYS, *COLUMNS]:
+        return {}
+    return {tuple(row[name] for name in KEYS): row for row in old.to_dict("records")}
+
+
+def _row(pixels: Pixels, row: Mapping[Any, Any], surface: bool) -> dict[str, float | str]:
+    """The numbers of one record, averaged over its truths."""
+    spacing = list(row.get("spacing", ()))
+    mask, map_ = pixels.mask, pixels.probability
+    each = [segmentation_row(mask, truth, map_, spacing, surface=surface) for truth in pixels.truths]
+    mean = {name: float(np.mean([r[name] for r in each])) for name in NUMBERS}
+    return mean | {"unit": each[0]["unit"], "note": join(*(str(r["note"]) for r in each))}
+
+
+def _digest(records: RecordSet, row: Mapping[Any, Any], probability: bool, surface: bool) -> str:
+    """What the numbers depend on, in 16 letters: the bytes of mask, truths and map, and the spacing."""
+    files = [records.folder / "masks" / f"{row['record_id']}.png", *row["truth_path"]]
+    files += [records.folder / "maps" / f"{row['record_id']}.npz"] * probability
+    parts = [probability, surface, list(row.get("spacing", ())), *map(sha256_of, files)]
+    return hashlib.sha256(str(parts).encode()).hexdigest()[:16]
