@@ -67,7 +67,8 @@ def read_pool(
 
 
 def _records(name: str, folder: str, bundle: Bundle | None, splits: Sequence[str], progress: bool) -> pd.DataFrame:
-    path, _, prompter = folder.rpartition(":") if not Path(folder).exists() else (folder, "", "")
+    head, colon, tail = folder.rpartition(":")
+    path, prompter = (head, tail) if colon and not Path(folder).exists() else (folder, "")
     records = RecordSet(path)
     table = records.table
     own = table["prompter"] == (prompter or lookup("key of run.yaml", "prompter", records.config))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -108,16 +104,3 @@ def test_what_is_no_pool(sets, tmp_path):
     other = make_record_set(tmp_path / "o", {"val": 4}, ("natural",), config=CONFIG)
     with pytest.raises(ConfigError, match=r"b: .* no natural record"):
         read_pool({"a": sets["otsu"], "b": other}, None, ("test",))
-
-
-def test_the_script(sets, tmp_path, monkeypatch, capsys):
-    script = str(Path(__file__).parents[2] / "scripts" / "best_of.py")
-    methods = [f"{name}={folder}" for name, folder in sets.items()]
-    monkeypatch.setattr(sys, "argv", [script, str(tmp_path / "out"), *methods])
-    runpy.run_path(script, run_name="__main__")
-    table = pd.read_csv(tmp_path / "out" / "best_of.csv")
-    assert table.kind.tolist()[:2] == ["single", "single"] and table.kind.iloc[-1] == "oracle"
-    assert "best-of by c_lesion" in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", [script, str(tmp_path / "out"), "otsu"])
-    with pytest.raises(SystemExit, match="write a method as NAME=DIR, not 'otsu'"):
-        runpy.run_path(script, run_name="__main__")

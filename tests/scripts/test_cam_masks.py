@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from tiny_prompters import write_classifier
 
 from sqp.data import find_cases
+from sqp.data.synthetic import write_synthetic
 from sqp.metrics.overlap import dice
 from sqp.prompts.cam import at_image, class_heatmap
 from sqp.prompts.classifier import load_classifier
 from sqp.stages.case_records import load_case
 
-SCRIPT = str(Path(__file__).parents[2] / "scripts" / "cam_masks.py")
 
-
-def test_rows_and_summary(lesions, tmp_path, monkeypatch):
+def test_rows_and_summary(script, tmp_path):
+    lesions = write_synthetic(tmp_path / "data", 20, seed=3, size=(48, 64))
     checkpoint = str(write_classifier(tmp_path / "c.safetensors"))
-    argv = [SCRIPT, str(tmp_path / "out"), f"tiny={checkpoint}", "--images", str(lesions), "--split", "test"]
+    argv = [str(tmp_path / "out"), f"tiny={checkpoint}", "--images", str(lesions), "--split", "test"]
     argv += ["--methods", "gradcam", "randomcam", "--percentiles", "50", "99", "--threshold_at", "image", "grid"]
-    monkeypatch.setattr(sys, "argv", argv)
-    runpy.run_path(SCRIPT, run_name="__main__")
+    script("cam_masks").main(argv)
     rows = pd.read_csv(tmp_path / "out" / "rows.csv")
     summary = pd.read_csv(tmp_path / "out" / "summary.csv")
     cases = {case.image_id: case for case in find_cases(lesions).cases if case.split == "test"}
@@ -42,8 +37,7 @@ def test_rows_and_summary(lesions, tmp_path, monkeypatch):
     )
 
 
-def test_what_it_refuses(lesions, tmp_path, monkeypatch):
-    argv = [SCRIPT, str(tmp_path / "out"), "tiny=nowhere.safetensors", "--images", str(lesions)]
-    monkeypatch.setattr(sys, "argv", argv)
+def test_what_it_refuses(script, tmp_path):
+    argv = [str(tmp_path / "out"), "tiny=nowhere.safetensors", "--images", str(tmp_path)]
     with pytest.raises(SystemExit, match=r"cam_masks: --checkpoint nowhere\.safetensors: no such file"):
-        runpy.run_path(SCRIPT, run_name="__main__")
+        script("cam_masks").main(argv)

@@ -1,0 +1,29 @@
+"""scripts/best_of.py on two small record sets."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from recordsets import make_record_set
+
+
+def test_the_table_of_two_methods(script, tmp_path, capsys):
+    sets = [
+        make_record_set(tmp_path / name, {"val": 4, "test": 6}, ("natural",), seed=k) for k, name in enumerate("ab")
+    ]
+    script("best_of").main([str(tmp_path / "out"), *(f"{folder.name}={folder}" for folder in sets)])
+    table = pd.read_csv(tmp_path / "out" / "best_of.csv")
+    assert table.kind.tolist()[:2] == ["single", "single"] and table.kind.iloc[-1] == "oracle"
+    assert "best-of by c_lesion" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        (["otsu"], "write a method as NAME=DIR, not 'otsu'"),
+        (["a=nowhere", "b=nowhere"], "best_of: nowhere is no record"),
+    ],
+)
+def test_what_it_refuses(script, tmp_path, methods, message):
+    with pytest.raises(SystemExit, match=message):
+        script("best_of").main([str(tmp_path / "out"), *methods])
