@@ -39,7 +39,7 @@ def predict_records(
     strict: bool = False,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """The rows of record sets with predicted_dice, scale, low, high, ood_distance, ood, verdict, reason.
+    """The rows of record sets with predicted_dice, low, high, verdict and the columns `columns.OTHER`.
 
     `splits` and `record_ids` restrict the rows; `reason` says why a record is abstained from, else it is empty. A
     record with NaN in its planes gets NaN and the verdict abstain. So does one whose image, mask or maps cannot be
@@ -93,7 +93,7 @@ def _predict_rows(
     for values in out:
         values[unreadable] = np.nan
     low, high = bundle.conformal.interval(out.dice, out.scale)
-    distance = bundle.ood.distance(out.features)
+    distance, knn_distance = bundle.ood.distance(out.features), bundle.ood.knn_distance(out.features)
     return rows.assign(
         predicted_dice=out.dice.astype(float),
         scale=out.scale.astype(float),
@@ -102,7 +102,8 @@ def _predict_rows(
         mask_empty=empty,
         unreadable=unreadable,
         ood_distance=distance,
-        ood=bundle.ood.is_out(distance),
+        ood_knn_distance=knn_distance,
+        ood=bundle.ood.is_out(distance, knn_distance),
         reason=reasons,
     )
 
