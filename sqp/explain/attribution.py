@@ -1,7 +1,7 @@
 """How much each pixel of each input group moves the predicted Dice: signed maps `[n, s, s]` a group.
 
-A CAM belongs to a layer, where the inputs are mixed already. These methods go down to the planes, so they tell the image
-from the mask and from each map. The baseline is the training mean of each plane, "nothing seen": what the network
+A CAM belongs to a layer, where the inputs are mixed already. These methods go down to the planes, so they tell the
+image from the mask and from each map. The baseline is the training mean of each plane, "nothing seen": what the network
 itself normalises to 0. By captum (Integrated gradients, Sundararajan et al., ICML 2017; occlusion, Zeiler and Fergus,
 ECCV 2014); `input_x_gradient` is the first step of the former and costs one backward pass.
 """

@@ -2,8 +2,8 @@
 
 Pixels of all planes are taken away in the order of the map, highest first, and replaced by a strong blur of the same
 planes; insertion starts from the blur and puts them back. Followed is the quantity that the map claims to explain: 1 -
-predicted Dice for `lowers`, the predicted Dice for `raises`. A faithful map makes it fall at once under deletion (a small
-area) and rise at once under insertion (a large one).
+predicted Dice for `lowers`, the predicted Dice for `raises`. A faithful map makes it fall at once under deletion (a
+small area) and rise at once under insertion (a large one).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The input groups of a quality model: the image (three planes), the mask, each map; scores are a group without pixels."""
+"""The input groups of a quality model: the image (three planes), the mask, each map; scores have no pixels."""
 
 from __future__ import annotations
 
@@ -13,10 +13,5 @@ def plane_groups(channels: Sequence[str]) -> dict[str, list[int]]:
     >>> plane_groups(("image", "mask", "self/entropy"))
     {'image': [0, 1, 2], 'mask': [3], 'self/entropy': [4]}
     """
-    planes = [name.split("/")[0] if name.startswith("image/") else name for name in plane_names(channels)]
-    return {name: [i for i, plane in enumerate(planes) if plane == name] for name in channels}
-
-
-def lacking(wanted: Sequence[str], channels: Sequence[str]) -> list[str]:
-    """Which of the names are no channel of the model."""
-    return [name for name in wanted if name not in channels]
+    names = [name.split("/")[0] if name.startswith("image/") else name for name in plane_names(channels)]
+    return {channel: [i for i, name in enumerate(names) if name == channel] for channel in channels}

@@ -2,8 +2,8 @@
 
 In the frame of the model's planes, where every pixel is the same share of the image. Errors are of three kinds, each
 pixel of one: `boundary` lies within 3 % of the frame's side from the truth's outline, `omission` (missed) and
-`false_positive` (added) lie further from it. A kind is compared with the pixels that are right. Values are rounded to 32
-steps a factor of two, so that counts take the place of pixels and a whole test split is pooled in constant memory.
+`false_positive` (added) lie further from it. A kind is compared with the pixels that are right. Values are rounded to
+32 steps a factor of two, so that counts take the place of pixels and a whole test split is pooled in constant memory.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def map_counts(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
 
 
 def of_kind(counts: np.ndarray, kind: str) -> np.ndarray:
-    """Counts `[..., 4, BINS]` -> float64 `[..., 2 * BINS]`: pixels wrong in this way (or `all`), then the right ones."""
+    """Counts `[..., 4, BINS]` -> float64 `[..., 2 * BINS]`: pixels wrong in this way (or `all`), then right ones."""
     wrong = counts[..., 1:, :].sum(axis=-2) if kind == ALL else counts[..., 1 + KINDS.index(kind), :]
     return np.concatenate([wrong, counts[..., RIGHT, :]], axis=-1).astype(np.float64)
 
@@ -101,7 +101,7 @@ def _pooled(weights: np.ndarray, used: np.ndarray, resamples: Resamples) -> dict
     np.add.at(of_group, resamples.codes[used], weights[used])
     point = areas(of_group.sum(axis=0, dtype=np.float64)[None])
     spread = areas((resamples.counts.astype(np.float32) @ of_group).astype(np.float64))
-    row = {}
+    row: dict[str, float] = {}
     for name, value, values in zip(("pooled_auroc", "pooled_auprc"), point[:2], spread[:2], strict=True):
         low, high = percentiles(values)
         row |= {name: float(value[0]), f"{name}_low": low, f"{name}_high": high}

@@ -1,4 +1,4 @@
-"""Maps that know nothing of the model, to compare with: chance, the nearness of the mask's own border, its probability."""
+"""Maps that know nothing of the model, to compare with: chance, nearness of the mask's border, its probability."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REACH = 0.05  # of the frame's side, over which nearness falls to 1 / e
 
 
 def random_maps(record_ids: Sequence[str], size: int, cells: int, seed: int = 0) -> np.ndarray:
-    """float32 `[n, size, size]` in 0-1: uniform noise on cells x cells, brought up as a CAM is; by seed and record id."""
+    """float32 `[n, size, size]` in 0-1: noise on cells x cells, brought up as a CAM is; by seed and record id."""
     maps = []
     for name in record_ids:
         noise = numpy_generator(seed, "random map", name).random((cells, cells)).astype(np.float32)
@@ -23,7 +23,7 @@ def random_maps(record_ids: Sequence[str], size: int, cells: int, seed: int = 0)
 
 
 def border_maps(masks: np.ndarray) -> np.ndarray:
-    """bool `[n, s, s]` -> float32 in 0-1: exp(-distance to the mask's outline / 5 % of the side); 0 for an empty mask."""
+    """bool `[n, s, s]` -> float32: exp(-distance to the mask's outline / 5 % of the side); 0 for an empty mask."""
     out = np.zeros(masks.shape, np.float32)
     for row, mask in enumerate(masks):
         outline = mask & ~binary_erosion(mask)

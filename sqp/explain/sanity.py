@@ -1,4 +1,4 @@
-"""A map that stays the same when the weights are shuffled does not show what was learned (Adebayo et al., NeurIPS 2018)."""
+"""A map that survives shuffled weights does not show what was learned (Adebayo et al., NeurIPS 2018)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def likeness(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def sanity_table(likenesses: dict[str, np.ndarray], resamples: Resamples) -> pd.DataFrame:
-    """A row per CAM: mean Spearman of its maps with those of the shuffled weights, with an interval, and what it says."""
+    """A row per CAM: mean Spearman of its maps with those of the shuffled weights, its interval, what it says."""
     rows = []
     for name, values in likenesses.items():
         row: dict[str, object] = {"map": name, "n": int(np.isfinite(values).sum())}

@@ -1,8 +1,8 @@
 """Out of distribution: how far a record's features lie from those of the training records, measured in two ways.
 
 Mahalanobis (Lee et al., NeurIPS 2018) asks how far from their middle, in units of their spread; the distance to the
-k-th nearest training record (Sun et al., ICML 2022) asks whether anything like it was there. Each has its threshold, the
-same quantile of the calibration records; a record beyond either one is out.
+k-th nearest training record (Sun et al., ICML 2022) asks whether anything like it was there. Each has its threshold,
+the same quantile of the calibration records; a record beyond either one is out.
 """
 
 from __future__ import annotations

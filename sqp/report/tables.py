@@ -46,7 +46,7 @@ def formatted(table: pd.DataFrame, headings: Mapping[str, str] = HEADINGS) -> pd
             out[heading] = [str(value) for value in table[name]]
             continue
         low, high = (table.get(f"{name}_{end}", pd.Series(np.nan, table.index)) for end in ("low", "high"))
-        digits = 0 if name in ("n", "n_groups") else 3
+        digits = 0 if name in ("n", "n_groups") or pd.api.types.is_integer_dtype(table[name]) else 3
         out[heading] = [_cell(*values, digits) for values in zip(table[name], low, high, strict=True)]
     return pd.DataFrame(out, index=table.index)
 
