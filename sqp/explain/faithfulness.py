@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from sqp.errors import lookup
-from sqp.explain.localisation import mean_cells
+from sqp.explain.localisation import RANDOM, mean_cells
 from sqp.explain.target import EFFECTS
 from sqp.metrics.stats import Resamples
 from sqp.quality.module import QualityModel
@@ -88,13 +88,13 @@ def faithfulness_table(found: dict[str, Curves], random: Curves, resamples: Resa
     """A row per map, the random one last: areas with intervals, and their paired differences to random maps."""
     rows = []
     base = random.areas()
-    for name, one in [*found.items(), ("random", random)]:
+    for name, one in [*found.items(), (RANDOM, random)]:
         row: dict[str, object] = {"map": name, "n": len(one.deletion), "n_groups": resamples.counts.shape[1]}
         for key, values, chance in zip(Curves._fields, one.areas(), base, strict=True):
             row |= mean_cells(key, values, resamples)
-            if name != "random":
+            if name != RANDOM:
                 row |= mean_cells(f"{key}_difference", values - chance, resamples)
-        rows.append(row | {"note": "" if name == "random" else _words(row)})
+        rows.append(row | {"note": "" if name == RANDOM else _words(row)})
     return pd.DataFrame(rows)
 
 
@@ -102,4 +102,7 @@ def _words(row: dict[str, object]) -> str:
     deletion = float(row["deletion_difference_high"]) < 0  # type: ignore[arg-type]
     insertion = float(row["insertion_difference_low"]) > 0  # type: ignore[arg-type]
     told = [name for name, better in (("deletion", deletion), ("insertion", insertion)) if better]
-    return f"better than random by {' and '.join(told)}" if told else "no better than random"
+    if told:
+        return f"better than random by {' and '.join(told)}"
+    against = float(row["deletion_difference_low"]) > 0 and float(row["insertion_difference_high"]) < 0  # type: ignore[arg-type]
+    return "worse than random: what it marks has the opposite effect" if against else "no better than random"

@@ -19,7 +19,7 @@ from sqp.metrics.agreement import bias
 from sqp.metrics.stats import Resamples, bootstrap, percentiles
 
 RIGHT, KINDS = 0, ("boundary", "omission", "false_positive")
-ALL = "all"
+ALL, RANDOM = "all", "random"
 BOUNDARY = 0.03  # of the frame's side
 _BITS, BINS = 5, 1024  # float16 without its last 5 bits: not negative, so its order is that of the values
 
@@ -82,7 +82,8 @@ def localisation_table(counts: Mapping[str, np.ndarray], resamples: Resamples, k
             for key, values in (("auroc", auroc), ("auprc", auprc)):
                 row |= mean_cells(key, np.where(used, values, np.nan), resamples)
             row["chance_auprc"] = float(share[used].mean()) if used.any() else np.nan
-            rows.append(row | _pooled(weights, used, resamples) | {"note": _words(row)})
+            note = "" if name == RANDOM else _words(row)
+            rows.append(row | _pooled(weights, used, resamples) | {"note": note})
     return pd.DataFrame(rows)
 
 

@@ -17,13 +17,14 @@ ERRORS = {
     "omission": "omission",
     "false_positive": "false positive",
 }
+PAD = 0.12  # inches at the sides
 GAP = 0.22  # between two subsets of one line
 
 
 def localisation(table: pd.DataFrame) -> Figure:
     """A panel per kind of error: mean AUROC per record of every map with its interval, chance dashed."""
     maps = list(dict.fromkeys(table["map"]))
-    figure = Figure(figsize=(15, 1.7 + 0.42 * len(maps)), layout="constrained")
+    figure = _figure(15, 1.7 + 0.42 * len(maps))
     panels = figure.subplots(1, len(ERRORS), sharey=True)
     for axes, (kind, title) in zip(panels, ERRORS.items(), strict=True):
         of_kind = table[table["error"] == kind]
@@ -39,7 +40,7 @@ def localisation(table: pd.DataFrame) -> Figure:
 
 def faithfulness(curves: Mapping[str, Sequence[np.ndarray]], effect: str) -> Figure:
     """Mean deletion and insertion curve `[n, steps]` of every map; the random maps black and dashed."""
-    figure = Figure(figsize=(10.5, 4.8), layout="constrained")
+    figure = _figure(10.5, 4.8)
     panels = figure.subplots(1, 2, sharey=True)
     explained = "1 - predicted Dice" if effect == "lowers" else "predicted Dice"
     titles = ("deletion: low is faithful", "insertion: high is faithful")
@@ -63,7 +64,7 @@ def importance(table: pd.DataFrame) -> Figure:
     """What is lost of Spearman, and what is added to the MAE, when an input is taken from another record."""
     table = table[table["kind"] != ""]
     names = list(dict.fromkeys(table["taken_away"]))
-    figure = Figure(figsize=(12.5, 1.7 + 0.36 * len(names)), layout="constrained")
+    figure = _figure(12.5, 1.7 + 0.36 * len(names))
     panels = figure.subplots(1, 2, sharey=True)
     labels = {"spearman_loss": "loss of Spearman", "mae_rise": "rise of MAE (Dice)"}
     for axes, (column, label) in zip(panels, labels.items(), strict=True):
@@ -78,13 +79,19 @@ def importance(table: pd.DataFrame) -> Figure:
 def ood(table: pd.DataFrame) -> Figure:
     """AUROC of each distance for each kind of strange image, with its interval."""
     kinds = list(dict.fromkeys(table["images"]))
-    figure = Figure(figsize=(8, 1.9 + 0.5 * len(kinds)), layout="constrained")
+    figure = _figure(8, 1.9 + 0.5 * len(kinds))
     axes = figure.subplots()
     _dots(axes, table, kinds, "images", "auroc", "distance")
     axes.axvline(0.5, color="0.25", ls="--", lw=1.2)
     axes.set_xlim(min(0.4, _lowest(table, "auroc") - 0.03), 1.02)
     axes.set_xlabel("AUROC of telling it from in-distribution", fontsize=STYLE["label"])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=STYLE["text"])
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("constrained", w_pad=PAD)
     return figure
 
 

@@ -42,7 +42,9 @@ def heated(view: View, values: np.ndarray) -> np.ndarray:
 def contact_sheet(rows: Mapping[str, Sequence[tuple[View, np.ndarray, Mapping[str, Any]]]], what: str) -> Figure:
     """A line of records per heading (best, worst ...): the map over the image, true and predicted Dice below."""
     columns = max(map(len, rows.values()))
-    figure = Figure(figsize=(3.5 * columns, 3.9 * len(rows) + 1.0), layout="constrained")
+    first = next(iter(rows.values()))[0][0].mask.shape
+    aspect = min(max(first[0] / first[1], 0.4), 2.0)
+    figure = Figure(figsize=(3.5 * columns, (3.4 * aspect + 1.0) * len(rows) + 1.0), layout="constrained")
     parts = figure.subfigures(len(rows), 1, squeeze=False).ravel()
     for part, (heading, cases) in zip(parts, rows.items(), strict=True):
         part.suptitle(heading, fontsize=14, x=0.01, ha="left")

@@ -16,7 +16,7 @@ from sqp.explain.attribution import group_maps, shares
 from sqp.explain.cams import branch_maps, cam_maps
 from sqp.explain.faithfulness import Curves, curves, faithfulness_table
 from sqp.explain.layers import Layer, spatial_layers
-from sqp.explain.localisation import BINS, error_kinds, localisation_table, map_counts, mean_cells
+from sqp.explain.localisation import BINS, RANDOM, error_kinds, localisation_table, map_counts, mean_cells
 from sqp.explain.references import border_maps, disagreement, random_maps
 from sqp.explain.sanity import likeness, sanity_table, shuffled_weights
 from sqp.explain.target import over_symmetries
@@ -62,7 +62,7 @@ def study_maps(config: ExplainConfig, material: Material, layers: dict[str, Laye
                 full[few] = mixed
                 maps[name + SHUFFLED] = full
             generator = numpy_generator(config.seed, "deletion", start)
-            for name in (*config.cams, "random"):
+            for name in (*config.cams, RANDOM):
                 found = curves(model, planes[few], _rows(scores, few), maps[name][few], config.effect, generator)
                 traces.setdefault(name, []).append(found)
         _count(counts, maps, material, index)
@@ -75,7 +75,7 @@ def study_maps(config: ExplainConfig, material: Material, layers: dict[str, Laye
         result.tables["localisation"] = _localisation(counts, material)
     if resamples is not None and layer:
         result.curves = {name: Curves(*map(np.concatenate, zip(*parts, strict=True))) for name, parts in traces.items()}
-        random = result.curves["random"]
+        random = result.curves[RANDOM]
         cams_only = {name: result.curves[name] for name in config.cams}
         result.tables["faithfulness"] = faithfulness_table(cams_only, random, resamples)
         result.tables["sanity"] = sanity_table({name: alike[name][order] for name in config.cams}, resamples)
@@ -104,7 +104,7 @@ def plain_maps(
     maps["border of the mask"] = border_maps(material.masks[index])
     ids = material.rows["record_id"].iloc[index].tolist()
     cells = layer.side if layer else CELLS
-    return maps | {"random": random_maps(ids, material.bundle.size, cells, config.seed)}
+    return maps | {RANDOM: random_maps(ids, material.bundle.size, cells, config.seed)}
 
 
 @torch.inference_mode()
