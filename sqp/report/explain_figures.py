@@ -71,7 +71,7 @@ def importance(table: pd.DataFrame) -> Figure:
         _dots(axes, table, names, "taken_away", column, "subset")
         axes.axvline(0, color="0.25", ls="--", lw=1.2)
         axes.set_xlabel(label, fontsize=STYLE["label"])
-    panels[0].set_ylabel("taken from another record ('only': all the others are)", fontsize=STYLE["label"])
+    figure.suptitle("An input is taken from another record ('only': all the others are)", fontsize=STYLE["title"])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=STYLE["text"])
     return figure
 

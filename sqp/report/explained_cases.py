@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -140,12 +141,9 @@ def _errors(axes: Any, kinds: np.ndarray, view: View) -> None:
 
 
 def _legend(figure: Figure, truth: bool) -> None:
-    axes = figure.add_axes((0, 0, 0, 0))
-    axes.set_axis_off()
-    axes.plot([], [], color=MASK_COLOUR, lw=4, label="mask")
-    if truth:
-        axes.plot([], [], color=TRUTH_COLOUR, lw=4, label="truth")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=10)
+    lines = {"mask": MASK_COLOUR} | ({"truth": TRUTH_COLOUR} if truth else {})
+    handles = [Line2D([], [], color=colour, lw=4, label=name) for name, colour in lines.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=10)
 
 
 def _shortened(text: str, most: int = 34) -> str:

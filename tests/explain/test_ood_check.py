@@ -36,7 +36,7 @@ def test_photographs_are_seeded_and_of_the_size_asked_for():
 
 def test_without_photographs(monkeypatch):
     monkeypatch.setattr(ood_check, "PHOTOS", ("nothing.png",))
-    with pytest.raises(ConfigError, match="no photograph in .* --ood_images 0"):
+    with pytest.raises(ConfigError, match=r"no photograph in .* --ood_images 0"):
         natural_photos(1, SIZE, np.random.default_rng(0))
 
 
