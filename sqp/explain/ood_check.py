@@ -62,7 +62,7 @@ def natural_photos(n: int, size: tuple[int, int], generator: np.random.Generator
 def foreign_images(folder: Path, n: int, size: tuple[int, int]) -> list[np.ndarray]:
     """The first n images of a folder, or the middle slices (third axis) of its NIfTI volumes, as uint8 `[h, w, 3]`.
 
-    ConfigError where it has neither, or nibabel is needed and not installed.
+    ConfigError where it has neither.
     """
     files = sorted(p for p in Path(folder).glob("*") if p.name.lower().endswith((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)))
     if not files:
@@ -98,10 +98,8 @@ def ood_table(inside: pd.DataFrame, outside: Mapping[str, pd.DataFrame], n_resam
 
 
 def _slice(path: Path) -> np.ndarray:
-    try:
-        import nibabel
-    except ImportError as error:
-        raise ConfigError("NIfTI volumes need nibabel: pip install nibabel, or give a folder of images") from error
+    import nibabel  # only here: half a second
+
     volume = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)  # type: ignore[attr-defined]
     middle = volume[:, :, volume.shape[2] // 2]
     low, high = np.percentile(middle, [1, 99])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,7 +42,6 @@ def test_without_photographs(monkeypatch):
 
 
 def test_a_folder_of_images_and_one_of_volumes(tmp_path, image):
-    nibabel = pytest.importorskip("nibabel")
     (tmp_path / "other").mkdir()
     Image.fromarray(image).save(tmp_path / "other" / "a.png")
     assert foreign_images(tmp_path / "other", 5, (20, 30))[0].shape == (20, 30, 3)
