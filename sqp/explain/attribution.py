@@ -17,6 +17,7 @@ from torch import Tensor
 from sqp.errors import ConfigError, lookup
 from sqp.explain.groups import plane_groups
 from sqp.explain.target import EFFECTS, Logit, frozen
+from sqp.quality.ensemble import Ensemble
 from sqp.quality.module import QualityModel
 
 STEPS = 16  # of the integral
@@ -66,7 +67,7 @@ ATTRIBUTIONS: dict[str, Callable[[Logit, Tensor, Tensor, dict[str, list[int]]], 
 
 
 def group_maps(
-    model: QualityModel,
+    model: QualityModel | Ensemble,
     planes: Tensor,
     scores: Tensor | None,
     name: str = "input_x_gradient",

@@ -13,6 +13,7 @@ from torch import Tensor
 from sqp.errors import lookup
 from sqp.explain.layers import Layer
 from sqp.explain.target import EFFECTS, Logit, frozen, over_symmetries
+from sqp.quality.ensemble import Ensemble
 from sqp.quality.module import QualityModel
 
 CAMS: dict[str, str] = {
@@ -26,7 +27,7 @@ CAMS: dict[str, str] = {
 
 
 def cam_maps(
-    model: QualityModel,
+    model: QualityModel | Ensemble,
     planes: Tensor,
     scores: Tensor | None,
     layer: Layer,
@@ -46,7 +47,7 @@ def cam_maps(
 
 
 def branch_maps(
-    model: QualityModel,
+    model: QualityModel | Ensemble,
     planes: Tensor,
     scores: Tensor | None,
     layers: dict[str, Layer],
@@ -58,7 +59,9 @@ def branch_maps(
     return {channel: cam_maps(model, planes, scores, layers[channel], name, effect) for channel in names}
 
 
-def _one_pass(planes: Tensor, *, model: QualityModel, scores: Tensor | None, layer: Layer, made: Any, sign: float):  # type: ignore[no-untyped-def]
+def _one_pass(
+    planes: Tensor, *, model: QualityModel | Ensemble, scores: Tensor | None, layer: Layer, made: Any, sign: float
+):  # type: ignore[no-untyped-def]
     """One orientation: hooks live inside the `with` alone."""
     targets = [lambda row: sign * row[0]] * len(planes)
     planes = planes.detach().clone().requires_grad_()

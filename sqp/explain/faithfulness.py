@@ -20,6 +20,7 @@ from sqp.errors import lookup
 from sqp.explain.localisation import RANDOM, mean_cells
 from sqp.explain.target import EFFECTS
 from sqp.metrics.stats import Resamples
+from sqp.quality.ensemble import Ensemble
 from sqp.quality.module import QualityModel
 
 STEPS = 10
@@ -38,7 +39,7 @@ class Curves(NamedTuple):
 
 
 def curves(
-    model: QualityModel,
+    model: QualityModel | Ensemble,
     planes: Tensor,
     scores: Tensor | None,
     maps: np.ndarray,
@@ -70,7 +71,7 @@ def blur(planes: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _dice(model: QualityModel, planes: Tensor, scores: Tensor | None) -> np.ndarray:
+def _dice(model: QualityModel | Ensemble, planes: Tensor, scores: Tensor | None) -> np.ndarray:
     return model.eval()(planes, scores).dice.float().cpu().numpy()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sqp.errors import ConfigError, unknown_name
 from sqp.quality.backbones import TIMM, Backbone
+from sqp.quality.ensemble import Ensemble
 from sqp.quality.module import QualityModel
 
 AUTO = "auto"
@@ -20,7 +21,7 @@ FEWEST_CELLS = 8
 
 @dataclass(frozen=True)
 class Layer:
-    """A named layer: the modules whose outputs are its maps (several: one a branch), and the side of the maps."""
+    """A named layer: the modules whose outputs are its maps, and their side; several: one a branch, or a member."""
 
     name: str
     modules: tuple[nn.Module, ...]
@@ -61,21 +62,25 @@ def _timm(backbone: Any) -> dict[str, list[nn.Module]]:
 LAYERS: dict[str, Callable[[Any], dict[str, list[nn.Module]]]] = {
     "compact": _compact,
     "siamese": _siamese,
+    "siamese_slip": _siamese,
     TIMM: _timm,
 }
 """Backbone -> its candidate layers, the deepest last."""
 
 
-def spatial_layers(model: QualityModel) -> dict[str, Layer]:
-    """The layers of the model's backbone whose maps have more than one cell, the deepest last.
+def spatial_layers(model: QualityModel | Ensemble) -> dict[str, Layer]:
+    """The layers of the model's backbone whose maps have more than one cell, the deepest last; all members' together.
 
     ConfigError that lists the backbone's layers where there is none.
     """
     name = model.spec.backbone
     find = LAYERS.get(TIMM if name.startswith(TIMM) else name)
-    candidates = find(model.backbone) if find else {}
-    shapes = _shapes(model, [module for modules in candidates.values() for module in modules])
-    network = getattr(model.backbone, "model", None)
+    members = list(model.members) if isinstance(model, Ensemble) else [model]
+    found = [find(member.backbone) if find else {} for member in members]
+    candidates = {key: [module for one in found for module in one[key]] for key in found[0]}
+    shapes = _shapes(members, [module for modules in candidates.values() for module in modules])
+    backbone: Any = members[0].backbone
+    network = getattr(backbone, "model", None)
     prefix = int(getattr(network, "num_prefix_tokens", 0) or 0)
     last = getattr(network, "output_fmt", "") == "NHWC"
     layers = {}
@@ -86,7 +91,7 @@ def spatial_layers(model: QualityModel) -> dict[str, Layer]:
     if not layers:
         raise ConfigError(
             f"backbone '{name}' has no spatial layer that a CAM could be made of; its layers are "
-            f"{_listed(model.backbone)}: give --cams [] to explain it without CAMs"
+            f"{_listed(backbone)}: give --cams [] to explain it without CAMs"
         )
     return layers
 
@@ -102,7 +107,7 @@ def choose_layer(layers: dict[str, Layer], name: str = AUTO) -> Layer:
 
 
 @torch.no_grad()
-def _shapes(model: QualityModel, modules: list[nn.Module]) -> dict[int, torch.Size]:
+def _shapes(members: Sequence[Any], modules: list[nn.Module]) -> dict[int, torch.Size]:
     """The shape of what each module puts out for one empty record, by the module's id."""
     shapes: dict[int, torch.Size] = {}
 
@@ -111,12 +116,14 @@ def _shapes(model: QualityModel, modules: list[nn.Module]) -> dict[int, torch.Si
             shapes[id(module)] = output.shape
 
     handles = [module.register_forward_hook(keep) for module in modules]
-    training = model.training
-    planes = torch.zeros(1, len(model.mean), model.spec.size, model.spec.size, device=model.mean.device)
     try:
-        model.eval().backbone(planes)
+        for member in members:
+            training, size = member.training, member.spec.size
+            try:
+                member.eval().backbone(torch.zeros(1, len(member.mean), size, size, device=member.mean.device))
+            finally:
+                member.train(training)
     finally:
-        model.train(training)
         for handle in handles:
             handle.remove()
     return shapes

@@ -20,6 +20,7 @@ from sqp.explain.groups import plane_groups
 from sqp.metrics.agreement import mae, spearman
 from sqp.metrics.stats import Resamples, bootstrap, paired_difference
 from sqp.quality.channels import IMAGE, MASK, map_channels
+from sqp.quality.features import PREFIX, features_of
 from sqp.seeding import numpy_generator
 
 Predict = Callable[[Callable[[np.ndarray], tuple[Tensor, Tensor | None]]], np.ndarray]
@@ -39,7 +40,7 @@ class Input:
 
 
 def inputs_of(channels: Sequence[str], scores: Sequence[str]) -> list[Input]:
-    """Every channel, every score, and the sets that there are.
+    """Every channel, every score, each vector of the segmenter's features as one, and the sets that there are.
 
     >>> [one.name for one in inputs_of(("mask", "self/epkl"), ())]
     ['mask', 'self/epkl', 'uncertainty', 'mask only', 'uncertainty only']
@@ -50,7 +51,12 @@ def inputs_of(channels: Sequence[str], scores: Sequence[str]) -> list[Input]:
     if maps or scores:
         parts["uncertainty"] = (maps, all_scores)  # type: ignore[assignment]
     found = [Input(name, "channel", tuple(index)) for name, index in groups.items()]
-    found += [Input(name, "score", scores=(i,)) for i, name in enumerate(scores)]
+    named = [PREFIX + features_of([name])[0] if name.startswith(PREFIX) else name for name in scores]
+    found += [
+        Input(name, "features" if name.startswith(PREFIX) else "score", scores=tuple(np.flatnonzero(columns).tolist()))
+        for name in dict.fromkeys(named)
+        for columns in [[one == name for one in named]]
+    ]
     if len(map_channels(channels)) > 1:
         found.append(Input("all maps", "set", maps))
     if len(scores) > 1:

@@ -11,13 +11,14 @@ from scipy.stats import spearmanr
 
 from sqp.explain.localisation import mean_cells
 from sqp.metrics.stats import Resamples
+from sqp.quality.ensemble import Ensemble
 from sqp.quality.module import QualityModel
 from sqp.seeding import torch_generator
 
 ALIKE = 0.5  # Spearman between the two maps, at and above which they are called alike
 
 
-def shuffled_weights(model: QualityModel, seed: int = 0) -> QualityModel:
+def shuffled_weights(model: QualityModel | Ensemble, seed: int = 0) -> QualityModel | Ensemble:
     """A copy in which the entries of each weight tensor are permuted: as large as before, but nothing learned is left.
 
     Statistics of BatchNorm stay, so that activations keep their scale.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sqp.quality.augment import dihedral
+from sqp.quality.ensemble import Ensemble
 from sqp.quality.inference import SYMMETRIES
 from sqp.quality.module import QualityModel
 
@@ -26,7 +27,7 @@ NEAR = 1e-6  # of 0 and 1, where the logit is cut
 class Logit(nn.Module):
     """planes `[n, c, s, s]` -> logit of the predicted Dice `[n, 1]`; the scores of the same records are kept beside."""
 
-    def __init__(self, model: QualityModel, scores: Tensor | None) -> None:
+    def __init__(self, model: QualityModel | Ensemble, scores: Tensor | None) -> None:
         super().__init__()
         self.model, self.scores = model, scores
 
@@ -39,7 +40,7 @@ class Logit(nn.Module):
 
 
 @contextmanager
-def frozen(model: QualityModel) -> Iterator[QualityModel]:
+def frozen(model: QualityModel | Ensemble) -> Iterator[QualityModel | Ensemble]:
     """The model in evaluation mode, its weights without gradients: only what depends on the input is differentiated."""
     wanted = {name: p.requires_grad for name, p in model.named_parameters()}
     training = model.training

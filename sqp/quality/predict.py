@@ -90,7 +90,7 @@ def _predict_rows(
 
 
 class Batch(NamedTuple):
-    """planes float32 `[n, c, s, s]`, scores `[n, 2k]` (k may be 0), is the mask empty, why a row cannot be read or ''."""
+    """planes float32 `[n, c, s, s]`, scores `[n, 2k]` (k may be 0), is the mask empty, why a row cannot be read."""
 
     planes: Tensor
     scores: np.ndarray

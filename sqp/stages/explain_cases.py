@@ -91,7 +91,7 @@ def _maps(
         index = places[start : start + config.batch_size]
         planes, scores = material.batch(index, config.device)
         found = {c: cam_maps(model, planes, scores, layer, c, config.effect) for c in config.cams} if layer else {}
-        if model.truth_decoder is not None:
+        if model.spec.error_map:
             found["error_map"] = error_maps(model, planes, scores)
         groups = input_maps(config, material, layers, index)
         if not found:  # nothing but attributions: their absolute sum stands in

@@ -17,7 +17,7 @@ from sqp.io import RecordSet, read_record_sets
 from sqp.metrics.stats import Resamples
 from sqp.quality.bundle import Bundle
 from sqp.quality.channels import UNREADABLE, resize, truth_plane
-from sqp.quality.predict import predict_planes, read_planes
+from sqp.quality.predict import predict_batch, read_batch
 from sqp.quality.verdict import judged
 from sqp.seeding import numpy_generator
 from sqp.stages.evaluate_rows import frozen_members
@@ -73,22 +73,23 @@ def load_material(config: ExplainConfig, bundle: Bundle) -> Material:
     """Read and predict; a record that cannot be read, or holds NaN, is left out and counted."""
     rows = chosen_rows(config, bundle)
     sets = {folder: RecordSet(folder) for folder in rows["record_set"].unique()}
-    tables, planes, features, masks, truths = [], [], [], [], []
+    tables, planes, scores, features, masks, truths = [], [], [], [], [], []
     left_out: dict[str, str] = {}
     bar = tqdm(total=len(rows), unit="record", desc="read and predict", disable=None)
     with bar, ThreadPoolExecutor(2) as pool:
         for folder, of_set in rows.groupby("record_set", sort=False):
             for start in range(0, len(of_set), config.batch_size):
                 part = of_set.iloc[start : start + config.batch_size]
-                read, empty, reasons = read_planes(bundle, sets[folder], part, pool)
-                table, found = predict_planes(bundle, part, read, empty, reasons, config.device)
+                batch = read_batch(bundle, sets[folder], part, pool)
+                table, found = predict_batch(bundle, part, batch, config.device)
                 table.loc[~np.isfinite(table["predicted_dice"]) & (table["reason"] == ""), "reason"] = "NaN in its maps"
                 drawn = list(pool.map(lambda row, s=folder: _masks(sets[s], row, bundle), part.to_dict("records")))
                 told = [a or b for a, (_, _, b) in zip(table["reason"], drawn, strict=True)]
                 kept = np.array([not reason for reason in told])
                 left_out |= {name: why for name, why in zip(part["record_id"], told, strict=True) if why}
                 tables.append(table[kept])
-                planes.append(read[torch.from_numpy(kept)].half())
+                planes.append(batch.planes[torch.from_numpy(kept)].half())
+                scores.append(batch.scores[kept])
                 features.append(found[kept])
                 masks += [m for (m, _, _), k in zip(drawn, kept, strict=True) if k]
                 truths += [t for (_, t, _), k in zip(drawn, kept, strict=True) if k]
@@ -96,13 +97,13 @@ def load_material(config: ExplainConfig, bundle: Bundle) -> Material:
     table = pd.concat(tables, ignore_index=True)
     if table.empty:
         raise ConfigError(f"no record can be read: {next(iter(left_out.values()))}")
-    scores = bundle.standardizer(table)
+    all_scores = torch.from_numpy(np.concatenate(scores))
     none = np.zeros((bundle.size, bundle.size), bool)
     return Material(
         bundle,
         judged(table),
         torch.cat(planes),
-        torch.from_numpy(scores) if scores.shape[1] else None,
+        all_scores if all_scores.shape[1] else None,
         np.stack(masks),
         np.stack([none if truth is None else truth for truth in truths]),
         np.array([truth is not None for truth in truths]) & np.isfinite(table["dice"].to_numpy(float)),

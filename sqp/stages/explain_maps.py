@@ -22,6 +22,7 @@ from sqp.explain.sanity import likeness, sanity_table, shuffled_weights
 from sqp.explain.target import over_symmetries
 from sqp.metrics.stats import Resamples
 from sqp.quality.channels import map_channels, plane_names
+from sqp.quality.ensemble import Ensemble
 from sqp.quality.module import QualityModel
 from sqp.seeding import numpy_generator
 from sqp.stages.explain_data import Material
@@ -93,7 +94,7 @@ def plain_maps(
     """The maps beside the CAMs `[b, s, s]`: error map of the second head, each uncertainty map, references."""
     model, channels = material.bundle.model, plane_names(material.bundle.channels)
     maps = {}
-    if model.truth_decoder is not None:
+    if model.spec.error_map:
         maps["error_map"] = error_maps(model, planes, scores)
     for name in map_channels(material.bundle.channels):
         values = planes[:, channels.index(name)].cpu().numpy()
@@ -108,7 +109,7 @@ def plain_maps(
 
 
 @torch.inference_mode()
-def error_maps(model: QualityModel, planes: Tensor, scores: Tensor | None) -> np.ndarray:
+def error_maps(model: QualityModel | Ensemble, planes: Tensor, scores: Tensor | None) -> np.ndarray:
     """The second head's error map `[b, s, s]`, averaged over the symmetries, brought up bilinearly."""
 
     def make(turned: Tensor) -> np.ndarray:
@@ -120,7 +121,7 @@ def error_maps(model: QualityModel, planes: Tensor, scores: Tensor | None) -> np
     return over_symmetries(make, planes, model.spec.flips)
 
 
-def layer_of(other: QualityModel, layer: Layer) -> Layer:
+def layer_of(other: QualityModel | Ensemble, layer: Layer) -> Layer:
     """The same layer in a copy of the model."""
     return spatial_layers(other)[layer.name]
 

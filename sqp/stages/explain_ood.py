@@ -18,7 +18,7 @@ from sqp.explain.ood_check import MADE, foreign_images, natural_photos, ood_tabl
 from sqp.io import RecordSet
 from sqp.quality.bundle import Bundle
 from sqp.quality.ood import MOST_KEPT, Neighbours
-from sqp.quality.predict import predict_planes, predict_records, read_planes
+from sqp.quality.predict import predict_batch, predict_records, read_batch
 from sqp.quality.provenance import common_expectation
 from sqp.seeding import numpy_generator
 from sqp.stages import generate
@@ -101,6 +101,6 @@ def _features(config: ExplainConfig, bundle: Bundle, split: str) -> np.ndarray:
             few = np.unique(np.linspace(0, len(rows) - 1, min(MOST_KEPT, len(rows))).astype(int))
             for part in np.array_split(few, max(1, len(few) // config.batch_size)) if len(few) else []:
                 read = rows.iloc[part]
-                table, features = predict_planes(bundle, read, *read_planes(bundle, records, read, pool), config.device)
+                table, features = predict_batch(bundle, read, read_batch(bundle, records, read, pool), config.device)
                 found.append(features[np.isfinite(table["predicted_dice"].to_numpy())])
     return np.concatenate(found) if found else np.zeros((0, 1), np.float32)

@@ -9,8 +9,10 @@ from explain.conftest import SIZE, network
 from sqp.errors import ConfigError
 from sqp.explain.cams import CAMS, branch_maps, cam_maps
 from sqp.explain.layers import choose_layer, spatial_layers
+from sqp.explain.sanity import shuffled_weights
 from sqp.explain.target import Logit, over_symmetries
 from sqp.quality.augment import dihedral
+from sqp.quality.ensemble import Ensemble
 
 
 def by_hand(model, planes, layer, sign):
@@ -102,3 +104,15 @@ def test_unknown_names(model, planes):
         cam_maps(model, planes, None, layer, "gradcam")
     with pytest.raises(ConfigError, match="unknown effect 'lower', did you mean 'lowers'"):
         cam_maps(model, planes, None, layer, "grad_cam", "lower")
+
+
+def test_an_ensemble_has_the_layers_of_all_members(planes):
+    one, other = network(), shuffled_weights(network(), 1)
+    both = Ensemble([one, other])
+    layer = spatial_layers(both)["stages.0"]
+    assert len(layer.modules) == 2
+    maps = cam_maps(both, planes, None, layer, "hires_cam")
+    singles = [cam_maps(m, planes, None, spatial_layers(m)["stages.0"], "hires_cam") for m in (one, other)]
+    mean = np.mean(singles, axis=0)
+    mean = mean - mean.min(axis=(1, 2), keepdims=True)
+    assert maps == pytest.approx(mean / mean.max(axis=(1, 2), keepdims=True), abs=0.05)

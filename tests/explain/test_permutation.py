@@ -45,6 +45,13 @@ def test_every_input_and_the_sets():
     assert "all maps" not in found and found["all scores"].scores == (0, 1)
 
 
+def test_a_vector_of_the_segmenters_features_is_one_input():
+    scores = ("area", "features/mask_token/0", "features/mask_token/1", "features/embedding/0")
+    found = {one.name: one for one in inputs_of(("mask",), scores)}
+    assert found["features/mask_token"] == Input("features/mask_token", "features", scores=(1, 2))
+    assert found["features/embedding"].scores == (3,) and "features/mask_token/0" not in found
+
+
 def test_a_model_of_one_input_has_no_sets():
     assert [one.name for one in inputs_of(("mask",), ())] == ["mask"]
 
