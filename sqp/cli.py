@@ -59,6 +59,11 @@ COMMANDS = {
         "sqp.stages.evaluate",
         "judge the quality model beside every analytic score on the same rows",
     ),
+    "explain": Command(
+        "sqp.config.explain:ExplainConfig",
+        "sqp.stages.explain",
+        "show what the quality model looks at, and whether that is where the errors are",
+    ),
     "fit segmenter": Command(
         "sqp.config.fit:FitSegmenterConfig",
         "sqp.stages.fit",

@@ -9,7 +9,10 @@ from sqp.io.schema import COLUMNS
 FIRST = ("image_id", "record_id", "predicted_dice", "low", "high", "verdict")
 """What a predictions table begins with."""
 
-OTHER = ("scale", "mask_empty", "unreadable", "ood_distance", "ood", "reason", "record_set", "prompter_label")
+OTHER = (
+    *("scale", "mask_empty", "unreadable", "ood_distance", "ood_knn_distance"),
+    *("ood", "reason", "record_set", "prompter_label"),
+)
 """What else a prediction adds to a record's columns."""
 
 

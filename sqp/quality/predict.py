@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ def predict_records(
     strict: bool = False,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """The rows of record sets with predicted_dice, scale, low, high, ood_distance, ood, verdict, reason.
+    """The rows of record sets with predicted_dice, low, high, verdict and the columns `columns.OTHER`.
 
     `splits` and `record_ids` restrict the rows; `reason` says why a record is abstained from, else it is empty. A
     record with NaN in its planes gets NaN and the verdict abstain. So does one whose image, mask or maps cannot be
@@ -83,28 +83,52 @@ def _predict_rows(
     bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor, device: str, strict: bool
 ) -> pd.DataFrame:
     """One batch."""
+    batch = read_batch(bundle, records, rows, pool)
+    if strict and any(batch.reasons):
+        raise CaseError(next(filter(None, batch.reasons)))
+    return predict_batch(bundle, rows, batch, device)[0]
+
+
+class Batch(NamedTuple):
+    """planes float32 `[n, c, s, s]`, scores `[n, 2k]` (k may be 0), is the mask empty, why a row cannot be read."""
+
+    planes: Tensor
+    scores: np.ndarray
+    empty: np.ndarray
+    reasons: list[str]
+
+
+def read_batch(bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor) -> Batch:
+    """All that the model reads of these rows."""
     planes, empty, reasons = read_planes(bundle, records, rows, pool)
     tabular, broken = _with_features(bundle, records, rows, pool)
     reasons = [reason or broken.get(name, "") for reason, name in zip(reasons, rows.record_id, strict=True)]
-    unreadable = np.array([bool(reason) for reason in reasons])
-    if strict and unreadable.any():
-        raise CaseError(next(filter(None, reasons)))
-    out = infer(bundle.model, _one_batch(planes, bundle.standardizer(tabular)), device)
+    return Batch(planes, bundle.standardizer(tabular), empty, reasons)
+
+
+def predict_batch(
+    bundle: Bundle, rows: pd.DataFrame, batch: Batch, device: str = "cpu"
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows with their prediction but the verdict, and the features `[n, d]`; NaN where a row cannot be read."""
+    unreadable = np.array([bool(reason) for reason in batch.reasons])
+    out = infer(bundle.model, _one_batch(batch.planes, batch.scores), device)
     for values in out:
         values[unreadable] = np.nan
     low, high = bundle.conformal.interval(out.dice, out.scale)
-    distance = bundle.ood.distance(out.features)
-    return rows.assign(
+    distance, knn_distance = bundle.ood.distance(out.features), bundle.ood.knn_distance(out.features)
+    table = rows.assign(
         predicted_dice=out.dice.astype(float),
         scale=out.scale.astype(float),
         low=low,
         high=high,
-        mask_empty=empty,
+        mask_empty=batch.empty,
         unreadable=unreadable,
         ood_distance=distance,
-        ood=bundle.ood.is_out(distance),
-        reason=reasons,
+        ood_knn_distance=knn_distance,
+        ood=bundle.ood.is_out(distance, knn_distance),
+        reason=batch.reasons,
     )
+    return table, out.features
 
 
 def read_planes(

@@ -50,7 +50,8 @@ def formatted(table: pd.DataFrame, headings: Mapping[str, str] = HEADINGS) -> pd
         if name == "p" or name.startswith("p_"):
             out[heading] = [_p_value(value) for value in table[name]]
             continue
-        digits = 0 if name == "n" or name.startswith("n_") else 3
+        counts = name == "n" or name.startswith("n_") or pd.api.types.is_integer_dtype(table[name])
+        digits = 0 if counts else 3
         out[heading] = [_cell(*values, digits) for values in zip(table[name], low, high, strict=True)]
     return pd.DataFrame(out, index=table.index)
 

@@ -62,7 +62,7 @@ def load_rows(config: EvaluateConfig, others: bool = False) -> Rows:
             f"no record is in split '{config.split}' (splits found: {found}); correct --split or --records"
         )
     if config.frozen:
-        test = _frozen(test, config.frozen)
+        test = frozen_members(test, config.frozen)
     if not np.isfinite(test["dice"]).any():
         raise ConfigError(f"no record of split '{config.split}' has a ground truth; generate it with --truth DIR")
     alpha, calibrates = np.nan, np.ones(len(calibration), bool)
@@ -94,7 +94,7 @@ def _with_several_truths(table: pd.DataFrame) -> pd.DataFrame:
     return table[several.astype(bool) & (table["variant"] == "natural")].reset_index(drop=True)
 
 
-def _frozen(test: pd.DataFrame, paths: list[Path]) -> pd.DataFrame:
+def frozen_members(test: pd.DataFrame, paths: list[Path]) -> pd.DataFrame:
     """The natural records and the members of the frozen sets."""
     if "record_set" not in test:
         raise ConfigError("--frozen needs the masks: give the record sets with --records DIR")

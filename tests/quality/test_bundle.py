@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from recordsets import CONFIG, make_record_set
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
-from sqp.quality import Bundle
+from sqp.quality import Bundle, predict_records
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def bundle(trained: Path) -> Bundle:
 def test_two_files_and_no_pickle(trained: Path) -> None:
     assert sorted(p.name for p in (trained / "bundle").iterdir()) == ["bundle.json", "model.safetensors"]
     tensors = load_file(trained / "bundle" / "model.safetensors")
-    assert {"model.mean", "model.std", "ood.mean", "ood.precision"} <= set(tensors)
+    assert {"model.mean", "model.std", "ood.mean", "ood.precision", "ood.reference"} <= set(tensors)
 
 
 def test_what_it_tells(trained: Path, record_set: Path) -> None:
@@ -44,9 +44,22 @@ def test_load_gives_back_what_was_saved(bundle: Bundle, tmp_path: Path) -> None:
         one, two = bundle.model(planes), again.model(planes)
     assert torch.equal(one.dice, two.dice) and torch.equal(one.scale, two.scale)
     assert again.conformal == bundle.conformal and again.expects == bundle.expects
-    assert (again.ood.distance(two.features.numpy()) == bundle.ood.distance(one.features.numpy())).all()
+    features, same = one.features.numpy(), two.features.numpy()
+    assert (again.ood.distance(same) == bundle.ood.distance(features)).all()
+    assert (again.ood.knn_distance(same) == bundle.ood.knn_distance(features)).all()
     for name in ("bundle.json", "model.safetensors"):
         assert (Path(bundle.name) / name).read_bytes() == (tmp_path / "copy" / name).read_bytes()
+
+
+def test_a_bundle_from_before_the_neighbours(trained: Path, record_set: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(trained / "bundle", tmp_path / "bundle")
+    told = json.loads((copy / "bundle.json").read_text())
+    del told["ood"]["neighbours"]
+    (copy / "bundle.json").write_text(json.dumps(told))
+    tensors = load_file(copy / "model.safetensors")
+    save_file({key: value for key, value in tensors.items() if key != "ood.reference"}, copy / "model.safetensors")
+    table = predict_records(Bundle.load(copy), [record_set], splits=["val"], progress=False)
+    assert table.ood_knn_distance.isna().all() and table.ood_distance.notna().all() and not table.ood.all()
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

@@ -1,0 +1,31 @@
+"""What a self-contained page carries inside itself: assets of this folder, and pictures as data addresses."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def asset(name: str) -> str:
+    """The text of a file that lies beside this one."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def picture(image: np.ndarray, quality: int = 80) -> str:
+    """uint8 `[h, w, 3]` -> a JPEG as an address."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=quality, subsampling=0)
+    return _address(buffer.getvalue(), "jpeg")
+
+
+def png(path: str | Path) -> str:
+    """A PNG file as an address."""
+    return _address(Path(path).read_bytes(), "png")
+
+
+def _address(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

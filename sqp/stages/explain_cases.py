@@ -1,0 +1,121 @@
+"""The records that `explain` draws: the best, the worst and the most wrong, one of an image."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sqp.config.explain import ExplainConfig
+from sqp.explain.cams import cam_maps
+from sqp.explain.layers import Layer
+from sqp.explain.localisation import error_kinds
+from sqp.io import RecordSet
+from sqp.report.explained_cases import case_figure, contact_sheet
+from sqp.report.figures import save
+from sqp.report.view import View, load_view
+from sqp.stages.explain_data import Material
+from sqp.stages.explain_maps import error_maps, input_maps
+
+SIDE = 400  # pixels of a picture's long side
+NEEDED = 1e-9
+
+
+def choose_cases(rows: pd.DataFrame, most: int) -> dict[str, list[int]]:
+    """Heading -> places of the records: by true Dice where it is known, else by the predicted one."""
+    dice = rows["dice"].to_numpy(float)
+    predicted = rows["predicted_dice"].to_numpy(float)
+    known = np.isfinite(dice).any()
+    order = dice if known else predicted
+    word = "true" if known else "predicted"
+    found = {
+        f"best: highest {word} Dice": _first(rows, np.argsort(-order, kind="stable"), order, most),
+        f"worst: lowest {word} Dice": _first(rows, np.argsort(order, kind="stable"), order, most),
+    }
+    if known:
+        wrong = np.abs(predicted - dice)
+        found["most wrong: predicted furthest from true"] = _first(
+            rows, np.argsort(-np.nan_to_num(wrong, nan=-1.0), kind="stable"), wrong, most
+        )
+    return {heading: places for heading, places in found.items() if places}
+
+
+def draw_cases(
+    config: ExplainConfig, material: Material, layers: dict[str, Layer], layer: Layer | None
+) -> dict[str, Path]:
+    """OUT/contact_sheet.png and OUT/cases/RECORD.png; those of an earlier run are removed. Empty without cases."""
+    folder = config.out / "cases"
+    shutil.rmtree(folder, ignore_errors=True)
+    chosen = choose_cases(material.rows, config.cases)
+    places = np.array(sorted({place for found in chosen.values() for place in found}), int)
+    if not len(places):
+        return {}
+    maps, groups = _maps(config, material, layers, layer, places)
+    views = {place: _view(material, place) for place in places.tolist()}
+    records = material.rows.to_dict("records")
+    shown = next(iter(maps))
+    for i, place in enumerate(places.tolist()):
+        kinds = error_kinds(material.masks[place], material.truths[place]) if material.known[place] else None
+        figure = case_figure(
+            views[place],
+            records[place],
+            {name: values[i] for name, values in maps.items()},
+            {name: values[i] for name, values in groups.items()},
+            kinds,
+        )
+        save(figure, folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', str(records[place]['record_id']))}.png", dpi=90)
+    index = {place: i for i, place in enumerate(places.tolist())}
+    sheet: dict[str, list[tuple[View, np.ndarray, dict[Any, Any]]]] = {
+        heading: [(views[place], maps[shown][index[place]], records[place]) for place in found]
+        for heading, found in chosen.items()
+    }
+    at = f" at {layer.name}" if layer and shown in config.cams else ""
+    what = f"{shown}{at}: what {config.effect} the predicted Dice"
+    return {
+        "contact_sheet": save(contact_sheet(sheet, what), config.out / "contact_sheet.png", dpi=90),  # type: ignore[arg-type]
+        "cases": folder,
+    }
+
+
+def _maps(
+    config: ExplainConfig, material: Material, layers: dict[str, Layer], layer: Layer | None, places: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Maps in 0-1 of the chosen records, the CAMs first, and their input groups' maps."""
+    model = material.bundle.model.to(config.device)
+    parts: list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]] = []
+    for start in range(0, len(places), config.batch_size):
+        index = places[start : start + config.batch_size]
+        planes, scores = material.batch(index, config.device)
+        found = {c: cam_maps(model, planes, scores, layer, c, config.effect) for c in config.cams} if layer else {}
+        if model.spec.error_map:
+            found["error_map"] = error_maps(model, planes, scores)
+        groups = input_maps(config, material, layers, index)
+        if not found:  # nothing but attributions: their absolute sum stands in
+            total = np.abs(np.stack(list(groups.values()))).sum(axis=0)
+            found[config.attribution] = total / np.maximum(total.max(axis=(1, 2), keepdims=True), NEEDED)
+        parts.append((found, groups))
+    joined = [
+        {name: np.concatenate([part[side][name] for part in parts]) for name in parts[0][side]} for side in (0, 1)
+    ]
+    return joined[0], joined[1]
+
+
+def _view(material: Material, place: int) -> View:
+    row = material.rows.iloc[place].to_dict()
+    return load_view(RecordSet(row["record_set"]), row, SIDE)  # type: ignore[arg-type]
+
+
+def _first(rows: pd.DataFrame, order: np.ndarray, values: np.ndarray, most: int) -> list[int]:
+    """The first places of an order whose value is known, one of an image."""
+    images = rows["image_id"].to_numpy()
+    seen: set[object] = set()
+    found: list[int] = []
+    for place in order.tolist():
+        if len(found) < most and np.isfinite(values[place]) and images[place] not in seen:
+            seen.add(images[place])
+            found.append(place)
+    return found
