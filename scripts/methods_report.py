@@ -23,6 +23,7 @@ from sqp.metrics.stats import bootstrap
 from sqp.report.figures import PALETTE, STYLE, save
 from sqp.report.tables import markdown, write_csv
 
+FILLS = (*PALETTE[:-1], "#BBBBBB", "#F0E442")  # no black: the median is
 METRICS = ("dice", "iou", "accuracy", "precision", "recall", "nll", "ece", "brier", "certainty")
 NORMAL = "normal"
 BOXES = {
@@ -83,7 +84,9 @@ def nanmean(values: np.ndarray) -> float:
 
 def text(part: pd.DataFrame) -> str:
     """The table as markdown: Dice and NLL with intervals, the others as means."""
-    out = pd.DataFrame({"method": part["method"], "n": part["n"].astype(str)})
+    out = pd.DataFrame({"method": part["method"].str.replace(r"( \w+=\S+)+$", "", regex=True)})
+    out["options"] = part["method"].str.findall(r"\w+=\S+").str.join(", ")
+    out["n"] = part["n"].astype(str)
     for metric in METRICS:
         cells = [f"{value:.3f}" for value in part[metric]]
         if metric in ("dice", "nll"):
@@ -112,7 +115,7 @@ def boxes(rows: pd.DataFrame) -> Figure:
     for axes, metric in zip(figure.subplots(3, 3).ravel(), METRICS, strict=True):
         values = [part[metric].dropna().to_numpy() for part in drawn.values()]
         art = axes.boxplot(values, patch_artist=True, widths=0.65, flierprops={"ms": 2, "alpha": 0.35})
-        for patch, colour in zip(art["boxes"], [*PALETTE, *PALETTE], strict=False):
+        for patch, colour in zip(art["boxes"], FILLS, strict=False):
             patch.set(facecolor=colour, alpha=0.55)
         for line in art["medians"]:
             line.set(color="black", lw=1.6)
