@@ -35,7 +35,7 @@ def coverage_figure(curves: Mapping[str, pd.DataFrame], by: str) -> Figure:
             x = table["level"] + shift
             axes.plot(x, table[kind], MARKERS[i % 7] + "-", color=colour, ms=6, lw=1.5, label=name)
             axes.vlines(x, table[f"{kind}_low"], table[f"{kind}_high"], color=colour, lw=1.5, alpha=0.55)
-        lowest = min((float(np.nanmin(t[f"{kind}_low"], initial=1)) for t in curves.values()), default=1.0)
+        lowest = float(np.fmin.reduce([1.0, *(end for table in curves.values() for end in table[f"{kind}_low"])]))
         axes.set(xlim=(0.45, 1.0), ylim=(min(0.4, lowest - 0.03), 1.01))
         labelled(axes, "coverage that was asked for", "coverage on test records (bar: 95 %)", titles[kind])
         axes.legend(fontsize=STYLE["text"], loc="lower right", framealpha=0.85)

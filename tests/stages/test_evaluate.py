@@ -19,7 +19,7 @@ from sqp.quality.provenance import group_hashes
 from sqp.quality.verdict import VERDICTS
 from sqp.stages import evaluate
 from sqp.stages.evaluate import run
-from sqp.stages.evaluate_rows import check_groups
+from sqp.stages.evaluate_rows import check_groups, load_rows
 from sqp.stages.subsets import subsets
 
 EVIDENCE = {  # of predictions alone: without the record sets nothing is measured
@@ -256,6 +256,8 @@ def test_a_model_predicts_the_test_and_calibration_splits_only(tmp_path, monkeyp
     test, calibration = record_sets(tmp_path)
     result = run(EvaluateConfig(tmp_path / "out", [test, calibration], tmp_path / "bundle", n_resamples=20, gallery=0))
     assert asked == {"folders": [str(test), str(calibration)], "splits": ["test", "calibration"]}
+    load_rows(EvaluateConfig(tmp_path / "out", [test, calibration], tmp_path / "bundle"))
+    assert asked == {"folders": [str(test)], "splits": ["test"]}  # scripts want no more
     model = result.table[result.table["method"] == "quality_model"]
     np.testing.assert_allclose(model[["pearson", "coverage"]], 1)
     assert "no gallery" in (tmp_path / "out" / "report.html").read_text().lower()
@@ -282,3 +284,13 @@ def test_without_the_record_sets_the_page_has_no_gallery(tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert "No gallery: the record sets of this table are not there" in page and "<article" not in page
     assert "overlays" not in result.files
+
+
+def test_raters_rows_are_the_natural_ones_with_several_truths(tmp_path):
+    table = predictions()
+    table["truth_path"] = [["a.png", "b.png"] if i < 16 else ["a.png"] for i in range(len(table))]
+    table.loc[table["group"] == "g1", "split"] = "raters"  # images i2 and i3, rows 8 to 15
+    rows = load_rows(config(tmp_path, table))
+    assert rows.raters["record_id"].tolist() == ["i2-natural", "i3-natural"]
+    assert load_rows(config(tmp_path, table.drop(columns="truth_path"))).raters.empty
+    assert np.isnan(rows.alpha) and rows.calibration["calibrates"].all()
