@@ -48,6 +48,6 @@ class EvaluateConfig:
     seed: int = 0
     batch_size: int = 64
     device: str = "cpu"
-    gallery: int = 200
+    gallery: int = 1000
     overlays: int = 0
     overwrite: bool = False

@@ -19,12 +19,14 @@ from sqp.quality.columns import score_names
 from sqp.quality.verdict import check_thresholds
 from sqp.report import figures
 from sqp.report.columns import prompter_label
+from sqp.report.distribution import DISTRIBUTION, distribution
 from sqp.report.overlays import write_overlays
-from sqp.report.page import write_page
 from sqp.report.predictions import write_predictions
+from sqp.report.sections import Section
 from sqp.report.tables import brief, formatted, markdown, write_csv
 from sqp.stages.comparison import compare
 from sqp.stages.evaluate_rows import load_rows
+from sqp.stages.evaluation_page import write_evaluation_page
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import stored_config, versions
 
@@ -202,24 +204,22 @@ def _write(
     out = Path(config.out)
     csv, parquet = write_predictions(out, test)
     panels = {part.title: part.test for part in parts if part.dataset == ALL and part.name != ALL}
+    judged_on = (tables[parts[0].title], parts[0].test)
+    sections = [
+        Section(
+            "Predicted against true Dice", out / "predicted_vs_true.png", "A point is a mask; on the line is right."
+        ),
+        Section("Calibration", out / "calibration.png", "True Dice of the masks that share a tenth of predicted Dice."),
+        Section("Predicted Dice", figures.save(distribution(test), out / "distribution.png"), DISTRIBUTION),
+        *[Section(part.title, formatted(tables[part.title]), _about(part)) for part in parts],
+    ]
+    notes = f"Split {config.split}. Intervals: 95 %, bootstrap by group. Differences: model - method. {left_out}"
     files = {
         "predictions": csv,
         "predictions_parquet": parquet,
         "scatter": figures.save(figures.predicted_vs_true(panels), out / "predicted_vs_true.png"),
         "calibration": figures.save(figures.calibration(panels), out / "calibration.png"),
-        "report": write_page(
-            out / "report.html",
-            test,
-            title="Segmentation quality: evaluation",
-            metrics={f"{part.title} – lines fitted on {part.fit}": tables[part.title] for part in parts},
-            figures={
-                "Predicted against true Dice": out / "predicted_vs_true.png",
-                "Calibration: binned predicted against true Dice": out / "calibration.png",
-            },
-            notes=f"Split {config.split}. Intervals: 95 %, bootstrap by group. Differences: model - method. "
-            + left_out,
-            gallery=config.gallery,
-        ),
+        "report": write_evaluation_page(config, test, judged_on, sections, notes),
     }
     if write_overlays(test, out / "overlays", config.overlays):
         files["overlays"] = out / "overlays"
