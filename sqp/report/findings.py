@@ -65,12 +65,15 @@ def evaluation_findings(
     """
     test = test[test["dice"].notna()]
     rows = comparison.set_index("method")
-    model = rows.loc[MODEL]
-    points = [f"{DICE} {_how_far(rows)}", _ranking(rows), *_verdicts(test, accept, reject)]
-    points += _intervals(model, level)
+    name = str(comparison["subset"].iloc[0]) if "subset" in comparison else "tested"
+    points = [f"All of this is about the {len(test):,} {name} masks. {DICE}", _how_far(rows), _ranking(rows)]
+    points += [*_verdicts(test, accept, reject), _intervals(rows.loc[MODEL], level)]
     if len(test) < FEW:
         points.append(f"Only {len(test):,} masks were tested: every figure here is rough.")
-    return Findings(_worth(rows), tuple(point for point in points if point))
+    headline = _worth(rows)
+    if _too_narrow(rows.loc[MODEL], level):
+        headline += " But its intervals are too narrow here: do not act on its verdicts unseen."
+    return Findings(headline, tuple(point for point in points if point))
 
 
 def _worth(rows: pd.DataFrame) -> str:
@@ -140,19 +143,24 @@ def _verdicts(test: pd.DataFrame, accept: float, reject: float) -> list[str]:
     return points
 
 
-def _intervals(model: pd.Series, level: float | None) -> list[str]:
+def _intervals(model: pd.Series, level: float | None) -> str:
     """Do the intervals keep what they promise."""
     covered = model.get("coverage", np.nan)
     if not np.isfinite(covered):
-        return []
-    text = f"the truth for {covered:.0%} of the masks"
-    low, high = (model.get(f"coverage_{end}", covered) for end in ("low", "high"))
+        return ""
+    text = f"intervals hold the truth for {covered:.0%} of the masks"
     if level is None:
-        return [f"The intervals hold {text}."]
-    text = f"The {level:.0%} intervals hold {text}"
-    if high < level:
-        return [f"{text}: they are too narrow here. Calibrate on images like these before you trust the verdicts."]
-    return [f"{text}: wider than they need to be." if low > level else f"{text}: as promised."]
+        return f"The {text}."
+    text = f"The {level:.0%} {text}"
+    if _too_narrow(model, level):
+        return f"{text}: they are too narrow. Calibrate the model on images like these before you trust its verdicts."
+    return f"{text}{': wider than they need to be' if model.get('coverage_low', covered) > level else ', as promised'}."
+
+
+def _too_narrow(model: pd.Series, level: float | None) -> bool:
+    """Is the coverage below the level, its own interval too."""
+    covered = model.get("coverage", np.nan)
+    return level is not None and bool(model.get("coverage_high", covered) < level)
 
 
 def _share(count: int, n: int) -> str:

@@ -84,7 +84,7 @@ def _counts(table: pd.DataFrame) -> str:
         f'<span class="{verdict}" style="flex-grow:{count}">{SIGNS[verdict]}</span>' for verdict, count in here if count
     )
     cells = "".join(
-        f'<li class="{verdict}"><b>{count:,}</b> {SIGNS[verdict]} {verdict} ({count / n:.0%})</li>'
+        f'<li class="{verdict}"><b>{count:,}</b> {SIGNS[verdict]} {verdict} ({count / n:.1%})</li>'
         for verdict, count in here
     )
     whole = f"<li><b>{len(table):,}</b> masks</li><li><b>{table['image_id'].nunique():,}</b> images</li>"

@@ -104,7 +104,6 @@ if (cases.length) {
   for (const name of Object.keys(ORDERS)) {
     if (known || !/true|error/.test(name)) option(order, name, name);
   }
-  document.getElementById("error-legend").hidden = !cases.some((one) => one.error);
   for (const id of ["controls", "keys", "legend"]) document.getElementById(id).hidden = false;
   document.getElementById("controls").addEventListener("input", apply);
   document.getElementById("clear").addEventListener("click", () => {

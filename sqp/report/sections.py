@@ -31,8 +31,8 @@ class Section:
 def section_html(section: Section) -> str:
     """The section as HTML that needs no other file. ConfigError for a file of an unknown kind.
 
-    >>> section_html(Section("Risk < 1", "| a |\\n| - |\\n| 1 |"))[:56]
-    '<section id="risk-1"><h3>Risk &lt; 1</h3><div class="wid'
+    >>> section_html(Section("Risk < 1", "| a |\\n| - |\\n| 1 |"))[:46]
+    '<section id="part-risk-1"><h3>Risk &lt; 1</h3>'
     """
     body = section.body
     if isinstance(body, pd.DataFrame):
@@ -50,9 +50,9 @@ def anchor(title: str) -> str:
     """The id of a section in the page.
 
     >>> anchor("Spread, isic2018: MAE")
-    'spread-isic2018-mae'
+    'part-spread-isic2018-mae'
     """
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
+    return re.sub(r"[^a-z0-9]+", "-", f"part-{title.lower()}").strip("-")
 
 
 def data_uri(data: bytes, kind: str) -> str:
@@ -62,7 +62,8 @@ def data_uri(data: bytes, kind: str) -> str:
 
 def _table(table: pd.DataFrame) -> str:
     """Three decimals, a dash for what is missing; text as it is."""
-    html = table.to_html(index=False, escape=True, border=0, float_format="{:.3f}".format, na_rep="–")
+    told = table.astype(object).where(table.notna(), "–")
+    html = told.to_html(index=False, escape=True, border=0, float_format="{:.3f}".format)
     return f'<div class="wide" tabindex="0">{html}</div>'
 
 
