@@ -36,6 +36,7 @@ class Command:
     config: str
     stage: str
     summary: str
+    listed: str = ""  # the option that names right after the command belong to
 
 
 COMMANDS = {
@@ -58,6 +59,12 @@ COMMANDS = {
         "sqp.config.evaluate:EvaluateConfig",
         "sqp.stages.evaluate",
         "judge the quality model beside every analytic score on the same rows",
+    ),
+    "compare": Command(
+        "sqp.config.compare:CompareConfig",
+        "sqp.stages.compare",
+        "set finished runs side by side: configs, val metrics, test tables",
+        listed="runs",
     ),
     "fit segmenter": Command(
         "sqp.config.fit:FitSegmenterConfig",
@@ -120,6 +127,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(name: str, args: Sequence[str]) -> Any | None:
     """The options of a command as its config dataclass; None where help or the config was printed instead."""
     cls = _config_class(name)
+    listed = COMMANDS[name].listed
+    if listed and args and not args[0].startswith("-"):
+        args = [f"--{listed}", *args]
     try:
         return _read(name, lambda parser: parser.parse_args(_sections(name, friendly(cls, args))))
     except SystemExit:

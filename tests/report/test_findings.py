@@ -94,9 +94,7 @@ def test_few_rows_and_no_accepted_mask_are_told():
 def test_predictions_in_words(predictions):
     found = prediction_findings(predictions.assign(reason=["", *["empty mask"] * 11]), 0.8, 0.7, 0.9)
     text = " ".join(found.points)
-    assert found.headline == (
-        "2 of 12 (17%) can be taken as they are, 6 should be drawn again, 4 need a person's eye."
-    )
+    assert found.headline == ("2 of 12 (17%) can be taken as they are, 6 should be drawn again, 4 need a person's eye.")
     assert "the low end of the mask's 90% interval reaches 0.8" in text
     assert "No answer for 1 (1 empty mask)" in text
     error = (predictions["dice"] - predictions["predicted_dice"]).abs().mean()

@@ -124,4 +124,6 @@ def test_nothing_is_wider_than_the_window(opened, width):
     opened.set_viewport_size({"width": width, "height": 800})
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     opened.locator("#cards button").first.click()
-    assert opened.evaluate("document.getElementById('viewer').scrollWidth <= document.getElementById('viewer').clientWidth")
+    assert opened.evaluate(
+        "document.getElementById('viewer').scrollWidth <= document.getElementById('viewer').clientWidth"
+    )
