@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqp.config.generate import UNSEEN
+from sqp.config.logger import LoggerConfig
 
 
 @dataclass
-class EvaluateConfig:
+class EvaluateConfig(LoggerConfig):
     """Compare predicted with true Dice on a test split, beside every analytic score on the same rows.
 
     Attributes:

@@ -24,6 +24,7 @@ from sqp.report.overlays import write_overlays
 from sqp.report.predictions import write_predictions
 from sqp.report.sections import Section
 from sqp.report.tables import brief, formatted, markdown, write_csv
+from sqp.report.wandb_run import check_logger, log_results, wandb_run
 from sqp.stages.comparison import compare
 from sqp.stages.evaluate_rows import load_rows
 from sqp.stages.evaluation_page import write_evaluation_page
@@ -94,6 +95,8 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     counts = {"test": len(test), "test_with_truth": int(np.isfinite(test["dice"]).sum())}
     counts |= {"calibration": len(calibration), "unreadable": len(unreadable)}
     files["run"] = _write_run(config, counts, seconds)
+    with wandb_run(config, "evaluate", Path(config.out), stored_config(config)) as logged:
+        log_results(logged, table, [p for p in files.values() if p.suffix == ".png"], test, config.wandb_images)
     return EvaluateResult(table, test, text, files, seconds, unreadable)
 
 
@@ -103,6 +106,7 @@ def check(config: EvaluateConfig) -> None:
         raise ConfigError("evaluate needs either --model BUNDLE or --predictions FILE, one of the two")
     if config.model is not None and not config.records:
         raise ConfigError("--model needs --records DIR: the record sets that hold the test split")
+    check_logger(config)
     check_thresholds(config.accept, config.reject)
     many = float("inf")
     check_ranges(config, {"batch_size": (1, many), "gallery": (0, many), "overlays": (0, many)})
