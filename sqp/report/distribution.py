@@ -28,7 +28,7 @@ def distribution(table: pd.DataFrame) -> Figure:
             edgecolor="0.25", linewidth=0.6, label=f"{verdict} ({counts.sum():,})",
         )  # fmt: skip
         bottom += counts
-    axes.set(xlim=(0, 1))
+    axes.set(xlim=(0, 1), ylim=(0, max(1.0, 1.08 * bottom.max())))
     axes.set_xlabel("predicted Dice", fontsize=STYLE["label"])
     axes.set_ylabel("masks", fontsize=STYLE["label"])
     axes.tick_params(labelsize=STYLE["tick"])

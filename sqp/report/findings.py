@@ -31,7 +31,7 @@ def prediction_findings(table: pd.DataFrame, accept: float, reject: float, level
     counts = table["verdict"].value_counts()
     taken, redrawn, silent = (int(counts.get(name, 0)) for name in ("accept", "reject", "abstain"))
     headline = (
-        f"{_share(taken, n)} can be taken as they are, {redrawn:,} should be drawn again, "
+        f"{_share(taken, n)} masks can be taken as they are, {redrawn:,} should be drawn again, "
         f"{n - taken - redrawn:,} need a person's eye."
     )
     end = f"{level:.0%} interval" if level else "interval"
@@ -51,7 +51,8 @@ def prediction_findings(table: pd.DataFrame, accept: float, reject: float, level
         points.append(f"No answer for {silent:,}{f' ({named})' if named else ''}: look at them yourself.")
     errors = (table["dice"] - table["predicted_dice"]).abs().dropna() if "dice" in table else pd.Series(dtype=float)
     if len(errors):
-        points.append(f"Where the truth is known ({len(errors):,} masks) it is off by {errors.mean():.3f} on average.")
+        error = f"the prediction is off by {errors.mean():.3f} on average"
+        points.append(f"Where the truth is known ({len(errors):,} masks) {error}.")
     return Findings(headline, tuple(points))
 
 

@@ -94,11 +94,13 @@ def test_few_rows_and_no_accepted_mask_are_told():
 def test_predictions_in_words(predictions):
     found = prediction_findings(predictions.assign(reason=["", *["empty mask"] * 11]), 0.8, 0.7, 0.9)
     text = " ".join(found.points)
-    assert found.headline == ("2 of 12 (17%) can be taken as they are, 6 should be drawn again, 4 need a person's eye.")
+    assert found.headline == (
+        "2 of 12 (17%) masks can be taken as they are, 6 should be drawn again, 4 need a person's eye."
+    )
     assert "the low end of the mask's 90% interval reaches 0.8" in text
     assert "No answer for 1 (1 empty mask)" in text
     error = (predictions["dice"] - predictions["predicted_dice"]).abs().mean()
-    assert f"(11 masks) it is off by {error:.3f} on average" in text
+    assert f"(11 masks) the prediction is off by {error:.3f} on average" in text
     unknown = predictions.assign(predicted_dice=np.nan, dice=np.nan, verdict="abstain")
     assert "nan" not in " ".join(prediction_findings(unknown, 0.8, 0.7).points)
     assert prediction_findings(predictions.head(0), 0.8, 0.7).headline == "There are no masks to judge."
