@@ -87,6 +87,7 @@ def _models(runs: Sequence[FinishedRun], config: CompareConfig) -> list[str]:
                 f"{name} and {first} were not tested on the same records: {len(table):,} and {len(base):,}, of which "
                 f"{len(both):,} are shared: only these are compared here, while the tables below are of all."
             )
+        both = both.dropna(subset=["predicted_dice", "predicted_dice_other"])
         for subset, part in (("natural", both["variant"] == "natural"), ("corrupted", both["variant"] != "natural")):
             if part.sum() > 1:
                 rows.append({"run": name, "against": first, "masks": subset} | _difference(both[part], config))

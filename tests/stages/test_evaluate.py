@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_all_outputs(folder, result):
     names = {path.name for path in (folder / "out").iterdir()}
     assert names == {
         "evaluation.csv", "evaluation.md", "predictions.csv", "predictions.parquet", "predicted_vs_true.png",
-        "calibration.png", "report.html", "run.yaml",
+        "calibration.png", "distribution.png", "report.html", "run.yaml",
     }  # fmt: skip
     assert all(path.exists() for path in result.files.values())
     back = pd.read_csv(folder / "out" / "evaluation.csv")
@@ -226,6 +227,7 @@ def test_a_model_predicts_the_test_split_only(tmp_path, monkeypatch):
     class FakeBundle:
         info: ClassVar = {"groups_sha256": group_hashes(predictions().query("split == 'calibration'"))}
         load = classmethod(lambda cls, folder: cls())
+        conformal = SimpleNamespace(alpha=0.1)
 
     def fake(bundle, folders, batch_size, *, splits, **options):
         asked.update(folders=folders, splits=splits)
@@ -261,5 +263,5 @@ def test_predictions_are_joined_by_id_where_the_folder_has_moved(tmp_path):
 def test_without_the_record_sets_the_page_has_no_gallery(tmp_path):
     result = run(config(tmp_path, predictions().assign(record_set="/moved/away"), overlays=2))
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "No gallery: the record sets of this table are not there" in page and "<article" not in page
+    assert "No gallery: the record sets of this table are not there" in page and 'id="cases">[]<' in page
     assert "overlays" not in result.files
