@@ -116,7 +116,11 @@ def run(config: TrainConfig) -> TrainResult:
             members.append(fit_member(config, model, data, folder, seed, logged))
         if not members[-1].is_global_zero:
             return TrainResult(out / "bundle")
-        whole, device, epochs = one_model([m.model for m in members]), members[-1].device, max(m.epochs for m in members)
+        whole, device, epochs = (
+            one_model([m.model for m in members]),
+            members[-1].device,
+            max(m.epochs for m in members),
+        )
         outputs = {split: _infer(whole, records, config, device) for split, records in data.items()}
         bundle, metrics, table = calibrate(config, whole.cpu(), standardizer, learned, outputs, expects)
         bundle.save(out / "bundle")
