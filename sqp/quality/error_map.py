@@ -10,7 +10,7 @@ import torch
 
 from sqp.io import RecordSet
 from sqp.quality.bundle import Bundle
-from sqp.quality.predict import read_planes
+from sqp.quality.predict import read_batch
 
 
 @torch.inference_mode()
@@ -31,9 +31,8 @@ def error_maps(
             records = RecordSet(str(folder))
             for start in range(0, len(rows), batch_size):
                 batch = rows.iloc[start : start + batch_size]
-                planes, _, reasons = read_planes(bundle, records, batch, pool)
-                scores = torch.from_numpy(bundle.standardizer(batch)) if bundle.standardizer.names else None
-                maps = model(planes.to(device), None if scores is None else scores.to(device)).error_map
+                read, _, reasons = read_batch(bundle, records, batch, pool)
+                maps = model(**{name: values.to(device) for name, values in read.items()}).error_map
                 values = maps.float().cpu().numpy().astype(np.float16)
                 named = zip(batch["record_id"], values, reasons, strict=True)
                 found |= {(str(folder), name): value for name, value, reason in named if not reason}

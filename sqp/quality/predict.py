@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -83,13 +83,11 @@ def _predict_rows(
     bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor, device: str, strict: bool
 ) -> pd.DataFrame:
     """One batch."""
-    planes, empty, reasons = read_planes(bundle, records, rows, pool)
-    tabular, broken = _with_features(bundle, records, rows, pool)
-    reasons = [reason or broken.get(name, "") for reason, name in zip(reasons, rows.record_id, strict=True)]
+    batch, empty, reasons = read_batch(bundle, records, rows, pool)
     unreadable = np.array([bool(reason) for reason in reasons])
     if strict and unreadable.any():
         raise CaseError(next(filter(None, reasons)))
-    out = infer(bundle.model, _one_batch(planes, bundle.standardizer(tabular)), device)
+    out = infer(bundle.model, [batch], device)
     for values in out:
         values[unreadable] = np.nan
     low, high = bundle.conformal.interval(out.dice, out.scale)
@@ -105,6 +103,17 @@ def _predict_rows(
         ood=bundle.ood.is_out(distance),
         reason=reasons,
     )
+
+
+def read_batch(
+    bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor
+) -> tuple[dict[str, Tensor], np.ndarray, list[str]]:
+    """What the model reads of these rows (planes, and scores where it has any), and the rest as in `read_planes`."""
+    planes, empty, reasons = read_planes(bundle, records, rows, pool)
+    tabular, broken = _with_features(bundle, records, rows, pool)
+    reasons = [reason or broken.get(name, "") for reason, name in zip(reasons, rows.record_id, strict=True)]
+    scores = bundle.standardizer(tabular)
+    return {"planes": planes} | ({"scores": torch.from_numpy(scores)} if scores.shape[1] else {}), empty, reasons
 
 
 def read_planes(
@@ -174,7 +183,3 @@ def _read_all(
         except (CaseError, ConfigError) as error:
             broken[name] = str(error)
     return found, broken
-
-
-def _one_batch(planes: Tensor, scores: np.ndarray) -> Iterator[dict[str, Tensor]]:
-    yield ({"planes": planes} if not scores.shape[1] else {"planes": planes, "scores": torch.from_numpy(scores)})
