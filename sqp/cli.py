@@ -36,6 +36,7 @@ class Command:
     config: str
     stage: str
     summary: str
+    listed: str = ""  # the option that names right after the command belong to
 
 
 COMMANDS = {
@@ -63,6 +64,12 @@ COMMANDS = {
         "sqp.config.explain:ExplainConfig",
         "sqp.stages.explain",
         "show what the quality model looks at, and whether that is where the errors are",
+    ),
+    "compare": Command(
+        "sqp.config.compare:CompareConfig",
+        "sqp.stages.compare",
+        "set finished runs side by side: configs, val metrics, test tables",
+        listed="runs",
     ),
     "fit segmenter": Command(
         "sqp.config.fit:FitSegmenterConfig",
@@ -125,6 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(name: str, args: Sequence[str]) -> Any | None:
     """The options of a command as its config dataclass; None where help or the config was printed instead."""
     cls = _config_class(name)
+    listed = COMMANDS[name].listed
+    if listed and args and not args[0].startswith("-"):
+        args = [f"--{listed}", *args]
     try:
         return _read(name, lambda parser: parser.parse_args(_sections(name, friendly(cls, args))))
     except SystemExit:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqp.config.generate import UNSEEN
+from sqp.config.logger import LoggerConfig
 
 
 @dataclass
-class EvaluateConfig:
+class EvaluateConfig(LoggerConfig):
     """Compare predicted with true Dice on a test split, beside every analytic score on the same rows.
 
     Attributes:
@@ -63,6 +64,6 @@ class EvaluateConfig:
     seed: int = 0
     batch_size: int = 64
     device: str = "cpu"
-    gallery: int = 200
+    gallery: int = 1000
     overlays: int = 0
     overwrite: bool = False

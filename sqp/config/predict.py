@@ -54,7 +54,7 @@ class PredictConfig:
     reject: float = 0.70
     fail_under: float | None = None
     worst: int = 20
-    gallery: int = 200
+    gallery: int = 1000
     batch_size: int = 64
     workers: int = 0
     device: str = "cpu"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqp.config.logger import LOGGER_KEYS, LoggerConfig
+
 
 @dataclass
-class TrainConfig:
+class TrainConfig(LoggerConfig):
     """Train the quality model: record sets -> a bundle that predicts Dice.
 
     Attributes:
@@ -106,6 +108,7 @@ class TrainConfig:
 EXECUTION_KEYS = (
     *("records", "out", "cache", "cache_inputs", "workers", "accelerator", "devices", "strategy", "num_nodes"),
     *("resume", "progress", "overwrite"),
+    *LOGGER_KEYS,
 )
 """Keys that say how a run goes, not what the model is: another value in the same folder is no change of
 config."""

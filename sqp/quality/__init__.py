@@ -12,6 +12,7 @@ _HOMES = {
     "BACKBONES": "backbones",
     "LOSSES": "losses",
     "Bundle": "bundle",
+    "error_maps": "error_map",
     "QualityModel": "module",
     "QualityOutput": "module",
     "predict_records": "predict",

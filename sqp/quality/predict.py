@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -97,6 +97,10 @@ class Batch(NamedTuple):
     empty: np.ndarray
     reasons: list[str]
 
+    def inputs(self) -> dict[str, Tensor]:
+        """The keywords of the model."""
+        return {"planes": self.planes} | ({"scores": torch.from_numpy(self.scores)} if self.scores.shape[1] else {})
+
 
 def read_batch(bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor) -> Batch:
     """All that the model reads of these rows."""
@@ -111,7 +115,7 @@ def predict_batch(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows with their prediction but the verdict, and the features `[n, d]`; NaN where a row cannot be read."""
     unreadable = np.array([bool(reason) for reason in batch.reasons])
-    out = infer(bundle.model, _one_batch(batch.planes, batch.scores), device)
+    out = infer(bundle.model, [batch.inputs()], device)
     for values in out:
         values[unreadable] = np.nan
     low, high = bundle.conformal.interval(out.dice, out.scale)
@@ -198,7 +202,3 @@ def _read_all(
         except (CaseError, ConfigError) as error:
             broken[name] = str(error)
     return found, broken
-
-
-def _one_batch(planes: Tensor, scores: np.ndarray) -> Iterator[dict[str, Tensor]]:
-    yield ({"planes": planes} if not scores.shape[1] else {"planes": planes, "scores": torch.from_numpy(scores)})

@@ -15,17 +15,20 @@ from matplotlib.figure import Figure
 
 from sqp.report.columns import worst_first
 from sqp.report.figures import save
+from sqp.report.gallery import ErrorMaps
 from sqp.report.summary import interval, remarks
-from sqp.report.view import COLOURS, MASK_COLOUR, TRUTH_COLOUR, View, load_view, open_sets
+from sqp.report.view import COLOURS, ERROR_COLOURS, MASK_COLOUR, TRUTH_COLOUR, View, load_view, open_sets
 
 SIDE = 640  # pixels of the long side of the picture inside the overlay
 
 
-def write_overlays(table: pd.DataFrame, folder: str | Path, k: int = 20) -> list[Path]:
+def write_overlays(
+    table: pd.DataFrame, folder: str | Path, k: int = 20, error_maps: ErrorMaps | None = None
+) -> list[Path]:
     """Write `001-RECORD.png` … for the k worst records, abstentions first; returns the paths.
 
     `table` is a predictions table with the column `record_set`; where a record set is not there any more nothing is
-    written. Pictures of an earlier run in the folder are removed.
+    written. Pictures of an earlier run in the folder are removed. `error_maps` draws those of the k records.
     """
     folder = Path(folder)
     for path in folder.glob("*.png"):
@@ -33,10 +36,13 @@ def write_overlays(table: pd.DataFrame, folder: str | Path, k: int = 20) -> list
             path.unlink()
     rows = worst_first(table).head(k)
     sets = open_sets(rows)
+    if sets is None or rows.empty:
+        return []
+    wrong = error_maps(rows) if error_maps else {}
     paths = []
-    for rank, row in enumerate(rows.to_dict("records") if sets else [], start=1):
-        figure = overlay(load_view(sets[row["record_set"]], row, SIDE), row)  # type: ignore[index]
-        paths.append(save(figure, folder / f"{rank:03d}-{row['record_id']}.png", dpi=110))
+    for rank, row in enumerate(rows.to_dict("records"), start=1):
+        view = load_view(sets[row["record_set"]], row, SIDE, wrong.get((row["record_set"], row["record_id"])))
+        paths.append(save(overlay(view, row), folder / f"{rank:03d}-{row['record_id']}.png", dpi=110))
     return paths
 
 
@@ -44,17 +50,22 @@ def overlay(view: View, row: Mapping[str, Any]) -> Figure:
     """One record's figure; `row` has record_id, predicted_dice, low, high, verdict and, if known, dice."""
     height, width = view.mask.shape
     aspect = min(max(height / width, 0.4), 2.0)
-    figure = Figure(figsize=(9.5, 4.1 * aspect + 1.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    maps = [(view.coloured(), view.measure, COLOURS, view.top if view.uncertainty is not None else None)]
+    wrong = view.wrong()
+    if wrong is not None:
+        maps.append((wrong, "mask expected to be wrong", ERROR_COLOURS, 1.0))
+    figure = Figure(figsize=(4.75 * (1 + len(maps)), 4.1 * aspect + 1.4), layout="constrained")
+    left, *others = figure.subplots(1, 1 + len(maps))
     left.imshow(view.outlined(), interpolation="nearest")
-    right.imshow(view.coloured(), interpolation="nearest")
     left.set_title(", ".join(["mask", *view.lacks()]), fontsize=11)
-    right.set_title(view.measure, fontsize=11)
-    for axes in (left, right):
+    left.set_axis_off()
+    for axes, (pixels, title, colours, top) in zip(others, maps, strict=True):
+        axes.imshow(pixels, interpolation="nearest")
+        axes.set_title(title, fontsize=11)
         axes.set_axis_off()
-    if view.uncertainty is not None:
-        bar = ScalarMappable(Normalize(0, view.top), COLOURS)
-        figure.colorbar(bar, ax=right, fraction=0.046, pad=0.02).ax.tick_params(labelsize=10)
+        if top is not None:
+            bar = ScalarMappable(Normalize(0, top), colours)
+            figure.colorbar(bar, ax=axes, fraction=0.046, pad=0.02).ax.tick_params(labelsize=10)
     left.plot([], [], color=MASK_COLOUR, lw=4, label="mask")
     if view.truth is not None:
         left.plot([], [], color=TRUTH_COLOUR, lw=4, label="truth")

@@ -57,11 +57,15 @@ def _worst(table: pd.DataFrame, count: int) -> list[str]:
 
 
 def remarks(row: Mapping[str, Any]) -> list[str]:
-    """What else a reader of a record must know: reason of an abstention, simulated manual prompt, true Dice."""
-    reason, truth = row.get("reason"), row.get("dice", np.nan)
-    parts = [str(reason)] if isinstance(reason, str) and reason else []
-    label = prompter_label(row.get("prompter"))
-    return parts + [label] * (SIMULATED in label) + ([f"true {truth:.3f}"] if np.isfinite(truth) else [])
+    """What else a reader of a record must know: `warnings`, and the true Dice where it is known."""
+    truth = row.get("dice", np.nan)
+    return warnings(row) + ([f"true {truth:.3f}"] if np.isfinite(truth) else [])
+
+
+def warnings(row: Mapping[str, Any]) -> list[str]:
+    """The reason of an abstention, and a prompt that knew the truth."""
+    reason, label = row.get("reason"), prompter_label(row.get("prompter"))
+    return ([str(reason)] if isinstance(reason, str) and reason else []) + [label] * (SIMULATED in label)
 
 
 def interval(value: float, low: float, high: float) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageColor, ImageOps
 from scipy.ndimage import binary_dilation, binary_erosion
+from skimage.measure import approximate_polygon, find_contours
 
 from sqp.data.images import read_image, read_mask
 from sqp.errors import CaseError, ConfigError
@@ -20,6 +21,7 @@ from sqp.quality.channels import UNREADABLE
 
 MASK_COLOUR, TRUTH_COLOUR = "#FFC107", "#56B4E9"  # told apart by all eyes; on a black edge, on any skin
 COLOURS = "cividis"  # made for colour-blind readers, monotone in grey
+ERROR_COLOURS = "magma"  # monotone in grey too, and not to be taken for the map above
 SHOWN = (  # the first measure that the record set has, its title, and the value of the brightest colour
     ("entropy", "entropy (bits)", 1.0),
     ("mutual_information", "mutual information (bits)", 1.0),
@@ -29,10 +31,10 @@ SHOWN = (  # the first measure that the record set has, its title, and the value
 
 @dataclass(frozen=True)
 class View:
-    """image uint8 `[h, w, 3]` or None (not readable), mask and truth bool, uncertainty in 0-1 `[h, w]`.
+    """image uint8 `[h, w, 3]` or None (not readable), mask and truth bool, uncertainty and error in 0-1 `[h, w]`.
 
-    `measure` names the uncertainty map, `top` is the value of its brightest colour. A mask that cannot be read is
-    shown as none, and `readable` is False.
+    `measure` names the uncertainty map, `top` is the value of its brightest colour; `error` is the quality model's
+    error map. A mask that cannot be read is shown as none, and `readable` is False.
     """
 
     image: np.ndarray | None
@@ -42,6 +44,7 @@ class View:
     measure: str
     top: float
     readable: bool = True
+    error: np.ndarray | None = None
 
     def lacks(self) -> list[str]:
         """What a reader misses, in words."""
@@ -63,6 +66,10 @@ class View:
             return np.full((*self.mask.shape, 3), 128, np.uint8)
         return mpl.colormaps[COLOURS](self.uncertainty, bytes=True)[..., :3]
 
+    def wrong(self) -> np.ndarray | None:
+        """uint8 `[h, w, 3]`: the error map in colours; None where the model has none."""
+        return None if self.error is None else mpl.colormaps[ERROR_COLOURS](self.error, bytes=True)[..., :3]
+
 
 def open_sets(table: pd.DataFrame) -> dict[str, RecordSet] | None:
     """The record sets of a predictions table by name; None where it names none, or one has been moved away."""
@@ -74,8 +81,11 @@ def open_sets(table: pd.DataFrame) -> dict[str, RecordSet] | None:
         return None
 
 
-def load_view(records: RecordSet, row: Mapping[str, Any], side: int) -> View:
-    """The view of one record, scaled, up or down, to a long side of `side` pixels; a lost file is told, not fatal."""
+def load_view(records: RecordSet, row: Mapping[str, Any], side: int, error: np.ndarray | None = None) -> View:
+    """The view of one record, scaled, up or down, to a long side of `side` pixels; a lost file is told, not fatal.
+
+    `error` is its error map over the squashed frame (`quality.error_maps`).
+    """
     try:
         mask, readable = records.mask(row["record_id"]), True
     except UNREADABLE:
@@ -91,7 +101,27 @@ def load_view(records: RecordSet, row: Mapping[str, Any], side: int) -> View:
         measure=name,
         top=top,
         readable=readable,
+        error=None if error is None else np.clip(_resized(error, size), 0, 1),
     )
+
+
+def outline(mask: np.ndarray) -> str:
+    """The contours of a bool mask as the `d` of an SVG path in its own pixels; empty for an empty mask.
+
+    >>> outline(np.eye(1, dtype=bool))
+    'M.5 1L0 .5L.5 0L1 .5Z'
+    """
+    lines = [
+        approximate_polygon(line - 0.5, 0.4)[:-1]  # from the padded frame, and from a pixel's centre to its corner
+        for line in find_contours(np.pad(mask.astype(np.float32), 1), 0.5)
+    ]
+    return "".join(f"M{'L'.join(f'{_short(x)} {_short(y)}' for y, x in line)}Z" for line in lines if len(line) > 2)
+
+
+def _short(number: float) -> str:
+    """One decimal at most, no leading zero."""
+    text = f"{max(0.0, number):.1f}".removesuffix(".0")
+    return text.removeprefix("0") if text.startswith("0.") else text
 
 
 def _draw(canvas: np.ndarray, mask: np.ndarray, colour: str) -> None:

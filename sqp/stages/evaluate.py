@@ -18,12 +18,15 @@ from sqp.quality.columns import score_names
 from sqp.quality.verdict import check_thresholds
 from sqp.report import figures
 from sqp.report.columns import prompter_label
+from sqp.report.distribution import DISTRIBUTION, distribution
 from sqp.report.overlays import write_overlays
-from sqp.report.page import write_page
 from sqp.report.predictions import write_predictions
+from sqp.report.sections import Section
 from sqp.report.tables import brief, formatted, markdown, write_csv
+from sqp.report.wandb_run import check_logger, log_results, wandb_run
 from sqp.stages.comparison import compare, short
 from sqp.stages.evaluate_rows import load_rows
+from sqp.stages.evaluation_page import write_evaluation_page
 from sqp.stages.evidence import pages
 from sqp.stages.evidence.mondrian import BY
 from sqp.stages.evidence.page import Evidence, Page, with_part
@@ -79,6 +82,8 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     counts = {"test": len(test), "test_with_truth": int(np.isfinite(test["dice"]).sum())}
     counts |= {"calibration": len(calibration), "raters": len(raters), "unreadable": len(unreadable)}
     files["run"] = _write_run(config, counts, seconds)
+    with wandb_run(config, "evaluate", Path(config.out), stored_config(config)) as logged:
+        log_results(logged, table, [p for p in files.values() if p.suffix == ".png"], test, config.wandb_images)
     return EvaluateResult(table, test, text, files, seconds, unreadable, made)
 
 
@@ -88,6 +93,7 @@ def check(config: EvaluateConfig) -> None:
         raise ConfigError("evaluate needs either --model BUNDLE or --predictions FILE, one of the two")
     if config.model is not None and not config.records:
         raise ConfigError("--model needs --records DIR: the record sets that hold the test split")
+    check_logger(config)
     check_thresholds(config.accept, config.reject)
     many = float("inf")
     check_ranges(config, {"batch_size": (1, many), "gallery": (0, many), "overlays": (0, many)})
@@ -161,30 +167,29 @@ def _write(
     out = Path(config.out)
     csv, parquet = write_predictions(out, test)
     panels = {part.title: part.test for part in parts if part.dataset == ALL and part.name != ALL}
+    judged_on = (tables[parts[0].title], parts[0].test)
+    sections = [
+        Section(
+            "Predicted against true Dice", out / "predicted_vs_true.png", "A point is a mask; on the line is right."
+        ),
+        Section("Calibration", out / "calibration.png", "True Dice of the masks that share a tenth of predicted Dice."),
+        Section("Predicted Dice", figures.save(distribution(test), out / "distribution.png"), DISTRIBUTION),
+        *[Section(part.title, formatted(tables[part.title]), _about(part)) for part in parts],
+    ]
+    notes = f"Split {config.split}. Intervals: 95 %, bootstrap by group. Differences: model - method. {left_out}"
     files = {
         "predictions": csv,
         "predictions_parquet": parquet,
         "scatter": figures.save(figures.predicted_vs_true(panels), out / "predicted_vs_true.png"),
         "calibration": figures.save(figures.calibration(panels), out / "calibration.png"),
-        "report": write_page(
-            out / "report.html",
-            test,
-            title="Segmentation quality: evaluation",
-            metrics={f"{part.title} – lines fitted on {part.fit}": tables[part.title] for part in parts},
-            figures={
-                "Predicted against true Dice": out / "predicted_vs_true.png",
-                "Calibration: binned predicted against true Dice": out / "calibration.png",
-            },
-            notes=f"Split {config.split}. Intervals: 95 %, bootstrap by group. Differences: model - method. "
-            + left_out,
-            gallery=config.gallery,
-        ),
     }
     if write_overlays(test, out / "overlays", config.overlays):
         files["overlays"] = out / "overlays"
     write_text(out / "evaluation.md", text)
     for page in made:
         files |= page.write(out)
+        sections += page.parts(out)
+    files["report"] = write_evaluation_page(config, test, judged_on, sections, notes)
     files |= {"table": out / "evaluation.md", "table_csv": write_csv(table, out / "evaluation.csv")}
     return files
 

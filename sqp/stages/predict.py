@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,17 @@ from sqp.config.predict import PredictConfig
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_text
 from sqp.quality.bundle import Bundle
+from sqp.quality.error_map import error_maps
 from sqp.quality.predict import predict_records
 from sqp.quality.provenance import common_expectation
 from sqp.quality.verdict import check_thresholds
+from sqp.report.distribution import DISTRIBUTION, distribution
+from sqp.report.figures import save
+from sqp.report.findings import prediction_findings
 from sqp.report.overlays import write_overlays
 from sqp.report.page import write_page
 from sqp.report.predictions import write_predictions
+from sqp.report.sections import Section
 from sqp.report.summary import prediction_summary
 from sqp.segmenters import check_device
 from sqp.stages import generate
@@ -93,9 +99,19 @@ def run(config: PredictConfig) -> PredictResult:
         strict=config.strict,
     )
     write_predictions(config.out, table)
-    write_overlays(table, config.out / "overlays", config.worst)
+    drawn = partial(error_maps, bundle, batch_size=config.batch_size, device=config.device)
+    write_overlays(table, config.out / "overlays", config.worst, drawn)
     what = config.masks or config.images or ", ".join(map(str, config.records))
-    write_page(config.out / "report.html", table, title="Predicted quality", notes=f"{what}", gallery=config.gallery)
+    write_page(
+        config.out / "report.html",
+        table,
+        title="Predicted quality",
+        findings=prediction_findings(table, config.accept, config.reject, 1 - bundle.conformal.alpha),
+        sections=[Section("Predicted Dice", save(distribution(table), config.out / "distribution.png"), DISTRIBUTION)],
+        notes=f"Judged: {what}. Model: {config.model}.",
+        gallery=config.gallery,
+        error_maps=drawn,
+    )
     result = PredictResult(config.out, table, skipped, config.fail_under)
     _write_run(config, bundle, result, time.monotonic() - started)
     return result

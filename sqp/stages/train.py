@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,12 @@ from sqp.quality.module import QualityModel
 from sqp.quality.ood import OodStatistics
 from sqp.quality.provenance import expectation, fingerprint, group_hashes
 from sqp.quality.tabular import Standardizer, resolve_scores
+from sqp.report.wandb_run import check_logger, wandb_run
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import described, earlier_run, plain, versions
 from sqp.stages.train_members import build_model, fit_member
 from sqp.stages.train_rows import KINDS, calibrates, learned_from, training_rows
+from sqp.stages.val_report import FIGURE, TABLE, write_val_report
 
 
 @dataclass
@@ -63,13 +66,14 @@ class TrainResult:
 
 
 def run(config: TrainConfig) -> TrainResult:
-    """Fit, calibrate and write OUT/bundle, OUT/metrics.csv, OUT/run.yaml and OUT/predictions_val.csv.
+    """Fit, calibrate and write into OUT: bundle, metrics.csv, run.yaml, predictions_val.csv, comparison_val.csv.
 
     A finished run of the same config and data is answered from its files; ConfigError where they differ.
     """
     started = time.monotonic()
     out = Path(config.out)
     check_numbers(config)
+    check_logger(config)
     channels = parse_inputs(config.inputs)
     for key in ("train_on", "calibrate_on"):
         lookup(f"choice of --{key}", getattr(config, key), dict.fromkeys(KINDS))
@@ -103,19 +107,25 @@ def run(config: TrainConfig) -> TrainResult:
         split: _records(cache, table, split, standardizer, config.balance) for split in ("train", "val", "calibration")
     }
     statistics = plane_statistics(data["train"])
-    members = []
-    for seed in range(config.seed, config.seed + config.members):
-        model = build_model(config, channels, standardizer, seed)
-        model.set_normalization(*statistics)
-        folder = out / "members" / str(seed) if config.members > 1 else out
-        members.append(fit_member(config, model, data, folder, seed))
-    if not members[-1].is_global_zero:
-        return TrainResult(out / "bundle")
-    whole, device, epochs = one_model([m.model for m in members]), members[-1].device, max(m.epochs for m in members)
-    outputs = {split: _infer(whole, records, config, device) for split, records in data.items()}
-    bundle, metrics, table = calibrate(config, whole.cpu(), standardizer, learned, outputs, expects)
-    bundle.save(out / "bundle")
-    table.to_csv(out / "predictions_val.csv", index=False, float_format="%.6f", lineterminator="\n")
+    with nullcontext() if rank else wandb_run(config, "train", out, stored) as logged:
+        members = []
+        for seed in range(config.seed, config.seed + config.members):
+            model = build_model(config, channels, standardizer, seed)
+            model.set_normalization(*statistics)
+            folder = out / "members" / str(seed) if config.members > 1 else out
+            members.append(fit_member(config, model, data, folder, seed, logged))
+        if not members[-1].is_global_zero:
+            return TrainResult(out / "bundle")
+        whole, device, epochs = (
+            one_model([m.model for m in members]),
+            members[-1].device,
+            max(m.epochs for m in members),
+        )
+        outputs = {split: _infer(whole, records, config, device) for split, records in data.items()}
+        bundle, metrics, table = calibrate(config, whole.cpu(), standardizer, learned, outputs, expects)
+        bundle.save(out / "bundle")
+        table.to_csv(out / "predictions_val.csv", index=False, float_format="%.6f", lineterminator="\n")
+        write_val_report(config, learned, table, logged)
     seconds = round(time.monotonic() - started, 2)
     run_yaml = {
         "config": stored,
@@ -228,7 +238,7 @@ def _check_out(out: Path, stored: dict[str, Any]) -> TrainResult | None:
 
 
 def _clear(out: Path) -> None:
-    for name in ("bundle", "checkpoints", "logs", "members"):
+    for name in ("bundle", "checkpoints", "logs", "members", "wandb"):
         shutil.rmtree(out / name, ignore_errors=True)
-    for name in ("run.yaml", "metrics.csv", "predictions_val.csv"):
+    for name in ("run.yaml", "metrics.csv", "predictions_val.csv", TABLE, FIGURE):
         (out / name).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from sqp.quality.batches import CachedRecords
 from sqp.quality.fitting import RecordsModule, fit, load_best
 from sqp.quality.module import ModelSpec, QualityModel, TrainingSpec
 from sqp.quality.tabular import Standardizer
+from sqp.report.wandb_run import lightning_loggers
 from sqp.seeding import derive_seed
 
 
@@ -28,9 +30,17 @@ class Member:
 
 
 def fit_member(
-    config: TrainConfig, model: QualityModel, data: Mapping[str, CachedRecords], folder: Path, seed: int
+    config: TrainConfig,
+    model: QualityModel,
+    data: Mapping[str, CachedRecords],
+    folder: Path,
+    seed: int,
+    logged: Any | None = None,
 ) -> Member:
-    """One model trained in `folder`; of an ensemble, one that was finished before is read back."""
+    """One model trained in `folder`; of an ensemble, one that was finished before is read back.
+
+    `logged` is a run of W&B that gets its metrics, those of an ensemble's members under `member-SEED`.
+    """
     done = folder / "done"
     if config.resume and done.exists():
         load_best(model, folder)
@@ -41,6 +51,7 @@ def fit_member(
         folder,
         config.epochs,
         config.patience,
+        loggers=lightning_loggers(logged, f"member-{seed}" if config.members > 1 else ""),
         resume=config.resume,
         progress=config.progress,
         trainer_options={

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from sqp.report import figures
-from sqp.report.page import chosen, write_page
+from sqp.report.findings import Findings
+from sqp.report.gallery import chosen
+from sqp.report.page import write_page
+from sqp.report.sections import Section
+from sqp.report.tables import formatted
 
 VOID = {"meta", "img", "input", "br"}
 
@@ -46,69 +52,97 @@ def page(tmp_path, predictions):
     table = pd.DataFrame({"method": ["<quality>"], "n": [11], "mae": [0.1], "mae_low": [0.05], "mae_high": [0.2]})
     path = write_page(
         tmp_path / "r.html",
-        predictions.assign(record_id=predictions["record_id"]),
+        predictions,
         title="A & <B>",
-        metrics={"natural <i>": table},
-        figures={"Calibration": picture},
+        findings=Findings("5 < 6 masks", ("one & only",)),
+        sections=[Section("natural <i>", formatted(table)), Section("Calibration", picture, "bars & lines")],
         notes="1 < 2",
     )
     return path.read_text(encoding="utf-8")
 
 
-def test_every_element_is_closed_and_every_id_is_there(page, predictions):
+def cases(text: str) -> list[dict]:
+    """The gallery's data, as the browser reads it."""
+    (data,) = re.findall(r'<script type="application/json" id="cases">(.*?)</script>', text, re.S)
+    return json.loads(data)
+
+
+def test_every_element_is_closed_and_every_link_has_its_part(page):
     parsed = Page(page)
     assert parsed.open == []
-    cards = [attrs for tag, attrs in parsed.elements if tag == "article"]
-    ids = {f"{row.record_id} {row.image_id}" for row in predictions.itertuples()}
-    assert {card["data-id"] for card in cards} == ids  # the parser has unescaped them
-    assert [card["data-id"].split()[0] for card in cards][:2] == ["rec-011", "rec-009"]
+    ids = [attrs["id"] for _, attrs in parsed.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    links = [attrs["href"].removeprefix("#") for tag, attrs in parsed.elements if tag == "a"]
+    assert links == ["part-natural-i", "part-calibration", "gallery"] and set(links) < set(ids)
+    wanted = set(re.findall(r'getElementById\("([\w-]+)"\)', page))
+    assert wanted <= set(ids)
+
+
+def test_every_case_is_there_worst_first(page, predictions):
+    data = cases(page)
+    assert {one["id"] for one in data} == set(predictions["record_id"])
+    assert [one["id"] for one in data][:2] == ["rec-011", "rec-009"]
+    assert data[0]["predicted_dice"] is None and data[0]["verdict"] == "abstain"
+    assert "empty mask" in data[0]["remarks"] and data[0]["mask"] == ""
+    assert (data[1]["predicted_dice"], data[1]["low"], data[1]["dice"]) == (0.3501, 0.2501, 0.3891)
+    assert data[1]["mask"].startswith("M") and data[1]["truth"].endswith("Z")
+    assert data[1]["kind"] == "natural" and data[1]["facts"] == ["toy", "litemedsam", "otsu"]
 
 
 def test_ids_and_titles_are_escaped(page):
-    assert "a&lt;b&gt;&quot;&amp;&#x27;$x" in page
-    assert 'a<b>"' not in page
+    assert "a\\u003cb>" in page and 'a<b>"' not in page
+    assert any(one["image_id"] == "a<b>\"&'$x" for one in cases(page))
     assert "<title>A &amp; &lt;B&gt;</title>" in page
     assert "&lt;quality&gt;" in page
     assert "natural &lt;i&gt;" in page
+    assert "5 &lt; 6 masks" in page and "<li>one &amp; only</li>" in page
 
 
 def test_nothing_comes_from_a_network(page):
     parsed = Page(page)
-    assert not re.search(r"https?://|url\(|@import", page)
+    outside = page.replace("http://www.w3.org/2000/svg", "")  # the name of a language, nothing is fetched
+    assert not re.search(r"https?://|url\(|@import|fetch\(|import\(", outside)
     for tag, attrs in parsed.elements:
         assert tag not in {"link", "iframe", "object"}
         assert attrs.get("src", "data:").startswith("data:")
     assert all("src" not in attrs for tag, attrs in parsed.elements if tag == "script")
 
 
-def test_pictures_decode_and_thumbnails_load_lazily(page):
-    images = [attrs for tag, attrs in Page(page).elements if tag == "img"]
-    assert len(images) == 13
-    for attrs in images:
-        kind, data = re.fullmatch(r"data:image/(\w+);base64,(.+)", attrs["src"]).groups()
+def test_pictures_decode_and_none_is_loaded_before_it_is_shown(page):
+    images = [attrs["src"] for tag, attrs in Page(page).elements if tag == "img"]
+    assert len(images) == 1  # the figure; the gallery's are made by the script
+    for source, size in [(images[0], None)] + [
+        (one[name], (one["width"], one["height"])) for one in cases(page) for name in ("image", "uncertainty")
+    ]:
+        kind, data = re.fullmatch(r"data:image/(\w+);base64,(.+)", source).groups()
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
             assert image.format.lower() == kind
-            if kind == "jpeg":
-                assert attrs["loading"] == "lazy"
-                assert image.size == (int(attrs["width"]), int(attrs["height"]))
+            if size is not None:
+                assert image.width / image.height == pytest.approx(size[0] / size[1], rel=0.02)
 
 
-def test_counts_numbers_and_truth_are_said(page):
+def test_counts_words_and_numbers_are_said(page):
     text = " ".join(Page(page).text)
-    assert re.search(r"6\s+✗ reject \(50%\)", text)
-    assert "0.350 [0.250, 0.450]" in text
-    assert "true 0.389" in text
-    assert "empty mask" in text
+    assert re.search(r"6\s+✗ reject \(50.0%\)", text)
     assert "0.100 [0.050, 0.200]" in text
-    assert "All 12 records" in text
+    assert "All 12 cases" in text and "no medical advice" in text
+    assert text.index("5 < 6 masks") < text.index("one & only") < text.index("natural <i>")
 
 
-def test_controls_and_dark_colours_are_there(page):
-    parsed = Page(page)
-    options = [attrs["value"] for tag, attrs in parsed.elements if tag == "option"]
-    assert options == ["", "accept", "review", "reject", "abstain"]
-    assert any(attrs.get("type") == "search" for _, attrs in parsed.elements)
-    assert "prefers-color-scheme: dark" in page
+def test_the_expected_error_is_drawn_where_the_model_has_one(tmp_path, predictions):
+    asked = []
+
+    def error_maps(rows: pd.DataFrame) -> dict:
+        asked.append(len(rows))
+        maps = {(row.record_set, row.record_id): np.full((8, 8), 0.5, np.float16) for row in rows.itertuples()}
+        maps.pop((predictions["record_set"][0], "rec-009"))
+        return maps
+
+    findings = Findings("", ())
+    path = write_page(tmp_path / "r.html", predictions, title="t", findings=findings, gallery=4, error_maps=error_maps)
+    shown = cases(path.read_text(encoding="utf-8"))
+    assert asked == [4]
+    assert [one["id"] for one in shown if one["error"] is None] == ["rec-009"] and len(shown) == 4
 
 
 def test_a_large_table_shows_the_worst_and_a_spread():
@@ -124,6 +158,7 @@ def test_a_large_table_shows_the_worst_and_a_spread():
 
 def test_without_record_sets_or_rows_there_is_no_gallery(tmp_path, predictions):
     for table in (predictions.drop(columns="record_set"), predictions.head(0)):
-        text = write_page(tmp_path / "r.html", table, title="t").read_text(encoding="utf-8")
-        assert "<article" not in text
+        path = write_page(tmp_path / "r.html", table, title="t", findings=Findings("", ()))
+        text = path.read_text(encoding="utf-8")
+        assert cases(text) == []
         assert Page(text).open == []

@@ -76,7 +76,7 @@ def test_all_outputs(folder, result):
     names = {path.name for path in (folder / "out").iterdir()}
     assert names == {
         "evaluation.csv", "evaluation.md", "predictions.csv", "predictions.parquet", "predicted_vs_true.png",
-        "calibration.png", "report.html", "run.yaml", *EVIDENCE,
+        "calibration.png", "distribution.png", "report.html", "run.yaml", *EVIDENCE,
     }  # fmt: skip
     assert all(path.exists() for path in result.files.values())
     back = pd.read_csv(folder / "out" / "evaluation.csv")
@@ -282,7 +282,7 @@ def test_predictions_are_joined_by_id_where_the_folder_has_moved(tmp_path):
 def test_without_the_record_sets_the_page_has_no_gallery(tmp_path):
     result = run(config(tmp_path, predictions().assign(record_set="/moved/away"), overlays=2))
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "No gallery: the record sets of this table are not there" in page and "<article" not in page
+    assert "No gallery: the record sets of this table are not there" in page and 'id="cases">[]<' in page
     assert "overlays" not in result.files
 
 

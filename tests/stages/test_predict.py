@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +88,8 @@ def test_masks_made_elsewhere_are_judged(config):
     assert table.columns.get_loc("scale") > max(map(table.columns.get_loc, scores))
     assert set(table["segmenter"]) == {"given"} and set(table["prompter_label"]) == {"mask_box"}
     assert len(list((out / "overlays").glob("00[12]-*.png"))) == len(list((out / "overlays").iterdir())) == 2
-    assert (out / "report.html").read_text().count("<article") == 3
+    cases = re.search(r'id="cases">(.*?)</script>', (out / "report.html").read_text())[1]
+    assert [case["mask"] != "" for case in json.loads(cases)] == [True] * 3
     told = yaml.safe_load((out / "run.yaml").read_text())
     assert told["config"]["accept"] == 0.5 and told["seconds"] > 0 and "torch" in told["versions"]
     assert told["counts"]["records"] == told["counts"]["images"] == IMAGES

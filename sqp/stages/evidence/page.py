@@ -14,6 +14,7 @@ from sqp.config.evaluate import EvaluateConfig
 from sqp.io.atomic import write_text
 from sqp.metrics.stats import Resamples
 from sqp.report.figures import save
+from sqp.report.sections import Section
 from sqp.report.tables import formatted, markdown, write_csv
 from sqp.stages.subsets import Subset
 
@@ -43,7 +44,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Section:
+class Shown:
     """What the markdown shows of a table: the columns that `headings` names, below `title` and `about`."""
 
     title: str
@@ -59,7 +60,7 @@ class Page:
     name: str
     title: str
     reading: str
-    sections: list[Section] = field(default_factory=list)
+    sections: list[Shown] = field(default_factory=list)
     tables: dict[str, list[pd.DataFrame]] = field(default_factory=dict)
     figures: dict[str, tuple[str, Figure]] = field(default_factory=dict)
 
@@ -69,7 +70,7 @@ class Page:
 
     def show(self, title: str, about: str, table: pd.DataFrame, headings: Mapping[str, str]) -> None:
         """Append a section."""
-        self.sections.append(Section(title, about, table, headings))
+        self.sections.append(Shown(title, about, table, headings))
 
     def text(self) -> str:
         """The markdown."""
@@ -90,6 +91,18 @@ class Page:
             stem = self._stem(name)
             files[f"{stem}_png"] = save(figure, out / f"{stem}.png")
         return files
+
+    def parts(self, out: Path) -> list[Section]:
+        """What the HTML page shows of it, once it is written."""
+        figures = [
+            Section(self.title, out / f"{self._stem(name)}.png", caption) for name, (caption, _) in self.figures.items()
+        ]
+        tables = [
+            Section(f"{self.title}: {shown.title}", formatted(shown.table, shown.headings), shown.about)
+            for shown in self.sections
+            if len(shown.table)
+        ]
+        return figures + tables
 
     def _stem(self, figure: str) -> str:
         return f"{self.name}_{figure}" if figure else self.name

@@ -1,0 +1,26 @@
+"""Where the numbers of a run go beside its own files, as a part of the configs of several commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOGGER_KEYS = ("logger", "wandb_project", "wandb_mode", "wandb_images")
+"""Keys that say how a run is logged; another value is no change of config."""
+
+
+@dataclass(kw_only=True)
+class LoggerConfig:
+    """How a run is logged.
+
+    Attributes:
+        logger: csv, or wandb: Weights & Biases, which gets the config, metrics, the comparison table, figures and a few
+            overlays. The files in OUT are written in any case.
+        wandb_project: Project of W&B.
+        wandb_mode: online (needs `wandb login`), or offline: kept in OUT/wandb for `wandb sync`.
+        wandb_images: Overlays of the worst records that W&B gets; 0 keeps all images of patients here.
+    """
+
+    logger: str = "csv"
+    wandb_project: str = "sqp"
+    wandb_mode: str = "online"
+    wandb_images: int = 8

@@ -1,0 +1,182 @@
+"""The verdict on a whole run in words that the head of a clinic can read: a headline and a few sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+MODEL, GUESSES = "quality_model", "predict_the_"  # methods of a comparison: the model, and what guesses one number
+FEW = 100  # masks; below it a share is off by 10 % points for no reason
+DICE = "Dice says how well a mask covers the true region: 1 is perfect, 0 is nothing in common."
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`headline`: the answer; `points`: a sentence or two each."""
+
+    headline: str
+    points: tuple[str, ...]
+
+
+def prediction_findings(table: pd.DataFrame, accept: float, reject: float, level: float | None = None) -> Findings:
+    """What `sqp predict` found: how many masks can be used, why others got no answer, how the typical mask is.
+
+    `level` is the nominal level of the intervals (0.9), where it is known.
+    """
+    n = len(table)
+    if not n:
+        return Findings("There are no masks to judge.", ())
+    counts = table["verdict"].value_counts()
+    taken, redrawn, silent = (int(counts.get(name, 0)) for name in ("accept", "reject", "abstain"))
+    headline = (
+        f"{_share(taken, n)} masks can be taken as they are, {redrawn:,} should be drawn again, "
+        f"{n - taken - redrawn:,} need a person's eye."
+    )
+    end = f"{level:.0%} interval" if level else "interval"
+    points = [
+        f"{DICE} Accept: the low end of the mask's {end} reaches {accept:g}. Reject: its high end stays below "
+        f"{reject:g}. Everything else is for review."
+    ]
+    predicted = table["predicted_dice"].dropna()
+    if len(predicted):
+        low, middle, high = predicted.quantile([0.25, 0.5, 0.75])
+        points.append(
+            f"The middle mask is expected at a Dice of {middle:.2f}; half lie between {low:.2f} and {high:.2f}."
+        )
+    if silent:
+        reasons = table.loc[table["verdict"] == "abstain", "reason"] if "reason" in table else pd.Series(dtype=str)
+        named = ", ".join(f"{count:,} {_short(reason)}" for reason, count in reasons.value_counts().items() if reason)
+        points.append(f"No answer for {silent:,}{f' ({named})' if named else ''}: look at them yourself.")
+    errors = (table["dice"] - table["predicted_dice"]).abs().dropna() if "dice" in table else pd.Series(dtype=float)
+    if len(errors):
+        error = f"the prediction is off by {errors.mean():.3f} on average"
+        points.append(f"Where the truth is known ({len(errors):,} masks) {error}.")
+    return Findings(headline, tuple(points))
+
+
+def evaluation_findings(
+    comparison: pd.DataFrame, test: pd.DataFrame, accept: float, reject: float, level: float | None = None
+) -> Findings:
+    """What `sqp evaluate` found: is the model worth it against what is free, how far off is it, can one rely on it.
+
+    `comparison` is the table of a subset (a row per method, as `stages.comparison` makes it), `test` its rows with
+    their verdicts; `level` the nominal level of the intervals, where it is known.
+    """
+    test = test[test["dice"].notna()]
+    rows = comparison.set_index("method")
+    name = str(comparison["subset"].iloc[0]) if "subset" in comparison else "tested"
+    points = [f"All of this is about the {len(test):,} {name} masks. {DICE}", _how_far(rows), _ranking(rows)]
+    points += [*_verdicts(test, accept, reject), _intervals(rows.loc[MODEL], level)]
+    if len(test) < FEW:
+        points.append(f"Only {len(test):,} masks were tested: every figure here is rough.")
+    headline = _worth(rows)
+    if _too_narrow(rows.loc[MODEL], level):
+        headline += " But its intervals are too narrow here: do not act on its verdicts unseen."
+    return Findings(headline, tuple(point for point in points if point))
+
+
+def _worth(rows: pd.DataFrame) -> str:
+    """Is the model better than each free score, by rank and by error, the interval of the difference clear of 0."""
+    ranks = rows["spearman_difference_low"].dropna()
+    errors = rows["mae_difference_high"].dropna()
+    n = f"{int(rows.loc[MODEL, 'n']):,} masks"
+    if ranks.empty and errors.empty:
+        return f"Whether the quality model is worth it cannot be told from these {n}."
+    held = rows.index[rows.index.isin([*ranks.index[ranks <= 0], *errors.index[errors >= 0]])]
+    if held.empty:
+        return f"The quality model is worth it: on these {n} it is clearly better than every free score."
+    worse = held[rows.loc[held, "mae_difference_low"] > 0]
+    if len(worse):
+        return f"Do not rely on the quality model here: on these {n} it is less exact than {_named(worse)}."
+    return f"The quality model has no clear advantage over {_named(held)} on these {n}."
+
+
+def _named(methods: pd.Index) -> str:
+    """Methods in words.
+
+    >>> _named(pd.Index(["area", "predict_the_median"]))
+    'area, guessing the median'
+    """
+    return ", ".join(str(name).replace(GUESSES, "guessing the ") for name in methods)
+
+
+def _how_far(rows: pd.DataFrame) -> str:
+    model, guesses = rows.loc[MODEL], rows.loc[rows.index.str.startswith(GUESSES), "mae"].dropna()
+    if np.isnan(model["mae"]):
+        return "How far the prediction is off cannot be told."
+    text = f"The predicted Dice is off by {model['mae']:.3f} on average{_range(model, 'mae')}"
+    if len(guesses):
+        text += f"; {_named(guesses.index[[guesses.argmin()]])} for every mask would be off by {guesses.min():.3f}"
+    return text + "."
+
+
+def _ranking(rows: pd.DataFrame) -> str:
+    model, free = rows.loc[MODEL], rows["spearman"].drop(MODEL).dropna()
+    if np.isnan(model["spearman"]):
+        return ""
+    text = (
+        f"Sorted by it, the masks follow their true order with a rank correlation (Spearman) of {model['spearman']:.2f}"
+        f"{_range(model, 'spearman', 2)}, where 1 is perfect"
+    )
+    return f"{text}; the best free score, {free.idxmax()}, has {free.max():.2f}." if len(free) else f"{text}."
+
+
+def _verdicts(test: pd.DataFrame, accept: float, reject: float) -> list[str]:
+    """How many verdicts were right."""
+    points = []
+    taken, redrawn = (test.loc[test["verdict"] == name, "dice"] for name in ("accept", "reject"))
+    if len(taken):
+        good, bad = int((taken >= accept).sum()), int((taken < reject).sum())
+        points.append(
+            f"Accepted: {_share(len(taken), len(test))}. Of these {_share(good, len(taken))} truly reach {accept:g}; "
+            f"{bad:,} {'is' if bad == 1 else 'are'} truly below {reject:g} and would slip through."
+        )
+    else:
+        points.append("Not one mask was accepted.")
+    if len(redrawn):
+        right = int((redrawn < reject).sum())
+        points.append(
+            f"Rejected: {_share(len(redrawn), len(test))}. Of these {_share(right, len(redrawn))} are truly below "
+            f"{reject:g}."
+        )
+    return points
+
+
+def _intervals(model: pd.Series, level: float | None) -> str:
+    """Do the intervals keep what they promise."""
+    covered = model.get("coverage", np.nan)
+    if not np.isfinite(covered):
+        return ""
+    text = f"intervals hold the truth for {covered:.0%} of the masks"
+    if level is None:
+        return f"The {text}."
+    text = f"The {level:.0%} {text}"
+    if _too_narrow(model, level):
+        return f"{text}: they are too narrow. Calibrate the model on images like these before you trust its verdicts."
+    return f"{text}{': wider than they need to be' if model.get('coverage_low', covered) > level else ', as promised'}."
+
+
+def _too_narrow(model: pd.Series, level: float | None) -> bool:
+    """Is the coverage below the level, its own interval too."""
+    covered = model.get("coverage", np.nan)
+    return level is not None and bool(model.get("coverage_high", covered) < level)
+
+
+def _share(count: int, n: int) -> str:
+    """A count with its share.
+
+    >>> _share(3, 4)
+    '3 of 4 (75%)'
+    """
+    return f"{count:,} of {n:,} ({count / n:.0%})"
+
+
+def _range(row: pd.Series, name: str, digits: int = 3) -> str:
+    low, high = row.get(f"{name}_low", np.nan), row.get(f"{name}_high", np.nan)
+    return f" ({low:.{digits}f} to {high:.{digits}f})" if np.isfinite(low) and np.isfinite(high) else ""
+
+
+def _short(reason: str, most: int = 60) -> str:
+    return reason if len(reason) <= most else reason[: most - 1] + "…"

@@ -1,0 +1,63 @@
+// One case, large: image with contours, uncertainty, expected error; the arrow keys go on to the next.
+const viewer = document.getElementById("viewer");
+const panels = document.getElementById("panels");
+let listed = []; // the cases as they are filtered and ordered
+let current = -1;
+
+function panel(box, text, ramp, ends) {
+  const figure = make("figure");
+  const caption = make("figcaption", "", text);
+  if (ramp) {
+    caption.append(`: ${ends[0]}`, make("i", `ramp ${ramp}`), ends[1]);
+  }
+  figure.append(box, caption);
+  return figure;
+}
+
+function showCase(index) {
+  if (index < 0 || index >= listed.length) return;
+  current = index;
+  const one = listed[index];
+  document.getElementById("viewer-id").textContent = one.id;
+  document.getElementById("viewer-place").textContent = `${index + 1} of ${listed.length}`;
+  document.getElementById("previous").disabled = index === 0;
+  document.getElementById("next").disabled = index === listed.length - 1;
+  panels.replaceChildren(panel(outlined(one), one.truth === null ? "image and mask" : "image, mask and truth"));
+  panels.append(panel(picture(one, one.uncertainty, one.measure, one.measure), one.measure, one.uncertainty && "uncertainty",
+    ["low", "high"]));
+  if (one.error) {
+    panels.append(panel(picture(one, one.error, "", "expected error"), "mask expected to be wrong", "error",
+      ["unlikely", "likely"]));
+  }
+  const facts = make("p", "remark", [`image ${one.image_id}`, one.kind, ...one.facts].filter(Boolean).join(" · "));
+  document.getElementById("viewer-facts").replaceChildren(numbers(one), scale(one), verdictMark(one), facts);
+  if (!viewer.open) viewer.showModal();
+  viewer.focus();
+}
+
+function contoursShown(name, shown = document.getElementById(`show-${name}`).checked) {
+  document.getElementById(`show-${name}`).checked = shown;
+  panels.classList.toggle(`no-${name}`, !shown);
+}
+
+document.getElementById("previous").addEventListener("click", () => showCase(current - 1));
+document.getElementById("next").addEventListener("click", () => showCase(current + 1));
+document.getElementById("close").addEventListener("click", () => viewer.close());
+viewer.addEventListener("click", (event) => { if (event.target === viewer) viewer.close(); });
+for (const name of ["mask", "truth"]) {
+  document.getElementById(`show-${name}`).addEventListener("change", () => contoursShown(name));
+}
+viewer.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  const keys = {
+    ArrowLeft: () => showCase(current - 1), k: () => showCase(current - 1),
+    ArrowRight: () => showCase(current + 1), j: () => showCase(current + 1),
+    m: () => contoursShown("mask", !document.getElementById("show-mask").checked),
+    t: () => contoursShown("truth", !document.getElementById("show-truth").checked),
+  };
+  if (event.key in keys) {
+    event.preventDefault();
+    event.stopPropagation();
+    keys[event.key]();
+  }
+});

@@ -1,0 +1,114 @@
+"""Weights & Biases, where `--logger wandb` asks for it: opening a run, and what its end adds to it."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sqp.config.logger import LoggerConfig
+from sqp.errors import ConfigError, lookup
+from sqp.report.findings import MODEL
+from sqp.report.gallery import ErrorMaps
+from sqp.report.overlays import write_overlays
+
+LOGGERS = ("csv", "wandb")
+MODES = ("online", "offline")
+
+
+def check_logger(config: LoggerConfig) -> None:
+    """ConfigError for an unknown logger or mode, or where W&B is asked for online and cannot be reached or entered."""
+    lookup("logger", config.logger, dict.fromkeys(LOGGERS))
+    lookup("--wandb_mode", config.wandb_mode, dict.fromkeys(MODES))
+    if config.wandb_images < 0:
+        raise ConfigError(f"wandb_images is {config.wandb_images}; it must be at least 0")
+    if config.logger != "wandb" or config.wandb_mode == "offline":
+        return
+    import wandb
+
+    with _told():
+        wandb.login()
+
+
+@contextmanager
+def wandb_run(config: LoggerConfig, command: str, out: Path, stored: Mapping[str, Any]) -> Iterator[Any | None]:
+    """A run of W&B that is finished at the end, failed where an error passes; None for another logger.
+
+    `command` is its job type, `stored` its config as plain values; its files lie in OUT/wandb.
+    """
+    if config.logger != "wandb":
+        yield None
+        return
+    import wandb
+
+    settings = wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True)
+    out.mkdir(parents=True, exist_ok=True)
+    with _told():
+        run = wandb.init(
+            project=config.wandb_project, mode=config.wandb_mode, dir=str(out), job_type=command,  # type: ignore[arg-type]
+            name=f"{command} {out.resolve().name}", config=dict(stored), settings=settings,
+        )  # fmt: skip
+    try:
+        yield run
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish()
+
+
+def lightning_loggers(run: Any | None, prefix: str = "") -> list[Any]:
+    """What Lightning's Trainer takes to send its metrics to the run, under a prefix where there is one."""
+    if run is None:
+        return []
+    from pytorch_lightning.loggers import WandbLogger
+
+    return [WandbLogger(experiment=run, prefix=prefix)]
+
+
+def log_results(
+    run: Any | None,
+    comparison: pd.DataFrame,
+    figures: Iterable[Path],
+    rows: pd.DataFrame,
+    images: int,
+    error_maps: ErrorMaps | None = None,
+) -> None:
+    """The comparison table (a row per subset, data set and method), figures, and overlays of the worst `images` rows.
+
+    The model's figures become the run's summary, as `natural/all/mae`. Nothing where there is no run.
+    """
+    if run is None:
+        return
+    import wandb
+
+    for row in comparison[comparison["method"] == MODEL].to_dict("records"):
+        numbers = {k: v for k, v in row.items() if isinstance(v, int | float) and math.isfinite(v)}
+        run.summary.update({f"{row['subset']}/{row['dataset']}/{name}": value for name, value in numbers.items()})
+    logged: dict[str, Any] = {
+        "comparison": wandb.Table(dataframe=comparison.astype(object).where(comparison.notna(), None))
+    }
+    logged |= {f"figures/{path.stem}": wandb.Image(str(path)) for path in figures}
+    with tempfile.TemporaryDirectory() as folder:
+        overlays = write_overlays(rows, folder, images, error_maps)
+        if overlays:
+            logged["overlays"] = [wandb.Image(str(path), caption=path.stem) for path in overlays]
+        run.log(logged)  # it copies the files
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """W&B's own errors as one sentence with the remedy."""
+    import wandb
+
+    try:
+        yield
+    except wandb.Error as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ConfigError(
+            f"W&B cannot be used ({first}): run `wandb login`, or set WANDB_API_KEY, or give --wandb_mode offline"
+        ) from error
