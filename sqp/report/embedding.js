@@ -110,7 +110,9 @@ function hover(event) {
   const box = canvas.getBoundingClientRect(), stage = canvas.parentElement.getBoundingClientRect();
   const left = event.clientX - stage.left + 16;
   tip.style.left = `${left + tip.offsetWidth > stage.width ? left - tip.offsetWidth - 32 : left}px`;
-  tip.style.top = `${Math.max(0, Math.min(event.clientY - stage.top, box.height - tip.offsetHeight))}px`;
+  const low = event.clientY > box.top + box.height / 2; // the picture's height is not known yet: keep it inside
+  tip.style.top = low ? "auto" : `${event.clientY - stage.top}px`;
+  tip.style.bottom = low ? `${stage.bottom - event.clientY}px` : "auto";
 }
 
 function choose() {
