@@ -11,8 +11,8 @@ import pandas as pd
 from sqp.metrics.notes import agreement_note
 from sqp.metrics.stats import Resamples, percentiles
 from sqp.metrics.weighted import correlations, mean
+from sqp.report.findings import MODEL
 
-MODEL = "quality_model"
 Statistics = Callable[..., dict[str, np.ndarray]]
 """(weights `[b, n]`, the method's columns, the shared columns `[n]`) -> each statistic `[b]`, by name."""
 

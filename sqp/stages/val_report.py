@@ -13,8 +13,9 @@ from sqp.quality.verdict import judged
 from sqp.report.figures import predicted_vs_true, save
 from sqp.report.tables import write_csv
 from sqp.report.wandb_run import log_results
-from sqp.stages.comparison import compare
-from sqp.stages.evaluate import ALL, subsets
+from sqp.stages.comparison import compare, short
+from sqp.stages.evidence.page import with_part
+from sqp.stages.subsets import ALL, subsets
 
 N_RESAMPLES = 500  # enough for an interval of a table that only guides choices
 TABLE, FIGURE = "comparison_val.csv", "predicted_vs_true_val.png"
@@ -32,10 +33,9 @@ def write_val_report(config: TrainConfig, rows: pd.DataFrame, predicted: pd.Data
     parts = list(subsets(val, calibration, []))
     tables = []
     for part in parts:
-        table = compare(part.test, part.calibration, score_names(val), N_RESAMPLES, config.seed)
-        tables.append(table.assign(subset=part.name, dataset=part.dataset, fit=part.fit))
+        compared = compare(part.test, part.calibration, score_names(val), N_RESAMPLES, config.seed)
+        tables.append(with_part(short(compared), part).assign(fit=part.fit))
     table = pd.concat(tables, ignore_index=True)
-    table = table[["subset", "dataset", *[name for name in table.columns if name not in ("subset", "dataset")]]]
     out = Path(config.out)
     write_csv(table, out / TABLE)
     panels = {part.name: part.test for part in parts if part.dataset == ALL and part.name != ALL}
