@@ -48,10 +48,10 @@ def pixel_calibration(fits: Sequence[ScaledPixels], numbers: pd.DataFrame) -> Fi
     left, right = figure.subplots(1, 2)
     _diagonal(left, "calibrated")
     for i, one in enumerate(fits):
-        for pool, style, word in ((one.before, "o-", "as it is"), (one.after, "s--", "after temperature scaling")):
+        for pool, style, word in ((one.before, "o-", "as it is"), (one.after, "s--", "scaled by T")):
             table = pool.table()
             colour = PALETTE[(2 * i + (pool is one.after)) % 7]
-            label = f"{one.segmenter}, {word} (ECE {pool.ece:.3f})"
+            label = f"{one.segmenter}, {word}\nECE {pool.ece:.3f}"
             if pool.n_maps:
                 left.plot(table["confidence"], table["target"], style, color=colour, ms=6, lw=1.5, label=label)
     left.set(xlim=(0, 1), ylim=(0, 1))
@@ -78,7 +78,7 @@ def raters_figure(images: pd.DataFrame) -> Figure:
     axes.scatter(x, y, s=26, alpha=0.65, color=PALETTE[0], linewidths=0, label=f"image (n = {int(keep.sum())})")
     axes.set(xlim=(0, right), ylim=(0, top))
     labelled(axes, "disagreement of the raters (1 - their Dice)", "error of the predicted Dice")
-    axes.legend(fontsize=STYLE["text"], loc="upper right", framealpha=0.85)
+    axes.legend(fontsize=STYLE["text"], loc="lower right", framealpha=0.85)
     return figure
 
 

@@ -77,7 +77,7 @@ def test_pixel_calibration_draws_what_there_is():
     numbers = pd.DataFrame({"ece": [0.1, 0.2, NAN], "dice": [0.9, 0.8, 0.7]})
     left, right = pixel_calibration([one], numbers).axes
     labels = [text.get_text() for text in left.get_legend().get_texts()]
-    assert labels == ["calibrated", f"unet, as it is (ECE {one.before.ece:.3f})"]
+    assert labels == ["calibrated", f"unet, as it is\nECE {one.before.ece:.3f}"]
     np.testing.assert_allclose(left.lines[1].get_ydata(), one.before.table()["target"])
     assert right.get_title() == "Images (Spearman -1.000)"
 
