@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from fakes import FakeSegmenter
+from safetensors.numpy import save_file
 
 from sqp import segmenters
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
@@ -61,7 +62,7 @@ def test_a_record_set_from_before_an_option_goes_on(config):
 
 
 @pytest.fixture
-def three(config, monkeypatch):
+def three(config, monkeypatch, tmp_path):
     """The config of an ensemble of three fakes, told apart by the file's name."""
 
     def build(checkpoint=None, **options):
@@ -71,7 +72,9 @@ def three(config, monkeypatch):
 
     monkeypatch.setitem(segmenters.SEGMENTERS, "fake", build)
     monkeypatch.setattr(generate, "locate", lambda name, checkpoint: (None, Path(checkpoint).stem))
-    files = tuple(Path(f"{i}.safetensors") for i in range(3))
+    files = tuple(tmp_path / f"{i}.safetensors" for i in range(3))
+    for file in files:
+        save_file({}, file)
     return replace(
         config, max_images=2, segmenter=SegmenterConfig("fake", checkpoints=files), sampler=SamplerConfig("ensemble", 3)
     )
