@@ -118,6 +118,7 @@ def importance_table(
     rows: list[dict[str, object]] = [
         {"taken_away": WHOLE, "kind": "", "n": n, **start}
         | {f"{name}_{end}": value for name, pair in ends.items() for end, value in zip(_ENDS, pair, strict=True)}
+        | {"note": ""}
     ]
     for one in inputs:
         without = predictions[one.name]

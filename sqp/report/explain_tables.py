@@ -134,7 +134,7 @@ def _is_told(row: Mapping[str, object]) -> bool:
 def _pointing(row: Mapping[str, object], layer: str) -> str:
     at = f" at {layer}" if "_cam" in str(row["map"]) else ""
     values = f"AUROC {_span(row, 'auroc')}" if np.isfinite(float(row["auroc"])) else "no value"  # type: ignore[arg-type]
-    return f"{row['map']}{at}, {row['subset']} masks: {row['note']} at pointing to errors, {values} (n = {row['n']})."
+    return f"{row['map']}{at}, {row['subset']} masks, pointing to errors: {row['note']}; {values} (n = {row['n']})."
 
 
 def _impact(row: Mapping[str, object]) -> str:

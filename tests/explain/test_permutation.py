@@ -85,7 +85,7 @@ def test_the_table_says_what_is_needed(data):
     found = permuted_predictions(no_gradient_predict(dice_of, N, 16), planes, scores, inputs, donors(np.ones(N, bool)))
     keep = np.arange(N) < 30
     table = importance_table(found, inputs, dice, keep, Resamples.draw(np.arange(N), 300, 0)).set_index("taken_away")
-    assert (table["n"] == 30).all() and table.loc[WHOLE, "spearman"] == 1
+    assert (table["n"] == 30).all() and table.loc[WHOLE, "spearman"] == 1 and table.loc[WHOLE, "note"] == ""
     assert table.loc["mask", "note"] == "needed (order and error)" == table.loc["uncertainty", "note"]
     assert table.loc["image", "note"] == "no loss that the interval shows" and table.loc["image", "mae_rise"] == 0
     expected = 1 - spearmanr(found["mask"][keep], dice[keep]).statistic

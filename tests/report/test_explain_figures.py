@@ -173,7 +173,7 @@ def test_cases_are_drawn_and_nothing_is_clipped(view):
 def test_findings_name_what_is_no_better_than_random(tables):
     told = findings(tables, "stages.2")
     assert told[0].startswith(
-        "grad_cam at stages.2, natural masks: no better than random at pointing to errors, AUROC 0.600"
+        "grad_cam at stages.2, natural masks, pointing to errors: no better than random; AUROC 0.600"
     )
     assert not any(sentence.startswith("random") for sentence in told)
     text = " ".join(told)
