@@ -15,7 +15,7 @@ from PIL import Image
 
 from sqp.io import RecordSet
 from sqp.report.columns import prompter_label, worst_first
-from sqp.report.sections import data_uri
+from sqp.report.inline import data_uri
 from sqp.report.summary import warnings
 from sqp.report.view import load_view, open_sets, outline
 

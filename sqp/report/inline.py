@@ -19,13 +19,14 @@ def picture(image: np.ndarray, quality: int = 80) -> str:
     """uint8 `[h, w, 3]` -> a JPEG as an address."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="JPEG", quality=quality, subsampling=0)
-    return _address(buffer.getvalue(), "jpeg")
+    return data_uri(buffer.getvalue(), "jpeg")
 
 
 def png(path: str | Path) -> str:
     """A PNG file as an address."""
-    return _address(Path(path).read_bytes(), "png")
+    return data_uri(Path(path).read_bytes(), "png")
 
 
-def _address(data: bytes, kind: str) -> str:
+def data_uri(data: bytes, kind: str) -> str:
+    """Bytes of a picture as an address that holds them; `kind` is webp, png, jpeg or svg+xml."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

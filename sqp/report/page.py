@@ -15,6 +15,7 @@ from sqp.io.atomic import write_text
 from sqp.quality.verdict import VERDICTS
 from sqp.report.findings import Findings
 from sqp.report.gallery import ErrorMaps, as_json, chosen, gallery_cases
+from sqp.report.inline import asset
 from sqp.report.sections import Section, anchor, section_html
 from sqp.report.view import COLOURS, ERROR_COLOURS
 
@@ -47,10 +48,10 @@ def write_page(
     said, cases = _gallery(table, gallery, error_maps)
     figures = [section_html(section) for section in sections if section.is_figure]
     tables = [section_html(section) for section in sections if not section.is_figure]
-    text = Template(_asset("page.html")).substitute(
+    text = Template(asset("page.html")).substitute(
         title=escape(title),
-        css=_asset("page.css") + _asset("page_gallery.css"),
-        js="\n".join(map(_asset, SCRIPTS)),
+        css=asset("page.css") + asset("page_gallery.css"),
+        js="\n".join(map(asset, SCRIPTS)),
         colours=f"--uncertainty: {_gradient(COLOURS)}; --error: {_gradient(ERROR_COLOURS)};",
         headline=escape(findings.headline),
         points="".join(f"<li>{escape(point)}</li>" for point in findings.points),
@@ -64,10 +65,6 @@ def write_page(
     )
     write_text(Path(path), text)
     return Path(path)
-
-
-def _asset(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _gradient(name: str) -> str:

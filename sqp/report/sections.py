@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from sqp.errors import lookup
+from sqp.report.inline import data_uri
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,6 @@ def anchor(title: str) -> str:
     'part-spread-isic2018-mae'
     """
     return re.sub(r"[^a-z0-9]+", "-", f"part-{title.lower()}").strip("-")
-
-
-def data_uri(data: bytes, kind: str) -> str:
-    """Bytes of a picture as an address that holds them; `kind` is webp, png or svg+xml."""
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _table(table: pd.DataFrame) -> str:
