@@ -34,9 +34,8 @@ from sqp.errors import CaseError, script_status
 from sqp.io.atomic import write_json
 from sqp.memory import keep_freed_memory
 from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
-from sqp.prompts import PROMPTERS
 from sqp.seeding import numpy_generator, torch_generator
-from sqp.stages.case_records import load_case
+from sqp.stages.case_records import load_prompted
 from sqp.stages.generate import collect_cases, select_cases
 from sqp.stages.generate_checks import check_config
 from sqp.stages.pool import make_segmenter
@@ -90,12 +89,7 @@ class Runner:
 
     def samples(self, case: Case) -> tuple[Any, Any, dict[str, Samples]]:
         """The loaded case, its prompt and the samples by name. CaseError where its files or prompt are no good."""
-        loaded = load_case(case)
-        if loaded.truth is None:
-            raise CaseError(f"{case.image_id} has no ground truth")
-        generator = numpy_generator(self.config.seed, case.image_id, "prompt")
-        prompter = PROMPTERS[self.config.prompter]
-        prompt = prompter(loaded.image, truth=loaded.truth, generator=generator, **self.config.prompter_options)[0]
+        loaded, prompt = load_prompted(case, self.config)
         embedding = self.segmenter.encode(loaded.image)
         found: dict[str, Samples] = {}
         for name, options in self.told["samplers"].items():

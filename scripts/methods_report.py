@@ -21,7 +21,7 @@ from sqp.io.atomic import write_text
 from sqp.metrics.paired import paired_tests
 from sqp.metrics.stats import bootstrap
 from sqp.report.figures import PALETTE, STYLE, save
-from sqp.report.tables import markdown, write_csv
+from sqp.report.tables import markdown, p_value, write_csv
 
 FILLS = (*PALETTE[:-1], "#BBBBBB", "#F0E442")  # no black: the median is
 METRICS = ("dice", "iou", "accuracy", "precision", "recall", "nll", "ece", "brier", "certainty")
@@ -95,13 +95,8 @@ def text(part: pd.DataFrame) -> str:
         out[metric] = cells
     for metric in ("dice", "nll"):
         ends = zip(part[f"{metric}_difference"], part[f"{metric}_p_holm"], strict=True)
-        out[f"{metric} - normal (p)"] = ["–" if np.isnan(d) else f"{d:+.3f} ({shown(p)})" for d, p in ends]
+        out[f"{metric} - normal (p)"] = ["–" if np.isnan(d) else f"{d:+.3f} ({p_value(p)})" for d, p in ends]
     return markdown(out)
-
-
-def shown(p: float) -> str:
-    """A p value."""
-    return "–" if np.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def boxes(rows: pd.DataFrame) -> Figure:

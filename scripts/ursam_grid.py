@@ -27,10 +27,9 @@ from sqp.config.generate import GenerateConfig
 from sqp.errors import CaseError
 from sqp.metrics.overlap import dice
 from sqp.metrics.stats import bootstrap
-from sqp.prompts import PROMPTERS
 from sqp.report.tables import write_csv
-from sqp.seeding import numpy_generator, torch_generator
-from sqp.stages.case_records import load_case
+from sqp.seeding import torch_generator
+from sqp.stages.case_records import load_prompted
 from sqp.stages.generate import collect_cases, select_cases
 from sqp.stages.generate_checks import check_config
 from sqp.stages.pool import make_segmenter
@@ -57,12 +56,7 @@ def methods(grid: dict[str, Any]) -> Iterator[Method]:
 
 def rows_of(case: Case, segmenter: Segmenter, config: GenerateConfig, grid: dict[str, Any]) -> list[dict[str, Any]]:
     """Dice of one image at every setting of the grid. CaseError where its files or its prompt are no good."""
-    loaded = load_case(case)
-    if loaded.truth is None:
-        raise CaseError(f"{case.image_id} has no ground truth")
-    generator = numpy_generator(config.seed, case.image_id, "prompt")
-    prompter = PROMPTERS[config.prompter]
-    prompt = prompter(loaded.image, truth=loaded.truth, generator=generator, **config.prompter_options)[0]
+    loaded, prompt = load_prompted(case, config)
     embedding = segmenter.encode(loaded.image)
 
     def ensemble(samples: Samples, n: int) -> Ensemble:

@@ -48,7 +48,7 @@ def formatted(table: pd.DataFrame, headings: Mapping[str, str] = HEADINGS) -> pd
             continue
         low, high = (table.get(f"{name}_{end}", pd.Series(np.nan, table.index)) for end in ("low", "high"))
         if name == "p" or name.startswith("p_"):
-            out[heading] = [_p_value(value) for value in table[name]]
+            out[heading] = [p_value(value) for value in table[name]]
             continue
         counts = name == "n" or name.startswith("n_") or pd.api.types.is_integer_dtype(table[name])
         digits = 0 if counts else 3
@@ -110,6 +110,6 @@ def _cell(value: float, low: float, high: float, digits: int) -> str:
     return text + (f" [{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(low) and np.isfinite(high) else "")
 
 
-def _p_value(p: float) -> str:
+def p_value(p: float) -> str:
     """`0.012`, `< 0.001`."""
     return "–" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"

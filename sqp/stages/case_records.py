@@ -62,6 +62,15 @@ def load_case(case: Case) -> LoadedCase:
     return LoadedCase(case, image, truths, given)
 
 
+def load_prompted(case: Case, config: GenerateConfig) -> tuple[LoadedCase, Prompt]:
+    """A case with its truth, and the configured prompter's first prompt; CaseError where either is missing."""
+    loaded = load_case(case)
+    if loaded.truth is None:
+        raise CaseError(f"{case.image_id} has no ground truth")
+    options = {"generator": numpy_generator(config.seed, case.image_id, "prompt"), **config.prompter_options}
+    return loaded, PROMPTERS[config.prompter](loaded.image, truth=loaded.truth, **options)[0]
+
+
 @dataclass
 class Made:
     """A mask bool `[h, w]` with the samples that describe it.
