@@ -12,7 +12,7 @@ from sqp.fit.losses import dice_bce
 from sqp.fit.module import FitModule, Recipe
 from sqp.prompts.boxes import tight_box
 from sqp.prompts.heatmap_network import STRIDE, LocalizerSpec
-from sqp.prompts.localizer import heatmap_box
+from sqp.prompts.localizer import input_pixels, map_box
 
 
 class LocalizerModule(FitModule):
@@ -33,9 +33,11 @@ class LocalizerModule(FitModule):
         """Loss, and the mean IoU of the heatmap's box with the truth's, in the network's pixels; no truth, no box."""
         logits = self(batch["image"], batch["valid"])
         self.log("val/loss", self.loss(logits, batch), batch_size=len(logits))
-        for heatmap, truth, valid in zip(torch.sigmoid(logits.float()), batch["truth"], batch["valid"], strict=True):
+        rows, columns = batch["truth"].shape[-2:]
+        maps = input_pixels(torch.sigmoid(logits.float()), (rows, columns)).cpu()
+        for heatmap, truth, valid in zip(maps, batch["truth"], batch["valid"], strict=True):
             if truth.any():
                 h, w = (int(valid[0].any(axis).sum()) for axis in (1, 0))
-                box, _ = heatmap_box(heatmap[0].cpu(), (h, w))
+                box, _ = map_box(heatmap[:h, :w])
                 self.val_iou.update(box_iou(torch.tensor([box]), torch.tensor([tight_box(truth[0].cpu().numpy())])))
         self.log(self.monitor, self.val_iou, prog_bar=True, batch_size=len(logits))

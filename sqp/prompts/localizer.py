@@ -19,6 +19,9 @@ from sqp.prompts.boxes import Box, margin_box, tight_box
 from sqp.prompts.heatmap_network import STRIDE, LocalizerSpec, build_localizer
 from sqp.types import Prompt
 
+FLIPS = ((), (1,), (0,), (0, 1))
+"""Axes of an image that are flipped: none, left-right, upside down, both."""
+
 
 def localizer(
     image: np.ndarray,
@@ -29,22 +32,28 @@ def localizer(
     checkpoint: str = "",
     margin: float = 0.0,
     threshold: float = 0.5,
+    flips: int = 4,
 ) -> list[Prompt]:
     """The box of the heatmap of `checkpoint` (a file of `sqp fit localizer`), grown by `margin` of its size.
 
-    Where the heatmap nowhere reaches `threshold` half of its peak is taken, and the prompter is `localizer_fallback`.
-    ConfigError without a checkpoint, or for a threshold outside of 0 to 1.
+    The heatmap is averaged over `flips` flips of the image: 1 (as it is), 2 (left-right too) or 4 (all). Where it
+    nowhere reaches `threshold` half of its peak is taken, and the prompter is `localizer_fallback`.
+    ConfigError without a checkpoint, for a threshold outside of 0 to 1, or other `flips`.
     """
     if not 0 < threshold < 1:
         raise ConfigError(f"localizer: threshold is {threshold}; it must lie between 0 and 1")
+    if flips not in (1, 2, 4):
+        raise ConfigError(f"localizer: flips is {flips}; it must be 1, 2 or 4")
     if not checkpoint:
         raise ConfigError("the prompter 'localizer' needs a network: fit one with `sqp fit localizer`, then give "
                           "--prompter_options.checkpoint FILE")  # fmt: skip
     spec, network = load_localizer(Path(checkpoint).expanduser())
-    pixels, frame = network_input(image, spec, DIVISOR, STRIDE)
+    views = [network_input(np.flip(image, axes).copy(), spec, DIVISOR, STRIDE) for axes in FLIPS[:flips]]
+    frame = views[0][1]
     with torch.no_grad():
-        heatmap = torch.sigmoid(network(pixels))[0, 0]
-    box, sure = heatmap_box(heatmap, frame.resized, threshold)
+        heatmaps = torch.sigmoid(network(torch.cat([pixels for pixels, _ in views])))
+    maps = input_pixels(heatmaps, frame.resized)
+    box, sure = map_box(torch.stack([m.flip(axes) for m, axes in zip(maps, FLIPS, strict=False)]).mean(0), threshold)
     at_image = tuple(float(v) for v in np.asarray(box) / np.tile(frame.scale_xy, 2))
     name = "localizer" if sure else "localizer_fallback"
     return [Prompt(box=margin_box(at_image, margin, frame.original), prompter=name)]
@@ -59,15 +68,18 @@ def load_localizer(path: Path) -> tuple[LocalizerSpec, nn.Module]:
     return spec, network.eval().requires_grad_(False)
 
 
-def heatmap_box(heatmap: Tensor, size: tuple[int, int], threshold: float = 0.5) -> tuple[Box, bool]:
-    """(box `xyxy` in pixels of an input of `size` (h, w), did the heatmap reach the threshold).
-
-    The heatmap `[h', w']` in 0-1, a cell 8 x 8 pixels, is brought to pixels bilinearly; of the components above the
-    threshold, or above half of the peak where there is none, the one of most weight is boxed.
-    """
+def input_pixels(heatmaps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Heatmaps `[n, 1, h', w']`, a cell 8 x 8 pixels, bilinearly at the pixels `[n, h, w]` of inputs of `size`."""
     h, w = size
-    full = F.interpolate(heatmap[None, None].float(), scale_factor=STRIDE, mode="bilinear", align_corners=False)
-    p = full[0, 0, :h, :w].numpy()
+    return F.interpolate(heatmaps.float(), scale_factor=STRIDE, mode="bilinear", align_corners=False)[:, 0, :h, :w]
+
+
+def map_box(heatmap: Tensor, threshold: float = 0.5) -> tuple[Box, bool]:
+    """(box `xyxy` in pixels of a heatmap `[h, w]` in 0-1, did it reach the threshold).
+
+    Of the components above the threshold, or above half of the peak where there is none, that of most weight is boxed.
+    """
+    p = heatmap.numpy()
     peak = float(p.max())
     sure = peak >= threshold
     labels, n = ndimage.label(p >= (threshold if sure else peak / 2))

@@ -14,9 +14,13 @@ from tiny_prompters import LOCALIZER, write_classifier, write_localizer
 from sqp.errors import ConfigError
 from sqp.prompts import PROMPTERS
 from sqp.prompts.heatmap_network import LocalizerSpec, build_localizer
-from sqp.prompts.localizer import heatmap_box, localizer
+from sqp.prompts.localizer import input_pixels, localizer, map_box
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+
+
+def heatmap_box(heatmap, size):
+    return map_box(input_pixels(heatmap[None, None], size)[0])
 
 
 def box_iou(a, b):
@@ -50,13 +54,24 @@ def test_the_heaviest_component_wins_and_a_weak_heatmap_is_told():
 def test_boxes_are_in_pixels_of_the_image(tmp_path, monkeypatch):
     path = str(write_localizer(tmp_path / "l.safetensors"))
     module = sys.modules[localizer.__module__]  # the package's attribute of that name is the function
-    monkeypatch.setattr(module, "heatmap_box", lambda heatmap, size, threshold: ((8, 4, 32, 24), True))
+    monkeypatch.setattr(module, "map_box", lambda heatmap, threshold: ((8, 4, 32, 24), True))
     (prompt,) = localizer(IMAGE, checkpoint=path)  # 120 pixels are 64 of the network
     assert prompt.box == pytest.approx((15, 7.5, 60, 45)) and prompt.prompter == "localizer"
     (wide,) = localizer(IMAGE, checkpoint=path, margin=0.1)
     assert wide.box == pytest.approx((10.5, 3.75, 64.5, 48.75))
-    monkeypatch.setattr(module, "heatmap_box", lambda heatmap, size, threshold: ((8, 4, 32, 24), False))
+    monkeypatch.setattr(module, "map_box", lambda heatmap, threshold: ((8, 4, 32, 24), False))
     assert localizer(IMAGE, checkpoint=path)[0].prompter == "localizer_fallback"
+
+
+@pytest.mark.parametrize("flips", [2, 4])
+def test_with_flips_the_box_of_the_flipped_image_is_the_flipped_box(flips, tmp_path):
+    path = str(write_localizer(tmp_path / "l.safetensors"))
+    options = {"checkpoint": path, "flips": flips, "threshold": 0.01}
+    (plain,), (turned,) = (localizer(image, **options) for image in (IMAGE, np.flip(IMAGE, 1)))
+    x0, y0, x1, y1 = plain.box
+    assert turned.box == pytest.approx((120 - x1, y0, 120 - x0, y1), abs=1e-3)
+    with pytest.raises(ConfigError, match="flips is 3; it must be 1, 2 or 4"):
+        localizer(IMAGE, checkpoint=path, flips=3)
 
 
 @pytest.mark.parametrize("shape", [(90, 120), (120, 50), (1, 1), (5, 300)])
