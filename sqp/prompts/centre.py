@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sqp.errors import ConfigError
 from sqp.types import Prompt
 
 
@@ -13,13 +14,23 @@ def centre(
     truth: np.ndarray | None = None,
     mask: np.ndarray | None = None,
     generator: np.random.Generator | None = None,
+    box: float = 0.0,
 ) -> list[Prompt]:
-    """One positive point in the middle of the image.
+    """One positive point in the middle of the image; with `box` a box there, that share of the image's sides.
+
+    ConfigError for a share outside of 0 to 1.
 
     >>> centre(np.zeros((10, 20, 3), np.uint8))[0].points
     ((10.0, 5.0),)
+    >>> centre(np.zeros((10, 20, 3), np.uint8), box=0.5)[0].box
+    (5.0, 2.5, 15.0, 7.5)
     """
+    if not 0 <= box <= 1:
+        raise ConfigError(f"centre: box is {box}; it must lie between 0 (a point) and 1 (the whole image)")
     h, w = image.shape[:2]
+    if box:
+        sides = (w / 2 * (1 - box), h / 2 * (1 - box), w / 2 * (1 + box), h / 2 * (1 + box))
+        return [Prompt(box=sides, prompter="centre")]
     return [Prompt(points=((w / 2, h / 2),), labels=(1,), prompter="centre")]
 
 
