@@ -149,6 +149,7 @@ def cam_figure(table: pd.DataFrame) -> Figure:
         axes.set_xticks(range(wide.shape[1]), wide.columns, rotation=20)
         axes.set_yticks(range(wide.shape[0]), wide.index)
         labelled(axes, "", "", f"{name} classifier")
+        axes.grid(visible=False)
         for (y, x), value in np.ndenumerate(wide.to_numpy()):
             if np.isfinite(value):
                 ink = "white" if value < 0.6 * top else "black"
