@@ -25,12 +25,12 @@ ATTENTIONS = ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_tok
 
 
 @contextmanager
-def one_image(network: nn.Module) -> Iterator[None]:
+def one_image(network: nn.Module | None) -> Iterator[None]:
     """Inside the `with`, every pass must be of one embedding, without mask prompts; values to float32 rounding.
 
-    A network that is no `Sam` is left as it is.
+    A network that is no `Sam` is left as it is; None is no network.
     """
-    modules = dict(network.named_modules())
+    modules = {} if network is None else dict(network.named_modules())
     if TRANSFORMER not in modules:
         yield
         return

@@ -9,6 +9,7 @@ import torch
 
 from sqp.errors import ConfigError
 from sqp.prompts.jitter import jitter_prompt, n_draws
+from sqp.segmenters.one_image import one_image
 from sqp.types import Embedding, Prompt, Samples, Segmenter
 from sqp.uncertainty.batches import check_request, decode_best, token_of
 
@@ -45,7 +46,8 @@ def prompt_jitter(
         draws = torch.rand(n - 1, n_draws(prompt, edges), generator=generator, dtype=torch.float64) * 2 - 1
         jittered.append(prompt)
         jittered += [jitter_prompt(prompt, row, ratio, frame.original, edges) for row in draws.tolist()]
-    best = decode_best(segmenter, embedding, jittered)
+    with one_image(getattr(segmenter, "sam", None)):
+        best = decode_best(segmenter, embedding, jittered)
     logits = best.logits[:, 0].unflatten(0, (len(prompts), n))
     iou = best.iou[:, 0].unflatten(0, (len(prompts), n))
     return [Samples(logits[i], iou[i], frame, token_of(best, i * n)) for i in range(len(prompts))]

@@ -6,9 +6,11 @@ import torch
 from tiny_sam import tiny_sam
 from torch import nn
 
+from sqp.seeding import torch_generator
 from sqp.segmenters.one_image import one_image
 from sqp.segmenters.sam import PromptableSegmenter, standardise
 from sqp.types import Prompt
+from sqp.uncertainty import sample
 
 PROMPTS = [Prompt(box=(18, 10, 46, 38)), Prompt(box=(2, 3, 30, 40)), Prompt(box=(0, 0, 64, 48))]
 
@@ -52,6 +54,21 @@ def test_a_plain_network_is_left_alone():
     network = nn.Sequential(nn.Conv2d(1, 1, 1))
     with one_image(network):
         assert "forward" not in network[0].__dict__
+    with one_image(None):
+        pass
+
+
+def test_jittered_prompts_take_the_shortcut(tiny, image):
+    """Projections of the image once for five boxes, and the values of five decodings."""
+    tiny.chunk, counted = 1, []
+    projection = tiny.sam.mask_decoder.transformer.layers[0].cross_attn_token_to_image.k_proj
+    run = type(projection).forward
+    projection.__class__ = type(
+        "Counted", (type(projection),), {"forward": lambda s, x: counted.append(1) or run(s, x)}
+    )
+    samples = sample(tiny, image, PROMPTS[0], 5, torch_generator(0))
+    assert len(counted) == 1
+    torch.testing.assert_close(samples.logits[0], tiny.decode(tiny.encode(image), PROMPTS[:1]).best().logits[0, 0])
 
 
 def test_litemedsam(litemedsam, lite_embedding):
