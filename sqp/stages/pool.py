@@ -92,7 +92,7 @@ def _run_pool(
 ) -> Iterator[Outcome]:
     if not pending:
         return
-    threads = max(1, (os.cpu_count() or 1) // config.workers)
+    threads = max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // config.workers))  # OMP_NUM_THREADS counts
     pool = ProcessPoolExecutor(
         config.workers,
         get_context("spawn"),
