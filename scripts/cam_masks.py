@@ -33,7 +33,7 @@ from sqp.prompts.cam import at_image, class_heatmap
 from sqp.prompts.classifier import Classifier, load_classifier
 from sqp.report.tables import write_csv
 from sqp.seeding import numpy_generator
-from sqp.stages.case_records import load_case
+from sqp.stages.loaded_case import load_case
 from sqp.stages.generate import collect_cases, select_cases
 from sqp.types import Case
 

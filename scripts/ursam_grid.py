@@ -29,7 +29,7 @@ from sqp.metrics.overlap import dice
 from sqp.metrics.stats import bootstrap
 from sqp.report.tables import write_csv
 from sqp.seeding import torch_generator
-from sqp.stages.case_records import load_prompted
+from sqp.stages.loaded_case import load_prompted
 from sqp.stages.generate import collect_cases, select_cases
 from sqp.stages.generate_checks import check_config
 from sqp.stages.pool import make_segmenter

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqp.config.fit import PLAIN
+from sqp.config.referee import NONE, RefereeConfig
 
 SEEN = ["erosion", "dilation", "elastic", "blob_add", "blob_cut", "swap"]
 UNSEEN = ["shift", "dropout"]
@@ -71,7 +72,7 @@ class SegmenterConfig:
 
     Attributes:
         name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam; of `sqp fit segmenter`: unet,
-            fpn_resnet50, fpn or swin_unet.
+            fpn_resnet50, fpn or swin_unet; none: given masks are taken as they are, without maps of their own.
         checkpoint: File with the weights; default: the embedded ones (litemedsam) or the official address.
         checkpoints: Files of an ensemble, in place of checkpoint; the sampler ensemble takes a sample from each.
         precision: float32, or bfloat16 (autocast).
@@ -98,6 +99,8 @@ class GenerateConfig:
         out: Folder of the record set; a run that was interrupted goes on there.
         truth: Folder of ground-truth masks.
         masks: Folder of masks made elsewhere; these are judged instead of the segmenter's own.
+        probs: Folder of the foreground probabilities behind them (float npy, or 8- or 16-bit PNG); without masks these
+            are cut at 0.5.
         layout: Layout of the data, or auto.
         splits: JSON of splits (configs/splits); without it the data's own column is used, else splits are made by
             group and kept in OUT/splits.json.
@@ -112,6 +115,7 @@ class GenerateConfig:
         cascade: A first segmenter, which gets the prompt; the segmenter gets the box of its mask. Default none.
         cascade_options: The first segmenter's checkpoint, precision and multimask, and the box's margin.
         sampler: How uncertainty is sampled.
+        referee: Who segments the image for comparison, under prompts that do not come from the mask.
         measures: Maps that are stored.
         fusion: A further record of each natural mask, its samples fused by mean, inverse, exponential, power_law or
             learned; default none.
@@ -132,6 +136,7 @@ class GenerateConfig:
     out: Path
     truth: Path | None = None
     masks: Path | None = None
+    probs: Path | None = None
     layout: str = "auto"
     splits: Path | None = None
     only: list[str] = field(default_factory=list)
@@ -143,6 +148,7 @@ class GenerateConfig:
     cascade: str | None = None
     cascade_options: dict[str, Any] = field(default_factory=dict)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    referee: RefereeConfig = field(default_factory=RefereeConfig)
     measures: list[str] = field(
         default_factory=lambda: ["certainty", "entropy", "mutual_information", "epkl", "variance"]
     )
@@ -161,6 +167,21 @@ class GenerateConfig:
         if self.sampler.name == "auto":
             name = "tta" if self.segmenter.name in PLAIN else "prompt_jitter"
             self.sampler = replace(self.sampler, name=name)
+        if self.referee.name == "auto":
+            self.referee = self._auto_referee()
+
+    @property
+    def given(self) -> bool:
+        """Whether masks made elsewhere are judged."""
+        return self.masks is not None or self.probs is not None
+
+    def _auto_referee(self) -> RefereeConfig:
+        if not self.given:
+            return replace(self.referee, name=NONE)
+        if self.segmenter.name in (*PLAIN, NONE):
+            return replace(self.referee, name="litemedsam")
+        weights = self.referee.weights or self.segmenter.files()[0]
+        return replace(self.referee, name=self.segmenter.name, weights=weights)
 
 
 EXECUTION_KEYS = ("out", "workers", "device", "strict", "overwrite", "only", "max_images")

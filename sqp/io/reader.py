@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from sqp.errors import ConfigError
+from sqp.io.schema import YOUNGER
 
 _PARSER = threading.Lock()
 """numpy parses the header of an array by `ast`, which is not thread-safe in Python 3.11 (its issue 106905)."""
@@ -41,6 +42,9 @@ class RecordSet:
         if rows:
             parts.append(pd.DataFrame(rows))
         table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+        for name, value in YOUNGER.items():
+            known = table[name].astype(object) if name in table else pd.Series(value, table.index)
+            table[name] = known.where(known.notna(), value).astype(type(value))
         return table.drop_duplicates("record_id", keep="last", ignore_index=True)
 
     @cached_property

@@ -18,8 +18,9 @@ class Record:
     """One (image, mask) with its provenance and scores, and its Dice where truth exists.
 
     `mask_path` is relative to the record set; image and truth paths are as the cases gave them, absolute.
-    `dice` and `iou` are NaN without truth, and the mean over raters where there are several. `scores` becomes one
-    column a score.
+    `dice` and `iou` are NaN without truth, and the mean over raters where there are several. `referee_own`: the mask
+    is, or was made from, the referee's own answer, which therefore says nothing of it. `scores` becomes one column a
+    score.
     """
 
     record_id: str
@@ -50,6 +51,7 @@ class Record:
     fused_by: str
     dice: float
     iou: float
+    referee_own: bool = False
     scores: dict[str, float] = field(default_factory=dict)
 
     def as_row(self) -> dict[str, Any]:
@@ -59,6 +61,9 @@ class Record:
 
 
 COLUMNS = tuple(f.name for f in dataclasses.fields(Record) if f.name != "scores")
+
+YOUNGER = {"referee_own": False}
+"""Columns that the first record sets did not have, with what is true of their rows."""
 
 
 def arrow_schema(score_names: list[str]) -> pa.Schema:

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_atomic, write_json, write_maps, write_mask, write_text
-from sqp.io.schema import COLUMNS, Record, arrow_schema
+from sqp.io.schema import COLUMNS, YOUNGER, Record, arrow_schema
 
 CHUNK = 2_000  # rows held in memory at once while consolidating
 FOLDERS = ("masks", "maps", "rows")
@@ -174,5 +174,6 @@ def _old_parts(table: Path, replaced: set[str], schema: pa.Schema) -> Iterable[p
     for batch in pq.ParquetFile(table).iter_batches(CHUNK):
         kept = [row for row in batch.to_pylist() if row["record_id"] not in replaced]
         if kept:
-            nan = {name: float("nan") for name in schema.names if name not in batch.schema.names}
-            yield pa.Table.from_pylist([row | nan for row in kept], schema=schema)
+            lacking = [name for name in schema.names if name not in batch.schema.names]
+            filled = {name: YOUNGER.get(name, float("nan")) for name in lacking}
+            yield pa.Table.from_pylist([row | filled for row in kept], schema=schema)

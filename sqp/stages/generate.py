@@ -11,6 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
+from sqp.config.referee import NONE
 from sqp.data import find_cases
 from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_splits
@@ -24,6 +25,7 @@ from sqp.stages.generate_checks import check_config
 from sqp.stages.plan import plan_case
 from sqp.stages.pool import make_records
 from sqp.stages.prompter_checks import fitted_checkpoints, prompt_hashes
+from sqp.stages.referee_checks import referee_hashes
 from sqp.stages.run_info import plain, stored_config, versions
 from sqp.types import Case
 
@@ -108,14 +110,14 @@ def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], S
     Splits are those of `--splits`, else the data's own, else made by group: then `run` keeps them in OUT/splits.json,
     so that a later run with more images moves none from one split to another.
     """
-    found = find_cases(config.images, truth=config.truth, masks=config.masks, layout=config.layout)
+    found = find_cases(config.images, config.truth, config.masks, config.probs, config.layout)
     cases = list(found.cases)
     kept, made = config.out / KEPT_SPLITS, None
     if config.splits or kept.exists():
         cases = apply_splits(cases, read_splits(config.splits or kept))
-    elif config.masks is None:
+    elif not config.given:
         cases, made = with_default_splits(cases, config.seed)
-    return cases, {image_id: "no mask of that name in --masks" for image_id in found.unmatched}, made
+    return cases, dict.fromkeys(found.unmatched, f"no mask of that name in {_given_options(config)}"), made
 
 
 def select_cases(cases: list[Case], config: GenerateConfig) -> list[Case]:
@@ -130,9 +132,16 @@ def select_cases(cases: list[Case], config: GenerateConfig) -> list[Case]:
 def described(config: GenerateConfig) -> dict[str, Any]:
     """The config as `run.yaml` keeps it, with the weights' sha256."""
     stored = stored_config(config, EXECUTION_KEYS)
-    hashes = [locate(config.segmenter.name, file)[1] for file in config.segmenter.files()]
-    stored["segmenter"]["weights_sha256"] = ensemble_sha256(hashes) if config.segmenter.checkpoints else hashes[0]
+    if config.segmenter.name != NONE:
+        hashes = [locate(config.segmenter.name, file)[1] for file in config.segmenter.files()]
+        stored["segmenter"]["weights_sha256"] = ensemble_sha256(hashes) if config.segmenter.checkpoints else hashes[0]
+    stored["referee"] |= referee_hashes(config)
     return stored | prompt_hashes(config)
+
+
+def _given_options(config: GenerateConfig) -> str:
+    """The option, or options, that name the folder of what is judged."""
+    return " and ".join(f"--{name}" for name in ("masks", "probs") if getattr(config, name) is not None)
 
 
 def _write_skipped(out: Path, skipped: dict[str, str]) -> None:

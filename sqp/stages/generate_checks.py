@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
+from sqp.config.referee import NONE
 from sqp.data import CORRUPTIONS, LAYOUTS
 from sqp.errors import ConfigError, lookup
 from sqp.segmenters import PRECISIONS, SEGMENTERS, check_device
 from sqp.segmenters.plain import needs_checkpoint
 from sqp.stages.prompter_checks import MULTIMASK, check_prompters
+from sqp.stages.referee_checks import check_referee, check_unsegmented
 from sqp.stages.refined_records import check_refined
 from sqp.stages.sampler_checks import check_sampler
 from sqp.types import SPLITS
@@ -22,13 +24,15 @@ def check_config(config: GenerateConfig) -> None:
     check_prompters(config)
     check_sampler(config)
     check_refined(config)
+    check_referee(config)
+    check_unsegmented(config)
     check_device(config.device)
     if config.segmenter.name in PLAIN and None in config.segmenter.files():
         raise ConfigError(needs_checkpoint(config.segmenter.name))
 
 
 def _check_names(config: GenerateConfig) -> None:
-    lookup("segmenter", config.segmenter.name, SEGMENTERS)
+    lookup("segmenter", config.segmenter.name, {**SEGMENTERS, NONE: None})
     lookup("precision", config.segmenter.precision, dict.fromkeys(PRECISIONS))
     lookup("choice of multimask", str(config.segmenter.multimask).lower(), MULTIMASK)
     lookup("sampler", config.sampler.name, SAMPLERS)

@@ -44,7 +44,8 @@ def plan_case(case: Case, config: GenerateConfig) -> list[PlannedRecord]:
     """The records of one case, the natural one first."""
     plan = variant_plan(config, case.split)
     rng = numpy_generator(config.seed, case.image_id, "plan")
-    given = "" if case.mask_path is None else sha256_of(case.mask_path)  # another mask is another record
+    files = [path for path in (case.mask_path, case.probability_path) if path is not None]
+    given = " ".join(map(sha256_of, files))  # another mask is another record
 
     def planned(
         variant: str, prompter: str, index: int, jitter: float = 0.0, target: float = PlannedRecord.target

@@ -13,6 +13,7 @@ from multiprocessing import get_context, parent_process
 import torch
 
 from sqp.config.generate import GenerateConfig
+from sqp.config.referee import NONE
 from sqp.errors import CaseError, SqpError
 from sqp.memory import keep_freed_memory
 from sqp.segmenters import build_segmenter
@@ -45,6 +46,11 @@ def make_segmenter(config: GenerateConfig) -> Segmenter:
     return EnsembleSegmenter(members) if s.checkpoints else members[0]
 
 
+def make_maker(config: GenerateConfig, donors: Sequence[Case]) -> RecordMaker:
+    """What makes the records of a case, with the segmenter, if there is to be one."""
+    return RecordMaker(config, None if config.segmenter.name == NONE else make_segmenter(config), donors)
+
+
 def _attempt(maker: RecordMaker, case: Case, done: set[str]) -> Outcome:
     """Image id, number of records written, and why some or all are missing."""
     try:
@@ -58,7 +64,7 @@ def _run_here(
 ) -> Iterator[Outcome]:
     if not pending:
         return
-    maker = RecordMaker(config, make_segmenter(config), donors)
+    maker = make_maker(config, donors)
     for case in pending:
         yield _attempt(maker, case, done)
 
@@ -72,7 +78,7 @@ def _start_worker(config: GenerateConfig, donors: Sequence[Case], threads: int) 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: records are finished, not cut
     torch.set_num_threads(threads)
     keep_freed_memory()
-    _maker = RecordMaker(config, make_segmenter(config), donors)
+    _maker = make_maker(config, donors)
 
 
 def _leave_with_parent() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
+from sqp.config.referee import NONE
 from sqp.errors import ConfigError, lookup
 from sqp.io.hashing import sha256_of
 from sqp.prompts import FITTED, PROMPTERS, SIMULATED_MANUAL
@@ -42,7 +43,7 @@ def _check_prompter(config: GenerateConfig, name: str) -> None:
     known = [option for option in inspect.signature(prompter).parameters if option not in PIXELS]
     for option in options:
         lookup(f"option of the prompter {kind}", option, dict.fromkeys(known))
-    if kind == "mask_box" and config.masks is None:
+    if kind == "mask_box" and not config.given:
         raise ConfigError("the prompter 'mask_box' boxes given masks: give --masks, or another --prompter")
     if kind in FITTED and not {"checkpoint", "model"} & set(options):
         network = "classifier" if kind == "cam" else "localizer"
@@ -69,7 +70,7 @@ def _check_cascade(config: GenerateConfig) -> None:
     margin = options.get("margin", 0.0)
     if not isinstance(margin, int | float) or not -0.5 < margin <= 10:
         raise ConfigError(f"cascade_options.margin is {margin}; it must lie between -0.5 and 10")
-    if config.masks is not None:
+    if config.given:
         raise ConfigError("a cascade prompts the segmenter, and given masks are not segmented: leave out one of them")
     if config.cascade in PLAIN and not options.get("checkpoint"):
         raise ConfigError(needs_checkpoint(config.cascade))
@@ -83,12 +84,15 @@ def _files(config: GenerateConfig, name: str) -> dict[str, Path]:
 
 
 def fitted_checkpoints(config: GenerateConfig) -> list[Path]:
-    """Checkpoints of `sqp fit` that have a part in the masks: segmenter's, prompters', cascade's."""
+    """Checkpoints of `sqp fit` that have a part in a record: segmenter's, prompters', cascade's, referee's."""
     files = [file for file in config.segmenter.files() if _by_sqp(config.segmenter.name, file)]
     files += [_files(config, name).get("checkpoint") for name in used_prompters(config)]
     first = config.cascade_options.get("checkpoint")
     if config.cascade is not None and _by_sqp(config.cascade, first):
         files.append(first)
+    referee = config.referee
+    if referee.name != NONE:
+        files += [referee.localizer, *([referee.weights] if _by_sqp(referee.name, referee.weights) else [])]
     return [Path(file) for file in files if file]
 
 

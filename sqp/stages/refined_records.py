@@ -26,7 +26,7 @@ def check_refined(config: GenerateConfig) -> None:
         lookup("refinement (refine_options are for those that refine names)", name, dict.fromkeys(config.refine))
     if len(set(config.refine)) < len(config.refine):
         raise ConfigError(f"refine names one refinement twice: {', '.join(config.refine)}")
-    if config.masks is not None and (config.fusion is not None or config.refine):
+    if config.given and (config.fusion is not None or config.refine):
         raise ConfigError("fusion and refine work on the segmenter's own masks: leave them out, or --masks")
 
 

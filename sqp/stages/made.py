@@ -1,0 +1,143 @@
+"""A mask that was made, and the record that is written of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sqp.config.generate import GenerateConfig
+from sqp.frame import Frame
+from sqp.io import Record
+from sqp.metrics.overlap import dice, iou
+from sqp.stages.loaded_case import LoadedCase
+from sqp.stages.plan import PlannedRecord
+from sqp.types import Embedding, Prompt, Samples
+from sqp.uncertainty import Moments, all_maps, scores
+from sqp.uncertainty.scores import Judged, soft_dice_confidence
+
+GIVEN_SIDE = 256
+"""Long side of the grid of given probabilities, which are of no segmenter's frame."""
+
+
+@dataclass
+class Made:
+    """A mask bool `[h, w]` with the samples that describe it, None without a segmenter.
+
+    `maker` is who drew it: the segmenter's name, given, or truth (then a corruption); `drawn_by` the prompter of the
+    segmenter's mask that it is, or was made from. `parent` is the record that a corruption or a refinement came from,
+    "" where it came from the truth. `maps` are its own, beside the samples'.
+    """
+
+    planned: PlannedRecord
+    samples: Samples | None
+    prompt: Prompt
+    mask: np.ndarray
+    severity: float
+    maker: str
+    drawn_by: str = ""
+    parent: str = ""
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    grids: dict[Frame, Tensor] = field(default_factory=dict)
+
+    def on_grid(self, frame: Frame) -> Tensor:
+        """M: the mask on a frame's grid, bool `[*grid]`, by area mean >= 0.5."""
+        if frame not in self.grids:
+            self.grids[frame] = frame.mask_to_grid(self.mask)
+        return self.grids[frame]
+
+
+@dataclass
+class Findings:
+    """What is stored of a mask: maps by their full names, scores, and whether it is the referee's own answer."""
+
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    own: bool = False
+
+
+def joined(parts: Sequence[Findings]) -> Findings:
+    """All of them in one."""
+    maps = {name: value for part in parts for name, value in part.maps.items()}
+    numbers = {name: value for part in parts for name, value in part.scores.items()}
+    return Findings(maps, numbers, any(part.own for part in parts))
+
+
+def of_samples(made: Made, measures: list[str], own: bool, embedding: Embedding) -> Findings:
+    """`self/*`, the scores of the samples, and the segmenter's vectors. `own`: the segmenter made the mask itself."""
+    samples = made.samples
+    assert samples is not None
+    moments = Moments.of(samples.logits)
+    maps = {"probability": moments.mean_p} | all_maps(moments, measures)
+    found = {f"self/{name}": value for name, value in maps.items()} | made.maps
+    found["features/embedding"] = pooled_embedding(embedding)
+    if samples.token is not None:
+        found["features/mask_token"] = samples.token.float()
+    return Findings(found, scores(samples, made.on_grid(samples.frame), own=own, moments=moments))
+
+
+def of_mask(made: Made) -> Findings:
+    """The one score that needs no segmenter."""
+    return Findings(scores={"area": float(made.mask.mean())})
+
+
+def of_probability(made: Made, probability: np.ndarray) -> Findings:
+    """`given/probability`, `given/entropy`, and how well the mask agrees with what its maker believed."""
+    frame = Frame((probability.shape[0], probability.shape[1]), GIVEN_SIDE)
+    p = frame.image_to_grid(probability)
+    moments = Moments.of(torch.logit(p.double())[None].float())
+    sure = soft_dice_confidence(Judged(moments, made.on_grid(frame)))
+    maps = {"given/probability": moments.mean_p, "given/entropy": moments.total_entropy}
+    return Findings(maps, {"given_soft_dice_confidence": sure})
+
+
+def record_of(
+    loaded: LoadedCase, made: Made, found: Findings, config: GenerateConfig, weights_sha256: str = ""
+) -> Record:
+    """Provenance, Dice and IoU (the mean over raters), scores; `weights_sha256` is that of the segmenter."""
+    case, planned, mask, truths = loaded.case, made.planned, made.mask, loaded.truths
+    return Record(
+        record_id=planned.record_id,
+        image_id=case.image_id,
+        group=case.group,
+        split=case.split,
+        dataset=case.dataset,
+        licence=case.licence,
+        diagnosis=case.diagnosis,
+        image_path=str(case.image_path.absolute()),
+        mask_path=f"masks/{planned.record_id}.png",
+        truth_path=[str(path.absolute()) for path in case.truth_paths],
+        height=mask.shape[0],
+        width=mask.shape[1],
+        spacing=list(case.spacing),
+        segmenter=made.maker,
+        weights_sha256=weights_sha256,
+        prompter=planned.prompter,
+        prompt=json.dumps(made.prompt.as_dict()),
+        sampler=config.sampler.name if made.samples else "",
+        n_samples=len(made.samples.logits) if made.samples else 0,
+        seed=config.seed,
+        variant=planned.variant,
+        severity=made.severity,
+        natural=planned.variant == "natural",
+        parent_record_id=made.parent,
+        refined_by=planned.refined_by,
+        fused_by=planned.fused_by,
+        dice=float(np.mean([dice(mask, truth) for truth in truths])) if truths else math.nan,
+        iou=float(np.mean([iou(mask, truth) for truth in truths])) if truths else math.nan,
+        referee_own=found.own,
+        scores=found.scores,
+    )
+
+
+def pooled_embedding(embedding: Embedding) -> Tensor:
+    """`[c]`: the mean of an image's encoding over its valid, unpadded part."""
+    features = embedding.features[0].float()
+    frame = embedding.frame
+    h, w = (max(1, round(side * n / frame.size)) for side, n in zip(frame.resized, features.shape[-2:], strict=True))
+    return features[:, :h, :w].mean(dim=(1, 2)).cpu()

@@ -1,0 +1,116 @@
+"""The referee at work: one independent segmentation of an image, held beside each of its masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sqp.config.generate import GenerateConfig
+from sqp.prompts import PROMPTERS, jitter_prompt
+from sqp.prompts.jitter import n_draws
+from sqp.seeding import numpy_generator
+from sqp.segmenters import build_segmenter
+from sqp.segmenters.dropout import network_of
+from sqp.segmenters.one_image import one_image
+from sqp.stages.loaded_case import LoadedCase
+from sqp.stages.made import Findings, Made
+from sqp.stages.named_prompters import prompter_and_options
+from sqp.stages.prompter_checks import MULTIMASK
+from sqp.types import Embedding, Prompt, Segmenter
+from sqp.uncertainty import Moments, all_maps
+from sqp.uncertainty.batches import decode_best
+from sqp.uncertainty.referee import REFEREE_SCORES, Answers, referee_scores
+
+
+class Referee:
+    """`referee(loaded, masks, embedding)` -> what it finds of each mask of a case; built once.
+
+    Where the referee is the segmenter of the records it shares that segmenter and its encoding. A mask that this
+    segmenter drew under a prompter of the referee's, and whatever was made of such a mask, is the referee's own
+    answer: it agrees with itself and says nothing, so its scores are NaN and it is marked `own`.
+    """
+
+    def __init__(self, config: GenerateConfig, segmenter: Segmenter | None) -> None:
+        told = config.referee
+        self.config = config
+        self.shared = segmenter is not None and shares_segmenter(config)
+        if self.shared and segmenter is not None:
+            self.segmenter = segmenter
+        else:
+            self.segmenter = build_segmenter(
+                told.name,
+                told.weights,
+                device=config.device,
+                precision=config.segmenter.precision,
+                multimask=MULTIMASK[str(config.segmenter.multimask).lower()],
+            )
+        alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
+        self.alike = segmenter.name if segmenter is not None and alike else None
+
+    def __call__(self, loaded: LoadedCase, masks: Sequence[Made], embedding: Embedding | None) -> list[Findings]:
+        """`referee/*` and the referee's scores, for each mask; `embedding` is that of the records' segmenter."""
+        image = loaded.image
+        if not self.shared or embedding is None:
+            embedding = self.segmenter.encode(image)
+        independent = independent_prompts(image, loaded.case.image_id, self.config)
+        boxes = [(PROMPTERS["mask_box"](image, mask=one.mask) or PROMPTERS["whole_image"](image))[0] for one in masks]
+        known = [self._known(one, box) for one, box in zip(masks, boxes, strict=True)]
+        asked = [box for box, logits in zip(boxes, known, strict=True) if logits is None]
+        with one_image(network_of(self.segmenter)):
+            answers = decode_best(self.segmenter, embedding, [*independent, *asked]).logits[:, 0]
+        moments = Moments.of(answers[: len(independent)])
+        maps = {"probability": moments.mean_p} | all_maps(moments, self.config.referee.maps)
+        rest = iter(answers[len(independent) :])
+        return [
+            self._found(one, moments, maps, next(rest) if logits is None else logits, one.on_grid(embedding.frame))
+            for one, logits in zip(masks, known, strict=True)
+        ]
+
+    def _known(self, made: Made, box: Prompt) -> Tensor | None:
+        """The logits `[*grid]` under the mask's own box, where they are a record's undisturbed sample already."""
+        if not self.shared or made.samples is None or made.prompt.points or made.prompt.box != box.box:
+            return None
+        return made.samples.logits[0].float()
+
+    def _found(self, made: Made, moments: Moments, maps: dict[str, Tensor], box: Tensor, mask: Tensor) -> Findings:
+        own_box = torch.sigmoid(box)
+        stored = {f"referee/{name}": value for name, value in (maps | {"own_box": own_box}).items()}
+        if self._is_own(made):
+            return Findings(stored, dict.fromkeys(REFEREE_SCORES, math.nan), own=True)
+        return Findings(stored, referee_scores(Answers(moments, own_box), mask))
+
+    def _is_own(self, made: Made) -> bool:
+        """Whether the mask is, or was made from, this model's answer to one of its own prompters."""
+        if made.maker != self.alike or not made.drawn_by:
+            return False
+        if self.config.cascade is not None and made.drawn_by == self.config.prompter:
+            return False  # the box of another segmenter's mask
+        return prompter_and_options(self.config, made.drawn_by)[0] in self.config.referee.prompters
+
+
+def shares_segmenter(config: GenerateConfig) -> bool:
+    """Whether the referee is the segmenter of the records itself."""
+    told, segmenter = config.referee, config.segmenter
+    return told.name == segmenter.name and segmenter.files() == (told.weights,)
+
+
+def independent_prompts(image: np.ndarray, image_id: str, config: GenerateConfig) -> list[Prompt]:
+    """The `referee.prompts` - 1 prompts that no mask has a part in: each prompter's, then these jittered in turn.
+
+    A prompter's fallback, where it found nothing, counts only if all of them fell back.
+    """
+    told = config.referee
+    rng = numpy_generator(config.seed, image_id, "referee")
+    options = {"localizer": {"checkpoint": str(told.localizer)}}
+    found = [PROMPTERS[name](image, generator=rng, **options.get(name, {}))[0] for name in told.prompters]
+    sure = [prompt for prompt in found if not prompt.prompter.endswith("_fallback")] or found
+    prompts = sure[: told.prompts - 1]
+    for i in range(told.prompts - 1 - len(prompts)):
+        one = sure[i % len(sure)]
+        draws = rng.uniform(-1, 1, n_draws(one, edges=True))
+        prompts.append(jitter_prompt(one, draws, told.jitter, image.shape[:2], edges=True))
+    return prompts
