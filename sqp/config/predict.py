@@ -16,12 +16,16 @@ class PredictConfig:
         out: Folder of predictions.csv, predictions.parquet, overlays and the report.
         images: Folder of images, one image, a CSV, or the root of a data set; records are made in OUT/records.
         masks: Folder of masks made elsewhere; without it the segmenter's own masks are judged.
+        probs: Folder of the foreground probabilities behind the masks (float npy, or 8- or 16-bit PNG), if there are
+            any; without masks these are cut at 0.5.
         truth: Folder of ground-truth masks, if there are any; they only add the true Dice.
         layout: Layout of the data, or auto.
         records: Record sets made before, in place of images.
         split: Only the records of these splits; default all.
         checkpoint: File with the segmenter's weights, where they are not embedded.
         checkpoints: Files of an ensemble, in the order in which the bundle's records were made.
+        referee_weights: File with the referee's weights, where they are not embedded.
+        localizer: The localizer that prompts the referee, where the bundle was trained with one and does not hold it.
         prompter: Prompter of the segmenter's own masks; default the one that the bundle was trained with.
         prompter_options: The prompter's own options, over those that the bundle was trained with; a network's file is
             never in a bundle: {checkpoint: FILE} (cam, localizer).
@@ -42,12 +46,15 @@ class PredictConfig:
     out: Path
     images: Path | None = None
     masks: Path | None = None
+    probs: Path | None = None
     truth: Path | None = None
     layout: str = "auto"
     records: list[Path] = field(default_factory=list)
     split: list[str] = field(default_factory=list)
     checkpoint: Path | None = None
     checkpoints: tuple[Path, ...] = ()
+    referee_weights: Path | None = None
+    localizer: Path | None = None
     prompter: str | None = None
     prompter_options: dict[str, Any] = field(default_factory=dict)
     accept: float = 0.80

@@ -22,6 +22,7 @@ from sqp.quality.features import PREFIX, check_features, features_of
 from sqp.quality.module import QualityModel, spec_dict
 from sqp.quality.ood import Neighbours, OodStatistics
 from sqp.quality.provenance import check_expected
+from sqp.quality.sources import REMEDIES, source_of, sources_of
 from sqp.quality.tabular import Standardizer
 
 FORMAT = 1
@@ -57,6 +58,11 @@ class Bundle:
         return features_of(self.standardizer.names)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """Where what it reads of a record comes from; nowhere for image and mask."""
+        return sources_of((*self.channels, *self.standardizer.names))
+
+    @property
     def size(self) -> int:
         """Side of the planes in pixels."""
         return self.model.spec.size
@@ -64,13 +70,14 @@ class Bundle:
     def check_records(self, records: RecordSet) -> None:
         """ConfigError naming the `generate` key that differs, or the channel or score that is lacking."""
         check_channels(records, self.channels)
-        check_expected(records, self.expects, self.name)
+        check_expected(records, self.expects, self.name, self.sources)
         check_features(records, self.features)
         scores = [name for name in self.standardizer.names if not name.startswith(PREFIX)]
         missing = [name for name in scores if name not in records.table.columns]
         if missing:
             raise ConfigError(
-                f"{records.folder} has no score '{missing[0]}', which {self.name} needs: generate it again"
+                f"{records.folder} has no score '{missing[0]}', which {self.name} needs: "
+                f"{REMEDIES[source_of(missing[0])]}"
             )
 
     def save(self, folder: str | Path) -> Path:

@@ -19,6 +19,7 @@ from PIL import Image
 from sqp.data.images import read_image, read_mask
 from sqp.errors import CaseError, ConfigError, unknown_name
 from sqp.io import RecordSet
+from sqp.quality.sources import REMEDIES, source_of
 
 IMAGE, MASK = "image", "mask"
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -28,6 +29,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "self/mutual_information",
         "self/epkl",
         "self/variance",
+    ),
+    "referee": (
+        "referee/probability",
+        "referee/entropy",
+        "referee/variance",
+        "referee/own_box",
     ),
 }
 """Words that stand for several channels. `self/certainty` is |2p-1|, so it is in no group; ask for it by
@@ -85,7 +92,7 @@ def check_channels(records: RecordSet, channels: Sequence[str]) -> None:
     if missing:
         raise ConfigError(
             f"{records.folder} lacks the channel{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
-            f"{', '.join(present)}: choose other inputs, or generate the records with these measures"
+            f"{', '.join(present) or 'no map'}: choose other inputs, or {REMEDIES[source_of(missing[0])]}"
         )
 
 

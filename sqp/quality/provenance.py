@@ -9,49 +9,70 @@ from typing import Any
 import pandas as pd
 
 from sqp.config.generate import SamplerConfig
+from sqp.config.referee import NONE
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.io.writer import first_difference, with_defaults
+from sqp.quality.sources import REFEREE, SELF
 
-CHECKED = (
-    "segmenter.name",
-    "segmenter.weights_sha256",
-    "segmenter.multimask",
-    "sampler.name",
-    "sampler.n",
-    "sampler.ratio",
-    "sampler.edges",
-    "sampler.set",
-    "sampler.sigma",
-    "sampler.p",
-    "sampler.sites",
-)
-"""Keys of `generate` that change what a map means. The prompter is not among them: a mask may come from anywhere,
-and its maps come from its own prompt. Precision is not compared either: records made in bfloat16 are read like
-those in float32, and how far their predictions move is not measured here. The grid is the segmenter's own."""
+CHECKED: dict[str, tuple[str, ...]] = {
+    SELF: (
+        "segmenter.name",
+        "segmenter.weights_sha256",
+        "segmenter.multimask",
+        "sampler.name",
+        "sampler.n",
+        "sampler.ratio",
+        "sampler.edges",
+        "sampler.set",
+        "sampler.sigma",
+        "sampler.p",
+        "sampler.sites",
+    ),
+    REFEREE: (
+        "referee.name",
+        "referee.weights_sha256",
+        "referee.prompters",
+        "referee.prompts",
+        "referee.jitter",
+        "referee.localizer_sha256",
+        "segmenter.multimask",
+    ),
+}
+"""Keys of `generate` that change what a map of a source means. The prompter is not among them: a mask may come from
+anywhere, and its maps come from its own prompt. Precision is not compared either: records made in bfloat16 are read
+like those in float32, and how far their predictions move is not measured here. The grid is the segmenter's own."""
 
 YOUNGER = {name: getattr(SamplerConfig(), name) for name in ("set", "sigma", "p", "sites")}
 """Options of samplers that the first record sets did not have."""
 
-KEPT = ("segmenter", "prompter", "prompter_options", "sampler", "measures", "seed")
+KEPT = ("segmenter", "prompter", "prompter_options", "sampler", "referee", "measures", "seed")
+PATHS = {
+    "segmenter": ("checkpoint", "checkpoints"),
+    "prompter_options": ("checkpoint", "weights"),
+    "referee": ("weights", "localizer"),
+}
+"""Of the kept keys what names a file of this machine."""
 
 
 def expectation(records: RecordSet) -> dict[str, Any]:
     """The part of a record set's config that a bundle keeps; no path of this machine is in it."""
     kept = {key: records.config[key] for key in KEPT if key in records.config}
-    if isinstance(kept.get("segmenter"), Mapping):
-        kept["segmenter"] = {k: v for k, v in kept["segmenter"].items() if k not in ("checkpoint", "checkpoints")}
-    if kept.get("prompter_options"):
-        kept["prompter_options"] = {
-            k: v for k, v in kept["prompter_options"].items() if k not in ("checkpoint", "weights")
-        }
+    for key, paths in PATHS.items():
+        if isinstance(kept.get(key), Mapping):
+            kept[key] = {k: v for k, v in kept[key].items() if k not in paths}
     return kept
 
 
-def check_expected(records: RecordSet, expects: Sequence[Mapping[str, Any]], what: str) -> None:
-    """ConfigError naming the key in which a record set differs from all that a bundle was trained on."""
-    found = _flat(expectation(records))
-    differences = [first_difference(_flat(one), found) for one in expects]
+def check_expected(
+    records: RecordSet, expects: Sequence[Mapping[str, Any]], what: str, sources: Sequence[str] = (SELF,)
+) -> None:
+    """ConfigError naming the key in which a record set differs from all that a bundle was trained on.
+
+    Only the keys of the `sources` that it reads are compared.
+    """
+    found = _flat(expectation(records), sources)
+    differences = [first_difference(_flat(one, sources), found) for one in expects]
     if not differences or None in differences:
         return
     key, wanted, got = differences[0]  # type: ignore[misc]
@@ -61,12 +82,14 @@ def check_expected(records: RecordSet, expects: Sequence[Mapping[str, Any]], wha
     )
 
 
-def common_expectation(expects: Sequence[Mapping[str, Any]], what: str) -> Mapping[str, Any]:
-    """The config to make new records by: the first, if all agree in segmenter and sampler; else a ConfigError."""
+def common_expectation(
+    expects: Sequence[Mapping[str, Any]], what: str, sources: Sequence[str] = (SELF,)
+) -> Mapping[str, Any]:
+    """The config to make new records by: the first, if all agree in the keys of these sources; else a ConfigError."""
     if not expects:
         raise ConfigError(f"{what} does not say how its records were made; give --records in place of --images")
     for other in expects[1:]:
-        difference = first_difference(_flat(expects[0]), _flat(other))
+        difference = first_difference(_flat(expects[0], sources), _flat(other, sources))
         if difference:
             key, one, two = difference
             raise ConfigError(
@@ -103,11 +126,11 @@ def group_hashes(table: pd.DataFrame) -> list[str]:
     return sorted(hashlib.sha256(name.encode()).hexdigest()[:16] for name in set(table.group.astype(str)))
 
 
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(config: Mapping[str, Any], sources: Sequence[str]) -> dict[str, Any]:
     """The checked keys, dotted; a key that is younger than the record set has its default, any other None."""
-    config = with_defaults(config, {"sampler": YOUNGER})
+    config = with_defaults(config, {"sampler": YOUNGER, "referee": {"name": NONE}})
     out: dict[str, Any] = {}
-    for key in CHECKED:
+    for key in (key for source in sources for key in CHECKED.get(source, ())):
         value: Any = config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None

@@ -41,7 +41,7 @@ def study_ood(config: ExplainConfig, material: Material) -> pd.DataFrame:
     folders = write_strange(config, inside)
     outside = {}
     for kind, folder in folders.items():
-        made = generate.run(generate_config(_as_predict(config, folder), bundle.expects))
+        made = generate.run(generate_config(_as_predict(config, folder), bundle.expects, bundle.sources))
         if made.record_ids:
             outside[kind] = predict_records(bundle, [made.out], config.batch_size, record_ids=made.record_ids)
     if not outside:

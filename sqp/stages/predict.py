@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
+from sqp.config.generate import GenerateConfig, SamplerConfig
 from sqp.config.predict import PredictConfig
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_text
@@ -20,6 +20,7 @@ from sqp.quality.bundle import Bundle
 from sqp.quality.error_map import error_maps
 from sqp.quality.predict import predict_records
 from sqp.quality.provenance import common_expectation
+from sqp.quality.sources import SELF
 from sqp.quality.verdict import check_thresholds
 from sqp.report.distribution import DISTRIBUTION, distribution
 from sqp.report.figures import save
@@ -31,6 +32,7 @@ from sqp.report.sections import Section
 from sqp.report.summary import prediction_summary
 from sqp.segmenters import check_device
 from sqp.stages import generate
+from sqp.stages.like_training import needed_sources, prompter_like, referee_like, segmenter_like
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import stored_config, versions
 
@@ -101,7 +103,7 @@ def run(config: PredictConfig) -> PredictResult:
     write_predictions(config.out, table)
     drawn = partial(error_maps, bundle, batch_size=config.batch_size, device=config.device)
     write_overlays(table, config.out / "overlays", config.worst, drawn)
-    what = config.masks or config.images or ", ".join(map(str, config.records))
+    what = config.masks or config.probs or config.images or ", ".join(map(str, config.records))
     write_page(
         config.out / "report.html",
         table,
@@ -121,8 +123,8 @@ def check(config: PredictConfig) -> None:
     """Refuse options that contradict each other or are out of range, before anything is read."""
     if (config.images is None) == (not config.records):
         raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")
-    if config.records and (config.masks or config.truth):
-        raise ConfigError("--masks and --truth go with --images; a record set has its masks already")
+    if config.records and (config.masks or config.truth or config.probs):
+        raise ConfigError("--masks and --truth go with --images, as --probs does; a record set has its masks already")
     check_thresholds(config.accept, config.reject)
     many = float("inf")
     check_ranges(config, {"batch_size": (1, many), "worst": (0, many), "gallery": (0, many), "workers": (0, 1024)})
@@ -133,30 +135,33 @@ def check(config: PredictConfig) -> None:
 
 def _made(config: PredictConfig, bundle: Bundle) -> tuple[list[Path], dict[str, str], list[str]]:
     """The record set of the images, what was skipped, and the ids of this run's records (an earlier one's stay out)."""
-    made = generate.run(generate_config(config, bundle.expects))
+    made = generate.run(generate_config(config, bundle.expects, bundle.sources))
     if not made.record_ids:
         reasons = "; ".join(list(made.skipped.values())[:3])
         raise ConfigError(f"no image of {config.images} could be segmented: {reasons}")
     return [made.out], made.skipped, made.record_ids
 
 
-def generate_config(config: PredictConfig, expects: list[dict[str, Any]]) -> GenerateConfig:
-    """How records must be made so that the bundle can read them: as its training records were."""
+def generate_config(
+    config: PredictConfig, expects: list[dict[str, Any]], sources: Sequence[str] = (SELF,)
+) -> GenerateConfig:
+    """How records must be made so that a bundle can read what it reads of them (`sources`): as for its training."""
     assert config.images is not None
-    like: Mapping[str, Any] = common_expectation(expects, str(config.model))
-    segmenter = {key: value for key, value in like["segmenter"].items() if key != "weights_sha256"}
-    prompter = config.prompter or like["prompter"]
-    options = dict(like.get("prompter_options", {})) if prompter == like["prompter"] else {}
+    needed = needed_sources(config, sources)
+    like: Mapping[str, Any] = common_expectation(expects, str(config.model), needed)
+    prompter, options = prompter_like(config, like)
     return GenerateConfig(
         images=config.images,
         out=config.out / "records",
         truth=config.truth,
         masks=config.masks,
+        probs=config.probs,
         layout=config.layout,
-        segmenter=SegmenterConfig(**{**segmenter, "checkpoint": config.checkpoint, "checkpoints": config.checkpoints}),
+        segmenter=segmenter_like(config, like, needed),
         prompter=prompter,
-        prompter_options=options | config.prompter_options,
-        sampler=SamplerConfig(**like["sampler"]),
+        prompter_options=options,
+        sampler=SamplerConfig(**like["sampler"]) if SELF in needed else SamplerConfig(),
+        referee=referee_like(config, like, needed),
         measures=list(like["measures"]),
         seed=int(like.get("seed", 0)) if config.seed is None else config.seed,
         workers=config.workers,

@@ -8,7 +8,7 @@ from fakes import FakeSegmenter
 from sqp import segmenters
 from sqp.config.generate import SEEN, UNSEEN, GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.data.synthetic import write_synthetic
-from sqp.stages import generate
+from sqp.stages import generate, referee_checks
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,8 @@ def fake_segmenter(monkeypatch):
         return built[-1]
 
     monkeypatch.setitem(segmenters.SEGMENTERS, "fake", build)
-    monkeypatch.setattr(generate, "locate", lambda name, checkpoint: (None, FakeSegmenter.weights_sha256))
+    for module in (generate, referee_checks):
+        monkeypatch.setattr(module, "locate", lambda name, checkpoint: (None, FakeSegmenter.weights_sha256))
     return built
 
 

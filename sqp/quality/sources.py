@@ -1,0 +1,41 @@
+"""Where what a quality model reads of a record comes from: the segmenter itself, the referee, the mask's maker.
+
+A model that reads nothing of a source does not care how, or whether, it was made: one of image and mask alone judges
+any mask, and needs no segmenter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+SELF, REFEREE, GIVEN = "self", "referee", "given"
+
+REMEDIES = {
+    SELF: "generate the records with a segmenter and these measures",
+    REFEREE: "generate the records with a referee, e.g. --referee litemedsam",
+    GIVEN: "generate the records with --probs DIR, the probabilities behind the given masks",
+}
+"""What a record set that lacks a source needs."""
+
+NO_SOURCE = ("image", "mask", "area")
+
+
+def source_of(name: str) -> str:
+    """The source of a channel, score or feature; "" for what image and mask tell by themselves.
+
+    >>> [source_of(name) for name in ("referee/entropy", "referee_dice", "c_lesion", "features/embedding/0", "mask")]
+    ['referee', 'referee', 'self', 'self', '']
+    """
+    if name in NO_SOURCE:
+        return ""
+    return next((source for source in (REFEREE, GIVEN) if name.startswith((f"{source}/", f"{source}_"))), SELF)
+
+
+def sources_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The sources of all of them, in the order of `REMEDIES`.
+
+    >>> sources_of(["image", "mask", "referee/probability", "c_lesion"])
+    ('self', 'referee')
+    """
+    found = {source_of(name) for name in names}
+    return tuple(source for source in REMEDIES if source in found)

@@ -1,0 +1,72 @@
+"""Who segments and who is the referee when records are made for a bundle: those of its training records, if it reads
+what they tell. A model that reads nothing of the segmenter judges given masks without one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqp.config.generate import SegmenterConfig
+from sqp.config.predict import PredictConfig
+from sqp.config.referee import NONE, RefereeConfig
+from sqp.errors import ConfigError
+from sqp.io.hashing import sha256_of
+from sqp.quality.sources import REFEREE, SELF
+
+HASHES = ("weights_sha256", "localizer_sha256")
+LOCALIZER = "localizer.safetensors"
+"""Its name where it lies in the folder of a bundle."""
+
+
+def needed_sources(config: PredictConfig, sources: Sequence[str]) -> tuple[str, ...]:
+    """What must be made as it was for training: what the bundle reads and, where no masks are given, the masks."""
+    return tuple(dict.fromkeys([*([] if _given(config) else [SELF]), *sources]))
+
+
+def prompter_like(config: PredictConfig, like: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(name, options) of the training records' prompter, or of the one that was asked for; given masks are boxed."""
+    if _given(config):
+        return "mask_box", {}
+    prompter = config.prompter or like["prompter"]
+    options = dict(like.get("prompter_options", {})) if prompter == like["prompter"] else {}
+    return prompter, options | config.prompter_options
+
+
+def segmenter_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequence[str]) -> SegmenterConfig:
+    """The training records' segmenter; none where it is not among the needed `sources`.
+
+    ConfigError where these records had no segmenter, and no masks are given.
+    """
+    told = {key: value for key, value in like["segmenter"].items() if key not in HASHES}
+    if SELF not in sources:
+        return SegmenterConfig(**{**told, "name": NONE})
+    if told["name"] == NONE:
+        raise ConfigError(f"{config.model} was trained on given masks and brings no segmenter: give --masks DIR")
+    return SegmenterConfig(**{**told, "checkpoint": config.checkpoint, "checkpoints": config.checkpoints})
+
+
+def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequence[str]) -> RefereeConfig:
+    """The training records' referee; none where it is not among the needed `sources`.
+
+    ConfigError where its localizer is not to be found, or is another one.
+    """
+    if REFEREE not in sources:
+        return RefereeConfig(NONE)
+    told = {key: value for key, value in like["referee"].items() if key not in HASHES}
+    wanted, localizer = like["referee"].get("localizer_sha256"), None
+    if wanted is not None:
+        beside = Path(config.model) / LOCALIZER
+        localizer = config.localizer or (beside if beside.is_file() else None)
+        if localizer is None:
+            raise ConfigError(f"the referee of {config.model} is prompted by a localizer: give --localizer FILE")
+        if not localizer.is_file() or sha256_of(localizer) != wanted:
+            raise ConfigError(
+                f"--localizer {localizer} is not the file that {config.model} was trained with (sha256 {wanted[:12]}…)"
+            )
+    return RefereeConfig(**told, weights=config.referee_weights, localizer=localizer)
+
+
+def _given(config: PredictConfig) -> bool:
+    """Whether masks made elsewhere are judged."""
+    return config.masks is not None or config.probs is not None
