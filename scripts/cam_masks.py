@@ -33,8 +33,8 @@ from sqp.prompts.cam import at_image, class_heatmap
 from sqp.prompts.classifier import Classifier, load_classifier
 from sqp.report.tables import write_csv
 from sqp.seeding import numpy_generator
-from sqp.stages.loaded_case import load_case
 from sqp.stages.generate import collect_cases, select_cases
+from sqp.stages.loaded_case import load_case
 from sqp.types import Case
 
 KEYS = ["classifier", "method", "threshold_at", "percentile"]

@@ -35,9 +35,9 @@ from sqp.io.atomic import write_json
 from sqp.memory import keep_freed_memory
 from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
 from sqp.seeding import numpy_generator, torch_generator
-from sqp.stages.loaded_case import load_prompted
 from sqp.stages.generate import collect_cases, select_cases
 from sqp.stages.generate_checks import check_config
+from sqp.stages.loaded_case import load_prompted
 from sqp.stages.pool import make_segmenter
 from sqp.types import Case, Samples
 from sqp.uncertainty import mean_probability_map, sample

@@ -29,9 +29,9 @@ from sqp.metrics.overlap import dice
 from sqp.metrics.stats import bootstrap
 from sqp.report.tables import write_csv
 from sqp.seeding import torch_generator
-from sqp.stages.loaded_case import load_prompted
 from sqp.stages.generate import collect_cases, select_cases
 from sqp.stages.generate_checks import check_config
+from sqp.stages.loaded_case import load_prompted
 from sqp.stages.pool import make_segmenter
 from sqp.types import Case, Samples, Segmenter
 from sqp.uncertainty import mean_probability_map, sample

@@ -51,8 +51,8 @@ class Record:
     fused_by: str
     dice: float
     iou: float
-    referee_own: bool = False
     scores: dict[str, float] = field(default_factory=dict)
+    referee_own: bool = False
 
     def as_row(self) -> dict[str, Any]:
         """Flat, in the order of the columns."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from sqp.data.images import read_image, read_mask
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.quality.channels import UNREADABLE
+from sqp.quality.sources import REFEREE, SELF
 
 MASK_COLOUR, TRUTH_COLOUR = "#FFC107", "#56B4E9"  # told apart by all eyes; on a black edge, on any skin
 COLOURS = "cividis"  # made for colour-blind readers, monotone in grey
 ERROR_COLOURS = "magma"  # monotone in grey too, and not to be taken for the map above
+SOURCES = (SELF, REFEREE)
 SHOWN = (  # the first measure that the record set has, its title, and the value of the brightest colour
     ("entropy", "entropy (bits)", 1.0),
     ("mutual_information", "mutual information (bits)", 1.0),
@@ -157,12 +160,14 @@ def _truth(paths: object, size: tuple[int, int]) -> np.ndarray | None:
 
 
 def _uncertainty(records: RecordSet, record_id: str, size: tuple[int, int]) -> tuple[str, float, np.ndarray | None]:
-    """Title, top value and map scaled to 0-1 of the first measure there is."""
-    for name, title, top in SHOWN:
+    """Title, top value and map scaled to 0-1 of the first measure there is, the segmenter's before the referee's."""
+    for source, (name, title, top) in product(SOURCES, SHOWN):
+        key = f"{source}/{name}"
         try:
-            values = records.maps(record_id, [f"self/{name}"])[f"self/{name}"].astype(np.float32)
+            values = records.maps(record_id, [key])[key].astype(np.float32)
         except (ConfigError, *UNREADABLE):
             continue
+        title = f"{title} of the referee" if source == REFEREE else title
         return title, top, np.clip(_resized(values / top, size), 0, 1)
     return "no uncertainty map", 1.0, None
 

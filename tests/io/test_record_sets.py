@@ -108,6 +108,22 @@ def test_an_interrupted_run_is_readable_and_goes_on(tmp_path):
     assert sorted(pd.read_parquet(tmp_path / "records.parquet").record_id) == ["r1", "r2"]
 
 
+def test_a_table_older_than_a_column_is_read_and_goes_on(tmp_path):
+    writer = RecordWriter(tmp_path)
+    writer.check({})
+    writer.write(make_record("old"), MASK, {})
+    writer.consolidate()
+    table = tmp_path / "records.parquet"
+    pq.write_table(pq.read_table(table).drop_columns(["referee_own"]), table)
+    assert RecordSet(tmp_path).table.referee_own.tolist() == [False]
+    writer.write(make_record("new", referee_own=True), MASK, {})
+    assert RecordSet(tmp_path).table.referee_own.tolist() == [False, True]
+    writer.consolidate()
+    assert dict(zip(*pq.read_table(table, columns=["record_id", "referee_own"]).to_pydict().values(), strict=True)) == {
+        "old": False, "new": True,
+    }  # fmt: skip
+
+
 def test_a_record_without_its_row_is_not_done(tmp_path):
     out = write(tmp_path, "r1")
     (tmp_path / "rows" / "r1.json").unlink()

@@ -36,6 +36,17 @@ def test_missing_channels_are_named(tmp_path: Path) -> None:
         check_channels(records, ("mask", "self/epkl", "self/variance"))
 
 
+def test_a_missing_source_has_its_own_remedy(tmp_path: Path) -> None:
+    assert parse_inputs("mask+referee")[1:] == tuple(
+        f"referee/{name}" for name in ("probability", "entropy", "variance", "own_box")
+    )
+    records = RecordSet(make_record_set(tmp_path, {"train": 1}))
+    with pytest.raises(ConfigError, match=r"generate the records with a referee, e\.g\. --referee litemedsam"):
+        check_channels(records, parse_inputs("mask+referee"))
+    with pytest.raises(ConfigError, match=r"lacks the channel given/entropy.* with --probs DIR"):
+        check_channels(records, ("given/entropy",))
+
+
 def test_the_whole_frame_is_squashed(tmp_path: Path) -> None:
     pixels = np.zeros((40, 120, 3), np.uint8)
     pixels[:20, :60, 0], pixels[20:, 60:, 2] = 200, 100

@@ -9,7 +9,7 @@ from recordsets import CONFIG, make_record_set
 
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
-from sqp.quality.provenance import common_expectation, expectation, fingerprint, group_hashes
+from sqp.quality.provenance import check_expected, common_expectation, expectation, fingerprint, group_hashes
 
 ROWS = pd.DataFrame(
     {
@@ -67,6 +67,23 @@ def test_an_option_of_a_sampler_that_a_record_set_is_too_old_for_has_its_default
     other = {**younger, "sampler": {**younger["sampler"], "p": 0.2}}
     with pytest.raises(ConfigError, match=r"sampler\.p=0\.01 and sampler\.p=0\.2"):
         common_expectation([CONFIG, other], "bundle")
+
+
+def test_only_the_keys_of_what_is_read_are_compared(tmp_path: Path) -> None:
+    refereed = {**CONFIG, "referee": {"name": "litemedsam", "prompts": 3, "weights": "/home/me/a.pt"}}
+    other = {**refereed, "segmenter": {**CONFIG["segmenter"], "name": "none"}, "sampler": {**CONFIG["sampler"], "n": 1}}
+    records = RecordSet(make_record_set(tmp_path, {"test": 1}, config=other))
+    assert "/home/me" not in str(expectation(records))
+    for sources in ((), ("referee",)):
+        check_expected(records, [refereed], "bundle", sources)
+    with pytest.raises(ConfigError, match=r"segmenter\.name='none', bundle expects 'litemedsam'"):
+        check_expected(records, [refereed], "bundle", ("self",))
+    fewer = {**refereed, "referee": {"name": "litemedsam", "prompts": 4}}
+    assert common_expectation([refereed, fewer], "bundle") == refereed
+    with pytest.raises(ConfigError, match=r"several kinds, referee\.prompts=3 and referee\.prompts=4"):
+        common_expectation([refereed, fewer], "bundle", ("self", "referee"))
+    with pytest.raises(ConfigError, match=r"referee\.name='litemedsam', bundle expects 'none'"):
+        check_expected(records, [CONFIG], "bundle", ("referee",))  # one from before there was a referee
 
 
 def test_no_path_of_an_ensemble_is_kept(tmp_path: Path) -> None:

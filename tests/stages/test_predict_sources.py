@@ -39,7 +39,7 @@ def records(lesions, tmp_path_factory) -> Path:
                 segmenter=SegmenterConfig("fake"),
                 prompter="centre",
                 sampler=SamplerConfig(n=2),
-                referee=RefereeConfig("fake", prompts=3),
+                referee=RefereeConfig("fake"),
                 variants={"train": VariantPlan(corruptions=1)},
             )
         )
@@ -88,6 +88,7 @@ def test_a_bundle_of_image_mask_and_referee_needs_no_segmenter_but_the_referee(r
     (referee,) = fake_segmenter
     assert referee.encoded == IMAGES and referee.decoded == [3] * IMAGES
     assert result.table[["predicted_dice", "referee_dice"]].notna().all().all()
+    assert "entropy (bits) of the referee" in (data.with_name("out") / "report.html").read_text()
     made = RecordSet(data.with_name("out") / "records")
     assert made.config["segmenter"]["name"] == "none" and made.config["referee"]["prompts"] == 3
     assert not [name for name in made.map_names() if name.startswith("self/")]

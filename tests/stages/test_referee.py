@@ -75,7 +75,7 @@ def test_given_masks_have_a_referee_by_default_and_one_encoding_serves_both(conf
     generate.run(config)
     (segmenter,) = fake_segmenter
     assert segmenter.encoded == IMAGES
-    assert segmenter.decoded == [1, 3] * IMAGES  # its own box once, for both; then three that are independent
+    assert segmenter.decoded == [1, 2] * IMAGES  # its own box once, for both; then two that are independent
     records = RecordSet(config.out)
     table = records.table
     assert set(records.map_names()) >= MAPS and set(table.segmenter) == {"given"}
@@ -99,7 +99,7 @@ def test_another_referee_encodes_once_an_image_and_has_its_own_grid(config, fake
     plan = {"*": VariantPlan(corruptions=2, families=["erosion", "shift"])}
     generate.run(replace(config, referee=RefereeConfig("other"), truth=data / "masks", variants=plan))
     assert fake_segmenter[0].encoded == other[0].encoded == IMAGES
-    assert other[0].decoded == [3 + 3] * IMAGES  # three independent ones, and the boxes of three masks
+    assert other[0].decoded == [2 + 3] * IMAGES  # two independent ones, and the boxes of three masks
     records = RecordSet(config.out)
     maps = records.maps(records.table.record_id[0])
     assert maps["self/probability"].shape == (12, 16) and maps["referee/probability"].shape == (6, 8)
@@ -160,8 +160,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(config, monkeypatch, fak
     assert generate.run(config).written == 0 and fake_segmenter == []
     one, two = (RecordSet(out).table.sort_values("record_id") for out in (config.out, config.out.with_name("whole")))
     assert np.array_equal(one[SCORES].to_numpy(), two[SCORES].to_numpy())
-    with pytest.raises(ConfigError, match=r"referee\.prompts=4, this run has referee\.prompts=3"):
-        generate.run(replace(config, referee=replace(config.referee, prompts=3)))
+    with pytest.raises(ConfigError, match=r"referee\.prompts=3, this run has referee\.prompts=4"):
+        generate.run(replace(config, referee=replace(config.referee, prompts=4)))
 
 
 def test_empty_tiny_split_and_border_touching_masks_in_small_and_large_images(config, tmp_path):
