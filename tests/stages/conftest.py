@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 from fakes import FakeSegmenter
 
 from sqp import segmenters
 from sqp.config.generate import SEEN, UNSEEN, GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.data.synthetic import write_synthetic
+from sqp.io import RecordWriter
 from sqp.stages import generate, referee_checks
 
 
@@ -17,19 +20,52 @@ def lesions(tmp_path_factory):
     return write_synthetic(tmp_path_factory.mktemp("data") / "lesions", 40, seed=3, size=(48, 64))
 
 
-@pytest.fixture
-def fake_segmenter(monkeypatch):
-    """`--segmenter.name fake` works; the list holds every one that was built."""
+def put_fake(patch):
+    """`--segmenter.name fake` works; the list that comes back holds every one that was built."""
     built = []
 
     def build(checkpoint=None, **options):
         built.append(FakeSegmenter(size=64, stride=4))
         return built[-1]
 
-    monkeypatch.setitem(segmenters.SEGMENTERS, "fake", build)
+    patch.setitem(segmenters.SEGMENTERS, "fake", build)
     for module in (generate, referee_checks):
-        monkeypatch.setattr(module, "locate", lambda name, checkpoint: (None, FakeSegmenter.weights_sha256))
+        patch.setattr(module, "locate", lambda name, checkpoint: (None, FakeSegmenter.weights_sha256))
     return built
+
+
+@pytest.fixture
+def fake_segmenter(monkeypatch):
+    """The fake for one test."""
+    return put_fake(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def fake_for_module():
+    """The fake while what a whole module shares is made."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield put_fake(patch)
+
+
+@contextmanager
+def _stopped_after(n):
+    written, write = [], RecordWriter.write
+
+    def stop(self, record, mask, maps):
+        if len(written) == n:
+            raise KeyboardInterrupt
+        written.append(record.record_id)
+        write(self, record, mask, maps)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RecordWriter, "write", stop)
+        yield written
+
+
+@pytest.fixture
+def stopped_after():
+    """`with stopped_after(n) as written:` a run is interrupted when it would write a further record."""
+    return _stopped_after
 
 
 @pytest.fixture

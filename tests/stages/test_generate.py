@@ -16,7 +16,7 @@ from PIL import Image
 from sqp.config.generate import SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.data import read_mask
 from sqp.errors import CaseError, ConfigError
-from sqp.io import RecordSet, RecordWriter
+from sqp.io import RecordSet
 from sqp.metrics.overlap import dice
 from sqp.stages import generate
 
@@ -82,21 +82,10 @@ def test_records_do_not_depend_on_order_subset_or_workers(config, tmp_path):
         assert (whole.maps(name)["self/epkl"] == part.maps(name)["self/epkl"]).all()
 
 
-def test_a_stopped_run_goes_on_and_a_finished_one_does_nothing(config, fake_segmenter, monkeypatch):
-    written = []
-    write = RecordWriter.write
-
-    def stop_after_seven(self, record, mask, maps):
-        if len(written) == 7:
-            raise KeyboardInterrupt
-        written.append(record.record_id)
-        write(self, record, mask, maps)
-
-    monkeypatch.setattr(RecordWriter, "write", stop_after_seven)
-    with pytest.raises(KeyboardInterrupt):
+def test_a_stopped_run_goes_on_and_a_finished_one_does_nothing(config, fake_segmenter, stopped_after):
+    with stopped_after(7) as written:
         generate.run(few(config))
     assert sorted(RecordSet(config.out).table.record_id) == sorted(written)
-    monkeypatch.setattr(RecordWriter, "write", write)
     result = generate.run(few(config))
     assert result.written == result.records - 7
     fake_segmenter.clear()

@@ -12,10 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from fakes import FakeSegmenter
 from PIL import Image
 
-from sqp import segmenters
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.config.predict import PredictConfig
 from sqp.config.train import TrainConfig
@@ -28,22 +26,19 @@ IMAGES = 5
 
 
 @pytest.fixture(scope="module")
-def bundle(lesions, tmp_path_factory) -> Path:
+def bundle(lesions, fake_for_module, tmp_path_factory) -> Path:
     """Two epochs on records of the fake segmenter, seed 5."""
     folder = tmp_path_factory.mktemp("fake")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(segmenters.SEGMENTERS, "fake", lambda checkpoint=None, **options: FakeSegmenter(64, 4))
-        patch.setattr(generate, "locate", lambda name, checkpoint: (None, FakeSegmenter.weights_sha256))
-        generate.run(
-            GenerateConfig(
-                images=lesions,
-                out=folder / "records",
-                segmenter=SegmenterConfig("fake"),
-                sampler=SamplerConfig(n=3),
-                variants={"train": VariantPlan(corruptions=1)},
-                seed=5,
-            )
+    generate.run(
+        GenerateConfig(
+            images=lesions,
+            out=folder / "records",
+            segmenter=SegmenterConfig("fake"),
+            sampler=SamplerConfig(n=3),
+            variants={"train": VariantPlan(corruptions=1)},
+            seed=5,
         )
+    )
     config = TrainConfig([folder / "records"], folder / "model", size=32, epochs=2, alpha=0.3, progress=False)
     made = train.run(config).bundle
     told = json.loads((made / "bundle.json").read_text())

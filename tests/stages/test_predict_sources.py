@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FakeSegmenter
 from PIL import Image
 
-from sqp import segmenters
 from sqp.cli import main
 from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.config.predict import PredictConfig
@@ -19,31 +17,19 @@ from sqp.config.train import TrainConfig
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.quality.bundle import Bundle
-from sqp.stages import generate, predict, referee_checks, train
+from sqp.stages import generate, predict, train
 
 IMAGES = 3
 
 
 @pytest.fixture(scope="module")
-def records(lesions, tmp_path_factory) -> Path:
+def records(lesions, fake_for_module, tmp_path_factory) -> Path:
     """Natural masks under the centre point, and corruptions, with a referee."""
-    folder = tmp_path_factory.mktemp("sources")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(segmenters.SEGMENTERS, "fake", lambda checkpoint=None, **options: FakeSegmenter(64, 4))
-        for module in (generate, referee_checks):
-            patch.setattr(module, "locate", lambda name, checkpoint: (None, FakeSegmenter.weights_sha256))
-        generate.run(
-            GenerateConfig(
-                images=lesions,
-                out=folder / "records",
-                segmenter=SegmenterConfig("fake"),
-                prompter="centre",
-                sampler=SamplerConfig(n=2),
-                referee=RefereeConfig("fake"),
-                variants={"train": VariantPlan(corruptions=1)},
-            )
-        )
-    return folder / "records"
+    out = tmp_path_factory.mktemp("sources") / "records"
+    variants = {"train": VariantPlan(corruptions=1)}
+    fake = {"segmenter": SegmenterConfig("fake"), "referee": RefereeConfig("fake"), "sampler": SamplerConfig(n=2)}
+    generate.run(GenerateConfig(lesions, out, prompter="centre", variants=variants, **fake))
+    return out
 
 
 def trained(records: Path, inputs: str, scores: list[str]) -> Path:

@@ -16,7 +16,7 @@ from sqp import segmenters
 from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.data import read_image
 from sqp.errors import ConfigError
-from sqp.io import RecordSet, RecordWriter
+from sqp.io import RecordSet
 from sqp.stages import generate, referee
 from sqp.stages.fitted_images import image_hash
 from sqp.stages.referee import independent_prompts
@@ -141,20 +141,10 @@ def test_the_referee_s_own_answers_are_marked_and_say_nothing(config, data, othe
     assert not RecordSet(config.out.with_name("other")).table.referee_own.any()
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(config, monkeypatch, fake_segmenter):
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(config, fake_segmenter, stopped_after):
     generate.run(replace(config, out=config.out.with_name("whole")))
-    written, write = [], RecordWriter.write
-
-    def stop_at_two(self, record, mask, maps):
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        written.append(record.record_id)
-        write(self, record, mask, maps)
-
-    monkeypatch.setattr(RecordWriter, "write", stop_at_two)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(2):
         generate.run(config)
-    monkeypatch.setattr(RecordWriter, "write", write)
     assert generate.run(config).written == IMAGES - 2
     fake_segmenter.clear()
     assert generate.run(config).written == 0 and fake_segmenter == []
@@ -198,11 +188,11 @@ def test_a_fallback_gives_way_to_a_prompter_that_found_something(config, monkeyp
     assert prompts == independent_prompts(image, "a", config) != independent_prompts(image, "b", config)
 
 
-def test_images_that_the_localizer_was_fitted_on_are_left_out(config, data, tmp_path):
-    name = sorted(path.stem for path in (data / "images").iterdir())[0]
+def test_images_that_the_localizer_was_fitted_on_are_left_out(config, lesions, tmp_path):
+    own = replace(config, images=lesions, masks=None, only=["test"])
+    name = generate.select_cases(generate.collect_cases(own)[0], own)[0].image_id
     localizer = write_localizer(tmp_path / "l.safetensors", (image_hash(name),))
-    own = replace(config, images=data, masks=None, referee=RefereeConfig("fake", localizer=localizer))
-    result = generate.run(own)
+    result = generate.run(replace(own, referee=RefereeConfig("fake", localizer=localizer)))
     assert set(result.skipped) == {name} and "was fitted on it" in result.skipped[name]
     assert "localizer_sha256" in RecordSet(config.out).config["referee"]
 
