@@ -27,6 +27,10 @@ class PredictConfig:
             never in a bundle: {checkpoint: FILE} (cam, localizer).
         accept: Verdict accept where the interval's low end reaches this Dice.
         reject: Verdict reject where the interval's high end stays below this Dice.
+        risk: In place of accept: accept so many that at most this share of the accepted fails, e.g. 0.05. Where no
+            threshold of the low end is safe, nothing is accepted.
+        failure: With risk: a mask fails whose Dice is below this.
+        confidence: With risk: probability with which the promise holds, over the draw of the calibration groups.
         fail_under: Exit status 3 if any mask's predicted Dice is below this, or its verdict is abstain.
         worst: Number of the worst records that are drawn, abstentions first.
         gallery: Most records shown in the report.
@@ -52,6 +56,9 @@ class PredictConfig:
     prompter_options: dict[str, Any] = field(default_factory=dict)
     accept: float = 0.80
     reject: float = 0.70
+    risk: float | None = None
+    failure: float = 0.7
+    confidence: float = 0.9
     fail_under: float | None = None
     worst: int = 20
     gallery: int = 1000
