@@ -12,7 +12,8 @@ class PredictConfig:
     """Predict the Dice of masks, whoever made them, with an interval and a verdict.
 
     Attributes:
-        model: Bundle of a trained quality model.
+        model: Bundle of a trained quality model: its folder, or the name of one that comes with sqp; default is sqp's
+            own, `default`.
         out: Folder of predictions.csv, predictions.parquet, overlays and the report.
         images: Folder of images, one image, a CSV, or the root of a data set; records are made in OUT/records.
         masks: Folder of masks made elsewhere; without it the segmenter's own masks are judged.
@@ -42,8 +43,8 @@ class PredictConfig:
         seed: Seed of the samples; default the one of the records that the bundle was trained on.
     """
 
-    model: Path
-    out: Path
+    model: Path | None = None
+    out: Path = Path("sqp-predict")
     images: Path | None = None
     masks: Path | None = None
     truth: Path | None = None

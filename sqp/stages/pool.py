@@ -45,6 +45,11 @@ def make_segmenter(config: GenerateConfig) -> Segmenter:
     return EnsembleSegmenter(members) if s.checkpoints else members[0]
 
 
+def make_maker(config: GenerateConfig, donors: Sequence[Case] = ()) -> RecordMaker:
+    """What makes the records of cases, its networks loaded."""
+    return RecordMaker(config, make_segmenter(config), donors)
+
+
 def _attempt(maker: RecordMaker, case: Case, done: set[str]) -> Outcome:
     """Image id, number of records written, and why some or all are missing."""
     try:
@@ -58,7 +63,7 @@ def _run_here(
 ) -> Iterator[Outcome]:
     if not pending:
         return
-    maker = RecordMaker(config, make_segmenter(config), donors)
+    maker = make_maker(config, donors)
     for case in pending:
         yield _attempt(maker, case, done)
 
@@ -72,7 +77,7 @@ def _start_worker(config: GenerateConfig, donors: Sequence[Case], threads: int) 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: records are finished, not cut
     torch.set_num_threads(threads)
     keep_freed_memory()
-    _maker = RecordMaker(config, make_segmenter(config), donors)
+    _maker = make_maker(config, donors)
 
 
 def _leave_with_parent() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.config.predict import PredictConfig
 from sqp.errors import ConfigError
@@ -85,7 +86,7 @@ def run(config: PredictConfig) -> PredictResult:
     """Make records where images are given, predict, and write predictions, overlays, the report and run.yaml."""
     started = time.monotonic()
     check(config)
-    bundle = Bundle.load(config.model)
+    bundle = Bundle.load(bundle_folder(config.model))
     rule = risk_rule(config)
     choice = None if rule is None else bundle.choose(rule)
     folders: list[Path] = list(config.records)
@@ -115,7 +116,7 @@ def run(config: PredictConfig) -> PredictResult:
         title="Predicted quality",
         findings=prediction_findings(table, config.accept, config.reject, 1 - bundle.conformal.alpha, choice),
         sections=[Section("Predicted Dice", save(distribution(table), config.out / "distribution.png"), DISTRIBUTION)],
-        notes=f"Judged: {what}. Model: {config.model}.",
+        notes=f"Judged: {what}. Model: {config.model or DEFAULT}.",
         gallery=config.gallery,
         error_maps=drawn,
     )
@@ -156,7 +157,7 @@ def _made(config: PredictConfig, bundle: Bundle) -> tuple[list[Path], dict[str, 
 def generate_config(config: PredictConfig, expects: list[dict[str, Any]]) -> GenerateConfig:
     """How records must be made so that the bundle can read them: as its training records were."""
     assert config.images is not None
-    like: Mapping[str, Any] = common_expectation(expects, str(config.model))
+    like: Mapping[str, Any] = common_expectation(expects, str(config.model or DEFAULT))
     segmenter = {key: value for key, value in like["segmenter"].items() if key != "weights_sha256"}
     prompter = config.prompter or like["prompter"]
     options = dict(like.get("prompter_options", {})) if prompter == like["prompter"] else {}

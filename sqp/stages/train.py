@@ -30,6 +30,7 @@ from sqp.quality.ensemble import Ensemble, one_model
 from sqp.quality.features import PREFIX, check_features, with_features
 from sqp.quality.fitting import plane_statistics
 from sqp.quality.inference import Outputs, infer
+from sqp.quality.licences import parts_behind
 from sqp.quality.losses import record_weights
 from sqp.quality.module import QualityModel
 from sqp.quality.ood import OodStatistics
@@ -198,6 +199,7 @@ def calibrate(
     metrics = {name: float(value) for name, value in metrics.items()}
     info = {
         "data": fingerprint(rows),
+        "behind": parts_behind(config.records),
         "groups_sha256": group_hashes(rows),
         "training": described(config, EXECUTION_KEYS),
         "val": {name: value if np.isfinite(value) else None for name, value in metrics.items()},
