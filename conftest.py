@@ -29,7 +29,8 @@ def default_bundle(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     model = QualityModel({"channels": ("image", "mask", "self/entropy"), "size": 32})
     width = model.features_width
     ood = OodStatistics(np.zeros(width, np.float32), np.eye(width, dtype=np.float32), 1e9, 0.999)
-    expects = {**CONFIG, "segmenter": {"name": "fake", "weights_sha256": FakeSegmenter.weights_sha256}}
+    segmenter = {"name": "fake", "multimask": "auto", "weights_sha256": FakeSegmenter.weights_sha256}
+    expects = {**CONFIG, "segmenter": segmenter}
     bundle = Bundle(model, Standardizer((), (), ()), Conformal(1.0, 0.1, 9, 9), ood, [expects])
     bundle.save(tmp_path / bundles.DEFAULT)
     monkeypatch.setattr(bundles, "HERE", tmp_path)

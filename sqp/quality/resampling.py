@@ -23,16 +23,17 @@ def plane(values: Tensor, size: int) -> Tensor:
 def colours(image: Tensor, size: int) -> Tensor:
     """uint8 `[h, w, 3]` -> float64 `[3, size, size]` of whole numbers, as `channels.image_planes`.
 
-    Pillow rounds after the blocks, after the columns and after the rows; so does this.
+    Pillow rounds after the blocks, after the columns and after the rows, and so does this. (Of some tall images Pillow
+    13 takes the rows first: there a pixel may differ by one grey level.)
     """
     h, w, _ = image.shape
-    by_rows, by_columns = torch.sym_max(1, h // (GAP * size)), torch.sym_max(1, w // (GAP * size))
-    rows, columns = _blocks(h, by_rows), _blocks(w, by_columns)
+    lengths = torch.sym_max(1, h // (GAP * size)), torch.sym_max(1, w // (GAP * size))
+    rows, columns = _blocks(h, lengths[0]), _blocks(w, lengths[1])
     sums = (rows @ image.permute(2, 0, 1).float() @ columns.T).double()  # exact: whole numbers below 2 ** 24
     counts = rows.sum(1)[:, None].double() * columns.sum(1)[None].double()
-    means = ((sums + (counts / 2).floor()) / counts).floor()
-    means = _rounded(means @ _weights(_number(w) / by_columns, columns.shape[0], size).T)
-    return _rounded(_weights(_number(h) / by_rows, rows.shape[0], size) @ means)
+    means = ((sums + (counts / 2).floor()) * (2**24 / counts).floor() / 2**24).floor()  # Pillow's whole numbers
+    means = _rounded(means @ _weights(_number(w) / _number(lengths[1]), columns.shape[0], size).T)
+    return _rounded(_weights(_number(h) / _number(lengths[0]), rows.shape[0], size) @ means)
 
 
 def _weights(length: Tensor, pixels: int, size: int) -> Tensor:
@@ -47,7 +48,7 @@ def _weights(length: Tensor, pixels: int, size: int) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def _blocks(pixels: int, length: int) -> Tensor:
+def _blocks(pixels: int, length: int | torch.SymInt) -> Tensor:
     """float32 0/1 `[blocks, pixels]`: which pixels lie in which block of `length`; the last may be shorter."""
     blocks = (pixels + length - 1) // length
     return (torch.arange(pixels)[None] // length == torch.arange(blocks)[:, None]).float()
@@ -57,5 +58,5 @@ def _rounded(values: Tensor) -> Tensor:
     return (values + 0.5).floor().clamp(0, 255)
 
 
-def _number(size: int) -> Tensor:
+def _number(size: int | torch.SymInt) -> Tensor:
     return torch.scalar_tensor(size, dtype=torch.float64)

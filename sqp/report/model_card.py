@@ -1,6 +1,6 @@
 """A model card in Markdown, made from a bundle (Mitchell et al., Model Cards for Model Reporting, FAT* 2019).
 
-Everything in it is read off the bundle and, where one is given, an evaluation; nothing is written by hand.
+Its facts are read off the bundle and, where one is given, an evaluation; limits and uses are those of every bundle.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def model_card(bundle: Bundle, evaluation: pd.DataFrame | None = None, exported:
 
 def _what(bundle: Bundle) -> str:
     spec, members = bundle.model.spec, len(bundle.model.members) if isinstance(bundle.model, Ensemble) else 1
-    made = " or ".join(sorted({str(one.get("segmenter", {}).get("name", "a segmenter")) for one in bundle.expects}))
+    makers = " or ".join(sorted({str(one.get("segmenter", {}).get("name", "a segmenter")) for one in bundle.expects}))
     parameters = sum(value.numel() for value in bundle.model.parameters())
     return (
         f"It predicts the Dice of a mask, with a {1 - bundle.conformal.alpha:.0%} interval, from "
         f"{', '.join(f'`{name}`' for name in bundle.channels)}"
-        f"{f' and {len(spec.scores)} scores' if spec.scores else ''}, at {spec.size} x {spec.size} pixels; the maps come "
-        f"from {made}. Backbone `{spec.backbone}`{f', {members} members' if members > 1 else ''}, {parameters:,} "
-        f"parameters{', with a map of expected errors' if spec.error_map else ''}."
+        f"{f' and {len(spec.scores)} scores' if spec.scores else ''}, at {spec.size} x {spec.size} pixels; the maps "
+        f"come from {makers}. Backbone `{spec.backbone}`{f', {members} members' if members > 1 else ''}, "
+        f"{parameters:,} parameters{', with a map of expected errors' if spec.error_map else ''}."
     )
 
 
@@ -74,10 +74,9 @@ def _data(bundle: Bundle) -> str:
 
 
 def _licences(bundle: Bundle) -> str:
-    rows = [
-        {"part": part, "rows of": ", ".join(names) or "none"} for part, names in licences_behind(bundle.info).items()
-    ]
-    return f"Of the rows that each fitted part rests on.\n\n{markdown(pd.DataFrame(rows))}"
+    behind = licences_behind(bundle.info)
+    rows = pd.DataFrame([{"part": part, "rows of": ", ".join(names) or "none"} for part, names in behind.items()])
+    return f"Of the rows that each fitted part rests on.\n\n{markdown(rows)}"
 
 
 def _protocol(bundle: Bundle) -> str:
@@ -85,9 +84,9 @@ def _protocol(bundle: Bundle) -> str:
     keys = ("train_on", "calibrate_on", "epochs", "patience", "loss", "balance", "flips", "members", "seed")
     told = ", ".join(f"{key} {training[key]}" for key in keys if key in training)
     calibration = (
-        f"Images are split by group (the lesion, else the image): it learned from the split train, stopped by the error "
-        f"on val, and was calibrated on {bundle.conformal.groups:,} groups ({bundle.conformal.records:,} records) of the "
-        "split calibration; no split test was read. A group counts once."
+        f"Images are split by group (the lesion, else the image): it learned from the split train, stopped by the "
+        f"error on val, and was calibrated on {bundle.conformal.groups:,} groups ({bundle.conformal.records:,} "
+        "records) of the split calibration, each group counted once. It has seen no other split."
     )
     return f"{calibration}\n\nTraining: {told}." if told else calibration
 

@@ -7,11 +7,13 @@ whatever `generate` and `predict` learn to do is done here too, and the numbers 
 from __future__ import annotations
 
 import os
+import shutil
 import threading
+import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 import numpy as np
 from PIL import Image
@@ -57,11 +59,10 @@ class Model:
 
     def __init__(self, config: PredictConfig) -> None:
         self.bundle = Bundle.load(bundle_folder(config.model))
-        self._config = config
-        self._folder = TemporaryDirectory(prefix="sqp-")
-        self._work = Path(self._folder.name)
+        self._work = Path(mkdtemp(prefix="sqp-"))
+        weakref.finalize(self, shutil.rmtree, self._work, ignore_errors=True)
         self._lock = threading.Lock()
-        config.images, config.out = self._work, self._work
+        self._config = config = replace(config, images=self._work, out=self._work)
         check(config)
         rule = risk_rule(config)
         self.choice: Choice | None = None if rule is None else self.bundle.choose(rule)
@@ -106,9 +107,9 @@ class Model:
         maps = RecordSet(self._records).maps(row["record_id"])
         drawn = error_maps(self.bundle, table.iloc[:1], device=config.device, threads=1)
         maps |= {"error": drawn[(row["record_set"], row["record_id"])]} if drawn else {}
-        numbers = (float(row[name]) for name in ("predicted_dice", "low", "high"))
+        dice, low, high = (float(row[name]) for name in ("predicted_dice", "low", "high"))
         shown = {name: values for name, values in maps.items() if values.ndim == 2}
-        return Assessment(*numbers, str(row["verdict"]), shown, str(row["reason"]))
+        return Assessment(dice, low, high, str(row["verdict"]), shown, str(row["reason"]))
 
 
 def load(
@@ -148,7 +149,7 @@ def load(
 
 
 def _case(image: Pixels, mask: Pixels, folder: Path) -> Case:
-    """Paths as they are; arrays as files in the folder, the image without compression. CaseError where sizes differ."""
+    """Paths as they are; arrays as files in the folder, the image without compression."""
     image_path, mask_path = folder / "image.bmp", folder / "mask.png"
     if isinstance(image, np.ndarray):
         Image.fromarray(image_of_array(image)).save(image_path)

@@ -22,8 +22,8 @@ from sqp.report.model_card import model_card
 
 OPSET = 18
 NOT_EXPORTED = (
-    "The file holds the quality model alone: not the segmenter and its samples, which make the maps and scores, nor the "
-    "distance that tells what is out of distribution, so it gives no verdict abstain."
+    "An exported ONNX file holds the quality model alone: neither the segmenter and its samples, which make the maps "
+    "and scores, nor the distance that tells what is out of distribution, so it gives no verdict."
 )
 
 

@@ -12,46 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from fakes import FakeSegmenter
 from PIL import Image
 
-from sqp import segmenters
-from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.config.predict import PredictConfig
-from sqp.config.train import TrainConfig
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.quality import Bundle
 from sqp.quality.columns import FIRST
-from sqp.stages import generate, predict, train
+from sqp.stages import predict
 
 IMAGES = 5
-
-
-@pytest.fixture(scope="module")
-def bundle(lesions, tmp_path_factory) -> Path:
-    """Two epochs on records of the fake segmenter, seed 5."""
-    folder = tmp_path_factory.mktemp("fake")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(segmenters.SEGMENTERS, "fake", lambda checkpoint=None, **options: FakeSegmenter(64, 4))
-        patch.setattr(generate, "locate", lambda name, checkpoint: (None, FakeSegmenter.weights_sha256))
-        generate.run(
-            GenerateConfig(
-                images=lesions,
-                out=folder / "records",
-                segmenter=SegmenterConfig("fake"),
-                sampler=SamplerConfig(n=3),
-                variants={"train": VariantPlan(corruptions=1)},
-                seed=5,
-            )
-        )
-    config = TrainConfig([folder / "records"], folder / "model", size=32, epochs=2, alpha=0.3, progress=False)
-    made = train.run(config).bundle
-    told = json.loads((made / "bundle.json").read_text())
-    told["ood"]["threshold"] = 1e6  # whether so small a model knows a mask is not the question here
-    told["ood"]["neighbours"]["threshold"] = 1e6
-    (made / "bundle.json").write_text(json.dumps(told))
-    return made
 
 
 @pytest.fixture
