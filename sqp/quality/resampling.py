@@ -6,6 +6,8 @@ be symbolic (torch.export), so nothing here branches on it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -48,7 +50,7 @@ def _weights(length: Tensor, pixels: int, size: int) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def _blocks(pixels: int, length: int | torch.SymInt) -> Tensor:
+def _blocks(pixels: int, length: Any) -> Tensor:
     """float32 0/1 `[blocks, pixels]`: which pixels lie in which block of `length`; the last may be shorter."""
     blocks = (pixels + length - 1) // length
     return (torch.arange(pixels)[None] // length == torch.arange(blocks)[:, None]).float()
@@ -58,5 +60,5 @@ def _rounded(values: Tensor) -> Tensor:
     return (values + 0.5).floor().clamp(0, 255)
 
 
-def _number(size: int | torch.SymInt) -> Tensor:
+def _number(size: Any) -> Tensor:
     return torch.scalar_tensor(size, dtype=torch.float64)
