@@ -86,6 +86,11 @@ COMMANDS = {
         "sqp.stages.fit",
         "train a classifier on diagnoses, for the prompter cam",
     ),
+    "export": Command(
+        "sqp.config.export:ExportConfig",
+        "sqp.stages.export",
+        "write a quality model as one ONNX file, and its model card",
+    ),
     "demo": Command("sqp.config.demo:DemoConfig", "sqp.stages.demo", "run all of it on synthetic lesions, on a CPU"),
 }
 

@@ -31,6 +31,7 @@ LEVELS = {
     "metrics": 2,
     "io": 2,
     "config": 2,
+    "bundles": 1,
     "frame": 1,
     "types": 1.5,
     "errors": 0,

@@ -11,7 +11,8 @@ class ExplainConfig:
     """Show what the quality model looks at, whether that is where the errors are, and what it cannot do without.
 
     Attributes:
-        model: Bundle of a trained quality model.
+        model: Bundle of a trained quality model: its folder, or the name of one that comes with sqp; default is sqp's
+            own, `default`.
         out: Folder of the tables, figures, the report and the interactive embedding.
         records: Record sets; what compares with the truth is left out for records without one.
         split: Split that is explained, or 'all'.
@@ -39,8 +40,8 @@ class ExplainConfig:
         overwrite: Replace what is already in the folder.
     """
 
-    model: Path
-    out: Path
+    model: Path | None = None
+    out: Path = Path("sqp-explain")
     records: list[Path] = field(default_factory=list)
     split: str = "test"
     frozen: list[Path] = field(default_factory=list)

@@ -56,7 +56,10 @@ def dihedral(planes: Tensor, turns: Tensor) -> Tensor:
     out = torch.empty_like(planes)
     for turn in turns.unique().tolist():
         index = (turns == turn).nonzero()[:, 0].to(planes.device)
-        part = planes[index]
-        part = part.flip(-1) if turn >= 4 else part
-        out[index] = torch.rot90(part, turn % 4, dims=(-2, -1))
+        out[index] = turned(planes[index], turn)
     return out
+
+
+def turned(planes: Tensor, turn: int) -> Tensor:
+    """All rows of `[n, c, s, s]` flipped if turn >= 4, then turned by turn % 4 quarters."""
+    return torch.rot90(planes.flip(-1) if turn >= 4 else planes, turn % 4, dims=(-2, -1))

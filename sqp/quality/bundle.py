@@ -22,11 +22,13 @@ from sqp.quality.features import PREFIX, check_features, features_of
 from sqp.quality.module import QualityModel, spec_dict
 from sqp.quality.ood import Neighbours, OodStatistics
 from sqp.quality.provenance import check_expected
+from sqp.quality.risk import Choice, RiskEvidence, RiskRule
 from sqp.quality.sources import REMEDIES, source_of, sources_of
 from sqp.quality.tabular import Standardizer
 
 FORMAT = 1
 OOD_MEAN, OOD_PRECISION, OOD_REFERENCE = "ood.mean", "ood.precision", "ood.reference"
+RISK = "risk."
 PARTS = ("format", "target", "model", "planes", "scores", "calibration", "ood", "expects")
 """Keys of `bundle.json` that every bundle has; the rest, but `members`, is `Bundle.info`."""
 
@@ -36,7 +38,8 @@ class Bundle:
     """A quality model with all that a prediction needs.
 
     expects: the `generate` configs that it was trained on (`provenance.expectation`), any of which a record
-    set must match; info: data fingerprint, hashes of the groups, training config, versions, metrics.
+    set must match; info: data fingerprint, hashes of the groups, training config, versions, metrics; risk: what
+    thresholds are tested on, None in bundles that are older than that.
     """
 
     model: QualityModel | Ensemble
@@ -46,6 +49,7 @@ class Bundle:
     expects: list[dict[str, Any]]
     info: dict[str, Any] = field(default_factory=dict)
     name: str = "the bundle"
+    risk: RiskEvidence | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -80,6 +84,15 @@ class Bundle:
                 f"{REMEDIES[source_of(missing[0])]}"
             )
 
+    def choose(self, rule: RiskRule) -> Choice:
+        """The threshold that is safe at this risk. ConfigError for a bundle that has nothing to test it on."""
+        if self.risk is None:
+            raise ConfigError(
+                f"{self.name} keeps no calibration records, so no threshold can be tested at a risk: train it again "
+                "with this sqp, or leave out --risk"
+            )
+        return self.risk.choose(rule)
+
     def save(self, folder: str | Path) -> Path:
         """Write both files, `bundle.json` last, so that a folder that has it is whole; returns the folder."""
         folder = Path(folder)
@@ -90,6 +103,8 @@ class Bundle:
         tensors[OOD_PRECISION] = torch.from_numpy(np.ascontiguousarray(self.ood.precision))
         if self.ood.neighbours is not None:
             tensors[OOD_REFERENCE] = torch.from_numpy(np.ascontiguousarray(self.ood.neighbours.reference))
+        if self.risk is not None:
+            tensors |= {RISK + name: torch.from_numpy(value) for name, value in vars(self.risk).items()}
         save_file(tensors, folder / "model.safetensors")
         write_text(folder / "bundle.json", json.dumps(self.description(), indent=2) + "\n")
         return folder
@@ -155,6 +170,7 @@ class Bundle:
         near = ood.pop("neighbours", None)  # older bundles have none
         if near is not None:
             near = Neighbours(tensors[OOD_REFERENCE].numpy(), **near)
+        risk = {key.removeprefix(RISK): value.numpy() for key, value in tensors.items() if key.startswith(RISK)}
         return cls(
             model.eval(),
             Standardizer(**scores),
@@ -163,4 +179,5 @@ class Bundle:
             [dict(one) for one in told["expects"]],
             {key: value for key, value in told.items() if key not in (*PARTS, "members")},
             str(folder),
+            RiskEvidence(**risk) if risk else None,
         )

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.quality.augment import dihedral
+from sqp.quality.augment import turned
 from sqp.quality.ensemble import Ensemble
 from sqp.quality.module import QualityModel
 
 SYMMETRIES = (0, 4, 2, 6, 1, 3, 5, 7)
-"""Turns of `augment.dihedral`: as it is, left-right, upside down and both of them come first, then quarter turns."""
+"""Turns of `augment.turned`: as it is, left-right, upside down and both of them come first, then quarter turns."""
 
 
 class Outputs(NamedTuple):
@@ -40,7 +40,7 @@ def infer(
         scores = None if scores is None else scores.to(device)
         outs = []
         for turn in SYMMETRIES[: model.spec.flips]:
-            out = model(dihedral(planes, torch.full((len(planes),), turn)) if turn else planes, scores)
+            out = model(turned(planes, turn), scores)
             outs.append((out.dice.float(), out.scale.float(), out.features.float()))
         parts.append([torch.stack(values).mean(0).cpu().numpy() for values in zip(*outs, strict=True)])
     if not parts:

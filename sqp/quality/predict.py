@@ -20,6 +20,7 @@ from sqp.quality.bundle import Bundle
 from sqp.quality.channels import IMAGE, MASK, UNREADABLE, image_planes, record_planes
 from sqp.quality.features import PREFIX, read_features
 from sqp.quality.inference import infer
+from sqp.quality.risk import Choice, at_risk
 from sqp.quality.verdict import check_thresholds, judged
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ def predict_records(
     threads: int = 2,
     accept: float = 0.80,
     reject: float = 0.70,
+    choice: Choice | None = None,
     strict: bool = False,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -44,7 +46,8 @@ def predict_records(
     `splits` and `record_ids` restrict the rows; `reason` says why a record is abstained from, else it is empty. A
     record with NaN in its planes gets NaN and the verdict abstain. So does one whose image, mask or maps cannot be
     read: it is marked `unreadable`, its reason is the sentence that says which file; with `strict` that is a
-    CaseError. ConfigError where a record set does not fit the bundle.
+    CaseError. With a `choice` (`bundle.choose`) accepted is what is safe at its risk, in place of `accept`. ConfigError
+    where a record set does not fit the bundle.
     """
     if not folders:
         raise ConfigError("no record set given; name at least one with --records DIR")
@@ -68,7 +71,8 @@ def predict_records(
         raise ConfigError(f"no record to predict in {', '.join(map(str, folders))}: check --records and the splits")
     keys = ["record_set", "record_id"]
     order = pd.MultiIndex.from_frame(pd.concat(tables)[keys])
-    return judged(pd.concat(parts).set_index(keys).loc[order].reset_index(), accept, reject)
+    table = judged(pd.concat(parts).set_index(keys).loc[order].reset_index(), accept, reject)
+    return table if choice is None else at_risk(table, choice)
 
 
 def _restricted(records: RecordSet, splits: Sequence[str] | None, record_ids: Collection[str] | None) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sqp.config.generate import SamplerConfig
 from sqp.config.referee import NONE
+from sqp.data.licences import UNKNOWN
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.io.writer import first_difference, with_defaults
@@ -117,7 +118,7 @@ def fingerprint(table: pd.DataFrame) -> dict[str, Any]:
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
         "counts": counts,
         "datasets": sorted(set(table.dataset.astype(str)) - {""}),
-        "licences": sorted(set(table.licence.astype(str)) - {""}),
+        "licences": sorted(set(table.licence.astype(str).replace("", UNKNOWN))),
     }
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from sqp.bundles import bundle_folder
 from sqp.config.evaluate import EvaluateConfig
 from sqp.config.train import TrainConfig
 from sqp.data.split_files import check_no_leakage
@@ -136,7 +137,7 @@ def _predicted(
     from sqp.segmenters import check_device
 
     check_device(config.device)
-    bundle = Bundle.load(model)
+    bundle = Bundle.load(bundle_folder(model))
     test, calibration, raters = parts
     for rows in (test, raters):
         check_groups(rows, bundle.info.get("groups_sha256", []), model)

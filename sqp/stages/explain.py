@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 from torch import Tensor
 
+from sqp.bundles import bundle_folder
 from sqp.config.explain import ExplainConfig
 from sqp.errors import ConfigError, lookup
 from sqp.explain import embedding as embeddings
@@ -73,7 +74,7 @@ def run(config: ExplainConfig) -> ExplainResult:
     """Explain and write tables, figures, explain.md, report.html, embedding.html and run.yaml into OUT."""
     started = time.monotonic()
     check(config)
-    bundle = Bundle.load(config.model)
+    bundle = Bundle.load(bundle_folder(config.model))
     layers = spatial_layers(bundle.model) if config.cams else {}
     layer = choose_layer(layers, config.layer) if layers else None
     material = load_material(config, bundle)

@@ -33,7 +33,7 @@ def study_ood(config: ExplainConfig, material: Material) -> pd.DataFrame:
     where no strange image can be segmented.
     """
     bundle = with_neighbours(config, material)
-    rows, like = material.rows, common_expectation(bundle.expects, str(config.model))
+    rows, like = material.rows, common_expectation(bundle.expects, bundle.name)
     inside = rows[rows["natural"] & (rows["prompter"] == like.get("prompter"))]
     if inside.empty:
         raise ConfigError("no natural record of the bundle's prompter to compare strange images with: --ood_images 0")

@@ -46,7 +46,7 @@ def make_segmenter(config: GenerateConfig) -> Segmenter:
     return EnsembleSegmenter(members) if s.checkpoints else members[0]
 
 
-def make_maker(config: GenerateConfig, donors: Sequence[Case]) -> RecordMaker:
+def make_maker(config: GenerateConfig, donors: Sequence[Case] = ()) -> RecordMaker:
     """What makes the records of a case, with the segmenter, if there is to be one."""
     return RecordMaker(config, None if config.segmenter.name == NONE else make_segmenter(config), donors)
 

@@ -30,11 +30,14 @@ from sqp.quality.ensemble import Ensemble, one_model
 from sqp.quality.features import PREFIX, check_features, with_features
 from sqp.quality.fitting import plane_statistics
 from sqp.quality.inference import Outputs, infer
+from sqp.quality.licences import parts_behind
 from sqp.quality.losses import record_weights
 from sqp.quality.module import QualityModel
 from sqp.quality.ood import OodStatistics
 from sqp.quality.provenance import expectation, fingerprint, group_hashes
+from sqp.quality.risk import RiskEvidence
 from sqp.quality.tabular import Standardizer, resolve_scores
+from sqp.quality.verdict import judged
 from sqp.report.wandb_run import check_logger, wandb_run
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import described, earlier_run, plain, versions
@@ -196,12 +199,31 @@ def calibrate(
     metrics = {name: float(value) for name, value in metrics.items()}
     info = {
         "data": fingerprint(rows),
+        "behind": parts_behind(config.records),
         "groups_sha256": group_hashes(rows),
         "training": described(config, EXECUTION_KEYS),
         "val": {name: value if np.isfinite(value) else None for name, value in metrics.items()},
         "versions": versions(),
     }
-    return Bundle(model.eval(), standardizer, conformal, ood, expects, info), metrics, table
+    parts = [
+        judge(rows[rows["split"] == split], outputs[split], conformal, ood, config.calibrate_on)
+        for split in ("calibration", "val")
+    ]
+    tested, ordering = (part[part["verdict"] != "abstain"] for part in parts)
+    risk = None
+    if len(tested) and len(ordering):
+        risk = RiskEvidence.fit(tested["low"], tested["dice"], tested["group"], ordering["low"], config.seed)
+    return Bundle(model.eval(), standardizer, conformal, ood, expects, info, risk=risk), metrics, table
+
+
+def judge(
+    rows: pd.DataFrame, outputs: Outputs, conformal: Conformal, ood: OodStatistics, calibrate_on: str
+) -> pd.DataFrame:
+    """The rows of the kind that the interval rests on, with low, high and verdict."""
+    low, high = conformal.interval(outputs.dice, outputs.scale)
+    out = ood.is_out(ood.distance(outputs.features), ood.knn_distance(outputs.features))
+    table = rows.assign(predicted_dice=outputs.dice, low=low, high=high, ood=out)
+    return judged(table[calibrates(rows, calibrate_on)])
 
 
 def expected(config: TrainConfig) -> list[dict[str, Any]]:
