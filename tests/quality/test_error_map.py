@@ -25,7 +25,7 @@ def bundle(record_set, tmp_path_factory):
         "flips": 2,
         "progress": False,
     }
-    run(TrainConfig([record_set], out, **options))
+    run(TrainConfig([record_set], out, progress=False, **options))
     return Bundle.load(out / "bundle")
 
 
