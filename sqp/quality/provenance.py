@@ -61,6 +61,12 @@ def check_expected(records: RecordSet, expects: Sequence[Mapping[str, Any]], wha
     )
 
 
+def one_encoder(configs: Sequence[Mapping[str, Any]]) -> bool:
+    """Do all `generate` configs name one segmenter with the same weights, so that its features can be compared."""
+    named = {(one.get("segmenter") or {}).get("weights_sha256") for one in configs}
+    return len(named) == 1 and None not in named
+
+
 def common_expectation(expects: Sequence[Mapping[str, Any]], what: str) -> Mapping[str, Any]:
     """The config to make new records by: the first, if all agree in segmenter and sampler; else a ConfigError."""
     if not expects:

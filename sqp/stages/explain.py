@@ -21,6 +21,7 @@ from sqp.explain.layers import Layer, choose_layer, spatial_layers
 from sqp.explain.permutation import donors, importance_table, inputs_of, no_gradient_predict, permuted_predictions
 from sqp.explain.target import EFFECTS
 from sqp.io.atomic import write_text
+from sqp.io.schema import NATURAL
 from sqp.quality.bundle import Bundle
 from sqp.quality.provenance import group_hashes
 from sqp.report import explain_figures as figures
@@ -223,7 +224,7 @@ def _write(
     layer: Layer | None,
 ) -> dict[str, Path]:
     out = config.out
-    natural = int(material.rows["natural"].sum())
+    natural = int(material.subsets().get(NATURAL, np.zeros(0)).sum())
     intro = (
         f"Split `{config.split}`: {len(material):,} records ({natural:,} natural) of "
         f"{material.rows['group'].nunique():,} groups. Backbone {material.bundle.model.spec.backbone}"

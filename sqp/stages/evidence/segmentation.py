@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sqp.io.schema import NATURAL, kinds
 from sqp.metrics.notes import join
 from sqp.metrics.overlap import threshold_iou
 from sqp.metrics.stats import Resamples
@@ -98,7 +99,7 @@ def segmentation_page(evidence: Evidence) -> Page:
 
 def natural_calibration(part: Subset) -> pd.DataFrame:
     """The natural calibration records of the part, those with a truth."""
-    return known(part.calibration[part.calibration["variant"] == "natural"])
+    return known(part.calibration[kinds(part.calibration) == NATURAL])
 
 
 def means(numbers: pd.DataFrame, resamples: Resamples, surface: bool) -> pd.DataFrame:
