@@ -4,8 +4,9 @@ python scripts/bench_report.py benchmarks/speed_report.csv [--keep FOLDER]
 python scripts/bench_report.py benchmarks/speed_report_isic2018.csv --page runs/isic2018/evaluation/report.html
 
 With --page a page that is there already, of real cases, is opened. Without it: 50 synthetic lesions of 512 x 512 under
-1,000 masks; the page holds image, mask, truth, uncertainty and error of each case. Headless Chromium (Debian's) without a network. Wall seconds in the browser are medians of five openings, each in
-a browser of its own; writing is in CPU seconds.
+1,000 masks; the page holds image, mask, truth, uncertainty and error of each case. Headless Chromium
+(Debian's) without a network. Wall seconds in the browser are medians of five openings, each in a browser of its own;
+writing is in CPU seconds.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ class PredictConfig:
         prompter: Prompter of the segmenter's own masks; default the one that the bundle was trained with.
         prompter_options: The prompter's own options, over those that the bundle was trained with; a network's file is
             never in a bundle: {checkpoint: FILE} (cam, localizer).
+        cascade_checkpoint: File with the weights of the first segmenter, where the bundle's records came from a cascade.
         accept: Verdict accept where the interval's low end reaches this Dice.
         reject: Verdict reject where the interval's high end stays below this Dice.
         fail_under: Exit status 3 if any mask's predicted Dice is below this, or its verdict is abstain.
@@ -50,6 +51,7 @@ class PredictConfig:
     checkpoints: tuple[Path, ...] = ()
     prompter: str | None = None
     prompter_options: dict[str, Any] = field(default_factory=dict)
+    cascade_checkpoint: Path | None = None
     accept: float = 0.80
     reject: float = 0.70
     fail_under: float | None = None

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 
@@ -110,8 +109,8 @@ class OodStatistics:
     ) -> OodStatistics:
         """From the features of training and calibration records; a group of calibration records counts once.
 
-        A distance's rank among the calibration records makes the distances comparable; a record's greatest rank is
-        the one that counts, and its quantile is the rank at which every distance is cut.
+        The share of the calibration groups that is nearer makes distances comparable; of a record the greatest of its
+        shares counts, and every distance is cut where these have their quantile.
         """
         spaces = {name: Space.fit(features) for name, features in training.items()}
         found = [d for name, space in spaces.items() for d in space.distances(calibration[name])]
@@ -119,11 +118,12 @@ class OodStatistics:
             np.arange(len(found[0])) if group is None else np.asarray(group), return_inverse=True, return_counts=True
         )
         weights = (1.0 / counts)[index]
-        ranks = np.max([rankdata(d, method="max") for d in found], axis=0)
-        rank = _quantile(ranks, quantile, weights)
-        cuts = [float(np.sort(d)[int(rank) - 1]) for d in found]
-        pairs = zip(cuts[::2], cuts[1::2], strict=True)
-        return cls({name: spaces[name].limited(*cut) for name, cut in zip(spaces, pairs, strict=True)}, quantile)
+        shares = [_shares(d, weights) for d in found]
+        greatest = np.max(shares, axis=0)
+        cut = float(np.min(greatest[_shares(greatest, weights) >= quantile - 1e-9]))
+        limits = [float(d[share <= cut].max()) for d, share in zip(found, shares, strict=True)]
+        pairs = zip(limits[::2], limits[1::2], strict=True)
+        return cls({name: spaces[name].limited(*pair) for name, pair in zip(spaces, pairs, strict=True)}, quantile)
 
     def columns(self, features: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
         """What a prediction says of it: each distance `[n]`, and `ood`, bool `[n]`.
@@ -145,16 +145,15 @@ class OodStatistics:
         return columns | {"ood": out}
 
 
-def _quantile(values: ArrayLike, quantile: float, weights: np.ndarray) -> float:
-    """The smallest value at or below which at least this share of the weight lies; never interpolated.
+def _shares(values: ArrayLike, weights: np.ndarray) -> np.ndarray:
+    """The share `[n]` of the weight at or below each value.
 
-    >>> _quantile([1, 2, 3, 4], 0.5, np.ones(4)), _quantile([1, 2, 3, 4], 0.5, np.array([1, 1, 1, 5]))
-    (2.0, 4.0)
+    >>> _shares([3, 1, 2, 2], np.array([1.0, 1.0, 1.0, 1.0])).tolist()
+    [1.0, 0.25, 0.75, 0.75]
     """
     order = np.argsort(values, kind="stable")
     mass = np.cumsum(weights[order])
-    place = int(np.searchsorted(mass, quantile * mass[-1] - 1e-9))
-    return float(np.asarray(values, float)[order][min(place, len(order) - 1)])
+    return mass[np.searchsorted(np.asarray(values)[order], values, side="right") - 1] / mass[-1]
 
 
 def mahalanobis(features: np.ndarray, mean: np.ndarray, precision: np.ndarray) -> np.ndarray:

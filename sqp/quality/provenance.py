@@ -33,7 +33,7 @@ those in float32, and how far their predictions move is not measured here. The g
 YOUNGER = {name: getattr(SamplerConfig(), name) for name in ("set", "sigma", "p", "sites")}
 """Options of samplers that the first record sets did not have."""
 
-KEPT = ("segmenter", "prompter", "prompter_options", "sampler", "measures", "seed")
+KEPT = ("segmenter", "prompter", "prompter_options", "cascade", "cascade_options", "sampler", "measures", "seed")
 
 
 def expectation(records: RecordSet) -> dict[str, Any]:
@@ -41,10 +41,9 @@ def expectation(records: RecordSet) -> dict[str, Any]:
     kept = {key: records.config[key] for key in KEPT if key in records.config}
     if isinstance(kept.get("segmenter"), Mapping):
         kept["segmenter"] = {k: v for k, v in kept["segmenter"].items() if k not in ("checkpoint", "checkpoints")}
-    if kept.get("prompter_options"):
-        kept["prompter_options"] = {
-            k: v for k, v in kept["prompter_options"].items() if k not in ("checkpoint", "weights")
-        }
+    for key in ("prompter_options", "cascade_options"):
+        if kept.get(key):
+            kept[key] = {k: v for k, v in kept[key].items() if k not in ("checkpoint", "weights")}
     return kept
 
 

@@ -94,11 +94,10 @@ def run(config: ExplainConfig) -> ExplainResult:
     tables = {name: tables[name] for name in TITLES if name in tables}
     told = [*_seen(material), *findings(tables, layer.name if layer else "")]
     pictures = _figures(config, tables, maps.curves, points, explained)
-    drawn = draw_cases(config, material, layers, layer)
-    if "contact_sheet" in drawn:
-        what = f"Best, worst and most wrong records: what {config.effect} the predicted Dice"
-        pictures["cases"] = [(what, drawn["contact_sheet"])]
-    files = drawn | _write(config, material, tables, told, pictures, points, layer)
+    sheets = draw_cases(config, material, layers, layer)
+    if sheets:
+        pictures["cases"] = sheets
+    files = {path.stem: path for _, path in sheets} | _write(config, material, tables, told, pictures, points, layer)
     seconds = round(time.monotonic() - started, 2)
     info = {
         "config": stored_config(config),

@@ -147,6 +147,10 @@ def generate_config(config: PredictConfig, expects: list[dict[str, Any]]) -> Gen
     segmenter = {key: value for key, value in like["segmenter"].items() if key != "weights_sha256"}
     prompter = config.prompter or like["prompter"]
     options = dict(like.get("prompter_options", {})) if prompter == like["prompter"] else {}
+    cascade = like.get("cascade") if config.masks is None and prompter == like["prompter"] else None
+    if config.cascade_checkpoint and not cascade:
+        raise ConfigError("--cascade_checkpoint is given, but these masks are not prompted by a cascade: leave it out")
+    first = {"checkpoint": str(config.cascade_checkpoint)} if config.cascade_checkpoint else {}
     return GenerateConfig(
         images=config.images,
         out=config.out / "records",
@@ -156,6 +160,8 @@ def generate_config(config: PredictConfig, expects: list[dict[str, Any]]) -> Gen
         segmenter=SegmenterConfig(**{**segmenter, "checkpoint": config.checkpoint, "checkpoints": config.checkpoints}),
         prompter=prompter,
         prompter_options=options | config.prompter_options,
+        cascade=cascade,
+        cascade_options=dict(like.get("cascade_options", {})) | first if cascade else {},
         sampler=SamplerConfig(**like["sampler"]),
         measures=list(like["measures"]),
         seed=int(like.get("seed", 0)) if config.seed is None else config.seed,

@@ -64,7 +64,7 @@ def test_far_features_are_out_and_nan_too() -> None:
 def test_a_strange_image_is_out_though_the_model_sees_nothing() -> None:
     training, held = ({MODEL: features(300, i), IMAGE: features(300, i + 9, 4)} for i in (0, 1))
     fitted = OodStatistics.fit(training, held, 0.99)
-    same = {MODEL: held[MODEL][:3], IMAGE: held[IMAGE][:3] + [[0], [50], [np.nan]]}
+    same = {MODEL: held[MODEL][:3], IMAGE: held[IMAGE][:3] + np.array([[0], [50], [np.nan]])}
     assert fitted.columns(same)["ood"].tolist() == [False, True, False]  # what is not known of an image is not out
     without = fitted.columns({MODEL: held[MODEL][:3], IMAGE: None})
     assert not without["ood"].any() and all(np.isnan(without[name]).all() for name in COLUMNS[IMAGE])

@@ -62,6 +62,7 @@ def test_everything_is_written(config, quick):
         assert (config.out / name).stat().st_size > 100, name
     for name in ("localisation", "faithfulness", "importance", "embedding_pca", "embedding_umap", "contact_sheet"):
         assert (config.out / f"{name}.png").stat().st_size > 5000, name
+    assert [path.name for path in config.out.glob("contact_sheet*")] == ["contact_sheet.png"]  # one CAM, no error map
     drawn = len(list((config.out / "cases").iterdir()))
     assert 2 <= drawn <= 3
     points = pd.read_csv(config.out / "points.csv")
