@@ -105,7 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args[0] not in COMMANDS:
             longer = [name for name in COMMANDS if name.startswith(f"{args[0]} ")]
             if longer:
-                raise ConfigError(f"`sqp {args[0]}` needs to know what: {', '.join(f'`sqp {name}`' for name in longer)}")
+                raise ConfigError(
+                    f"`sqp {args[0]}` needs to know what: {', '.join(f'`sqp {name}`' for name in longer)}"
+                )
             raise unknown_name("command", args[0], COMMANDS)
         command = COMMANDS[args[0]]
         config = parse(args[0], args[1:])

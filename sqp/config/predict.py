@@ -25,7 +25,7 @@ class PredictConfig:
         prompter: Prompter of the segmenter's own masks; default the one that the bundle was trained with.
         prompter_options: The prompter's own options, over those that the bundle was trained with; a network's file is
             never in a bundle: {checkpoint: FILE} (cam, localizer).
-        cascade_checkpoint: File with the weights of the first segmenter, where the bundle's records came from a cascade.
+        cascade_checkpoint: File with the first segmenter's weights, where the bundle's records came from a cascade.
         accept: Verdict accept where the interval's low end reaches this Dice.
         reject: Verdict reject where the interval's high end stays below this Dice.
         fail_under: Exit status 3 if any mask's predicted Dice is below this, or its verdict is abstain.
