@@ -109,16 +109,19 @@ def means(numbers: pd.DataFrame, resamples: Resamples, surface: bool) -> pd.Data
     table = mean_rows({name: numbers[name].to_numpy(float) for name in names}, resamples)
     unit = join(*sorted(numbers["unit"].dropna().unique()))
     distance = table["quantity"].isin(["hausdorff", "hd95", "masd"])
-    reasons = [_reasons(numbers.loc[numbers[name].isna(), "note"]) for name in names]
+    reasons = [_reasons(numbers[name], numbers["note"]) for name in names]
     return table.assign(
         unit=np.where(distance, unit, ""), note=reasons, quantity=[LABELS[name] for name in table["quantity"]]
     )
 
 
-def _reasons(notes: pd.Series) -> str:
-    """`3 x empty prediction: no surface distance`, each reason with its count."""
-    counts = notes.replace("", "undefined").str.split(": cannot|: [/.]", regex=True).str[0].value_counts()
-    return join(*(f"{count} x {reason}" for reason, count in counts.items()))
+def _reasons(values: pd.Series, notes: pd.Series) -> str:
+    """`3 x empty prediction: no surface distance`, each reason with its count; that one image has no SD."""
+    one = "one image: no SD" if values.notna().sum() == 1 else ""
+    counts = (
+        notes[values.isna()].replace("", "undefined").str.split(": cannot|: [/.]", regex=True).str[0].value_counts()
+    )
+    return join(one, *(f"{count} x {reason}" for reason, count in counts.items()))
 
 
 def against_dice(numbers: pd.DataFrame, resamples: Resamples) -> pd.DataFrame:

@@ -31,20 +31,34 @@ DEGENERATE = {
 }
 ENDS = ("_low", "_high", "_difference", "_change", "_apart", "_sd", "p_holm")
 """Of a figure that has its reason, or that one row cannot have."""
+NOT_MEANT = {"method": {"quality_model": ["n_paired", "p"]}, "tier": {"low": ["threshold"]}}
+"""Column -> value -> the cells that mean nothing in its rows."""
 
 
 def without_reason(table: pd.DataFrame) -> list[str]:
-    """Cells that are NaN in rows without a note."""
-    silent = table[table.get("note", pd.Series("", table.index)).fillna("") == ""]
-    numbers = [name for name in silent.select_dtypes("number") if not name.endswith(ENDS)]
-    return [f"{row}: {name}" for name in numbers for row in silent.index[silent[name].isna()]]
+    """Cells that are NaN in rows without a note; `n` 0 is a reason, too."""
+    table = (
+        table.drop(columns=["coverage", "width"], errors="ignore") if "method" in table else table
+    )  # those are the model's alone
+    silent = (table["note"].fillna("") == "") if "note" in table else table["n"] > 0
+    found = []
+    for name in table.loc[silent].select_dtypes("number"):
+        lacking = silent & table[name].isna()
+        for column, values in NOT_MEANT.items():
+            for value in (value for value, cells in values.items() if name in cells and column in table):
+                lacking &= table[column] != value
+        found += [f"{row}: {name}" for row in table.index[lacking] if not name.endswith(ENDS)]
+    return found
 
 
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("kind", DEGENERATE)
 def test_every_nan_has_its_reason(evidence, kind, page):
     made = PAGES[page](evidence(DEGENERATE[kind], n_resamples=20, target=["dice", "iou"]))
-    assert made.text().startswith(f"# {made.title}")
+    text = made.text()
+    assert text.startswith(f"# {made.title}")
     for file, tables in made.tables.items():
         for table in tables:
+            if "no within-image Spearman" in text:
+                table = table.drop(columns="within_spearman", errors="ignore")
             assert not without_reason(table), file
