@@ -16,15 +16,7 @@ from sqp.stages.train import run
 @pytest.fixture(scope="module")
 def bundle(record_set, tmp_path_factory):
     out = tmp_path_factory.mktemp("with_maps")
-    options = {
-        "size": 32,
-        "epochs": 1,
-        "batch_size": 16,
-        "error_map": True,
-        "members": 2,
-        "flips": 2,
-        "progress": False,
-    }
+    options = {"size": 32, "epochs": 1, "batch_size": 16, "error_map": True, "members": 2, "flips": 2}
     run(TrainConfig([record_set], out, progress=False, **options))
     return Bundle.load(out / "bundle")
 
