@@ -9,13 +9,16 @@ The records must be those that it was trained on. The cache of decoded records i
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from sqp.errors import script_status
 from sqp.quality.bundle import Bundle
 from sqp.stages.recalibrate import recalibrate, training_config
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Read, recalibrate, write; print what has changed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
@@ -25,7 +28,7 @@ def main() -> None:
     parser.add_argument("--ood_quantile", type=float)
     parser.add_argument("--alpha", type=float)
     parser.add_argument("--calibrate_on", choices=("all", "natural"))
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     bundle = Bundle.load(args.bundle)
     names = ("cache", "ood_quantile", "alpha", "calibrate_on")
     changed = {name: value for name in names if (value := getattr(args, name)) is not None}
@@ -41,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script_status("recalibrate", main))
