@@ -40,6 +40,7 @@ def test_every_command_has_its_help_and_prints_its_config(name, capsys):
     ("args", "message"),
     [
         (["genrate"], "unknown command 'genrate', did you mean 'generate'?"),
+        (["fit", "--out", "y"], "`sqp fit segmenter`, `sqp fit localizer`, `sqp fit classifier`"),
         (["generate", "--imags", "x"], "unknown option 'imags', did you mean 'images'?"),
         (["generate", "--images", "x"], "the option --out is missing"),
         (["generate", "--images", "x", "--out", "y", "--sampler.ratios", "1"], "did you mean 'sampler.ratio'?"),

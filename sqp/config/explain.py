@@ -18,8 +18,8 @@ class ExplainConfig:
         split: Split that is explained, or 'all'.
         frozen: Frozen spread sets (configs/spread); of the corrupted records only their members count.
         max_records: Most records, drawn at random; 0 takes all.
-        cams: CAMs by name (grad_cam, grad_cam_plusplus, hires_cam, layer_cam, eigen_cam); [] for none. The first one
-            is drawn.
+        cams: CAMs by name (grad_cam, grad_cam_plusplus, hires_cam, layer_cam, eigen_cam); [] for none. Each
+            has its contact sheet of cases, the first one's branches are drawn by input, too.
         layer: Layer of the backbone whose maps make the CAM; auto is the deepest one of at least 8 x 8 cells.
         effect: What a map shows: 'lowers' the predicted quality (where the doubt is), or 'raises' it.
         attribution: Method for the maps of each input group: input_x_gradient, integrated_gradients or occlusion (the

@@ -30,6 +30,7 @@ class PredictConfig:
         prompter: Prompter of the segmenter's own masks; default the one that the bundle was trained with.
         prompter_options: The prompter's own options, over those that the bundle was trained with; a network's file is
             never in a bundle: {checkpoint: FILE} (cam, localizer).
+        cascade_checkpoint: File with the first segmenter's weights, where the bundle's records came from a cascade.
         accept: Verdict accept where the interval's low end reaches this Dice.
         reject: Verdict reject where the interval's high end stays below this Dice.
         risk: In place of accept: accept so many that at most this share of the accepted fails, e.g. 0.05. Where no
@@ -62,6 +63,7 @@ class PredictConfig:
     localizer: Path | None = None
     prompter: str | None = None
     prompter_options: dict[str, Any] = field(default_factory=dict)
+    cascade_checkpoint: Path | None = None
     accept: float = 0.80
     reject: float = 0.70
     risk: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -48,3 +48,18 @@ def infer(
         return Outputs(empty, empty, empty.reshape(0, model.features_width))
     dice, scale, features = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Outputs(dice, scale, features)
+
+
+def over_symmetries(make: Callable[[Tensor], np.ndarray], planes: Tensor, flips: int) -> np.ndarray:
+    """The mean of `make(planes)` `[n, h, h]` over the symmetries that the model's prediction is averaged over.
+
+    Each map is turned back before it counts, so the mean lies in the frame of `planes`.
+    """
+    turns = SYMMETRIES[:flips]
+    return np.mean([_turned_back(torch.from_numpy(make(turned(planes, t))), t).numpy() for t in turns], axis=0)
+
+
+def _turned_back(maps: Tensor, turn: int) -> Tensor:
+    """The inverse of `turned` on `[n, s, s]`: turned back, then flipped back."""
+    maps = torch.rot90(maps, -(turn % 4), dims=(-2, -1))
+    return maps.flip(-1) if turn >= 4 else maps

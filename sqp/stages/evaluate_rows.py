@@ -16,6 +16,7 @@ from sqp.data.split_files import check_no_leakage
 from sqp.errors import ConfigError
 from sqp.io import read_record_sets
 from sqp.io.frozen import frozen_rows, read_frozen
+from sqp.io.schema import NATURAL, kinds
 from sqp.quality.columns import FIRST, OTHER
 from sqp.quality.provenance import group_hashes
 from sqp.quality.verdict import judged
@@ -92,7 +93,7 @@ def _with_several_truths(table: pd.DataFrame) -> pd.DataFrame:
     if "truth_path" not in table:
         return table.head(0)
     several = table["truth_path"].map(lambda paths: isinstance(paths, list | np.ndarray) and len(paths) > 1)
-    return table[several.astype(bool) & (table["variant"] == "natural")].reset_index(drop=True)
+    return table[several.astype(bool) & (kinds(table) == NATURAL)].reset_index(drop=True)
 
 
 def frozen_members(test: pd.DataFrame, paths: list[Path]) -> pd.DataFrame:

@@ -33,6 +33,19 @@ def prompter_like(config: PredictConfig, like: Mapping[str, Any]) -> tuple[str, 
     return prompter, options | config.prompter_options
 
 
+def cascade_like(config: PredictConfig, like: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """(first segmenter, options) of the training records' cascade, for masks that their prompter prompts.
+
+    ConfigError for a `cascade_checkpoint` where there is no cascade.
+    """
+    own = not _given(config) and config.prompter in (None, like["prompter"])
+    cascade = like.get("cascade") if own else None
+    if config.cascade_checkpoint and not cascade:
+        raise ConfigError("--cascade_checkpoint is given, but these masks are not prompted by a cascade: leave it out")
+    first = {"checkpoint": str(config.cascade_checkpoint)} if config.cascade_checkpoint else {}
+    return cascade, dict(like.get("cascade_options", {})) | first if cascade else {}
+
+
 def segmenter_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequence[str]) -> SegmenterConfig:
     """The training records' segmenter; none where it is not among the needed `sources`.
 
@@ -42,9 +55,7 @@ def segmenter_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequ
     if SELF not in sources:
         return SegmenterConfig(**{**told, "name": NONE})
     if told["name"] == NONE:
-        raise ConfigError(
-            f"{_name(config)} was trained on given masks and brings no segmenter: give --masks DIR"
-        )
+        raise ConfigError(f"{_name(config)} was trained on given masks and brings no segmenter: give --masks DIR")
     return SegmenterConfig(**{**told, "checkpoint": config.checkpoint, "checkpoints": config.checkpoints})
 
 
@@ -61,9 +72,7 @@ def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequen
         beside = bundle_folder(config.model) / LOCALIZER
         localizer = config.localizer or (beside if beside.is_file() else None)
         if localizer is None:
-            raise ConfigError(
-                f"the referee of {_name(config)} is prompted by a localizer: give --localizer FILE"
-            )
+            raise ConfigError(f"the referee of {_name(config)} is prompted by a localizer: give --localizer FILE")
         if not localizer.is_file() or sha256_of(localizer) != wanted:
             raise ConfigError(
                 f"--localizer {localizer} is not the file that {_name(config)} was trained with (sha256 {wanted[:12]}…)"

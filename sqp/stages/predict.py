@@ -34,7 +34,7 @@ from sqp.report.sections import Section
 from sqp.report.summary import prediction_summary
 from sqp.segmenters import check_device
 from sqp.stages import generate
-from sqp.stages.like_training import needed_sources, prompter_like, referee_like, segmenter_like
+from sqp.stages.like_training import cascade_like, needed_sources, prompter_like, referee_like, segmenter_like
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import stored_config, versions
 
@@ -164,6 +164,7 @@ def generate_config(
     needed = needed_sources(config, sources)
     like: Mapping[str, Any] = common_expectation(expects, str(config.model or DEFAULT), needed)
     prompter, options = prompter_like(config, like)
+    cascade, cascade_options = cascade_like(config, like)
     return GenerateConfig(
         images=config.images,
         out=config.out / "records",
@@ -174,6 +175,8 @@ def generate_config(
         segmenter=segmenter_like(config, like, needed),
         prompter=prompter,
         prompter_options=options,
+        cascade=cascade,
+        cascade_options=cascade_options,
         sampler=SamplerConfig(**like["sampler"]) if SELF in needed else SamplerConfig(),
         referee=referee_like(config, like, needed),
         measures=list(like["measures"]),

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.quality import Bundle, predict_records
+from sqp.quality.ood import MODEL
 
 
 @pytest.fixture
@@ -46,9 +47,8 @@ def test_load_gives_back_what_was_saved(bundle: Bundle, tmp_path: Path) -> None:
     assert bundle.risk is not None and again.risk is not None
     assert all((getattr(again.risk, name) == values).all() for name, values in vars(bundle.risk).items())
     assert again.conformal == bundle.conformal and again.expects == bundle.expects
-    features, same = one.features.numpy(), two.features.numpy()
-    assert (again.ood.distance(same) == bundle.ood.distance(features)).all()
-    assert (again.ood.knn_distance(same) == bundle.ood.knn_distance(features)).all()
+    found, same = (b.ood.columns({MODEL: out.features.numpy()}) for b, out in ((bundle, one), (again, two)))
+    assert all((found[name] == same[name]).all() for name in ("ood_distance", "ood_knn_distance"))
     for name in ("bundle.json", "model.safetensors"):
         assert (Path(bundle.name) / name).read_bytes() == (tmp_path / "copy" / name).read_bytes()
 

@@ -103,7 +103,7 @@ def bundle(lesions, tmp_path_factory) -> Path:
     config = TrainConfig([folder / "records"], folder / "model", size=32, epochs=2, alpha=0.3, progress=False)
     made = train.run(config).bundle
     told = json.loads((made / "bundle.json").read_text())
-    told["ood"]["threshold"] = 1e6  # whether so small a model knows a mask is not the question here
-    told["ood"]["neighbours"]["threshold"] = 1e6
+    for part in (told["ood"], told["ood"]["image"]):  # whether so small a model knows a mask is not the question here
+        part["threshold"] = part["neighbours"]["threshold"] = 1e6
     (made / "bundle.json").write_text(json.dumps(told))
     return made

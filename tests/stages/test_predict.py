@@ -24,6 +24,19 @@ from sqp.stages import predict
 IMAGES = 5
 
 
+def test_a_cascade_is_repeated_for_the_segmenters_own_masks_alone(bundle, tmp_path):
+    expects = json.loads((bundle / "bundle.json").read_text())["expects"]
+    expects[0] |= {"cascade": "mobilesam", "cascade_options": {"margin": 0.1}}
+    config = PredictConfig(bundle, tmp_path, images=tmp_path, cascade_checkpoint=Path("m.pt"))
+    made = predict.generate_config(config, expects)
+    assert made.cascade == "mobilesam" and made.cascade_options == {"margin": 0.1, "checkpoint": "m.pt"}
+    for other in ({"masks": tmp_path}, {"prompter": "centre"}):
+        plain = predict.generate_config(replace(config, cascade_checkpoint=None, **other), expects)
+        assert plain.cascade is None and plain.cascade_options == {}
+        with pytest.raises(ConfigError, match="not prompted by a cascade"):
+            predict.generate_config(replace(config, **other), expects)
+
+
 @pytest.fixture
 def data(lesions, tmp_path) -> Path:
     """Five of the images, with their truths as masks made elsewhere."""
