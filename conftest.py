@@ -20,7 +20,7 @@ def default_bundle(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     from sqp.quality.bundle import Bundle
     from sqp.quality.conformal import Conformal
     from sqp.quality.module import QualityModel
-    from sqp.quality.ood import OodStatistics
+    from sqp.quality.ood import MODEL, OodStatistics, Space
     from sqp.quality.tabular import Standardizer
     from sqp.stages import generate
 
@@ -28,7 +28,7 @@ def default_bundle(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         return
     model = QualityModel({"channels": ("image", "mask", "self/entropy"), "size": 32})
     width = model.features_width
-    ood = OodStatistics(np.zeros(width, np.float32), np.eye(width, dtype=np.float32), 1e9, 0.999)
+    ood = OodStatistics({MODEL: Space(np.zeros(width, np.float32), np.eye(width, dtype=np.float32), 1e9)}, 0.98)
     segmenter = {"name": "fake", "multimask": "auto", "weights_sha256": FakeSegmenter.weights_sha256}
     expects = {**CONFIG, "segmenter": segmenter}
     bundle = Bundle(model, Standardizer((), (), ()), Conformal(1.0, 0.1, 9, 9), ood, [expects])

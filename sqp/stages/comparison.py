@@ -161,6 +161,8 @@ def _note(
         reasons.append(f"true {target.label} constant: no correlation, no R2")
     if np.isnan(in_target[keep]).all():
         reasons.append("no calibration rows to fit a line: no R2, MAE, RMSE")
-    if isinstance(n_paired, int) and 0 < n_paired < keep.sum():
-        reasons.append(f"differences on {n_paired} rows")
+    if isinstance(n_paired, int) and n_paired < keep.sum():
+        reasons.append(
+            f"differences on {n_paired} rows" if n_paired else "no row has this and a prediction of the model"
+        )
     return join(*reasons)

@@ -21,7 +21,7 @@ def fitted_parts(files: Iterable[Path]) -> list[dict[str, Any]]:
     for file in files:
         for info in fitted_infos(file):
             own = {"what": f"the network {file.name}", "sha256": sha256_of(file)}
-            parts += [own | {"licences": info["data"]["licences"]}, *info.get("behind", [])]
+            parts += [own | {"licences": info["data"].get("licences", [UNKNOWN])}, *info.get("behind", [])]
     return parts
 
 
