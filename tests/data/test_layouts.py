@@ -49,7 +49,13 @@ def folders(root):
     put(root / "masks", "a_mask.png")
 
 
-BUILDERS = {"isic": isic, "ham10000": ham10000, "prepared": prepared, "table": table, "folders": folders}
+def dicom(root):
+    (root / "a").mkdir()
+    (root / "a" / "1").write_bytes(b"\0" * 128 + b"DICM")  # what a series looks like; test_dicom reads whole ones
+
+
+BUILDERS = {"isic": isic, "ham10000": ham10000, "prepared": prepared, "table": table, "dicom": dicom}
+BUILDERS |= {"folders": folders}
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
