@@ -32,6 +32,8 @@ LEVELS = {
     "io": 2,
     "config": 2,
     "frame": 1,
+    "volume": 1,
+    "volume_frame": 1.2,
     "types": 1.5,
     "errors": 0,
     "seeding": 0,
