@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PLAIN = ("unet", "fpn_resnet50", "fpn", "swin_unet")
+VOLUMETRIC = ("unet3d", "unet25d")
+"""Networks of volumes."""
+
+PLAIN = ("unet", "fpn_resnet50", "fpn", "swin_unet", *VOLUMETRIC)
 """Networks that are fitted before they segment; they ignore prompts."""
 
 
