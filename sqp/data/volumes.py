@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,15 @@ def read_volume(path: str | Path) -> Volume:
     if bad:
         raise CaseError(f"volume {path} holds {bad} NaN or infinite voxels: mend what wrote it, or fill them")
     return Volume(array, geometry)
+
+
+def read_geometry(path: str | Path) -> Geometry:
+    """Where a volume lies, of NIfTI by its header alone. `CaseError` as `read_volume`."""
+    path = Path(path)
+    if path.is_dir():
+        return _read(path, "volume")[1]
+    shape, affine, _ = _open_nifti(path, "volume")
+    return _geometry(path, "volume", shape, affine)
 
 
 def read_structure(
@@ -77,35 +87,59 @@ def _read(path: str | Path, what: str) -> tuple[np.ndarray, Geometry]:
     """Voxels float32 `[d, h, w]` and geometry."""
     path = Path(path)
     array, affine = read_series(path) if path.is_dir() else _read_nifti(path, what)
-    try:
-        geometry = Geometry((array.shape[0], array.shape[1], array.shape[2]), affine)
-    except ValueError as error:
-        raise CaseError(f"{what} {path}: {error}: write its header anew") from None
-    if min(array.shape) < 2:
-        raise CaseError(f"{what} {path} has one slice only ({_sides(array.shape)}): export it as a 2D image, PNG")
+    geometry = _geometry(path, what, array.shape, affine)
     return geometry.to_canonical(array), geometry
 
 
-def _read_nifti(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
+def _geometry(path: Path, what: str, shape: tuple[int, ...], affine: np.ndarray) -> Geometry:
+    """CaseError for an affine that says nothing, and for one slice."""
+    if min(shape) < 2:
+        raise CaseError(f"{what} {path} has one slice only ({_sides(shape)}): export it as a 2D image, PNG")
+    try:
+        return Geometry((shape[0], shape[1], shape[2]), affine)
+    except ValueError as error:
+        raise CaseError(f"{what} {path}: {error}: write its header anew") from None
+
+
+def _open_nifti(path: Path, what: str) -> tuple[tuple[int, ...], np.ndarray, Any]:
+    """Shape, affine and the voxels not yet read."""
     import nibabel
 
     try:
-        image = nibabel.load(path)
-        shape = tuple(image.shape)  # type: ignore[attr-defined]
-        while len(shape) > 3 and shape[-1] == 1:
-            shape = shape[:-1]
-        if len(shape) != 3:
-            many = "time points or channels" if len(shape) > 3 else "no volume"
-            raise CaseError(f"{what} {path} is {len(shape)}D ({_sides(shape)}), {many}: save one 3D volume a file")
-        array = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
-        affine = np.asarray(image.affine, dtype=float)  # type: ignore[attr-defined, type-var]
+        image: Any = nibabel.load(path)
     except FileNotFoundError:
         raise CaseError(f"{what} {path} does not exist: check the path") from None
-    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
-        raise CaseError(f"cannot read {what} {path} ({error}): it is truncated or no NIfTI; export it again") from error
+    except _unreadable() as error:
+        raise CaseError(_told(path, what, error)) from error
+    shape = tuple(image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
+        many = "time points or channels" if len(shape) > 3 else "no volume"
+        raise CaseError(f"{what} {path} is {len(shape)}D ({_sides(shape)}), {many}: save one 3D volume a file")
+    return shape, np.asarray(image.affine, dtype=float), image.dataobj
+
+
+def _read_nifti(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
+    shape, affine, voxels = _open_nifti(path, what)
+    try:
+        array = np.asanyarray(voxels)
+    except _unreadable() as error:
+        raise CaseError(_told(path, what, error)) from error
     if array.dtype.kind not in "iufb":
         raise CaseError(f"{what} {path} holds {array.dtype} voxels (colours?): save one number a voxel")
     return array.astype(np.float32, copy=False).reshape(shape), affine
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What nibabel raises for a file that is cut off, damaged or no NIfTI."""
+    from nibabel.filebasedimages import ImageFileError
+
+    return OSError, EOFError, ValueError, zlib.error, ImageFileError
+
+
+def _told(path: Path, what: str, error: Exception) -> str:
+    return f"cannot read {what} {path} ({error}): it is truncated or no NIfTI; export it again"
 
 
 def _sides(values: Sequence[float]) -> str:

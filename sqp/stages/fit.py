@@ -17,7 +17,7 @@ from torch import nn
 
 from sqp.config.fit import EXECUTION_KEYS, FitConfig
 from sqp.errors import CaseError, ConfigError
-from sqp.fit.batches import Images, loader
+from sqp.fit.batches import Images
 from sqp.fit.module import Recipe
 from sqp.fit.training import Fitted, train
 from sqp.io.atomic import write_text
@@ -150,7 +150,7 @@ def fit_member(config: FitConfig, task: FitTask, spec: Any, fitted: Images, held
     )
     return train(
         task.module(spec, new_network(config, task, spec, seed), recipe, fitted),
-        (loader(fitted, config.batch_size, seed), loader(held, 2 * config.batch_size)),
+        (task.loader(fitted, config.batch_size, seed), task.loader(held, 2 * config.batch_size)),
         Path(config.out) / "members" / str(seed),
         config.epochs,
         config.patience,
