@@ -86,8 +86,8 @@ class FitSegmenterConfig(FitConfig):
             neighbours); or litemedsam, its mask decoder alone: the encoder is frozen and runs once an image (2 MB each
             in the cache); prompts are boxes, Otsu's and moved true ones.
         encoder: fpn: a timm model by name; default tf_efficientnet_lite0.
-        width: Channels of the narrowest stage; 0 for the network's own (unet 32, fpn 128, swin_unet 24, unet3d and unet25d
-            16).
+        width: Channels of the narrowest stage; 0 for the network's own (unet 32, fpn 128, swin_unet 24, unet3d and
+            unet25d 16).
         dropout: Share dropped in the MC-dropout layers.
         members: Deep ensemble: networks trained one after another, with seed, seed + 1, ...
         cycles: Snapshot ensemble: cosine cycles of the learning rate, a checkpoint at the end of each, no early stop;

@@ -14,6 +14,7 @@ from sqp.errors import CaseError
 from sqp.volume import TOLERANCE, Geometry, Volume
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
+WINDOW = (0.5, 99.5)  # percentiles of the volume that become black and white (MedSAM's preparation)
 
 
 def is_volume(path: str | Path) -> bool:
@@ -65,6 +66,13 @@ def read_structure(
     if missing and found:
         raise CaseError(f"label {_said(missing)} is not in {path}, which holds {_said(found)}: correct --label")
     return np.isin(array, labels or found), geometry
+
+
+def windowed(voxels: np.ndarray) -> np.ndarray:
+    """Voxels in any units -> uint8 of the same shape: the percentiles `WINDOW` of the volume are 0 and 255."""
+    low, high = np.percentile(voxels, WINDOW)
+    scaled = (voxels - np.float32(low)) * np.float32(255 / (high - low) if high > low else 0)
+    return np.clip(scaled + 0.5, 0, 255).astype(np.uint8)
 
 
 def check_same_place(image_path: str | Path, image: Geometry, mask_path: str | Path, mask: Geometry) -> None:

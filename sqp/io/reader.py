@@ -67,7 +67,12 @@ class RecordSet:
     @property
     def volumes(self) -> bool:
         """Whether the records are of volumes."""
-        return bool(self.table.mask_path.iloc[0].endswith(SUFFIX))
+        return len(self.table) > 0 and str(self.table.mask_path.iloc[0]).endswith(SUFFIX)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The values of the label maps that made the truth of volumes."""
+        return tuple(self.config.get("label") or ())
 
     def volume_mask(self, record_id: str) -> tuple[np.ndarray, Geometry]:
         """The mask of a volume and where it lies."""

@@ -19,6 +19,8 @@ from sqp.augmentation import coloured, moved
 class Augmentation:
     """`augment(planes, generator)` for planes `[n, c, s, s]`; `image` indexes the three colour planes.
 
+    Volumes `[n, c, s, s, s]` are flipped alone.
+
     rotate: largest turn in degrees; zoom and shift: largest share; affine: share of the rows that get the
     affine move; colour: largest change of brightness, contrast and saturation as a share. All randomness is
     the generator's.
@@ -34,6 +36,8 @@ class Augmentation:
     def __call__(self, planes: Tensor, generator: torch.Generator) -> Tensor:
         """Another tensor of the same shape, dtype and device."""
         planes = dihedral(planes, torch.randint(8, (len(planes),), generator=generator))
+        if planes.ndim == 5:  # a volume: flips alone
+            return planes
         planes = moved(
             *(planes, generator),
             rotate=self.rotate,
@@ -50,6 +54,8 @@ class Augmentation:
 def dihedral(planes: Tensor, turns: Tensor) -> Tensor:
     """Each row of `[n, c, s, s]` flipped if its turn >= 4, then turned by turn % 4 quarters.
 
+    Of volumes `[n, c, s, s, s]` the bits of the turn (0 to 7) flip the axes: 1 the last, 2 the middle, 4 the first.
+
     >>> dihedral(torch.tensor([[[[1, 2], [3, 4]]]]), torch.tensor([4])).tolist()
     [[[[2, 1], [4, 3]]]]
     """
@@ -57,6 +63,9 @@ def dihedral(planes: Tensor, turns: Tensor) -> Tensor:
     for turn in turns.unique().tolist():
         index = (turns == turn).nonzero()[:, 0].to(planes.device)
         part = planes[index]
+        if planes.ndim == 5:
+            out[index] = part.flip([-1 - bit for bit in range(3) if turn >> bit & 1])
+            continue
         part = part.flip(-1) if turn >= 4 else part
         out[index] = torch.rot90(part, turn % 4, dims=(-2, -1))
     return out

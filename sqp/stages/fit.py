@@ -32,6 +32,9 @@ from sqp.stages.options import check_ranges
 from sqp.stages.run_info import described, earlier_run, plain, versions
 from sqp.types import Case
 
+YOUNGER = {"label": [], "spacing": [], "patch": 96, "neighbours": 2}
+"""Keys that the first runs did not have, with what they did."""
+
 
 @dataclass
 class FitResult:
@@ -194,7 +197,7 @@ def check_numbers(config: FitConfig) -> None:
 
 def _check_out(out: Path, stored: Mapping[str, Any], task: FitTask) -> FitResult | None:
     """The result of a finished run of the same config; ConfigError where OUT holds another one."""
-    told = earlier_run(out, stored, "a network fitted")
+    told = earlier_run(out, stored, "a network fitted", {k: v for k, v in YOUNGER.items() if k in stored})
     if told is None:
         return None
     value = {out / name: value for name, value in told.get(f"val_{task.watched}", {}).items()}

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sqp.data.volumes import windowed
 from sqp.prompts.boxes import margin_box, tight_box
 from sqp.types import Decoded, Embedding, Prompt, Segmenter
 from sqp.volume import Volume
 from sqp.volume_frame import SlicesFrame
 
-WINDOW = (0.5, 99.5)  # percentiles of the volume that become black and white (MedSAM's preparation)
 OUTSIDE = -20.0  # logit where no prompt reaches: p = 2e-9
 
 
@@ -121,13 +121,6 @@ class _Drawn:
         iou = float(weights @ torch.tensor([iou for _, iou, _ in self.told], dtype=torch.float64))
         tokens = [token for _, _, token in self.told if token is not None]
         return iou, (torch.stack(tokens) * weights[:, None].to(tokens[0])).sum(0) if tokens else None
-
-
-def windowed(voxels: np.ndarray) -> np.ndarray:
-    """Voxels in any units -> uint8 of the same shape: the percentiles `WINDOW` of the volume are 0 and 255."""
-    low, high = np.percentile(voxels, WINDOW)
-    scaled = (voxels - np.float32(low)) * np.float32(255 / (high - low) if high > low else 0)
-    return np.clip(scaled + 0.5, 0, 255).astype(np.uint8)
 
 
 def depth_of(prompt: Prompt, slices: int) -> tuple[int, int]:

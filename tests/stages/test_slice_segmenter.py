@@ -8,8 +8,9 @@ import torch
 from fakes import FakeSegmenter
 from tiny_volumes import SPACING, bright, ellipsoid
 
+from sqp.data.volumes import windowed
 from sqp.seeding import torch_generator
-from sqp.stages.slice_segmenter import OUTSIDE, SliceSegmenter, windowed
+from sqp.stages.slice_segmenter import OUTSIDE, SliceSegmenter
 from sqp.types import Prompt
 from sqp.uncertainty import sample
 from sqp.volume import Geometry, Volume
