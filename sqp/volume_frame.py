@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,15 +16,23 @@ from sqp.frame import Frame
 Size = tuple[int, int, int]
 
 
+MOST_CELLS = 2**24  # of a grid: eight samples of it are half a gigabyte
+
+
 @dataclass(frozen=True)
 class VolumeFrame:
-    """The geometry between a volume of `original` (d, h, w) voxels and the same volume with `grid` voxels.
+    """The geometry between a volume of `original` (d, h, w) voxels, the network's `working` ones, and the `grid`.
+
+    The grid is what the network works on, coarser where that has more than `MOST_CELLS` voxels.
 
     >>> VolumeFrame.at_spacing((20, 100, 100), (5.0, 0.8, 0.8), (2.5, 1.6, 0)).grid
     (40, 50, 100)
+    >>> VolumeFrame.at_spacing((300, 512, 512), (1.0, 0.8, 0.8), (0, 0, 0)).grid
+    (179, 306, 306)
     """
 
     original: Size
+    working: Size
     grid: Size
 
     @classmethod
@@ -32,18 +41,17 @@ class VolumeFrame:
         d, h, w = (
             max(1, round(n * own / new)) if new else n for n, own, new in zip(shape, spacing, working, strict=True)
         )
-        return cls(shape, (d, h, w))
+        shrink = min(1.0, (MOST_CELLS / (d * h * w)) ** (1 / 3))
+        gd, gh, gw = (max(1, math.floor(n * shrink)) for n in (d, h, w))
+        return cls(shape, (d, h, w), (gd, gh, gw))
 
     def image_to_input(self, voxels: np.ndarray) -> Tensor:
-        """float32 `[d, h, w]` -> `[*grid]`, linear along each axis, antialiased where it shrinks."""
-        x = torch.from_numpy(np.require(voxels, np.float32, ["C", "W"]))
-        d, h, w = self.grid
-        if x.shape[1:] != (h, w):
-            x = F.interpolate(x[:, None], (h, w), mode="bilinear", align_corners=False, antialias=True)[:, 0]
-        if len(x) != d:
-            columns = x.reshape(1, 1, len(x), h * w)
-            x = F.interpolate(columns, (d, h * w), mode="bilinear", align_corners=False, antialias=True)
-        return x.reshape(self.grid)
+        """float32 `[d, h, w]` -> `[*working]`, linear along each axis, antialiased where it shrinks."""
+        return resample_volume(torch.from_numpy(np.require(voxels, np.float32, ["C", "W"])), self.working)
+
+    def output_to_grid(self, logits: Tensor) -> Tensor:
+        """The network's `[n, c, *working]` -> `[n, c, *grid]`, by area mean."""
+        return logits if self.grid == self.working else F.interpolate(logits, self.grid, mode="area")
 
     def grid_to_image(self, maps: Tensor) -> Tensor:
         """`[..., *grid]` -> `[..., d, h, w]` at the original size, trilinear."""
@@ -64,6 +72,17 @@ class VolumeFrame:
     def mask_to_grid(self, mask: Tensor | np.ndarray) -> Tensor:
         """bool `[..., d, h, w]` -> bool `[..., *grid]`: mean >= 0.5."""
         return self.image_to_grid(mask) >= 0.5
+
+
+def resample_volume(x: Tensor, size: Size) -> Tensor:
+    """float32 `[d, h, w]` -> `[*size]`, linear along each axis, antialiased where it shrinks."""
+    d, h, w = size
+    if x.shape[1:] != (h, w):
+        x = F.interpolate(x[:, None], (h, w), mode="bilinear", align_corners=False, antialias=True)[:, 0]
+    if len(x) != d:
+        columns = x.reshape(1, 1, len(x), h * w)
+        x = F.interpolate(columns, (d, h * w), mode="bilinear", align_corners=False, antialias=True)
+    return x.reshape(size)
 
 
 @dataclass(frozen=True)

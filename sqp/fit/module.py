@@ -13,6 +13,7 @@ from sqp.errors import lookup
 from sqp.fit.augment import Augmentation
 from sqp.networks.pixels import normalise
 from sqp.seeding import derive_seed, torch_generator
+from sqp.training import one_cycle
 
 SCHEDULES = ("one_cycle", "cyclic_cosine")
 
@@ -84,7 +85,7 @@ class FitModule(pl.LightningModule):
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         schedule: torch.optim.lr_scheduler.LRScheduler
         if r.schedule == "one_cycle":
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, r.learning_rate, total_steps=steps, pct_start=0.1)
+            schedule = one_cycle(optimizer, r.learning_rate, steps)
         else:
             schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, max(1, steps // r.cycles))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

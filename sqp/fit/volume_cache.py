@@ -80,7 +80,8 @@ def _read(task: tuple[int, Case], home: Path, spacing: tuple[float, ...]) -> tup
         check_same_place(case.image_path, volume.geometry, case.truth_paths[0], there)
     except CaseError as error:
         return row, str(error)
-    frame = VolumeFrame.at_spacing(volume.shape, volume.spacing, spacing)
+    at = VolumeFrame.at_spacing(volume.shape, volume.spacing, spacing)
+    frame = VolumeFrame(at.original, at.working, at.working)  # the truth as fine as the voxels
     voxels = frame.image_to_input(normalised(volume.voxels)).numpy().astype(np.float16)
     for name, array in (("image", voxels), ("truth", frame.mask_to_grid(truth).numpy())):
         write_atomic(home / f"{row}-{name}.npy", partial(np.save, arr=array))

@@ -22,6 +22,7 @@ from sqp.quality.losses import LOSSES
 from sqp.quality.tabular import ScoreBranch
 from sqp.quality.truth_map import EVIDENCE, TruthDecoder, compare, truth_loss
 from sqp.seeding import derive_seed, torch_generator
+from sqp.training import one_cycle
 
 MIN_SCALE = 0.01  # Dice; below this a likelihood rewards certainty that no annotation has
 
@@ -221,7 +222,7 @@ class QualityModel(pl.LightningModule):
         if t.schedule == "constant":
             return optimizer
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, t.learning_rate, total_steps=steps, pct_start=0.1)
+        cycle = one_cycle(optimizer, t.learning_rate, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
 

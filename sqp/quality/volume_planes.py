@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from sqp.data.volumes import read_volume, windowed
-from sqp.volume_frame import VolumeFrame
+from sqp.volume_frame import resample_volume
 
 
 def resize_volume(array: np.ndarray, size: int) -> np.ndarray:
     """float `[d, h, w]` -> float32 `[size, size, size]`, linear along each axis, antialiased where it shrinks."""
-    d, h, w = array.shape
-    frame = VolumeFrame((d, h, w), (size, size, size))
-    return frame.image_to_input(np.asarray(array, dtype=np.float32)).numpy()
+    voxels = torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
+    return resample_volume(voxels, (size, size, size)).numpy()
 
 
 def volume_plane(path: str | Path, size: int) -> np.ndarray:

@@ -45,9 +45,9 @@ def with_neighbours(volume: Tensor, rows: Tensor, neighbours: int) -> Tensor:
 class VolumeSegmenter:
     """A plain network behind the protocol `sqp.types.Segmenter`, for a `Volume`: every prompt gets the same logits.
 
-    The embedding keeps the normalised voxels at the spec's spacing, which is the grid. The network runs once a call of
-    `decode`, over one part at a time, so that memory does not grow with the volume but for its own voxels; a call with
-    dropout switched on in `network` draws another sample. Results are on the CPU.
+    The embedding keeps the normalised voxels at the spec's spacing, which are the grid unless they are too many. The
+    network runs once a call of `decode`, over one part at a time, so that memory does not grow with the volume but for
+    its own voxels; a call with dropout switched on in `network` draws another sample. Results are on the CPU.
     """
 
     promptable = False
@@ -69,7 +69,7 @@ class VolumeSegmenter:
         self.network = network.eval().requires_grad_(False).to(self.device)
 
     def encode(self, image: Volume) -> Embedding:
-        """Features: normalised voxels `[1, 1, *grid]` float32. CaseError for an image that is no volume."""
+        """Features: normalised voxels `[1, 1, *working]` float32. CaseError for an image that is no volume."""
         if not isinstance(image, Volume):
             raise CaseError(f"{self.name} segments volumes, and this image is 2D: give NIfTI or DICOM, or take unet")
         frame = VolumeFrame.at_spacing(image.shape, image.spacing, self.spec.spacing)
@@ -79,7 +79,8 @@ class VolumeSegmenter:
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:
         """Logits `[n, 1, *grid]` float32, the same for each prompt; IoU `[n, 1]` NaN. Raises CaseError for NaN."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            logits = network_logits(self.network, embedding.features, self.spec, self.device)
+            output = network_logits(self.network, embedding.features, self.spec, self.device)
+        logits = embedding.frame.output_to_grid(output)
         if torch.isnan(logits).any():
             raise CaseError(f"{self.name} returned NaN logits; try precision float32 or look at the volume")
         n = len(prompts)

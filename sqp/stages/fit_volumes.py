@@ -86,7 +86,7 @@ class VolumeTask(SegmenterTask):
 
 def _geometries(cases: Sequence[Case]) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
     """(shape, spacing) of each volume that can be read; ConfigError where none can."""
-    found = []
+    found: list[tuple[tuple[int, ...], tuple[float, ...]]] = []
     for case in cases:
         try:
             geometry = read_geometry(case.image_path)

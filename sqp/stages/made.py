@@ -19,7 +19,7 @@ from sqp.metrics.overlap import dice, iou
 from sqp.stages.loaded_case import LoadedCase
 from sqp.stages.plan import PlannedRecord
 from sqp.types import Embedding, GridFrame, Prompt, Samples
-from sqp.uncertainty import Moments, all_maps, scores
+from sqp.uncertainty import Moments, all_maps, scores, slab_maps
 from sqp.uncertainty.scores import Judged, soft_dice_confidence
 from sqp.volume_frame import VolumeFrame
 
@@ -74,8 +74,12 @@ def of_samples(made: Made, measures: list[str], own: bool, embedding: Embedding)
     """`self/*`, the scores of the samples, and the segmenter's vectors. `own`: the segmenter made the mask itself."""
     samples = made.samples
     assert samples is not None
-    moments = Moments.of(samples.logits)
-    maps = {"probability": moments.mean_p} | all_maps(moments, measures)
+    if samples.logits.ndim == 4:
+        moments, maps = slab_maps(samples.logits, measures)
+    else:
+        moments = Moments.of(samples.logits)
+        maps = all_maps(moments, measures)
+    maps = {"probability": moments.mean_p} | maps
     found = {f"self/{name}": value for name, value in maps.items()} | made.maps
     found["features/embedding"] = pooled_embedding(embedding)
     if samples.token is not None:

@@ -153,7 +153,7 @@ def test_misuse_is_told(prediction: np.ndarray, truth: np.ndarray, spacing: tupl
         surface_distances(prediction, truth, spacing)
 
 
-@pytest.mark.filterwarnings("ignore:Please import `correlate`:DeprecationWarning")  # by DeepMind's library in 3D
+@pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")  # by DeepMind's library in 3D
 def test_a_volume_in_mm_is_the_same_in_every_orientation():
     p, t = ellipsoid((9, 16, 14)), ellipsoid((9, 16, 14), (0.5, 0.5, 0.5), 0.3)
     spacing = (3.0, 1.0, 0.75)

@@ -13,7 +13,7 @@ from sqp.seeding import torch_generator
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.ensemble import EnsembleSegmenter
 from sqp.types import Prompt, Samples
-from sqp.uncertainty import MEASURES, SCORES, all_maps, mask_from_logits, mask_on_grid, sample, scores
+from sqp.uncertainty import MEASURES, SCORES, all_maps, mask_from_logits, mask_on_grid, sample, scores, slab_maps
 from sqp.uncertainty.volume_transforms import FLIPS, VolumeTransform, draw_volume_transforms
 from sqp.volume import Geometry, Volume
 from sqp.volume_frame import VolumeFrame
@@ -62,7 +62,7 @@ def test_flips_of_volume_and_prompt_are_undone_exactly(flips):
     expected = np.zeros((4, 5, 6), bool)
     expected[z0:z1, y0:y1, x0:x1] = True
     assert np.array_equal(moved.voxels > 0, expected)
-    frame = VolumeFrame((4, 5, 6), (4, 5, 6))
+    frame = VolumeFrame((4, 5, 6), (4, 5, 6), (4, 5, 6))
     noise = torch.rand(4, 5, 6)
     there = torch.from_numpy(transform.image(volume.with_voxels(noise.numpy())).voxels)
     assert torch.equal(transform.inverse(there, frame, frame, noise), noise)
@@ -91,10 +91,21 @@ def test_measures_and_scores_are_those_of_the_voxels_laid_side_by_side():
 
 
 def test_the_mask_on_the_grid_and_back():
-    frame = VolumeFrame(SHAPE, (20, 14, 6))
+    frame = VolumeFrame(SHAPE, (20, 14, 6), (20, 14, 6))
     p = torch.full((1, 20, 14, 6), -3.0)
     p[:, 4:12, 3:9, 1:4] = 3.0
     samples = Samples(p, torch.tensor([torch.nan]), frame)
     mask = mask_from_logits(samples)
     assert mask.shape == SHAPE and mask[2:6, 3:9, 2:8].all() and mask.sum() == 4 * 6 * 6
     assert torch.equal(mask_on_grid(mask, samples), p[0] > 0)
+
+
+def test_maps_made_slab_by_slab_are_the_same():
+    logits = torch.randn(3, 37, 4, 5, generator=torch_generator(0)) * 3
+    moments, maps = slab_maps(logits)
+    whole = all_maps(logits)
+    assert set(maps) == set(whole)
+    for name, value in whole.items():
+        torch.testing.assert_close(maps[name], value, atol=1e-6, rtol=1e-6)
+    mask = logits.mean(0) > 0
+    assert scores(logits, mask, moments=moments) == pytest.approx(scores(logits, mask), abs=1e-6, nan_ok=True)

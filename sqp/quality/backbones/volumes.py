@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class Compact3d(Backbone):
         super().__init__()
         from monai.networks.nets import ResNet
 
-        self.network = ResNet(
+        network: Any = ResNet(
             "basic",
             [1] * len(WIDTHS),
             list(WIDTHS),
@@ -42,7 +43,8 @@ class Compact3d(Backbone):
             feed_forward=False,
             bias_downsample=False,
         )
-        self.network.avgpool = AverageAndMax()
+        network.avgpool = AverageAndMax()
+        self.network = network
 
     def forward(self, planes: Tensor) -> Tensor:
         """`[n, c, d, h, w]` -> `[n, 256]`."""

@@ -23,6 +23,7 @@ from sqp.metrics.notes import join
 from sqp.metrics.segmentation import segmentation_row
 from sqp.metrics.surface import SurfaceDistances
 from sqp.quality.channels import UNREADABLE
+from sqp.types import GridFrame
 from sqp.volume_frame import VolumeFrame
 
 FILE = "pixels.csv"
@@ -62,8 +63,10 @@ def _at_image(grid: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A map on the grid `[*grid]` -> float32 `[*shape]`, as masks are made from it; kept `STEP` from 0 and 1."""
     import torch
 
-    flat = len(shape) == 2
-    frame = Frame((shape[0], shape[1]), max(grid.shape)) if flat else VolumeFrame(_size(shape), _size(grid.shape))
+    if len(shape) == 2:
+        frame: GridFrame = Frame((shape[0], shape[1]), max(grid.shape))
+    else:
+        frame = VolumeFrame(_size(shape), _size(grid.shape), _size(grid.shape))
     at_image = frame.grid_to_image(torch.from_numpy(grid.astype(np.float32)))
     return at_image.clamp(STEP, 1 - STEP).numpy()
 
