@@ -36,9 +36,8 @@ class SliceSegmenter:
     def __init__(self, inner: Segmenter, propagate: bool = False, margin: float = 0.1) -> None:
         self.inner, self.propagate, self.margin = inner, propagate, margin
         self.name, self.weights_sha256, self.promptable = inner.name, inner.weights_sha256, inner.promptable
-        for name in ("sam", "network"):  # where dropout is injected
-            if hasattr(inner, name):
-                setattr(self, name, getattr(inner, name))
+        # where dropout is injected; not by the name `sam`, whose decoder may then recall what it made of one image
+        self.network = getattr(inner, "sam", getattr(inner, "network", None))
 
     def encode(self, image: Volume) -> Embedding:
         """Nothing is encoded yet but the middle slice: `extra` has the pixels and, by slice, its embedding."""

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from fakes import FakeSegmenter
+from tiny_sam import tiny_sam
 from tiny_volumes import SPACING, bright, ellipsoid
 
 from sqp.data.volumes import windowed
 from sqp.seeding import torch_generator
+from sqp.segmenters.sam import PromptableSegmenter, standardise
 from sqp.stages.slice_segmenter import OUTSIDE, SliceSegmenter
 from sqp.types import Prompt
 from sqp.uncertainty import sample
@@ -82,3 +84,15 @@ def test_percentiles_of_the_volume_are_black_and_white():
     pixels = windowed(np.linspace(-1000, 3000, 24_000, dtype=np.float32).reshape(10, 40, 60))
     assert pixels.min() == 0 and pixels.max() == 255 and abs(float(pixels.mean()) - 127.5) < 1
     assert (windowed(np.full((2, 3, 4), 7.0, np.float32)) == 0).all()
+
+
+@pytest.mark.parametrize("sampler", ["prompt_jitter", "mc_dropout"])
+def test_what_sam_s_decoder_recalls_of_one_image_is_not_taken_for_another_slice(volume, sampler):
+    inner = PromptableSegmenter("tiny", tiny_sam(), standardise, multimask=True)
+    samples = sample(SliceSegmenter(inner), volume, BOX, 2, torch_generator(0), sampler=sampler)
+    pixels = windowed(volume.voxels)
+    for z in range(2, 7):
+        embedding = inner.encode(np.repeat(pixels[z][..., None], 3, 2))
+        best = inner.decode(embedding, [Prompt(box=BOX.box)]).best()
+        torch.testing.assert_close(samples.logits[0, z], best.logits[0, 0], atol=1e-4, rtol=1e-4)
+    assert not torch.equal(samples.logits[1], samples.logits[0])
