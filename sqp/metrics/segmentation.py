@@ -29,7 +29,8 @@ def segmentation_row(
     """dice … accuracy (0..1), hausdorff, hd95, masd (`unit`: px, or mm with `spacing`), ece, brier, nll, note.
 
     Masks `[h, w]` or `[d, h, w]`; `probability` of the foreground on the same pixels, for ece, brier and nll (nats).
-    An empty `spacing` counts as none. A volume has `worst_slice`, the least Dice of one. Without `surface` the distances are NaN. ValueError where shapes differ.
+    An empty `spacing` counts as none. A volume has `worst_slice`, the least Dice of a slice. Without `surface` the
+    distances are NaN. ValueError where shapes differ.
     """
     sizes = spacing if spacing is not None and len(spacing) else None
     row: dict[str, float | str] = {name: statistic(prediction, truth) for name, statistic in OVERLAP.items()}
