@@ -1,15 +1,19 @@
 """What the HTML page of 1,000 cases costs: writing it, its size, opening it from disk, filtering, opening a case.
 
 python scripts/bench_report.py benchmarks/speed_report.csv [--keep FOLDER]
+python scripts/bench_report.py benchmarks/speed_report_isic2018.csv --page runs/isic2018/evaluation/report.html
 
-50 synthetic lesions of 512 x 512 under 1,000 masks; the page holds image, mask, truth, uncertainty and error of each
-case. Headless Chromium (Debian's) without a network. Wall seconds in the browser are medians of five openings, each in
-a browser of its own; writing is in CPU seconds.
+With --page a page that is there already, of real cases, is opened. Without it: 50 synthetic lesions of 512 x 512 under
+1,000 masks; the page holds image, mask, truth, uncertainty and error of each case. Headless Chromium
+(Debian's) without a network. Wall seconds in the browser are medians of five openings, each in a browser of its own;
+writing is in CPU seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import shutil
 import statistics
 import tempfile
@@ -74,8 +78,17 @@ def error_maps(rows: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
     }
 
 
-def browse(path: Path) -> dict[str, float]:
-    """Seconds of one opening: until the page answers with its first pictures drawn, filtering, opening a case."""
+def ids_of(path: Path) -> list[str]:
+    """The ids of the page's cases, in their order."""
+    found = re.search(r'id="cases">(.*?)</script>', path.read_text(encoding="utf-8"), re.DOTALL)
+    cases = json.loads(found.group(1)) if found else []
+    if not cases:
+        raise SystemExit(f"{path} has no gallery of cases: give the report.html of sqp evaluate or sqp predict")
+    return [case["id"] for case in cases]
+
+
+def browse(path: Path, ids: list[str]) -> dict[str, float]:
+    """Seconds of one opening: until the page answers with its first pictures drawn, finding the last id, opening it."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
@@ -86,7 +99,7 @@ def browse(path: Path) -> dict[str, float]:
             "document.querySelectorAll('#cards img').length && [...document.images].every((i) => i.complete)"
         )
         loaded = time.perf_counter()
-        page.fill("#search", "case-0999")
+        page.fill("#search", ids[-1])
         page.wait_for_function("document.querySelectorAll('#cards li').length === 1")
         filtered = time.perf_counter()
         page.click("#cards button")
@@ -94,7 +107,7 @@ def browse(path: Path) -> dict[str, float]:
         opened = time.perf_counter()
         page.keyboard.press("Escape")
         page.click("#clear")
-        while page.locator("#cards li").count() < CASES:
+        while page.locator("#cards li").count() < len(ids):
             page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
         scrolled = time.perf_counter()
         browser.close()
@@ -107,34 +120,40 @@ def row(what: str, value: float, unit: str, target: str) -> dict[str, object]:
     return {"what": what, "value": round(value, 3), "unit": unit, "target": target}
 
 
+def synthetic_page(folder: Path) -> tuple[Path, list[dict[str, object]]]:
+    """The page of synthetic cases, and what writing it costs."""
+    table = make_records(folder / "records")
+    figure = save(distribution(table), folder / "distribution.png")
+    start = time.process_time()
+    page = write_page(
+        folder / "report.html", table, title="1,000 synthetic lesions",
+        findings=prediction_findings(table, 0.8, 0.7, 0.9),
+        sections=[Section("Predicted Dice", figure, DISTRIBUTION)], error_maps=error_maps,
+    )  # fmt: skip
+    cost = (time.process_time() - start) / CASES
+    return page, [row(f"writing the page of {CASES:,} cases, a case", cost, "s CPU", "")]
+
+
 def main() -> None:
-    """Make the page, open it, write the table."""
+    """Make the page or take the one that is given, open it, write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--keep", type=Path, help="keep the page in this folder")
+    parser.add_argument("--keep", type=Path, help="keep the page of synthetic cases in this folder")
+    parser.add_argument("--page", type=Path, help="report.html of sqp evaluate or sqp predict, to open instead")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        table = make_records(Path(folder) / "records")
-        figure = save(distribution(table), Path(folder) / "distribution.png")
-        start = time.process_time()
-        page = write_page(
-            Path(folder) / "report.html", table, title="1,000 synthetic lesions",
-            findings=prediction_findings(table, 0.8, 0.7, 0.9),
-            sections=[Section("Predicted Dice", figure, DISTRIBUTION)], error_maps=error_maps,
-        )  # fmt: skip
-        rows = [
-            row(f"writing the page of {CASES:,} cases, a case", (time.process_time() - start) / CASES, "s CPU", ""),
-            row("its size", page.stat().st_size / 1e6, "MB", ""),
-        ]
+        page, rows = (args.page.resolve(), []) if args.page else synthetic_page(Path(folder))
+        ids = ids_of(page)
+        rows.append(row(f"size of the page of {len(ids):,} cases", page.stat().st_size / 1e6, "MB", ""))
         if args.keep:
             args.keep.mkdir(parents=True, exist_ok=True)
             shutil.copy(page, args.keep)
-        runs = [browse(page) for _ in range(REPEATS)]
+        runs = [browse(page, ids) for _ in range(REPEATS)]
     words = {
-        "load": (f"opening {CASES:,} cases, first pictures drawn", "< 3"),
+        "load": (f"opening {len(ids):,} cases, first pictures drawn", "< 3"),
         "filter": ("finding one by its id", ""),
         "open": ("opening a case", ""),
-        "scroll": (f"scrolling through all {CASES:,}", ""),
+        "scroll": (f"scrolling through all {len(ids):,}", ""),
     }
     for name, (what, target) in words.items():
         rows.append(row(what, statistics.median(run[name] for run in runs), "s wall", target))

@@ -86,6 +86,11 @@ COMMANDS = {
         "sqp.stages.fit",
         "train a classifier on diagnoses, for the prompter cam",
     ),
+    "export": Command(
+        "sqp.config.export:ExportConfig",
+        "sqp.stages.export",
+        "write a quality model as one ONNX file, and its model card",
+    ),
     "demo": Command("sqp.config.demo:DemoConfig", "sqp.stages.demo", "run all of it on synthetic lesions, on a CPU"),
 }
 
@@ -104,7 +109,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args[0] not in COMMANDS:
             longer = [name for name in COMMANDS if name.startswith(f"{args[0]} ")]
-            raise ConfigError(f"write `sqp {longer[0]}`") if longer else unknown_name("command", args[0], COMMANDS)
+            if longer:
+                raise ConfigError(
+                    f"`sqp {args[0]}` needs to know what: {', '.join(f'`sqp {name}`' for name in longer)}"
+                )
+            raise unknown_name("command", args[0], COMMANDS)
         command = COMMANDS[args[0]]
         config = parse(args[0], args[1:])
         if config is None:

@@ -5,6 +5,7 @@ The Dice can be seen: the probability map shows the true disc, softly, and the i
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +28,42 @@ CONFIG = {
     "measures": list(MAPS[1:]),
     "seed": 0,
 }
+
+
+def make_record(name: str, **changes: object) -> Record:
+    """A natural record of an image `a` of 5 x 7 pixels, with what is to be different."""
+    record = Record(
+        record_id=name,
+        image_id="a",
+        group="a",
+        split="train",
+        dataset="toy",
+        licence="CC0",
+        diagnosis="",
+        image_path="/a.png",
+        mask_path=f"masks/{name}.png",
+        truth_path=["/t.png", "/u.png"],
+        height=5,
+        width=7,
+        spacing=[],
+        segmenter="litemedsam",
+        weights_sha256="00",
+        prompter="otsu",
+        prompt="{}",
+        sampler="prompt_jitter",
+        n_samples=8,
+        seed=0,
+        variant="natural",
+        severity=0.0,
+        natural=True,
+        parent_record_id="",
+        refined_by="",
+        fused_by="",
+        dice=0.5,
+        iou=1 / 3,
+        scores={"area": 0.2, "c_lesion": float("nan")},
+    )
+    return dataclasses.replace(record, **changes)
 
 
 def disc(shape: tuple[int, int], x: float, y: float, radius: float) -> np.ndarray:
@@ -95,33 +132,17 @@ def _write_image(
         overlap = 2 * (mask & true).sum() / (mask.sum() + true.sum())
         probability = _soft(disc(GRID, x, y, radius))
         name = record_id(image_id, variant, index)
-        record = Record(
-            record_id=name,
+        record = make_record(
+            name,
             image_id=image_id,
             group=image_id,
             split=split,
-            dataset="toy",
-            licence="CC0",
-            diagnosis="",
             image_path=str(image_path),
-            mask_path=f"masks/{name}.png",
             truth_path=[str(truth_path)] if truth else [],
             height=SIZE[0],
             width=SIZE[1],
-            spacing=[],
-            segmenter="litemedsam",
-            weights_sha256="00",
-            prompter="otsu",
-            prompt="{}",
-            sampler="prompt_jitter",
-            n_samples=8,
-            seed=0,
             variant=variant,
-            severity=0.0,
             natural=variant == "natural",
-            parent_record_id="",
-            refined_by="",
-            fused_by="",
             dice=(float(overlap) if planted is None else planted) if truth else float("nan"),
             iou=float(overlap / (2 - overlap)) if truth else float("nan"),
             scores={

@@ -31,6 +31,7 @@ LEVELS = {
     "metrics": 2,
     "io": 2,
     "config": 2,
+    "bundles": 1,
     "frame": 1,
     "volume": 1,
     "volume_frame": 1.2,

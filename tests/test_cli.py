@@ -30,15 +30,17 @@ def test_help_names_every_command_and_imports_nothing_heavy():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_its_help_and_prints_its_config(name, capsys):
     assert main([name, "--help"]) == 0
-    assert "--out" in capsys.readouterr().out
+    option = "card" if name == "export" else "out"
+    assert f"--{option}" in capsys.readouterr().out
     assert main([name, "--print_config"]) == 0
-    assert "out:" in capsys.readouterr().out
+    assert f"{option}:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (["genrate"], "unknown command 'genrate', did you mean 'generate'?"),
+        (["fit", "--out", "y"], "`sqp fit segmenter`, `sqp fit localizer`, `sqp fit classifier`"),
         (["generate", "--imags", "x"], "unknown option 'imags', did you mean 'images'?"),
         (["generate", "--images", "x"], "the option --out is missing"),
         (["generate", "--images", "x", "--out", "y", "--sampler.ratios", "1"], "did you mean 'sampler.ratio'?"),
@@ -49,6 +51,8 @@ def test_every_command_has_its_help_and_prints_its_config(name, capsys):
         (["generate", "--images", "/nowhere", "--out", "y"], "/nowhere does not exist"),
         (["generate", "--config", "/nowhere.yaml"], "/nowhere.yaml"),
         (["train", "--records", "/nowhere", "--out", "y"], "/nowhere is no record set"),
+        (["export", "--model", "/nowhere"], "export needs --onnx FILE, --card FILE or both"),
+        (["export", "--model", "/nowhere", "--card", "c.md"], "/nowhere is no bundle"),
         (["predict", "--model", "/nowhere", "--records", "r", "--out", "y"], "/nowhere is no bundle"),
     ],
 )

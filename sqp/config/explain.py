@@ -11,14 +11,15 @@ class ExplainConfig:
     """Show what the quality model looks at, whether that is where the errors are, and what it cannot do without.
 
     Attributes:
-        model: Bundle of a trained quality model.
+        model: Bundle of a trained quality model: its folder, or the name of one that comes with sqp; default is sqp's
+            own, `default`.
         out: Folder of the tables, figures, the report and the interactive embedding.
         records: Record sets; what compares with the truth is left out for records without one.
         split: Split that is explained, or 'all'.
         frozen: Frozen spread sets (configs/spread); of the corrupted records only their members count.
         max_records: Most records, drawn at random; 0 takes all.
-        cams: CAMs by name (grad_cam, grad_cam_plusplus, hires_cam, layer_cam, eigen_cam); [] for none. The first one
-            is drawn.
+        cams: CAMs by name (grad_cam, grad_cam_plusplus, hires_cam, layer_cam, eigen_cam); [] for none. Each
+            has its contact sheet of cases, the first one's branches are drawn by input, too.
         layer: Layer of the backbone whose maps make the CAM; auto is the deepest one of at least 8 x 8 cells.
         effect: What a map shows: 'lowers' the predicted quality (where the doubt is), or 'raises' it.
         attribution: Method for the maps of each input group: input_x_gradient, integrated_gradients or occlusion (the
@@ -39,8 +40,8 @@ class ExplainConfig:
         overwrite: Replace what is already in the folder.
     """
 
-    model: Path
-    out: Path
+    model: Path | None = None
+    out: Path = Path("sqp-explain")
     records: list[Path] = field(default_factory=list)
     split: str = "test"
     frozen: list[Path] = field(default_factory=list)

@@ -26,6 +26,7 @@ class FitConfig:
         train_splits: Splits that are fitted on. Masks that the network makes, or prompts, on these images must not
             train, calibrate or test the quality model: `generate` leaves them out there.
         val_split: Split for early stopping.
+        licence: Use only images of these licences, e.g. [CC-0]; default all.
         max_images: Use at least so many images: whole groups, in the proportions of the splits; 0 for all.
         pretrained: Start the timm model from timm's hub.
         pretrained_file: Start the timm model from a safetensors or pth file with timm's keys; litemedsam: start from
@@ -56,6 +57,7 @@ class FitConfig:
     splits: Path | None = None
     train_splits: list[str] = field(default_factory=lambda: ["segmenter"])
     val_split: str = "val"
+    licence: list[str] = field(default_factory=list)
     max_images: int = 0
     pretrained: bool = False
     pretrained_file: Path | None = None
@@ -149,7 +151,7 @@ class FitClassifierConfig(FitConfig):
 
 
 EXECUTION_KEYS = (
-    *("images", "truth", "splits", "out", "cache", "workers", "accelerator", "resume", "progress", "strict"),
-    *("overwrite", "report_splits"),
+    *("images", "truth", "splits", "licence", "out", "cache", "workers", "accelerator", "resume", "progress"),
+    *("strict", "overwrite", "report_splits"),
 )
 """Keys that say how a run goes, not what the network is. The data count by their fingerprint."""

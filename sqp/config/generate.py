@@ -110,6 +110,9 @@ class GenerateConfig:
         splits: JSON of splits (configs/splits); without it the data's own column is used, else splits are made by
             group and kept in OUT/splits.json.
         only: Splits to run, e.g. [train, test]; default all.
+        licence: Only images of these licences, e.g. [CC-0], also for the masks that corruptions borrow; default all.
+        masks_licence: Licences of the rows that the tool behind `masks` was fitted on, for the fingerprint of a model
+            that learns from them; default: what their record set says where they lie in one, else unknown.
         max_images: Run a subset of at least so many images: whole groups, in the proportions of the splits; 0 for all.
         segmenter: Who segments.
         prompter: otsu, centre, whole_image, truth_box, truth_centroid, mask_box, cam or localizer.
@@ -146,6 +149,8 @@ class GenerateConfig:
     layout: str = "auto"
     splits: Path | None = None
     only: list[str] = field(default_factory=list)
+    licence: list[str] = field(default_factory=list)
+    masks_licence: list[str] = field(default_factory=list)
     max_images: int = 0
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     prompter: str = "otsu"
@@ -190,5 +195,8 @@ class GenerateConfig:
         return replace(self.referee, name=self.segmenter.name, weights=weights)
 
 
-EXECUTION_KEYS = ("out", "workers", "device", "strict", "overwrite", "only", "max_images")
+EXECUTION_KEYS = (
+    *("out", "workers", "device", "strict", "overwrite", "only", "max_images"),
+    *("licence", "masks_licence"),
+)
 """Keys that say how a run goes, not what a record is: another value in the same folder is no change of config."""

@@ -12,7 +12,8 @@ class PredictConfig:
     """Predict the Dice of masks, whoever made them, with an interval and a verdict.
 
     Attributes:
-        model: Bundle of a trained quality model.
+        model: Bundle of a trained quality model: its folder, or the name of one that comes with sqp; default is sqp's
+            own, `default`.
         out: Folder of predictions.csv, predictions.parquet, overlays and the report.
         images: Folder of images, one image, a CSV, or the root of a data set; records are made in OUT/records.
         masks: Folder of masks made elsewhere; without it the segmenter's own masks are judged.
@@ -29,8 +30,13 @@ class PredictConfig:
         prompter: Prompter of the segmenter's own masks; default the one that the bundle was trained with.
         prompter_options: The prompter's own options, over those that the bundle was trained with; a network's file is
             never in a bundle: {checkpoint: FILE} (cam, localizer).
+        cascade_checkpoint: File with the first segmenter's weights, where the bundle's records came from a cascade.
         accept: Verdict accept where the interval's low end reaches this Dice.
         reject: Verdict reject where the interval's high end stays below this Dice.
+        risk: In place of accept: accept so many that at most this share of the accepted fails, e.g. 0.05. Where no
+            threshold of the low end is safe, nothing is accepted.
+        failure: With risk: a mask fails whose Dice is below this.
+        confidence: With risk: probability with which the promise holds, over the draw of the calibration groups.
         fail_under: Exit status 3 if any mask's predicted Dice is below this, or its verdict is abstain.
         worst: Number of the worst records that are drawn, abstentions first.
         gallery: Most records shown in the report.
@@ -42,8 +48,8 @@ class PredictConfig:
         seed: Seed of the samples; default the one of the records that the bundle was trained on.
     """
 
-    model: Path
-    out: Path
+    model: Path | None = None
+    out: Path = Path("sqp-predict")
     images: Path | None = None
     masks: Path | None = None
     probs: Path | None = None
@@ -57,8 +63,12 @@ class PredictConfig:
     localizer: Path | None = None
     prompter: str | None = None
     prompter_options: dict[str, Any] = field(default_factory=dict)
+    cascade_checkpoint: Path | None = None
     accept: float = 0.80
     reject: float = 0.70
+    risk: float | None = None
+    failure: float = 0.7
+    confidence: float = 0.9
     fail_under: float | None = None
     worst: int = 20
     gallery: int = 1000

@@ -45,7 +45,7 @@ class TrainConfig(LoggerConfig):
         train_on: Records of the split train that the model learns from: all, or natural (as below).
         calibrate_on: Records of the split calibration that the interval rests on: all, or natural, those natural
             masks whose prompter is the one that their record set was configured with (not simulated manual ones).
-        ood_quantile: Share of the calibration records that counts as in distribution.
+        ood_quantile: Share of the calibration groups that counts as in distribution.
         members: Models trained one after another, with seed, seed + 1 ..., whose mean is the prediction; one bundle
             holds all, and its interval is that of the mean.
         seed: Seed of everything random.
@@ -90,7 +90,7 @@ class TrainConfig(LoggerConfig):
     alpha: float = 0.1
     train_on: str = "all"
     calibrate_on: str = "all"
-    ood_quantile: float = 0.999
+    ood_quantile: float = 0.98
     members: int = 1
     seed: int = 0
     workers: int = 0

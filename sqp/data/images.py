@@ -39,14 +39,50 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     with _opened(path, "image") as image:
-        if _is_deep(image):
-            grey = _to_uint8(np.asarray(image), path)
-            return np.repeat(grey[..., None], 3, axis=2)
-        if image.has_transparency_data:
-            rgba = image.convert("RGBA")
-            white = Image.new("RGBA", rgba.size, "white")
-            image = Image.alpha_composite(white, rgba)
-        return np.array(image.convert("RGB"))
+        return _as_rgb(image, f"image {path}")
+
+
+def image_of_array(array: np.ndarray) -> np.ndarray:
+    """An array `[h, w]`, `[h, w, 1]` (grey), `[h, w, 3]` or `[h, w, 4]` (RGBA) -> RGB uint8 `[h, w, 3]`.
+
+    uint8 as it is, bool as black and white, grey of other types as in a file of them, colours of floats in 0-1.
+    CaseError for another shape or type.
+    """
+    what = "the image array"
+    values = _plane(np.asarray(array), what, (1, 3, 4))
+    if values.ndim == 3 and values.dtype.kind == "f" and values.size and 0 <= values.min() <= values.max() <= 1:
+        values = np.round(values * 255).astype(np.uint8)
+    if values.dtype == bool:
+        values = values.astype(np.uint8) * 255
+    if values.ndim == 2 and values.dtype != np.uint8 and values.dtype.kind in "iuf":
+        return np.repeat(_to_uint8(values, what)[..., None], 3, axis=2)
+    if values.dtype != np.uint8:
+        raise CaseError(f"{what} is {values.dtype}: give colours as uint8, or as floats in 0-1")
+    return _as_rgb(Image.fromarray(values), what)
+
+
+def mask_of_array(array: np.ndarray) -> np.ndarray:
+    """An array `[h, w]` or `[h, w, 1]`: bool, 0/1 or 0/255, read as a file of it -> bool `[h, w]`; else CaseError."""
+    return _binary(_plane(np.asarray(array), "the mask array", (1,)).astype(np.float64), "the mask array")
+
+
+def _plane(array: np.ndarray, what: str, channels: tuple[int, ...]) -> np.ndarray:
+    """`[h, w]` of one channel, `[h, w, c]` of several. CaseError for another shape, and where nothing is in it."""
+    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in channels)
+    if not shaped or not array.size:
+        known = ", ".join(["[h, w]", *(f"[h, w, {c}]" for c in channels)])
+        raise CaseError(f"{what} has shape {list(array.shape)}: give one of {known}, with at least one pixel")
+    return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+
+
+def _as_rgb(image: Image.Image, what: str) -> np.ndarray:
+    if _is_deep(image):
+        return np.repeat(_to_uint8(np.asarray(image), what)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        image = Image.alpha_composite(white, rgba)
+    return np.array(image.convert("RGB"))
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -60,13 +96,18 @@ def read_mask(path: str | Path) -> np.ndarray:
     path = Path(path)
     with _opened(path, "mask") as image:
         grey = _luminance(image)
+    return _binary(grey, f"mask {path}")
+
+
+def _binary(grey: np.ndarray, what: str) -> np.ndarray:
+    """Grey -> bool, by the rule in `read_mask`."""
     if not np.isfinite(grey).all() or (grey.size and grey.min() < 0):
-        raise CaseError(f"mask {path} holds negative or non-finite values: write it as 8-bit PNG with 0 and 255")
+        raise CaseError(f"{what} holds negative or non-finite values: write it as 8-bit PNG with 0 and 255")
     top = float(grey.max(initial=0))
     full = next((r for r in (1, *_GREY_RANGES) if top <= r), None)
     if full is None or (full > 1 and 0 < top <= full / 2):
         raise CaseError(
-            f"mask {path} is neither 0/1 nor 0/255: its greatest value is {top:g}; "
+            f"{what} is neither 0/1 nor 0/255: its greatest value is {top:g}; "
             "write one mask a file, as 8-bit PNG with 0 and 255"
         )
     return grey > full / 2
@@ -157,13 +198,13 @@ def _native(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _to_uint8(array: np.ndarray, path: Path) -> np.ndarray:
+def _to_uint8(array: np.ndarray, what: str) -> np.ndarray:
     """Deep grey `[h, w]` -> uint8, by the rule in `read_image`."""
     top, low = float(array.max(initial=0)), float(array.min(initial=0))
     ranges = (1, 255) if array.dtype.kind == "f" else _GREY_RANGES
     full = next((r for r in ranges if top <= r), None)
     if not np.isfinite(array).all() or low < 0 or full is None:
-        raise CaseError(f"image {path} holds values from {low:g} to {top:g}: export it as 8- or 16-bit PNG")
+        raise CaseError(f"{what} holds values from {low:g} to {top:g}: export it as 8- or 16-bit PNG")
     return np.round(array * np.float64(255 / full)).astype(np.uint8)
 
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from sqp.errors import lookup
 from sqp.explain.layers import Layer
-from sqp.explain.target import EFFECTS, Logit, frozen, over_symmetries
+from sqp.explain.target import EFFECTS, Logit, frozen
 from sqp.quality.ensemble import Ensemble
+from sqp.quality.inference import over_symmetries
 from sqp.quality.module import QualityModel
 
 CAMS: dict[str, str] = {

@@ -20,7 +20,12 @@ PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycl
 """Photographs that come with scikit-image's wheel; one that is not there is left out."""
 
 BLUR = 0.05  # standard deviation as a share of the shorter side
-DISTANCES = {"ood_distance": "Mahalanobis", "ood_knn_distance": "k-NN"}
+DISTANCES = {
+    "ood_image_distance": "image, Mahalanobis",
+    "ood_image_knn_distance": "image, k-NN",
+    "ood_distance": "model, Mahalanobis",
+    "ood_knn_distance": "model, k-NN",
+}
 
 
 def flipped_polarity(image: np.ndarray) -> np.ndarray:
@@ -74,7 +79,7 @@ def foreign_images(folder: Path, n: int, size: tuple[int, int]) -> list[np.ndarr
 def ood_table(inside: pd.DataFrame, outside: Mapping[str, pd.DataFrame], n_resamples: int, seed: int) -> pd.DataFrame:
     """A row per kind of image and distance: AUROC of telling it from in-distribution, and how many are abstained from.
 
-    The frames have group, ood_distance, ood_knn_distance and verdict. 95 % intervals of resamples of whole groups.
+    The frames have group, verdict and the columns of `DISTANCES`. 95 % intervals of resamples of whole groups.
     """
     rows = []
     for kind, frame in outside.items():

@@ -6,16 +6,13 @@ saturates. `lowers` (the default of the command) asks what lowers the predicted 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sqp.quality.augment import dihedral
 from sqp.quality.ensemble import Ensemble
-from sqp.quality.inference import SYMMETRIES
 from sqp.quality.module import QualityModel
 
 EFFECTS: dict[str, float] = {"lowers": -1.0, "raises": 1.0}
@@ -51,25 +48,3 @@ def frozen(model: QualityModel | Ensemble) -> Iterator[QualityModel | Ensemble]:
         model.train(training)
         for name, p in model.named_parameters():
             p.requires_grad_(wanted[name])
-
-
-def over_symmetries(make: Callable[[Tensor], np.ndarray], planes: Tensor, flips: int) -> np.ndarray:
-    """The mean of `make(planes)` `[n, s, s]` over the symmetries that the model's prediction is averaged over.
-
-    Each map is turned back before it counts, so the mean lies in the frame of `planes`.
-    """
-    total = np.zeros((len(planes), *planes.shape[-2:]), np.float32)
-    for turn in SYMMETRIES[:flips]:
-        maps = torch.from_numpy(make(_turned(planes, turn) if turn else planes))
-        total += _turned_back(maps, turn).numpy()
-    return total / flips
-
-
-def _turned(planes: Tensor, turn: int) -> Tensor:
-    return dihedral(planes, torch.full((len(planes),), turn))
-
-
-def _turned_back(maps: Tensor, turn: int) -> Tensor:
-    """The inverse of `dihedral` on `[n, s, s]`: turned back, then flipped back."""
-    maps = torch.rot90(maps, -(turn % 4), dims=(-2, -1))
-    return maps.flip(-1) if turn >= 4 else maps

@@ -50,12 +50,17 @@ class RecordSet:
         return table.drop_duplicates("record_id", keep="last", ignore_index=True)
 
     @cached_property
-    def config(self) -> dict[str, Any]:
-        """The config that made the records."""
+    def run(self) -> dict[str, Any]:
+        """What `run.yaml` tells: the config, and what the run found."""
         path = self.folder / "run.yaml"
         if not path.exists():
             raise ConfigError(f"{self.folder} has no run.yaml; make the record set again with `sqp generate`")
-        return yaml.safe_load(path.read_text())["config"]
+        return yaml.safe_load(path.read_text())
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config that made the records."""
+        return self.run["config"]
 
     def mask(self, record_id: str) -> np.ndarray:
         """bool `[h, w]` at the image's own size, of a volume `[d, h, w]` in the canonical orientation."""

@@ -8,8 +8,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 
+NATURAL, REFINED, CORRUPTED = "natural", "refined", "corrupted"
 _ARROW = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
 
 
@@ -72,6 +75,21 @@ def arrow_schema(score_names: list[str]) -> pa.Schema:
     lists = {"list[str]": pa.list_(pa.string()), "list[float]": pa.list_(pa.float64())}
     fields = [pa.field(name, lists.get(types[name]) or _ARROW[types[name]]) for name in COLUMNS]
     return pa.schema(fields + [pa.field(name, pa.float64()) for name in score_names])
+
+
+def kinds(table: pd.DataFrame) -> np.ndarray:
+    """Text `[n]`: natural (as a segmenter made it), refined (fused or refined from such a one), or corrupted.
+
+    Tables of predictions may lack the columns of fusion and refinement, or have nothing in them.
+
+    >>> kinds(pd.DataFrame({"variant": ["natural", "natural", "shift"], "fused_by": ["", "power_law", None]})).tolist()
+    ['natural', 'refined', 'corrupted']
+    """
+    made = np.zeros(len(table), bool)
+    for name in ("refined_by", "fused_by"):
+        if name in table:
+            made |= (table[name].fillna("").astype(str) != "").to_numpy()
+    return np.select([table["variant"].to_numpy(str) != "natural", made], [CORRUPTED, REFINED], NATURAL)
 
 
 def record_id(image_id: str, variant: str, *provenance: object) -> str:

@@ -58,8 +58,12 @@ def read_header(path: Path, cls: type[S]) -> Header[S]:
 
 def fitted_images(path: Path) -> list[str]:
     """Hashes of the images that a network of any kind was fitted on; empty for a file that `sqp fit` did not write."""
-    found = [told["info"]["data"]["fitted_images"] for told in _headers(path, "segmenter").values() if told]
-    return [name for names in found for name in names]
+    return [name for info in fitted_infos(path) for name in info["data"]["fitted_images"]]
+
+
+def fitted_infos(path: Path) -> list[Mapping[str, Any]]:
+    """What a checkpoint of any kind says of its data and training; empty for a file that `sqp fit` did not write."""
+    return [told["info"] for told in _headers(path, "segmenter").values() if told]
 
 
 def load_weights(network: nn.Module, path: Path, kind: str = "segmenter") -> None:

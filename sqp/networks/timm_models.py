@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from sqp.errors import ConfigError, unknown_name
@@ -37,8 +38,9 @@ def pixels_of(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def create(name: str, pretrained: bool = False, file: Path | None = None, **options: Any) -> Any:
     """`timm.create_model` with the weights of `file`, or of timm's hub, or random ones.
 
-    A classifier of another number of classes starts at random. ConfigError for an unknown model, a missing file, one
-    of another model, and whatever else timm cannot do.
+    A classifier of another number of classes starts at random. A weight that is infinite in a file of half precision
+    becomes its largest number: so a huge running variance is stored, and it would never train away. ConfigError for an
+    unknown model, a missing file, one of another model or with NaN in it, and whatever else timm cannot do.
     """
     import timm
 
@@ -64,6 +66,7 @@ def create(name: str, pretrained: bool = False, file: Path | None = None, **opti
         log.setLevel(level)
     if file:
         _check_keys(model, file, name)
+        _mend_overflow(model, file)
     return model
 
 
@@ -76,3 +79,12 @@ def _check_keys(model: nn.Module, file: Path, name: str) -> None:
     lacking = [key for key in wanted if key.replace("_", ".") not in found]
     if lacking:
         raise ConfigError(f"{file} holds no weights of {name} in timm's keys: no {lacking[0]} in it")
+
+
+def _mend_overflow(model: nn.Module, file: Path) -> None:
+    largest = torch.finfo(torch.float16).max
+    for key, value in model.state_dict().items():  # shares its memory with the model
+        if torch.isnan(value).any():
+            raise ConfigError(f"{file} holds NaN in {key}: get the file again")
+        if value.is_floating_point():
+            value.nan_to_num_(posinf=largest, neginf=-largest)

@@ -62,10 +62,12 @@ def dihedral(planes: Tensor, turns: Tensor) -> Tensor:
     out = torch.empty_like(planes)
     for turn in turns.unique().tolist():
         index = (turns == turn).nonzero()[:, 0].to(planes.device)
-        part = planes[index]
-        if planes.ndim == 5:
-            out[index] = part.flip([-1 - bit for bit in range(3) if turn >> bit & 1])
-            continue
-        part = part.flip(-1) if turn >= 4 else part
-        out[index] = torch.rot90(part, turn % 4, dims=(-2, -1))
+        out[index] = turned(planes[index], turn)
     return out
+
+
+def turned(planes: Tensor, turn: int) -> Tensor:
+    """All rows of `[n, c, s, s]` flipped if turn >= 4, then turned by turn % 4 quarters; volumes as `dihedral` says."""
+    if planes.ndim == 5:
+        return planes.flip([-1 - bit for bit in range(3) if turn >> bit & 1])
+    return torch.rot90(planes.flip(-1) if turn >= 4 else planes, turn % 4, dims=(-2, -1))

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -21,13 +20,15 @@ from sqp.quality.dims import check_dims
 from sqp.quality.ensemble import Ensemble, one_model
 from sqp.quality.features import PREFIX, check_features, features_of
 from sqp.quality.module import QualityModel, spec_dict
-from sqp.quality.ood import Neighbours, OodStatistics
+from sqp.quality.ood import OodStatistics
+from sqp.quality.ood_store import described, read_ood, tensors_of
 from sqp.quality.provenance import check_expected
+from sqp.quality.risk import Choice, RiskEvidence, RiskRule
 from sqp.quality.sources import REMEDIES, source_of, sources_of
 from sqp.quality.tabular import Standardizer
 
 FORMAT = 1
-OOD_MEAN, OOD_PRECISION, OOD_REFERENCE = "ood.mean", "ood.precision", "ood.reference"
+RISK = "risk."
 PARTS = ("format", "target", "model", "planes", "scores", "calibration", "ood", "expects")
 """Keys of `bundle.json` that every bundle has; the rest, but `members`, is `Bundle.info`."""
 
@@ -37,7 +38,8 @@ class Bundle:
     """A quality model with all that a prediction needs.
 
     expects: the `generate` configs that it was trained on (`provenance.expectation`), any of which a record
-    set must match; info: data fingerprint, hashes of the groups, training config, versions, metrics.
+    set must match; info: data fingerprint, hashes of the groups, training config, versions, metrics; risk: what
+    thresholds are tested on, None in bundles that are older than that.
     """
 
     model: QualityModel | Ensemble
@@ -47,6 +49,7 @@ class Bundle:
     expects: list[dict[str, Any]]
     info: dict[str, Any] = field(default_factory=dict)
     name: str = "the bundle"
+    risk: RiskEvidence | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -82,26 +85,31 @@ class Bundle:
                 f"{REMEDIES[source_of(missing[0])]}"
             )
 
+    def choose(self, rule: RiskRule) -> Choice:
+        """The threshold that is safe at this risk. ConfigError for a bundle that has nothing to test it on."""
+        if self.risk is None:
+            raise ConfigError(
+                f"{self.name} keeps no calibration records, so no threshold can be tested at a risk: train it again "
+                "with this sqp, or leave out --risk"
+            )
+        return self.risk.choose(rule)
+
     def save(self, folder: str | Path) -> Path:
         """Write both files, `bundle.json` last, so that a folder that has it is whole; returns the folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bundle.json").unlink(missing_ok=True)
         tensors = {f"model.{k}": v.detach().cpu().contiguous().clone() for k, v in self.model.state_dict().items()}
-        tensors[OOD_MEAN] = torch.from_numpy(self.ood.mean)
-        tensors[OOD_PRECISION] = torch.from_numpy(np.ascontiguousarray(self.ood.precision))
-        if self.ood.neighbours is not None:
-            tensors[OOD_REFERENCE] = torch.from_numpy(np.ascontiguousarray(self.ood.neighbours.reference))
-        save_file(tensors, folder / "model.safetensors")
+        if self.risk is not None:
+            tensors |= {RISK + name: torch.from_numpy(value) for name, value in vars(self.risk).items()}
+        save_file(tensors | tensors_of(self.ood), folder / "model.safetensors")
         write_text(folder / "bundle.json", json.dumps(self.description(), indent=2) + "\n")
         return folder
 
     def description(self) -> dict[str, Any]:
         """What `bundle.json` holds."""
         mean, std = (getattr(self.model, name).tolist() for name in ("mean", "std"))
-        planes, near = self.model.spec.planes, self.ood.neighbours
-        ood: dict[str, Any] = {"threshold": self.ood.threshold, "quantile": self.ood.quantile}
-        ood |= {} if near is None else {"neighbours": {"threshold": near.threshold, "k": near.k}}
+        planes = self.model.spec.planes
         return {
             "format": FORMAT,
             "target": "dice",
@@ -110,7 +118,7 @@ class Bundle:
             "planes": {name: {"mean": m, "std": s} for name, m, s in zip(planes, mean, std, strict=True)},
             "scores": asdict(self.standardizer),
             "calibration": asdict(self.conformal),
-            "ood": ood,
+            "ood": described(self.ood),
             "expects": self.expects,
             **self.info,
         }
@@ -134,7 +142,7 @@ class Bundle:
         if told.get("format") != FORMAT:
             raise ConfigError(f"{folder} has bundle format {told.get('format')}, this sqp reads {FORMAT}: train anew")
         lost = [name for name in PARTS if name not in told]
-        lost += [name for name in (OOD_MEAN, OOD_PRECISION) if name not in tensors]
+        lost += [name for name in ("ood.mean", "ood.precision") if name not in tensors]
         if lost:
             raise ConfigError(f"{folder} is damaged (it lacks '{lost[0]}'): copy it again or train anew")
         try:
@@ -153,16 +161,14 @@ class Bundle:
                 f"{folder}: its weights do not fit its bundle.json: copy it again or train anew"
             ) from error
         scores = {key: tuple(value) for key, value in told["scores"].items()}
-        ood = dict(told["ood"])
-        near = ood.pop("neighbours", None)  # older bundles have none
-        if near is not None:
-            near = Neighbours(tensors[OOD_REFERENCE].numpy(), **near)
+        risk = {key.removeprefix(RISK): value.numpy() for key, value in tensors.items() if key.startswith(RISK)}
         return cls(
             model.eval(),
             Standardizer(**scores),
             Conformal(**told["calibration"]),
-            OodStatistics(tensors[OOD_MEAN].numpy(), tensors[OOD_PRECISION].numpy(), **ood, neighbours=near),
+            read_ood(told["ood"], tensors),
             [dict(one) for one in told["expects"]],
             {key: value for key, value in told.items() if key not in (*PARTS, "members")},
             str(folder),
+            RiskEvidence(**risk) if risk else None,
         )

@@ -10,8 +10,8 @@ FIRST = ("image_id", "record_id", "predicted_dice", "low", "high", "verdict")
 """What a predictions table begins with."""
 
 OTHER = (
-    *("scale", "mask_empty", "unreadable", "ood_distance", "ood_knn_distance"),
-    *("ood", "reason", "record_set", "prompter_label"),
+    *("scale", "mask_empty", "unreadable", "ood_distance", "ood_knn_distance", "ood_image_distance"),
+    *("ood_image_knn_distance", "ood", "reason", "record_set", "prompter_label"),
 )
 """What else a prediction adds to a record's columns."""
 

@@ -7,20 +7,23 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from sqp.io import RecordSet
 from sqp.quality.bundle import Bundle
+from sqp.quality.ensemble import Ensemble
+from sqp.quality.inference import over_symmetries
+from sqp.quality.module import QualityModel
 from sqp.quality.predict import read_batch
 
 
-@torch.inference_mode()
 def error_maps(
     bundle: Bundle, table: pd.DataFrame, batch_size: int = 64, device: str = "cpu", threads: int = 2
 ) -> dict[tuple[str, str], np.ndarray]:
-    """float16 `[s, s]` in 0-1 over the squashed frame, by (record_set, record_id): is the mask wrong there.
+    """float16 `[h, h]` in 0-1 over the squashed frame, by (record_set, record_id): is the mask wrong there.
 
     A record that cannot be read has none, nor has any where the model was trained without the second head
-    (`error_map`). The map is that of the record as it is: no mean over flips.
+    (`error_map`).
     """
     found: dict[tuple[str, str], np.ndarray] = {}
     if not bundle.model.spec.error_map:
@@ -32,8 +35,21 @@ def error_maps(
             for start in range(0, len(rows), batch_size):
                 batch = rows.iloc[start : start + batch_size]
                 read = read_batch(bundle, records, batch, pool)
-                maps = model(**{name: values.to(device) for name, values in read.inputs().items()}).error_map
-                values = maps.float().cpu().numpy().astype(np.float16)
+                inputs = {name: values.to(device) for name, values in read.inputs().items()}
+                values = error_map(model, **inputs).astype(np.float16)
                 named = zip(batch["record_id"], values, read.reasons, strict=True)
                 found |= {(str(folder), name): value for name, value, reason in named if not reason}
     return found
+
+
+@torch.inference_mode()
+def error_map(model: QualityModel | Ensemble, planes: Tensor, scores: Tensor | None = None) -> np.ndarray:
+    """The second head's error map float32 `[n, h, h]` of planes `[n, c, s, s]`, h <= s.
+
+    Averaged over the symmetries that the predicted Dice is averaged over.
+    """
+
+    def make(turned: Tensor) -> np.ndarray:
+        return model.eval()(turned, scores).error_map.float().cpu().numpy()
+
+    return over_symmetries(make, planes, model.spec.flips)

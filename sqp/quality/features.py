@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from sqp.errors import CaseError, ConfigError, lookup
 from sqp.io import RecordSet
 from sqp.quality.channels import UNREADABLE, stored_maps
 
-FEATURES = ("mask_token", "embedding")
+EMBEDDING = "embedding"
+FEATURES = ("mask_token", EMBEDDING)
 PREFIX = "features/"
 
 
@@ -26,6 +28,17 @@ def features_of(columns: Iterable[str]) -> tuple[str, ...]:
     ('mask_token',)
     """
     return tuple(dict.fromkeys(name.split("/")[1] for name in columns if name.startswith(PREFIX)))
+
+
+def has_embedding(records: RecordSet) -> bool:
+    """Do the records keep the segmenter's embedding of the image; those of a plain network do not."""
+    return f"{PREFIX}{EMBEDDING}" in stored_maps(records)
+
+
+def embeddings_in(table: pd.DataFrame) -> np.ndarray | None:
+    """The embeddings `[n, d]` float32 among the columns of a table with features; None where it has none."""
+    columns = [name for name in table.columns if name.startswith(f"{PREFIX}{EMBEDDING}/")]
+    return table[columns].to_numpy(np.float32) if columns else None
 
 
 def check_features(records: RecordSet, names: Sequence[str]) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.quality.augment import dihedral
+from sqp.quality.augment import turned
 from sqp.quality.ensemble import Ensemble
 from sqp.quality.module import QualityModel
 
 SYMMETRIES = (0, 4, 2, 6, 1, 3, 5, 7)
-"""Turns of `augment.dihedral`: as it is, left-right, upside down and both of them come first, then quarter turns."""
+"""Turns of `augment.turned`: as it is, left-right, upside down and both of them come first, then quarter turns."""
 
 
 class Outputs(NamedTuple):
@@ -40,7 +40,7 @@ def infer(
         scores = None if scores is None else scores.to(device)
         outs = []
         for turn in SYMMETRIES[: model.spec.flips]:
-            out = model(dihedral(planes, torch.full((len(planes),), turn)) if turn else planes, scores)
+            out = model(turned(planes, turn), scores)
             outs.append((out.dice.float(), out.scale.float(), out.features.float()))
         parts.append([torch.stack(values).mean(0).cpu().numpy() for values in zip(*outs, strict=True)])
     if not parts:
@@ -48,3 +48,18 @@ def infer(
         return Outputs(empty, empty, empty.reshape(0, model.features_width))
     dice, scale, features = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Outputs(dice, scale, features)
+
+
+def over_symmetries(make: Callable[[Tensor], np.ndarray], planes: Tensor, flips: int) -> np.ndarray:
+    """The mean of `make(planes)` `[n, h, h]` over the symmetries that the model's prediction is averaged over.
+
+    Each map is turned back before it counts, so the mean lies in the frame of `planes`.
+    """
+    turns = SYMMETRIES[:flips]
+    return np.mean([_turned_back(torch.from_numpy(make(turned(planes, t))), t).numpy() for t in turns], axis=0)
+
+
+def _turned_back(maps: Tensor, turn: int) -> Tensor:
+    """The inverse of `turned` on `[n, s, s]`: turned back, then flipped back."""
+    maps = torch.rot90(maps, -(turn % 4), dims=(-2, -1))
+    return maps.flip(-1) if turn >= 4 else maps

@@ -1,21 +1,35 @@
-"""Out of distribution: how far a record's features lie from those of the training records, measured in two ways.
+"""Out of distribution: how far a record's features lie from those of the training records.
 
-Mahalanobis (Lee et al., NeurIPS 2018) asks how far from their middle, in units of their spread; the distance to the
-k-th nearest training record (Sun et al., ICML 2022) asks whether anything like it was there. Each has its threshold,
-the same quantile of the calibration records; a record beyond either one is out.
+Two kinds of features: the quality model's own (`model`), and the segmenter's of the image alone (`image`), where the
+records keep them. A quality model is trained to tell masks apart, so its features say little about a strange image; a
+segmenter's encoder has seen far more than dermoscopy, and knows one. Each is measured in two ways: Mahalanobis (Lee et
+al., NeurIPS 2018) asks how far from the middle, in units of the spread; the distance to the k-th nearest training
+record (Sun et al., ICML 2022) asks whether anything like it was there. Thresholds are set together: the asked share of
+the calibration records lies within all of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 
 NEAREST = 10
 MOST_KEPT = 1000
 """Training records that a bundle keeps for the nearest neighbours, evenly spaced."""
+
+MODEL, IMAGE = "model", "image"
+COLUMNS = {MODEL: ("ood_distance", "ood_knn_distance"), IMAGE: ("ood_image_distance", "ood_image_knn_distance")}
+"""Features -> the columns of their Mahalanobis and k-NN distance."""
+
+Features = Mapping[str, np.ndarray]
+"""`[n, d]` by kind of features; rows of NaN where a record has none."""
 
 
 @dataclass(frozen=True)
@@ -27,60 +41,119 @@ class Neighbours:
     k: int
 
     @classmethod
-    def fit(cls, training: np.ndarray, calibration: np.ndarray, quantile: float) -> Neighbours:
-        """From features `[n, d]`; k is `NEAREST`, or less where there are fewer training records."""
+    def fit(cls, training: np.ndarray) -> Neighbours:
+        """From features `[n, d]`, nothing is out yet; k is `NEAREST`, or less where there are fewer records."""
         rows = np.unique(np.linspace(0, len(training) - 1, min(MOST_KEPT, len(training))).astype(int))
-        reference = unit(training[rows]).astype(np.float16)
-        k = min(NEAREST, len(reference))
-        distance = cls(reference, np.inf, k).distance(calibration)
-        return cls(reference, float(np.quantile(distance, quantile, method="higher")), k)
+        return cls(unit(training[rows]).astype(np.float16), np.inf, min(NEAREST, len(rows)))
+
+    @cached_property
+    def search(self) -> NearestNeighbors:
+        """The index of the reference, built once."""
+        return NearestNeighbors(n_neighbors=self.k).fit(self.reference.astype(np.float32))
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """Distance `[n]`, in 0 to 2, of features `[n, d]` of length 1 to the k-th nearest; NaN gives NaN."""
         known = np.isfinite(features).all(axis=1)
         out = np.full(len(features), np.nan)
         if known.any():
-            search = NearestNeighbors(n_neighbors=self.k).fit(self.reference.astype(np.float32))
-            out[known] = search.kneighbors(unit(features[known]))[0][:, -1]
+            out[known] = self.search.kneighbors(unit(features[known]))[0][:, -1]
         return out
 
 
 @dataclass(frozen=True)
-class OodStatistics:
-    """Mean `[d]` and precision `[d, d]` of the training features, both float32; beyond `threshold` is out.
+class Space:
+    """One kind of features: mean `[d]` and precision `[d, d]` of the training records, float32; the neighbours.
 
-    The covariance is shrunk by Ledoit and Wolf's rule (scikit-learn). `quantile` is the share of the
-    calibration records that lies within each threshold. Bundles made before there were `neighbours` have None.
+    The covariance is shrunk by Ledoit and Wolf's rule (scikit-learn). Beyond `threshold` (Mahalanobis) is out. Bundles
+    made before there were neighbours have None.
     """
 
     mean: np.ndarray
     precision: np.ndarray
     threshold: float
-    quantile: float
     neighbours: Neighbours | None = None
 
     @classmethod
-    def fit(cls, training: np.ndarray, calibration: np.ndarray, quantile: float = 0.999) -> OodStatistics:
-        """From features `[n, d]` of the training and of the calibration records."""
-        estimate = LedoitWolf().fit(training.astype(np.float64))
-        mean, precision = estimate.location_.astype(np.float32), estimate.precision_.astype(np.float32)
-        threshold = float(np.quantile(mahalanobis(calibration, mean, precision), quantile, method="higher"))
-        return cls(mean, precision, threshold, quantile, Neighbours.fit(training, calibration, quantile))
+    def fit(cls, training: np.ndarray) -> Space:
+        """From features `[n, d]`; nothing is out yet."""
+        found = LedoitWolf().fit(training.astype(np.float64))
+        mean, precision = found.location_.astype(np.float32), found.precision_.astype(np.float32)
+        return cls(mean, precision, np.inf, Neighbours.fit(training))
 
-    def distance(self, features: np.ndarray) -> np.ndarray:
-        """Mahalanobis distances `[n]` of features `[n, d]`; NaN features give NaN."""
-        return mahalanobis(features, self.mean, self.precision)
+    def distances(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mahalanobis and k-NN distance `[n]` of `[n, d]`; NaN features give NaN, as does what is not there."""
+        near = self.neighbours
+        knn = np.full(len(features), np.nan) if near is None else near.distance(features)
+        return mahalanobis(features, self.mean, self.precision), knn
 
-    def knn_distance(self, features: np.ndarray) -> np.ndarray:
-        """`Neighbours.distance`; NaN where the bundle keeps no neighbours."""
-        return np.full(len(features), np.nan) if self.neighbours is None else self.neighbours.distance(features)
+    def limits(self) -> tuple[float, float]:
+        """The thresholds of both distances."""
+        return self.threshold, np.inf if self.neighbours is None else self.neighbours.threshold
 
-    def is_out(self, distance: np.ndarray, knn_distance: np.ndarray | None = None) -> np.ndarray:
-        """bool `[n]`: further than a threshold, or NaN; the second distance counts where there are neighbours."""
-        out = ~(np.asarray(distance) <= self.threshold)
-        if self.neighbours is None or knn_distance is None:
-            return out
-        return out | ~(np.asarray(knn_distance) <= self.neighbours.threshold)
+    def limited(self, threshold: float, knn_threshold: float) -> Space:
+        """The same with these thresholds."""
+        near = self.neighbours and replace(self.neighbours, threshold=knn_threshold)
+        return replace(self, threshold=threshold, neighbours=near)
+
+
+@dataclass(frozen=True)
+class OodStatistics:
+    """Spaces by kind of features; `quantile` is the share of the calibration groups within all thresholds."""
+
+    spaces: Mapping[str, Space]
+    quantile: float
+
+    @classmethod
+    def fit(
+        cls, training: Features, calibration: Features, quantile: float = 0.98, group: Sequence[Any] | None = None
+    ) -> OodStatistics:
+        """From the features of training and calibration records; a group of calibration records counts once.
+
+        The share of the calibration groups that is nearer makes distances comparable; of a record the greatest of its
+        shares counts, and every distance is cut where these have their quantile.
+        """
+        spaces = {name: Space.fit(features) for name, features in training.items()}
+        found = [d for name, space in spaces.items() for d in space.distances(calibration[name])]
+        _, index, counts = np.unique(
+            np.arange(len(found[0])) if group is None else np.asarray(group), return_inverse=True, return_counts=True
+        )
+        weights = (1.0 / counts)[index]
+        shares = [_shares(d, weights) for d in found]
+        greatest = np.max(shares, axis=0)
+        cut = float(np.min(greatest[_shares(greatest, weights) >= quantile - 1e-9]))
+        limits = [float(d[share <= cut].max()) for d, share in zip(found, shares, strict=True)]
+        pairs = zip(limits[::2], limits[1::2], strict=True)
+        return cls({name: spaces[name].limited(*pair) for name, pair in zip(spaces, pairs, strict=True)}, quantile)
+
+    def columns(self, features: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
+        """What a prediction says of it: each distance `[n]`, and `ood`, bool `[n]`.
+
+        Out is what lies beyond any threshold, and what has no features of the model (NaN). Features of the image may
+        be lacking: what cannot be measured is not out.
+        """
+        n = len(features[MODEL])  # type: ignore[arg-type]
+        columns: dict[str, np.ndarray] = {}
+        out = np.asarray(~np.isfinite(features[MODEL]).all(axis=1))  # type: ignore[arg-type]
+        for name, pair in COLUMNS.items():
+            given, space = features.get(name), self.spaces.get(name)
+            missing = space is None or given is None
+            found = (np.full(n, np.nan),) * 2 if missing else space.distances(given)  # type: ignore[union-attr,arg-type]
+            columns |= dict(zip(pair, found, strict=True))
+            if space is not None:
+                for distance, limit in zip(found, space.limits(), strict=True):
+                    out = out | (distance > limit)
+        return columns | {"ood": out}
+
+
+def _shares(values: ArrayLike, weights: np.ndarray) -> np.ndarray:
+    """The share `[n]` of the weight at or below each value.
+
+    >>> _shares([3, 1, 2, 2], np.array([1.0, 1.0, 1.0, 1.0])).tolist()
+    [1.0, 0.25, 0.75, 0.75]
+    """
+    order = np.argsort(values, kind="stable")
+    mass = np.cumsum(weights[order])
+    return mass[np.searchsorted(np.asarray(values)[order], values, side="right") - 1] / mass[-1]
 
 
 def mahalanobis(features: np.ndarray, mean: np.ndarray, precision: np.ndarray) -> np.ndarray:

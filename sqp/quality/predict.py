@@ -18,8 +18,12 @@ from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.quality.bundle import Bundle
 from sqp.quality.channels import IMAGE, MASK, UNREADABLE, image_planes, plane_names, record_planes, space
-from sqp.quality.features import PREFIX, read_features
+from sqp.quality.features import EMBEDDING, PREFIX, embeddings_in, has_embedding, read_features
 from sqp.quality.inference import infer
+from sqp.quality.ood import IMAGE as IMAGE_FEATURES
+from sqp.quality.ood import MODEL as MODEL_FEATURES
+from sqp.quality.provenance import one_encoder
+from sqp.quality.risk import Choice, at_risk
 from sqp.quality.verdict import check_thresholds, judged
 
 T = TypeVar("T")
@@ -36,6 +40,7 @@ def predict_records(
     threads: int = 2,
     accept: float = 0.80,
     reject: float = 0.70,
+    choice: Choice | None = None,
     strict: bool = False,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -44,7 +49,8 @@ def predict_records(
     `splits` and `record_ids` restrict the rows; `reason` says why a record is abstained from, else it is empty. A
     record with NaN in its planes gets NaN and the verdict abstain. So does one whose image, mask or maps cannot be
     read: it is marked `unreadable`, its reason is the sentence that says which file; with `strict` that is a
-    CaseError. ConfigError where a record set does not fit the bundle.
+    CaseError. With a `choice` (`bundle.choose`) accepted is what is safe at its risk, in place of `accept`. ConfigError
+    where a record set does not fit the bundle.
     """
     if not folders:
         raise ConfigError("no record set given; name at least one with --records DIR")
@@ -68,7 +74,8 @@ def predict_records(
         raise ConfigError(f"no record to predict in {', '.join(map(str, folders))}: check --records and the splits")
     keys = ["record_set", "record_id"]
     order = pd.MultiIndex.from_frame(pd.concat(tables)[keys])
-    return judged(pd.concat(parts).set_index(keys).loc[order].reset_index(), accept, reject)
+    table = judged(pd.concat(parts).set_index(keys).loc[order].reset_index(), accept, reject)
+    return table if choice is None else at_risk(table, choice)
 
 
 def _restricted(records: RecordSet, splits: Sequence[str] | None, record_ids: Collection[str] | None) -> pd.DataFrame:
@@ -90,12 +97,16 @@ def _predict_rows(
 
 
 class Batch(NamedTuple):
-    """planes float32 `[n, c, s, s]`, scores `[n, 2k]` (k may be 0), is the mask empty, why a row cannot be read."""
+    """planes float32 `[n, c, s, s]`, scores `[n, 2k]` (k may be 0), is the mask empty, why a row cannot be read.
+
+    embedding: the segmenter's of the image, float32 `[n, d]`, or None where it is not kept or not asked for.
+    """
 
     planes: Tensor
     scores: np.ndarray
     empty: np.ndarray
     reasons: list[str]
+    embedding: np.ndarray | None = None
 
     def inputs(self) -> dict[str, Tensor]:
         """The keywords of the model."""
@@ -105,9 +116,11 @@ class Batch(NamedTuple):
 def read_batch(bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor) -> Batch:
     """All that the model reads of these rows."""
     planes, empty, reasons = read_planes(bundle, records, rows, pool)
-    tabular, broken = _with_features(bundle, records, rows, pool)
+    compared = IMAGE_FEATURES in bundle.ood.spaces and one_encoder([*bundle.expects, records.config])
+    names = (*bundle.features, *([EMBEDDING] if compared and has_embedding(records) else []))
+    tabular, broken = _with_features(bundle, tuple(dict.fromkeys(names)), records, rows, pool)
     reasons = [reason or broken.get(name, "") for reason, name in zip(reasons, rows.record_id, strict=True)]
-    return Batch(planes, bundle.standardizer(tabular), empty, reasons)
+    return Batch(planes, bundle.standardizer(tabular), empty, reasons, embeddings_in(tabular) if compared else None)
 
 
 def predict_batch(
@@ -119,7 +132,6 @@ def predict_batch(
     for values in out:
         values[unreadable] = np.nan
     low, high = bundle.conformal.interval(out.dice, out.scale)
-    distance, knn_distance = bundle.ood.distance(out.features), bundle.ood.knn_distance(out.features)
     table = rows.assign(
         predicted_dice=out.dice.astype(float),
         scale=out.scale.astype(float),
@@ -127,9 +139,7 @@ def predict_batch(
         high=high,
         mask_empty=batch.empty,
         unreadable=unreadable,
-        ood_distance=distance,
-        ood_knn_distance=knn_distance,
-        ood=bundle.ood.is_out(distance, knn_distance),
+        **bundle.ood.columns({MODEL_FEATURES: out.features, IMAGE_FEATURES: batch.embedding}),
         reason=batch.reasons,
     )
     return table, out.features
@@ -179,15 +189,16 @@ def _maps_and_emptiness(bundle: Bundle, records: RecordSet, record_id: str) -> t
 
 
 def _with_features(
-    bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor
+    bundle: Bundle, names: Sequence[str], records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The rows with the features that the bundle reads, NaN where they cannot be read, and by record why."""
-    if not bundle.features:
+    """The rows with these features, NaN where they cannot be read, and by record why."""
+    if not names:
         return rows, {}
-    read, broken = _read_all(pool, partial(read_features, records, names=bundle.features), rows.record_id)
-    columns = [name for name in bundle.standardizer.names if name.startswith(PREFIX)]
+    read, broken = _read_all(pool, partial(read_features, records, names=names), rows.record_id)
+    needed = [name for name in bundle.standardizer.names if name.startswith(PREFIX)]
+    columns = dict.fromkeys([*needed, *next(iter(read.values()), {})])
     values = pd.DataFrame.from_records([read.get(name, {}) for name in rows.record_id], rows.index)
-    return rows.join(values.reindex(columns=columns)), broken
+    return rows.join(values.reindex(columns=list(columns))), broken
 
 
 def _read_all(

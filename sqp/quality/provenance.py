@@ -10,6 +10,7 @@ import pandas as pd
 
 from sqp.config.generate import SamplerConfig
 from sqp.config.referee import NONE
+from sqp.data.licences import UNKNOWN
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.io.writer import first_difference, with_defaults
@@ -46,10 +47,14 @@ like those in float32, and how far their predictions move is not measured here. 
 YOUNGER = {name: getattr(SamplerConfig(), name) for name in ("set", "sigma", "p", "sites")}
 """Options of samplers that the first record sets did not have."""
 
-KEPT = ("segmenter", "prompter", "prompter_options", "sampler", "referee", "measures", "seed")
+KEPT = (
+    *("segmenter", "prompter", "prompter_options", "cascade", "cascade_options", "sampler", "referee", "measures"),
+    "seed",
+)
 PATHS = {
     "segmenter": ("checkpoint", "checkpoints"),
     "prompter_options": ("checkpoint", "weights"),
+    "cascade_options": ("checkpoint", "weights"),
     "referee": ("weights", "localizer"),
 }
 """Of the kept keys what names a file of this machine."""
@@ -80,6 +85,12 @@ def check_expected(
         f"{records.folder} was generated with {key}={got!r}, {what} expects {wanted!r}: generate the records "
         f"again with {key}={wanted!r}, or train on records like these"
     )
+
+
+def one_encoder(configs: Sequence[Mapping[str, Any]]) -> bool:
+    """Do all `generate` configs name one segmenter with the same weights, so that its features can be compared."""
+    named = {(one.get("segmenter") or {}).get("weights_sha256") for one in configs}
+    return len(named) == 1 and None not in named
 
 
 def common_expectation(
@@ -117,7 +128,7 @@ def fingerprint(table: pd.DataFrame) -> dict[str, Any]:
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
         "counts": counts,
         "datasets": sorted(set(table.dataset.astype(str)) - {""}),
-        "licences": sorted(set(table.licence.astype(str)) - {""}),
+        "licences": sorted(set(table.licence.astype(str).replace("", UNKNOWN))),
     }
 
 

@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 from sqp.io.atomic import write_text
 from sqp.report.embedding_figure import NAMES, NUMBERS, OTHER, short_names
 from sqp.report.figures import PALETTE
-from sqp.report.inline import asset, picture
+from sqp.report.inline import asset, document, picture
 from sqp.report.view import load_view, open_sets
 
 SIDE = 150  # pixels of a picture's long side
@@ -49,14 +49,13 @@ def write_embedding_page(
         "fields": fields(points),
         "pictures": _pictures(points, pictures),
     }
-    text = Template(asset("embedding.html")).substitute(
+    body = Template(asset("embedding.html")).substitute(
         title=escape(title),
         notes=escape(notes),
-        css=asset("page.css"),
         js=asset("embedding.js"),
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
     )
-    write_text(Path(path), text)
+    write_text(Path(path), document(title, asset("embedding.css"), body))
     return Path(path)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sqp.io.atomic import write_text
 from sqp.report.explain_tables import ABOUT, TITLES, readable
-from sqp.report.inline import asset, png
+from sqp.report.inline import document, png
 
 
 def write_explain_page(
@@ -41,13 +41,7 @@ def write_explain_page(
         body.append(
             f'<div class="wide">{readable(name, tables[name]).to_html(index=False, escape=True, border=0)}</div>'
         )
-    head = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>{title}</title>'
-        f"<style>{asset('page.css')}</style></head>"
-    )
-    write_text(Path(path), "\n".join([head, "<body>", *body, "</body></html>\n"]))
+    write_text(Path(path), document(title, "", "\n".join(body)))
     return Path(path)
 
 

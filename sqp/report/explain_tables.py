@@ -38,8 +38,9 @@ ABOUT = {
     "embedding": "Trustworthiness: 1 where all neighbours in the picture are neighbours in the features. k-NN R2: of "
     "the mean true Dice of the k nearest records of other groups.",
     "neighbours": "True Dice furthest from the mean of the nearest records of other groups, in the features.",
-    "ood": "AUROC of the distance of a strange image's features against in-distribution natural masks; the share that "
-    "`predict` abstains from, for either distance or an empty mask.",
+    "ood": "AUROC of the distance of a strange image's features against in-distribution natural masks: features of the "
+    "segmenter's encoder (image) and of the quality model. The share that `predict` abstains from, by any of the "
+    "distances beyond the bundle's thresholds, or for an empty mask.",
 }
 
 HEADINGS = {

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sqp.quality.risk import Choice
+
 MODEL, GUESSES = "quality_model", "predict_the_"  # methods of a comparison: the model, and what guesses one number
 FEW = 100  # masks; below it a share is off by 10 % points for no reason
 DICE = "Dice says how well a mask covers the true region: 1 is perfect, 0 is nothing in common."
@@ -20,25 +22,26 @@ class Findings:
     points: tuple[str, ...]
 
 
-def prediction_findings(table: pd.DataFrame, accept: float, reject: float, level: float | None = None) -> Findings:
+def prediction_findings(
+    table: pd.DataFrame, accept: float, reject: float, level: float | None = None, choice: Choice | None = None
+) -> Findings:
     """What `sqp predict` found: how many masks can be used, why others got no answer, how the typical mask is.
 
-    `level` is the nominal level of the intervals (0.9), where it is known.
+    `level` is the nominal level of the intervals (0.9), where it is known; `choice` the threshold at a chosen risk,
+    which stands in place of `accept`.
     """
     n = len(table)
     if not n:
         return Findings("There are no masks to judge.", ())
     counts = table["verdict"].value_counts()
     taken, redrawn, silent = (int(counts.get(name, 0)) for name in ("accept", "reject", "abstain"))
-    headline = (
-        f"{_share(taken, n)} masks can be taken as they are, {redrawn:,} should be drawn again, "
-        f"{n - taken - redrawn:,} need a person's eye."
-    )
-    end = f"{level:.0%} interval" if level else "interval"
-    points = [
-        f"{DICE} Accept: the low end of the mask's {end} reaches {accept:g}. Reject: its high end stays below "
-        f"{reject:g}. Everything else is for review."
-    ]
+    usable = f"{_share(taken, n)} masks can be taken as they are"
+    if choice is not None and not choice.some:
+        usable = "At the chosen risk no mask can be taken as it is"
+    headline = f"{usable}, {redrawn:,} should be drawn again, {n - taken - redrawn:,} need a person's eye."
+    end = f"the low end of the mask's {f'{level:.0%} interval' if level else 'interval'}"
+    rule = f"{end} reaches {accept:g}." if choice is None else risk_sentence(choice)
+    points = [f"{DICE} Accept: {rule} Reject: the high end stays below {reject:g}. Everything else is for review."]
     predicted = table["predicted_dice"].dropna()
     if len(predicted):
         low, middle, high = predicted.quantile([0.25, 0.5, 0.75])
@@ -54,6 +57,17 @@ def prediction_findings(table: pd.DataFrame, accept: float, reject: float, level
         error = f"the prediction is off by {errors.mean():.3f} on average"
         points.append(f"Where the truth is known ({len(errors):,} masks) {error}.")
     return Findings(headline, tuple(points))
+
+
+def risk_sentence(choice: Choice) -> str:
+    """How the masks to accept were chosen, or why none was."""
+    rule, tested = choice.rule, f"tested on {choice.groups:,} calibration groups"
+    if not choice.some:
+        return f"nothing is accepted, since no threshold is safe: {tested}, none lets one say {rule.sentence()}."
+    return (
+        f"the low end of the mask's interval reaches {choice.threshold:.3f}, chosen so that {rule.sentence()} "
+        f"({tested}: {choice.accepted:,} reached it, {choice.failures:,} of these failed)."
+    )
 
 
 def evaluation_findings(

@@ -1,13 +1,36 @@
-"""What a self-contained page carries inside itself: assets of this folder, and pictures as data addresses."""
+"""What a self-contained page is made of: its frame, assets of this folder, and pictures as data addresses."""
 
 from __future__ import annotations
 
 import base64
 import io
+from html import escape
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+FRAME = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+{css}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def document(title: str, css: str, body: str) -> str:
+    """A whole page around the HTML of its body, in the style of `page.css` and then `css`."""
+    return FRAME.format(title=escape(title), css=asset("page.css") + css, body=body.strip())
 
 
 def asset(name: str) -> str:

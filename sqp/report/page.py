@@ -15,7 +15,7 @@ from sqp.io.atomic import write_text
 from sqp.quality.verdict import VERDICTS
 from sqp.report.findings import Findings
 from sqp.report.gallery import ErrorMaps, as_json, chosen, gallery_cases
-from sqp.report.inline import asset
+from sqp.report.inline import asset, document
 from sqp.report.sections import Section, anchor, section_html
 from sqp.report.view import COLOURS, ERROR_COLOURS
 
@@ -48,11 +48,9 @@ def write_page(
     said, cases = _gallery(table, gallery, error_maps)
     figures = [section_html(section) for section in sections if section.is_figure]
     tables = [section_html(section) for section in sections if not section.is_figure]
-    text = Template(asset("page.html")).substitute(
+    body = Template(asset("page.html")).substitute(
         title=escape(title),
-        css=asset("page.css") + asset("page_gallery.css"),
         js="\n".join(map(asset, SCRIPTS)),
-        colours=f"--uncertainty: {_gradient(COLOURS)}; --error: {_gradient(ERROR_COLOURS)};",
         headline=escape(findings.headline),
         points="".join(f"<li>{escape(point)}</li>" for point in findings.points),
         counts=_counts(table),
@@ -63,7 +61,8 @@ def write_page(
         said=said,
         cases=cases,
     )
-    write_text(Path(path), text)
+    colours = f":root {{ --uncertainty: {_gradient(COLOURS)}; --error: {_gradient(ERROR_COLOURS)}; }}"
+    write_text(Path(path), document(title, asset("page_gallery.css") + colours, body))
     return Path(path)
 
 

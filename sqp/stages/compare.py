@@ -11,6 +11,7 @@ import pandas as pd
 
 from sqp.config.compare import CompareConfig
 from sqp.io.atomic import write_text
+from sqp.io.schema import CORRUPTED, NATURAL, REFINED, kinds
 from sqp.metrics.agreement import mae, spearman
 from sqp.metrics.stats import paired_difference
 from sqp.report.figures import save
@@ -21,6 +22,7 @@ from sqp.stages.finished_runs import FinishedRun, differences, read_runs
 from sqp.stages.options import check_ranges
 
 ALL = "all"
+WRITTEN = 1e-6  # predictions.csv is written to as many places
 NAMES = {"sd": "sd_dice", "within_group_spearman": "within_spearman"}  # of the metrics that `train` keeps in run.yaml
 
 
@@ -80,22 +82,37 @@ def _models(runs: Sequence[FinishedRun], config: CompareConfig) -> list[str]:
     (first, base), *others = tested
     rows, notes = [], []
     for name, table in others:
-        columns = ["record_id", "predicted_dice"]
-        both = base.merge(table[columns], on="record_id", suffixes=("", "_other"))
-        if len(both) < max(len(base), len(table)):
-            notes.append(
-                f"{name} and {first} were not tested on the same records: {len(table):,} and {len(base):,}, of which "
-                f"{len(both):,} are shared: only these are compared here, while the tables below are of all."
-            )
+        both, note = _shared(base, table)
+        if note:
+            notes.append(f"{name} and {first} were not tested on the same masks: {note}")
         both = both.dropna(subset=["predicted_dice", "predicted_dice_other"])
-        for subset, part in (("natural", both["variant"] == "natural"), ("corrupted", both["variant"] != "natural")):
+        for subset in (NATURAL, REFINED, CORRUPTED):
+            part = kinds(both) == subset
             if part.sum() > 1:
                 rows.append({"run": name, "against": first, "masks": subset} | _difference(both[part], config))
     about = (
-        "Run - the first, on the records that both have; 95 % intervals from resamples of whole groups. Spearman above "
+        "Run - the first, on the masks that both have; 95 % intervals from resamples of whole groups. Spearman above "
         "0 and MAE below 0 are in the run's favour."
     )
     return ["## Model against model", about, *notes, *([markdown(pd.DataFrame(rows))] if rows else [])]
+
+
+def _shared(base: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows of the first with the other's prediction, of the masks that both have, and what is missing.
+
+    Record sets that were made apart give one id to masks of one image, segmenter, prompter and sampler; weights and
+    numbers of samples may differ, and so the masks. So ids count as shared where the true Dice is the same, too.
+    """
+    both = base.merge(table[["record_id", "predicted_dice", "dice"]], on="record_id", suffixes=("", "_other"))
+    same = (both["dice"] - both["dice_other"]).abs() <= WRITTEN
+    if same.sum() == max(len(base), len(table)):
+        return both, ""
+    note = f"{len(table):,} and {len(base):,}, of which {same.sum():,} are shared"
+    if not same.all():
+        note += f" ({(~same).sum():,} more have one id, but another true Dice: they were generated differently)"
+    if not same.any():
+        return both[same], f"{note}: these models cannot be compared in pairs; evaluate both on the same record sets."
+    return both[same], f"{note}: only these are compared here, while the tables below are of all."
 
 
 def _difference(both: pd.DataFrame, config: CompareConfig) -> dict[str, str]:

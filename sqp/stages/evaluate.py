@@ -13,7 +13,6 @@ import yaml
 from sqp.config.evaluate import EvaluateConfig
 from sqp.errors import ConfigError, lookup
 from sqp.io.atomic import write_text
-from sqp.metrics.weighted import MIN_RECORDS
 from sqp.quality.columns import score_names
 from sqp.quality.verdict import check_thresholds
 from sqp.report import figures
@@ -28,6 +27,7 @@ from sqp.stages.comparison import compare, short
 from sqp.stages.evaluate_rows import load_rows
 from sqp.stages.evaluation_page import write_evaluation_page
 from sqp.stages.evidence import pages
+from sqp.stages.evidence.agreement import few_records
 from sqp.stages.evidence.mondrian import BY
 from sqp.stages.evidence.page import Evidence, Page, with_part
 from sqp.stages.options import check_ranges
@@ -144,8 +144,7 @@ def _about(part: Subset) -> str:
     """What the rows of a subset are."""
     rows = part.test[part.test["dice"].notna()]
     text = f"{len(rows):,} records, {rows['group'].nunique():,} groups. Lines fitted on {part.fit}."
-    if rows["image_id"].value_counts().max() < MIN_RECORDS:
-        text += f" No image has {MIN_RECORDS} records here: no within-image Spearman."
+    text += few_records(part)
     for column, word in (("variant", "Variants"), ("prompter", "Prompters")):
         if column in rows and (column == "prompter") == (part.name == "natural"):
             counts = rows[column].value_counts().items()

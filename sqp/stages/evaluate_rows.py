@@ -9,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from sqp.bundles import bundle_folder
 from sqp.config.evaluate import EvaluateConfig
 from sqp.config.train import TrainConfig
 from sqp.data.split_files import check_no_leakage
 from sqp.errors import ConfigError
 from sqp.io import read_record_sets
 from sqp.io.frozen import frozen_rows, read_frozen
+from sqp.io.schema import NATURAL, kinds
 from sqp.quality.columns import FIRST, OTHER
 from sqp.quality.provenance import group_hashes
 from sqp.quality.verdict import judged
@@ -91,7 +93,7 @@ def _with_several_truths(table: pd.DataFrame) -> pd.DataFrame:
     if "truth_path" not in table:
         return table.head(0)
     several = table["truth_path"].map(lambda paths: isinstance(paths, list | np.ndarray) and len(paths) > 1)
-    return table[several.astype(bool) & (table["variant"] == "natural")].reset_index(drop=True)
+    return table[several.astype(bool) & (kinds(table) == NATURAL)].reset_index(drop=True)
 
 
 def frozen_members(test: pd.DataFrame, paths: list[Path]) -> pd.DataFrame:
@@ -136,7 +138,7 @@ def _predicted(
     from sqp.segmenters import check_device
 
     check_device(config.device)
-    bundle = Bundle.load(model)
+    bundle = Bundle.load(bundle_folder(model))
     test, calibration, raters = parts
     for rows in (test, raters):
         check_groups(rows, bundle.info.get("groups_sha256", []), model)

@@ -44,8 +44,9 @@ def _of_model(config: EvaluateConfig) -> tuple[float | None, ErrorMaps | None]:
     """Nominal level of the model's intervals, and what draws its error maps; None for predictions made before."""
     if config.model is None:
         return None, None
+    from sqp.bundles import bundle_folder
     from sqp.quality import Bundle, error_maps  # torch and the networks: only where a model runs
 
-    bundle = Bundle.load(config.model)
+    bundle = Bundle.load(bundle_folder(config.model))
     drawn = partial(error_maps, bundle, batch_size=config.batch_size, device=config.device)
     return 1 - bundle.conformal.alpha, drawn

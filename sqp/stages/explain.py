@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 from torch import Tensor
 
+from sqp.bundles import bundle_folder
 from sqp.config.explain import ExplainConfig
 from sqp.errors import ConfigError, lookup
 from sqp.explain import embedding as embeddings
@@ -21,6 +22,7 @@ from sqp.explain.layers import Layer, choose_layer, spatial_layers
 from sqp.explain.permutation import donors, importance_table, inputs_of, no_gradient_predict, permuted_predictions
 from sqp.explain.target import EFFECTS
 from sqp.io.atomic import write_text
+from sqp.io.schema import NATURAL
 from sqp.quality.bundle import Bundle
 from sqp.quality.provenance import group_hashes
 from sqp.report import explain_figures as figures
@@ -73,7 +75,7 @@ def run(config: ExplainConfig) -> ExplainResult:
     """Explain and write tables, figures, explain.md, report.html, embedding.html and run.yaml into OUT."""
     started = time.monotonic()
     check(config)
-    bundle = Bundle.load(config.model)
+    bundle = Bundle.load(bundle_folder(config.model))
     layers = spatial_layers(bundle.model) if config.cams else {}
     layer = choose_layer(layers, config.layer) if layers else None
     material = load_material(config, bundle)
@@ -93,11 +95,10 @@ def run(config: ExplainConfig) -> ExplainResult:
     tables = {name: tables[name] for name in TITLES if name in tables}
     told = [*_seen(material), *findings(tables, layer.name if layer else "")]
     pictures = _figures(config, tables, maps.curves, points, explained)
-    drawn = draw_cases(config, material, layers, layer)
-    if "contact_sheet" in drawn:
-        what = f"Best, worst and most wrong records: what {config.effect} the predicted Dice"
-        pictures["cases"] = [(what, drawn["contact_sheet"])]
-    files = drawn | _write(config, material, tables, told, pictures, points, layer)
+    sheets = draw_cases(config, material, layers, layer)
+    if sheets:
+        pictures["cases"] = sheets
+    files = {path.stem: path for _, path in sheets} | _write(config, material, tables, told, pictures, points, layer)
     seconds = round(time.monotonic() - started, 2)
     info = {
         "config": stored_config(config),
@@ -223,7 +224,7 @@ def _write(
     layer: Layer | None,
 ) -> dict[str, Path]:
     out = config.out
-    natural = int(material.rows["natural"].sum())
+    natural = int(material.subsets().get(NATURAL, np.zeros(0)).sum())
     intro = (
         f"Split `{config.split}`: {len(material):,} records ({natural:,} natural) of "
         f"{material.rows['group'].nunique():,} groups. Backbone {material.bundle.model.spec.backbone}"

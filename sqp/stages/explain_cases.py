@@ -23,6 +23,7 @@ from sqp.stages.explain_maps import error_maps, input_maps
 
 SIDE = 400  # pixels of a picture's long side
 NEEDED = 1e-9
+SHEET, ERROR_MAP = "contact_sheet", "error_map"
 
 
 def choose_cases(rows: pd.DataFrame, most: int) -> dict[str, list[int]]:
@@ -46,18 +47,22 @@ def choose_cases(rows: pd.DataFrame, most: int) -> dict[str, list[int]]:
 
 def draw_cases(
     config: ExplainConfig, material: Material, layers: dict[str, Layer], layer: Layer | None
-) -> dict[str, Path]:
-    """OUT/contact_sheet.png and OUT/cases/RECORD.png; those of an earlier run are removed. Empty without cases."""
+) -> list[tuple[str, Path]]:
+    """OUT/contact_sheet.png, one of each further map, OUT/cases/RECORD.png; those of an earlier run are removed.
+
+    The sheets with their captions; none without cases.
+    """
+    for path in config.out.glob(f"{SHEET}*.png"):
+        path.unlink()
     folder = config.out / "cases"
     shutil.rmtree(folder, ignore_errors=True)
     chosen = choose_cases(material.rows, config.cases)
     places = np.array(sorted({place for found in chosen.values() for place in found}), int)
     if not len(places):
-        return {}
+        return []
     maps, groups = _maps(config, material, layers, layer, places)
     views = {place: _view(material, place) for place in places.tolist()}
     records = material.rows.to_dict("records")
-    shown = next(iter(maps))
     for i, place in enumerate(places.tolist()):
         kinds = error_kinds(material.masks[place], material.truths[place]) if material.known[place] else None
         figure = case_figure(
@@ -69,16 +74,25 @@ def draw_cases(
         )
         save(figure, folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', str(records[place]['record_id']))}.png", dpi=90)
     index = {place: i for i, place in enumerate(places.tolist())}
-    sheet: dict[str, list[tuple[View, np.ndarray, dict[Any, Any]]]] = {
-        heading: [(views[place], maps[shown][index[place]], records[place]) for place in found]
-        for heading, found in chosen.items()
-    }
+    drawn: list[tuple[str, Path]] = []
+    for shown, values in maps.items():
+        sheet: dict[str, list[tuple[View, np.ndarray, dict[Any, Any]]]] = {
+            heading: [(views[place], values[index[place]], records[place]) for place in found]
+            for heading, found in chosen.items()
+        }
+        name = f"{SHEET}_{shown}" if drawn else SHEET
+        what = _told(config, layer, shown)
+        path = save(contact_sheet(sheet, what), config.out / f"{name}.png", dpi=90)  # type: ignore[arg-type]
+        drawn.append((f"Best, worst and most wrong records. {what}", path))
+    return drawn
+
+
+def _told(config: ExplainConfig, layer: Layer | None, shown: str) -> str:
+    """What a sheet shows."""
+    if shown == ERROR_MAP:
+        return "error_map: where the model expects the mask to be wrong"
     at = f" at {layer.name}" if layer and shown in config.cams else ""
-    what = f"{shown}{at}: what {config.effect} the predicted Dice"
-    return {
-        "contact_sheet": save(contact_sheet(sheet, what), config.out / "contact_sheet.png", dpi=90),  # type: ignore[arg-type]
-        "cases": folder,
-    }
+    return f"{shown}{at}: what {config.effect} the predicted Dice"
 
 
 def _maps(
@@ -92,7 +106,7 @@ def _maps(
         planes, scores = material.batch(index, config.device)
         found = {c: cam_maps(model, planes, scores, layer, c, config.effect) for c in config.cams} if layer else {}
         if model.spec.error_map:
-            found["error_map"] = error_maps(model, planes, scores)
+            found[ERROR_MAP] = error_maps(model, planes, scores)
         groups = input_maps(config, material, layers, index)
         if not found:  # nothing but attributions: their absolute sum stands in
             total = np.abs(np.stack(list(groups.values()))).sum(axis=0)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from sqp.config.explain import ExplainConfig
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet, read_record_sets
+from sqp.io.schema import NATURAL, kinds
 from sqp.metrics.stats import Resamples
 from sqp.quality.bundle import Bundle
 from sqp.quality.channels import UNREADABLE, resize, truth_plane
@@ -58,9 +59,9 @@ class Material:
         return self.rows["group"].astype(str).to_numpy()
 
     def subsets(self) -> dict[str, np.ndarray]:
-        """bool `[n]` by name: the natural masks, and all where there are corrupted ones too."""
-        natural = self.rows["natural"].to_numpy(bool)
-        found = {"natural": natural} if natural.any() else {}
+        """bool `[n]` by name: the natural masks, and all where there are others too."""
+        natural = kinds(self.rows) == NATURAL
+        found = {NATURAL: natural} if natural.any() else {}
         return found if natural.all() else {**found, "all": np.ones(len(self), bool)}
 
     def batch(self, index: np.ndarray, device: str) -> tuple[Tensor, Tensor | None]:

@@ -19,10 +19,10 @@ from sqp.explain.layers import Layer, spatial_layers
 from sqp.explain.localisation import BINS, RANDOM, error_kinds, localisation_table, map_counts, mean_cells
 from sqp.explain.references import border_maps, disagreement, random_maps
 from sqp.explain.sanity import likeness, sanity_table, shuffled_weights
-from sqp.explain.target import over_symmetries
 from sqp.metrics.stats import Resamples
 from sqp.quality.channels import map_channels, plane_names
 from sqp.quality.ensemble import Ensemble
+from sqp.quality.error_map import error_map
 from sqp.quality.module import QualityModel
 from sqp.seeding import numpy_generator
 from sqp.stages.explain_data import Material
@@ -108,17 +108,10 @@ def plain_maps(
     return maps | {RANDOM: random_maps(ids, material.bundle.size, cells, config.seed)}
 
 
-@torch.inference_mode()
 def error_maps(model: QualityModel | Ensemble, planes: Tensor, scores: Tensor | None) -> np.ndarray:
-    """The second head's error map `[b, s, s]`, averaged over the symmetries, brought up bilinearly."""
-
-    def make(turned: Tensor) -> np.ndarray:
-        found = model.eval()(turned, scores).error_map
-        return (
-            F.interpolate(found[:, None], planes.shape[-2:], mode="bilinear", align_corners=False)[:, 0].cpu().numpy()
-        )
-
-    return over_symmetries(make, planes, model.spec.flips)
+    """The second head's error map `[b, s, s]`, brought up bilinearly to the planes' frame."""
+    found = torch.from_numpy(error_map(model, planes, scores))
+    return F.interpolate(found[:, None], planes.shape[-2:], mode="bilinear", align_corners=False)[:, 0].numpy()
 
 
 def layer_of(other: QualityModel | Ensemble, layer: Layer) -> Layer:

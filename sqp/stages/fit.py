@@ -28,6 +28,7 @@ from sqp.stages.fit_data import fit_cases
 from sqp.stages.fit_task import FitTask
 from sqp.stages.fit_tasks import task_of
 from sqp.stages.fitted_images import image_hashes
+from sqp.stages.fitted_parts import fitted_parts
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import described, earlier_run, plain, versions
 from sqp.types import Case
@@ -121,6 +122,7 @@ def _fit(
         raise ConfigError(f"no image to fit on, or none of split {config.val_split}, can be read: {skipped}")
     images = [task.images(cache, part, spec, cases) for part in parts]
     checkpoints: dict[Path, float] = {}
+    before = [file for file in [config.pretrained_file] if file and file.suffix == ".safetensors"]
     for seed in task.seeds():
         files = task.files(seed)
         if not (config.resume and all(file.exists() for file in files.values())):
@@ -128,6 +130,7 @@ def _fit(
             for name, file in files.items():
                 info = {
                     "data": data,
+                    "behind": fitted_parts(before),
                     "training": dict(stored) | {"seed": seed},
                     "kept": name,
                     "val": {task.watched: one.val[name], "n": len(parts[1])},

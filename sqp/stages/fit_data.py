@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqp.config.fit import FitConfig
 from sqp.data import LAYOUTS, find_cases
+from sqp.data.licences import of_licences
 from sqp.data.split_files import read_splits
 from sqp.data.splits import apply_splits, subset_by_group, with_default_splits
 from sqp.errors import ConfigError, lookup
@@ -27,6 +28,7 @@ def fit_cases(config: FitConfig, task: FitTask) -> tuple[list[Case], list[Case]]
     lookup("layout", config.layout, dict.fromkeys(["auto", *LAYOUTS]))
     used = (*config.train_splits, config.val_split)
     cases = [case for case in split_cases(config) if case.split in used and task.usable(case)]
+    cases = of_licences(cases, config.licence)
     if config.max_images:
         cases = subset_by_group(cases, config.max_images, config.seed)
     held = [case for case in cases if case.split == config.val_split]

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
 from sqp.config.referee import NONE
 from sqp.data import find_cases
+from sqp.data.licences import of_licences
 from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_splits
 from sqp.errors import CaseError, ConfigError
@@ -21,6 +22,7 @@ from sqp.io.atomic import write_atomic
 from sqp.segmenters.ensemble import ensemble_sha256
 from sqp.segmenters.weights import locate
 from sqp.stages.fitted_images import leave_out_fitted
+from sqp.stages.fitted_parts import parts_of_records
 from sqp.stages.generate_checks import check_config
 from sqp.stages.plan import plan_case
 from sqp.stages.pool import make_records
@@ -66,12 +68,14 @@ def run(config: GenerateConfig) -> GenerateResult:
     started = time.monotonic()
     check_config(config)
     everything, skipped, made_splits = collect_cases(config)
+    everything = of_licences(everything, config.licence)
     check_volumes(config, everything)
     cases = select_cases(everything, config)
     cases, fitted = leave_out_fitted(cases, fitted_checkpoints(config))
     skipped |= fitted
     if fitted and config.strict:
         raise CaseError(next(iter(fitted.values())))
+    behind = parts_of_records(config, everything)
     stored, writer = described(config), RecordWriter(config.out)
     with writer.lock():
         writer.check(stored, config.overwrite, stored_config(GenerateConfig(config.images, config.out), EXECUTION_KEYS))
@@ -97,7 +101,8 @@ def run(config: GenerateConfig) -> GenerateResult:
             seconds = round(time.monotonic() - started, 2)
             counts = {"images": len(cases), "written": written, "skipped": len(skipped), "seconds": seconds}
             execution = {key: plain(getattr(config, key)) for key in EXECUTION_KEYS}
-            records = writer.finish({"versions": versions(), "execution": execution, "counts": counts})
+            run = {"versions": versions(), "execution": execution, "fitted": behind, "counts": counts}
+            records = writer.finish(run)
             _write_skipped(config.out, skipped)
     made = writer.done()
     ids = [name for names in plans.values() for name in names if name in made]

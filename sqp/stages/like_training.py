@@ -4,9 +4,9 @@ what they tell. A model that reads nothing of the segmenter judges given masks w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.generate import SegmenterConfig
 from sqp.config.predict import PredictConfig
 from sqp.config.referee import NONE, RefereeConfig
@@ -33,6 +33,19 @@ def prompter_like(config: PredictConfig, like: Mapping[str, Any]) -> tuple[str, 
     return prompter, options | config.prompter_options
 
 
+def cascade_like(config: PredictConfig, like: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """(first segmenter, options) of the training records' cascade, for masks that their prompter prompts.
+
+    ConfigError for a `cascade_checkpoint` where there is no cascade.
+    """
+    own = not _given(config) and config.prompter in (None, like["prompter"])
+    cascade = like.get("cascade") if own else None
+    if config.cascade_checkpoint and not cascade:
+        raise ConfigError("--cascade_checkpoint is given, but these masks are not prompted by a cascade: leave it out")
+    first = {"checkpoint": str(config.cascade_checkpoint)} if config.cascade_checkpoint else {}
+    return cascade, dict(like.get("cascade_options", {})) | first if cascade else {}
+
+
 def segmenter_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequence[str]) -> SegmenterConfig:
     """The training records' segmenter; none where it is not among the needed `sources`.
 
@@ -42,7 +55,7 @@ def segmenter_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequ
     if SELF not in sources:
         return SegmenterConfig(**{**told, "name": NONE})
     if told["name"] == NONE:
-        raise ConfigError(f"{config.model} was trained on given masks and brings no segmenter: give --masks DIR")
+        raise ConfigError(f"{_name(config)} was trained on given masks and brings no segmenter: give --masks DIR")
     return SegmenterConfig(**{**told, "checkpoint": config.checkpoint, "checkpoints": config.checkpoints})
 
 
@@ -56,13 +69,13 @@ def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequen
     told = {key: value for key, value in like["referee"].items() if key not in HASHES}
     wanted, localizer = like["referee"].get("localizer_sha256"), None
     if wanted is not None:
-        beside = Path(config.model) / LOCALIZER
+        beside = bundle_folder(config.model) / LOCALIZER
         localizer = config.localizer or (beside if beside.is_file() else None)
         if localizer is None:
-            raise ConfigError(f"the referee of {config.model} is prompted by a localizer: give --localizer FILE")
+            raise ConfigError(f"the referee of {_name(config)} is prompted by a localizer: give --localizer FILE")
         if not localizer.is_file() or sha256_of(localizer) != wanted:
             raise ConfigError(
-                f"--localizer {localizer} is not the file that {config.model} was trained with (sha256 {wanted[:12]}…)"
+                f"--localizer {localizer} is not the file that {_name(config)} was trained with (sha256 {wanted[:12]}…)"
             )
     return RefereeConfig(**told, weights=config.referee_weights, localizer=localizer)
 
@@ -70,3 +83,8 @@ def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequen
 def _given(config: PredictConfig) -> bool:
     """Whether masks made elsewhere are judged."""
     return config.masks is not None or config.probs is not None
+
+
+def _name(config: PredictConfig) -> str:
+    """The bundle as it was asked for."""
+    return str(config.model or DEFAULT)

@@ -51,7 +51,7 @@ def make_segmenter(config: GenerateConfig, volumes: bool = False) -> Segmenter:
     return EnsembleSegmenter(members) if s.checkpoints else members[0]
 
 
-def make_maker(config: GenerateConfig, donors: Sequence[Case]) -> RecordMaker:
+def make_maker(config: GenerateConfig, donors: Sequence[Case] = ()) -> RecordMaker:
     """What makes the records of a case, with the segmenter, if there is to be one."""
     alone = config.segmenter.name == NONE
     return RecordMaker(config, None if alone else make_segmenter(config, of_volumes(donors)), donors)

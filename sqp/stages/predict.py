@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.generate import GenerateConfig, SamplerConfig
 from sqp.config.predict import PredictConfig
 from sqp.errors import ConfigError
@@ -20,11 +21,12 @@ from sqp.quality.bundle import Bundle
 from sqp.quality.error_map import error_maps
 from sqp.quality.predict import predict_records
 from sqp.quality.provenance import common_expectation
+from sqp.quality.risk import Choice, RiskRule
 from sqp.quality.sources import SELF
 from sqp.quality.verdict import check_thresholds
 from sqp.report.distribution import DISTRIBUTION, distribution
 from sqp.report.figures import save
-from sqp.report.findings import prediction_findings
+from sqp.report.findings import prediction_findings, risk_sentence
 from sqp.report.overlays import write_overlays
 from sqp.report.page import write_page
 from sqp.report.predictions import write_predictions
@@ -32,7 +34,7 @@ from sqp.report.sections import Section
 from sqp.report.summary import prediction_summary
 from sqp.segmenters import check_device
 from sqp.stages import generate
-from sqp.stages.like_training import needed_sources, prompter_like, referee_like, segmenter_like
+from sqp.stages.like_training import cascade_like, needed_sources, prompter_like, referee_like, segmenter_like
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import stored_config, versions
 
@@ -45,6 +47,7 @@ class PredictResult:
     table: pd.DataFrame
     skipped: dict[str, str] = field(default_factory=dict)
     fail_under: float | None = None
+    choice: Choice | None = None
 
     @property
     def below(self) -> int:
@@ -72,6 +75,8 @@ class PredictResult:
             lines += [f"{len(self.skipped)} skipped (records/skipped.csv has all)", *reasons, ""]
         if self.unreadable:
             lines += [f"{self.unreadable} records cannot be read; the column reason says why", ""]
+        if self.choice is not None:
+            lines += [f"accept: {risk_sentence(self.choice)}", ""]
         if self.fail_under is not None:
             verdict = f"{self.below} of {len(self.table)} below {self.fail_under:g} or abstained from"
             lines.append(f"--fail-under {self.fail_under:g}: {verdict if self.below else 'met'}")
@@ -83,7 +88,9 @@ def run(config: PredictConfig) -> PredictResult:
     """Make records where images are given, predict, and write predictions, overlays, the report and run.yaml."""
     started = time.monotonic()
     check(config)
-    bundle = Bundle.load(config.model)
+    bundle = Bundle.load(bundle_folder(config.model))
+    rule = risk_rule(config)
+    choice = None if rule is None else bundle.choose(rule)
     folders: list[Path] = list(config.records)
     skipped: dict[str, str] = {}
     record_ids: Collection[str] | None = None
@@ -98,6 +105,7 @@ def run(config: PredictConfig) -> PredictResult:
         device=config.device,
         accept=config.accept,
         reject=config.reject,
+        choice=choice,
         strict=config.strict,
     )
     write_predictions(config.out, table)
@@ -108,13 +116,13 @@ def run(config: PredictConfig) -> PredictResult:
         config.out / "report.html",
         table,
         title="Predicted quality",
-        findings=prediction_findings(table, config.accept, config.reject, 1 - bundle.conformal.alpha),
+        findings=prediction_findings(table, config.accept, config.reject, 1 - bundle.conformal.alpha, choice),
         sections=[Section("Predicted Dice", save(distribution(table), config.out / "distribution.png"), DISTRIBUTION)],
-        notes=f"Judged: {what}. Model: {config.model}.",
+        notes=f"Judged: {what}. Model: {config.model or DEFAULT}.",
         gallery=config.gallery,
         error_maps=drawn,
     )
-    result = PredictResult(config.out, table, skipped, config.fail_under)
+    result = PredictResult(config.out, table, skipped, config.fail_under, choice)
     _write_run(config, bundle, result, time.monotonic() - started)
     return result
 
@@ -126,11 +134,17 @@ def check(config: PredictConfig) -> None:
     if config.records and (config.masks or config.truth or config.probs):
         raise ConfigError("--masks and --truth go with --images, as --probs does; a record set has its masks already")
     check_thresholds(config.accept, config.reject)
+    risk_rule(config)
     many = float("inf")
     check_ranges(config, {"batch_size": (1, many), "worst": (0, many), "gallery": (0, many), "workers": (0, 1024)})
     check_device(config.device)
     if config.fail_under is not None:
         check_ranges(config, {"fail_under": (0, 1)})
+
+
+def risk_rule(config: PredictConfig) -> RiskRule | None:
+    """The risk that was asked for. ConfigError where it, the failure or the confidence is out of range."""
+    return None if config.risk is None else RiskRule(config.risk, config.failure, config.confidence)
 
 
 def _made(config: PredictConfig, bundle: Bundle) -> tuple[list[Path], dict[str, str], list[str]]:
@@ -148,8 +162,9 @@ def generate_config(
     """How records must be made so that a bundle can read what it reads of them (`sources`): as for its training."""
     assert config.images is not None
     needed = needed_sources(config, sources)
-    like: Mapping[str, Any] = common_expectation(expects, str(config.model), needed)
+    like: Mapping[str, Any] = common_expectation(expects, str(config.model or DEFAULT), needed)
     prompter, options = prompter_like(config, like)
+    cascade, cascade_options = cascade_like(config, like)
     return GenerateConfig(
         images=config.images,
         out=config.out / "records",
@@ -160,6 +175,8 @@ def generate_config(
         segmenter=segmenter_like(config, like, needed),
         prompter=prompter,
         prompter_options=options,
+        cascade=cascade,
+        cascade_options=cascade_options,
         sampler=SamplerConfig(**like["sampler"]) if SELF in needed else SamplerConfig(),
         referee=referee_like(config, like, needed),
         measures=list(like["measures"]),
@@ -179,6 +196,7 @@ def _write_run(config: PredictConfig, bundle: Bundle, result: PredictResult, sec
     run = {
         "config": stored_config(config),
         "bundle": {"data_sha256": bundle.info.get("data", {}).get("sha256")},
+        "risk": asdict(result.choice) if result.choice else None,
         "versions": versions(),
         "counts": counts,
         "seconds": round(seconds, 2),

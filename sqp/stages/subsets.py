@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sqp.io.schema import CORRUPTED, NATURAL, REFINED, kinds
 from sqp.report.columns import prompter_label
 
 ALL = "all"  # every subset, every data set
@@ -30,18 +31,20 @@ class Subset:
 
 
 def subsets(test: pd.DataFrame, calibration: pd.DataFrame, unseen: list[str]) -> Iterator[Subset]:
-    """natural, spread (corrupted, seen families), spread_unseen, all; each again by dataset, if several.
+    """natural, refined, spread (corrupted, seen families), spread_unseen, all; each again by dataset, if several.
 
+    Fused and refined masks come from the samples of a natural one, which they would count again: they stand apart.
     Lines are fitted on calibration rows of the same kind; for natural masks, of the same prompters as the test rows
     (a simulated manual box tells nothing of Otsu's). Where there are none the next wider choice is taken, and `fit`
     says which. `all` is there for the comparison of the masks of one image with each other; only where kinds differ.
     """
     test_kind, kind = (_kinds(table, unseen) for table in (test, calibration))
-    natural, spread = (calibration[kind == name] for name in ("natural", "spread"))
-    alike, prompters = _alike(natural, test[test_kind == "natural"])
+    natural, refined, spread = (calibration[kind == name] for name in (NATURAL, REFINED, "spread"))
+    alike, prompters = _alike(natural, test[test_kind == NATURAL])
     anything = (calibration, "all")
     lines = {
-        "natural": [(alike, f"natural{prompters}"), (natural, "natural (any prompter)"), anything],
+        NATURAL: [(alike, f"natural{prompters}"), (natural, "natural (any prompter)"), anything],
+        REFINED: [(refined, "refined"), (natural, "natural (any prompter)"), anything],
         "spread": [(spread, "spread (seen families)"), anything],
         "spread_unseen": [(spread, "spread (seen families)"), anything],
         ALL: [(pd.concat([alike, spread]), f"natural{prompters} and spread (seen families)"), anything],
@@ -67,6 +70,7 @@ def _alike(natural: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, str
 
 
 def _kinds(table: pd.DataFrame, unseen: list[str]) -> pd.Series:
-    """natural, spread or spread_unseen, of each row."""
+    """natural, refined, spread or spread_unseen, of each row."""
+    found = kinds(table)
     corrupted = np.where(table["variant"].isin(unseen), "spread_unseen", "spread")
-    return pd.Series(np.where(table["variant"] == "natural", "natural", corrupted), table.index)
+    return pd.Series(np.where(found == CORRUPTED, corrupted, found), table.index)

@@ -24,7 +24,7 @@ from sqp.metrics.intervals import coverage, mean_width
 from sqp.quality.backbones import dims_of
 from sqp.quality.batches import BatchPlan, CachedRecords, loader
 from sqp.quality.bundle import Bundle
-from sqp.quality.cache import build_cache
+from sqp.quality.cache import PlaneCache, build_cache
 from sqp.quality.channels import parse_inputs
 from sqp.quality.conformal import Conformal, check_alpha
 from sqp.quality.dims import check_dims
@@ -32,16 +32,20 @@ from sqp.quality.ensemble import Ensemble, one_model
 from sqp.quality.features import PREFIX, check_features, with_features
 from sqp.quality.fitting import plane_statistics
 from sqp.quality.inference import Outputs, infer
+from sqp.quality.licences import parts_behind
 from sqp.quality.losses import record_weights
 from sqp.quality.module import QualityModel
 from sqp.quality.ood import OodStatistics
+from sqp.quality.ood_features import known_features
 from sqp.quality.provenance import expectation, fingerprint, group_hashes
+from sqp.quality.risk import RiskEvidence
 from sqp.quality.tabular import Standardizer, resolve_scores
+from sqp.quality.verdict import judged
 from sqp.report.wandb_run import check_logger, wandb_run
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import described, earlier_run, plain, versions
 from sqp.stages.train_members import build_model, fit_member
-from sqp.stages.train_rows import KINDS, calibrates, learned_from, training_rows
+from sqp.stages.train_rows import KINDS, USED, calibrates, learned_from, training_rows
 from sqp.stages.val_report import FIGURE, TABLE, write_val_report
 
 
@@ -107,9 +111,7 @@ def run(config: TrainConfig) -> TrainResult:
         hold=held,
         dims=dims_of(config.backbone),
     )
-    data = {
-        split: _records(cache, table, split, standardizer, config.balance) for split in ("train", "val", "calibration")
-    }
+    data = {split: split_records(cache, table, split, standardizer, config.balance) for split in USED}
     statistics = plane_statistics(data["train"])
     with nullcontext() if rank else wandb_run(config, "train", out, stored) as logged:
         members = []
@@ -125,7 +127,7 @@ def run(config: TrainConfig) -> TrainResult:
             members[-1].device,
             max(m.epochs for m in members),
         )
-        outputs = {split: _infer(whole, records, config, device) for split, records in data.items()}
+        outputs = {split: inferred(whole, records, config, device) for split, records in data.items()}
         bundle, metrics, table = calibrate(config, whole.cpu(), standardizer, learned, outputs, expects)
         bundle.save(out / "bundle")
         table.to_csv(out / "predictions_val.csv", index=False, float_format="%.6f", lineterminator="\n")
@@ -177,7 +179,7 @@ def calibrate(
     outputs: dict[str, Outputs],
     expects: list[dict[str, Any]],
 ) -> tuple[Bundle, dict[str, float], pd.DataFrame]:
-    """The bundle, the metrics on val and the table of its predictions."""
+    """The bundle, the metrics on val and the table of its predictions: all that follows when the model is fitted."""
     calibration = rows[rows["split"] == "calibration"]
     kept = calibrates(calibration, config.calibrate_on)
     held = outputs["calibration"]
@@ -188,7 +190,10 @@ def calibrate(
         calibration["group"].to_numpy()[kept],
         config.alpha,
     )
-    ood = OodStatistics.fit(outputs["train"].features, held.features, config.ood_quantile)
+    features = known_features(rows, outputs, expects)
+    ood = OodStatistics.fit(
+        features["train"], features["calibration"], config.ood_quantile, calibration["group"].to_numpy()
+    )
     val = rows[rows["split"] == "val"]
     predicted = outputs["val"]
     low, high = conformal.interval(predicted.dice, predicted.scale)
@@ -200,12 +205,32 @@ def calibrate(
     metrics = {name: float(value) for name, value in metrics.items()}
     info = {
         "data": fingerprint(rows),
+        "behind": parts_behind(config.records),
         "groups_sha256": group_hashes(rows),
         "training": described(config, EXECUTION_KEYS),
         "val": {name: value if np.isfinite(value) else None for name, value in metrics.items()},
         "versions": versions(),
     }
-    return Bundle(model.eval(), standardizer, conformal, ood, expects, info), metrics, table
+    parts = [
+        judge(
+            rows[rows["split"] == split], outputs[split], conformal, ood.columns(features[split]), config.calibrate_on
+        )
+        for split in ("calibration", "val")
+    ]
+    tested, ordering = (part[part["verdict"] != "abstain"] for part in parts)
+    risk = None
+    if len(tested) and len(ordering):
+        risk = RiskEvidence.fit(tested["low"], tested["dice"], tested["group"], ordering["low"], config.seed)
+    return Bundle(model.eval(), standardizer, conformal, ood, expects, info, risk=risk), metrics, table
+
+
+def judge(
+    rows: pd.DataFrame, outputs: Outputs, conformal: Conformal, ood: dict[str, np.ndarray], calibrate_on: str
+) -> pd.DataFrame:
+    """The rows of the kind that the interval rests on, with low, high and verdict; `ood` are their distances."""
+    low, high = conformal.interval(outputs.dice, outputs.scale)
+    table = rows.assign(predicted_dice=outputs.dice, low=low, high=high, ood=ood["ood"])
+    return judged(table[calibrates(rows, calibrate_on)])
 
 
 def expected(config: TrainConfig) -> list[dict[str, Any]]:
@@ -217,7 +242,10 @@ def expected(config: TrainConfig) -> list[dict[str, Any]]:
     return expects
 
 
-def _records(cache: Any, rows: pd.DataFrame, split: str, standardizer: Standardizer, balance: float) -> CachedRecords:
+def split_records(
+    cache: PlaneCache, rows: pd.DataFrame, split: str, standardizer: Standardizer, balance: float
+) -> CachedRecords:
+    """What batches of a split are made of."""
     part = rows[rows["split"] == split]
     dice = torch.tensor(part["dice"].to_numpy(np.float32))
     scores = torch.from_numpy(standardizer(part)) if standardizer.names else None
@@ -225,9 +253,10 @@ def _records(cache: Any, rows: pd.DataFrame, split: str, standardizer: Standardi
     return CachedRecords(cache, part.index.to_numpy(), dice, weight, scores)
 
 
-def _infer(
+def inferred(
     model: QualityModel | Ensemble, data: CachedRecords, config: TrainConfig, device: str | torch.device
 ) -> Outputs:
+    """The model's outputs on a split, in its order."""
     return infer(model, loader(data, BatchPlan(len(data), 2 * config.batch_size)), device)
 
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sqp.data.images import check_same_size, read_image, read_mask, read_probability
+from sqp.data.images import (
+    check_same_size,
+    image_of_array,
+    mask_of_array,
+    read_image,
+    read_mask,
+    read_probability,
+)
 from sqp.errors import CaseError
 
 RNG = np.random.default_rng(0)
@@ -193,3 +200,36 @@ def test_size_check_names_both_sizes():
         check_same_size("a.jpg", (4, 5), "a.png", (6, 7))
     with pytest.raises(CaseError, match="unrotated"):
         check_same_size("a.jpg", (4, 5), "a.png", (5, 4))
+
+
+def test_arrays_are_read_as_files_of_them(tmp_path):
+    rng = np.random.default_rng(0)
+    deep = rng.integers(0, 4096, (5, 7)).astype(np.uint16)
+    rgba = rng.integers(0, 256, (5, 7, 4)).astype(np.uint8)
+    for name, array in (("deep", deep), ("rgba", rgba), ("grey", rgba[..., 0]), ("colour", rgba[..., :3])):
+        Image.fromarray(array).save(tmp_path / f"{name}.png")
+        assert (image_of_array(array) == read_image(tmp_path / f"{name}.png")).all()
+    shares = rng.uniform(0, 1, (5, 7, 3))
+    assert (image_of_array(shares) == np.round(shares * 255)).all()
+    assert (image_of_array(rgba[..., :1] > 127) == np.where(rgba[..., :1] > 127, 255, 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.full((2, 2), np.nan), "the image array holds values from nan"),
+        (np.full((2, 2, 3), np.nan), "the image array is float64: give colours as uint8, or as floats in 0-1"),
+        (np.zeros(4, np.uint8), r"the image array has shape \[4\]: give one of \[h, w\], \[h, w, 1\], \[h, w, 3\]"),
+        (np.array([["a", "b"]]), "the image array is <U1"),
+    ],
+)
+def test_arrays_that_are_no_image(array, message):
+    with pytest.raises(CaseError, match=message):
+        image_of_array(array)
+
+
+def test_a_mask_array_is_read_by_the_rule_of_files():
+    assert mask_of_array(np.array([[0, 255], [127, 128]], np.uint8)).tolist() == [[False, True], [False, True]]
+    assert mask_of_array(np.eye(2)).tolist() == np.eye(2, dtype=bool).tolist()
+    with pytest.raises(CaseError, match="the mask array holds negative or non-finite values"):
+        mask_of_array(np.full((2, 2), -1.0))

@@ -10,7 +10,7 @@ from sqp.errors import ConfigError
 from sqp.explain.cams import CAMS, branch_maps, cam_maps
 from sqp.explain.layers import choose_layer, spatial_layers
 from sqp.explain.sanity import shuffled_weights
-from sqp.explain.target import Logit, over_symmetries
+from sqp.explain.target import Logit
 from sqp.quality.augment import dihedral
 from sqp.quality.ensemble import Ensemble
 
@@ -76,10 +76,6 @@ def test_averaged_symmetries_turn_with_the_planes(planes):
         turns = torch.full((3,), turn)
         turned = cam_maps(model, dihedral(planes, turns), None, layer, "hires_cam")
         assert turned == pytest.approx(dihedral(maps[:, None], turns)[:, 0].numpy(), abs=5e-3)
-
-
-def test_each_map_is_turned_back(planes):
-    assert over_symmetries(lambda x: x[:, 0].numpy(), planes, 8) == pytest.approx(planes[:, 0].numpy(), abs=1e-6)
 
 
 def test_each_branch_has_a_cam_of_its_own():

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from sqp.data.synthetic import synthetic_lesion
 from sqp.errors import ConfigError
 from sqp.explain import ood_check
-from sqp.explain.ood_check import MADE, foreign_images, natural_photos, ood_table
+from sqp.explain.ood_check import DISTANCES, MADE, foreign_images, natural_photos, ood_table
 
 SIZE = (48, 64)
 
@@ -63,10 +63,11 @@ def test_auroc_is_scikit_learns():
     rng = np.random.default_rng(0)
     inside = pd.DataFrame({"group": [f"g{i // 2}" for i in range(40)], "ood_distance": rng.normal(0, 1, 40)})
     far = pd.DataFrame({"group": [f"g{i}" for i in range(20)], "ood_distance": rng.normal(1, 1, 20)})
-    inside, far = (t.assign(ood_knn_distance=np.nan, verdict="accept") for t in (inside, far))
+    unknown = dict.fromkeys(set(DISTANCES) - {"ood_distance"}, np.nan)
+    inside, far = (t.assign(**unknown, verdict="accept") for t in (inside, far))
     far.loc[:4, "verdict"] = "abstain"
     table = ood_table(inside, {"blank image": far}, 200, 0)
-    assert table["distance"].tolist() == ["Mahalanobis"]  # the bundle has no neighbours
+    assert table["distance"].tolist() == ["model, Mahalanobis"]  # the bundle has nothing else
     row = table.iloc[0]
     expected = roc_auc_score([0] * 40 + [1] * 20, [*inside["ood_distance"], *far["ood_distance"]])
     assert row["auroc"] == pytest.approx(expected) and row["auroc_low"] < expected < row["auroc_high"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import json
 import threading
@@ -13,48 +12,14 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from recordsets import make_record
 
 from sqp.errors import ConfigError, SqpError
 from sqp.io import RecordSet, RecordWriter, atomic, read_record_sets, writer
-from sqp.io.schema import COLUMNS, Record, record_id
+from sqp.io.schema import COLUMNS, record_id
 
 MASK = np.zeros((5, 7), bool)
 MASK[1:3, 2:6] = True
-
-
-def make_record(name: str, **changes: object) -> Record:
-    record = Record(
-        record_id=name,
-        image_id="a",
-        group="a",
-        split="train",
-        dataset="toy",
-        licence="CC0",
-        diagnosis="",
-        image_path="/a.png",
-        mask_path=f"masks/{name}.png",
-        truth_path=["/t.png", "/u.png"],
-        height=5,
-        width=7,
-        spacing=[0.5, 0.5],
-        segmenter="fake",
-        weights_sha256="0",
-        prompter="otsu",
-        prompt="{}",
-        sampler="deterministic",
-        n_samples=1,
-        seed=0,
-        variant="natural",
-        severity=0.0,
-        natural=True,
-        parent_record_id="",
-        refined_by="",
-        fused_by="",
-        dice=0.5,
-        iou=1 / 3,
-        scores={"area": 0.2, "c_lesion": float("nan")},
-    )
-    return dataclasses.replace(record, **changes)
 
 
 def write(folder, *names):

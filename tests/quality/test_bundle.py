@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.quality import Bundle, predict_records
+from sqp.quality.ood import MODEL
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def bundle(trained: Path) -> Bundle:
 def test_two_files_and_no_pickle(trained: Path) -> None:
     assert sorted(p.name for p in (trained / "bundle").iterdir()) == ["bundle.json", "model.safetensors"]
     tensors = load_file(trained / "bundle" / "model.safetensors")
-    assert {"model.mean", "model.std", "ood.mean", "ood.precision", "ood.reference"} <= set(tensors)
+    assert {"model.mean", "model.std", "ood.mean", "ood.precision", "ood.reference", "risk.low"} <= set(tensors)
 
 
 def test_what_it_tells(trained: Path, record_set: Path) -> None:
@@ -43,10 +44,11 @@ def test_load_gives_back_what_was_saved(bundle: Bundle, tmp_path: Path) -> None:
     with torch.inference_mode():
         one, two = bundle.model(planes), again.model(planes)
     assert torch.equal(one.dice, two.dice) and torch.equal(one.scale, two.scale)
+    assert bundle.risk is not None and again.risk is not None
+    assert all((getattr(again.risk, name) == values).all() for name, values in vars(bundle.risk).items())
     assert again.conformal == bundle.conformal and again.expects == bundle.expects
-    features, same = one.features.numpy(), two.features.numpy()
-    assert (again.ood.distance(same) == bundle.ood.distance(features)).all()
-    assert (again.ood.knn_distance(same) == bundle.ood.knn_distance(features)).all()
+    found, same = (b.ood.columns({MODEL: out.features.numpy()}) for b, out in ((bundle, one), (again, two)))
+    assert all((found[name] == same[name]).all() for name in ("ood_distance", "ood_knn_distance"))
     for name in ("bundle.json", "model.safetensors"):
         assert (Path(bundle.name) / name).read_bytes() == (tmp_path / "copy" / name).read_bytes()
 
@@ -133,3 +135,12 @@ def test_records_that_lack_a_channel(bundle: Bundle, tmp_path: Path) -> None:
     records = make_record_set(tmp_path, {"test": 1}, maps=("probability", "entropy"))
     with pytest.raises(ConfigError, match="lacks the channels self/mutual_information, self/epkl, self/variance"):
         bundle.check_records(RecordSet(records))
+
+
+def test_the_pairs_that_a_risk_is_tested_on(bundle: Bundle, record_set: Path) -> None:
+    """One record of each calibration group, with the low end that it has when it is predicted anew."""
+    table = predict_records(bundle, [record_set], splits=["calibration"], progress=False)
+    assert bundle.risk is not None and len(bundle.risk.low) == table[table["verdict"] != "abstain"]["group"].nunique()
+    known = {(round(low, 4), round(dice, 4)) for low, dice in zip(table["low"], table["dice"], strict=True)}
+    pairs = zip(bundle.risk.low.astype(float), bundle.risk.dice.astype(float), strict=True)
+    assert {(round(low, 4), round(dice, 4)) for low, dice in pairs} <= known

@@ -16,11 +16,12 @@ from sqp.stages.train import run
 @pytest.fixture(scope="module")
 def bundle(record_set, tmp_path_factory):
     out = tmp_path_factory.mktemp("with_maps")
-    run(TrainConfig([record_set], out, size=32, epochs=1, batch_size=16, error_map=True, members=2, progress=False))
+    options = {"size": 32, "epochs": 1, "batch_size": 16, "error_map": True, "members": 2, "flips": 2}
+    run(TrainConfig([record_set], out, progress=False, **options))
     return Bundle.load(out / "bundle")
 
 
-def test_each_record_has_the_map_that_the_model_draws_of_it(bundle, record_set):
+def test_each_record_has_the_mean_map_over_the_models_flips(bundle, record_set):
     records = RecordSet(record_set)
     rows = records.table.assign(record_set=str(record_set)).iloc[[5, 0, 9]]
     maps = error_maps(bundle, rows, batch_size=2)
@@ -30,7 +31,9 @@ def test_each_record_has_the_map_that_the_model_draws_of_it(bundle, record_set):
         assert bundle.channels[0] == "image"
         planes = np.concatenate([image_planes(row.image_path, 32) / 255, others]).astype(np.float32)
         with torch.inference_mode():
-            expected = bundle.model.eval()(torch.from_numpy(planes)[None]).error_map[0].numpy()
+            both = [torch.from_numpy(x.copy())[None] for x in (planes, planes[..., ::-1])]
+            plain, mirrored = (bundle.model.eval()(x).error_map[0].numpy() for x in both)
+        expected = (plain + mirrored[:, ::-1]) / 2
         found = maps[str(record_set), row.record_id]
         assert found.shape == expected.shape and 0 <= found.min() <= found.max() <= 1
         np.testing.assert_allclose(found, expected, atol=2e-3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sqp.quality.inference import SYMMETRIES, infer
+from sqp.quality.inference import SYMMETRIES, infer, over_symmetries
 from sqp.quality.module import ModelSpec, QualityModel
 
 
@@ -29,6 +29,12 @@ def test_all_eight_make_the_answer_blind_to_turns() -> None:
     straight, turned = (infer(model(8), [{"planes": x}]).dice for x in (planes, planes.rot90(1, (-2, -1)).flip(-1)))
     assert straight == pytest.approx(turned, abs=1e-6)
     assert sorted(SYMMETRIES) == list(range(8))
+
+
+def test_each_map_is_turned_back() -> None:
+    planes = torch.rand(3, 2, 32, 32)
+    found = over_symmetries(lambda x: x[:, 0].numpy(), planes, 8)
+    assert found.dtype == np.float32 and found == pytest.approx(planes[:, 0].numpy(), abs=1e-6)
 
 
 def test_nothing_gives_nothing() -> None:

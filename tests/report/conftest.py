@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from recordsets import make_record
 
-from sqp.io import Record, RecordSet, RecordWriter
+from sqp.io import RecordSet, RecordWriter
 
 STRANGE = "a<b>\"&'$x"  # an image id that must be escaped everywhere
 
@@ -36,11 +37,10 @@ def make_record_set(folder: Path, n: int = 12) -> Path:
         total = mask.sum() + truth.sum()
         dice = float(2 * (mask & truth).sum() / total)
         record_id = f"rec-{i:03d}"
-        record = Record(
-            record_id, STRANGE if i == 0 else f"img{i}", f"g{i}", "test", "toy", "CC0", "", str(paths[0]),
-            f"masks/{record_id}.png", [str(paths[1])], h, w, [], "litemedsam", "", "otsu", "{}",
-            "prompt_jitter", 8, 0, "natural", float("nan"), True, "", "", "", dice, dice / (2 - dice),
-            {"c_lesion": 1 - i / 20, "area": 0.1},
+        record = make_record(
+            record_id, image_id=STRANGE if i == 0 else f"img{i}", group=f"g{i}", split="test",
+            image_path=str(paths[0]), truth_path=[str(paths[1])], height=h, width=w, severity=float("nan"),
+            dice=dice, iou=dice / (2 - dice), scores={"c_lesion": 1 - i / 20, "area": 0.1},
         )  # fmt: skip
         entropy = np.exp(-((np.hypot(*np.mgrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j]) - 0.5) ** 2) / 0.02)
         writer.write(record, mask, {"self/entropy": entropy, "self/probability": truth.astype(float)})

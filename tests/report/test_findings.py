@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from sqp.quality.risk import Choice, RiskRule
 from sqp.report.findings import evaluation_findings, prediction_findings
 
 
@@ -101,6 +104,24 @@ def test_predictions_in_words(predictions):
     assert "No answer for 1 (1 empty mask)" in text
     error = (predictions["dice"] - predictions["predicted_dice"]).abs().mean()
     assert f"(11 masks) the prediction is off by {error:.3f} on average" in text
+    assert "no threshold" not in text
     unknown = predictions.assign(predicted_dice=np.nan, dice=np.nan, verdict="abstain")
     assert "nan" not in " ".join(prediction_findings(unknown, 0.8, 0.7).points)
     assert prediction_findings(predictions.head(0), 0.8, 0.7).headline == "There are no masks to judge."
+
+
+def test_a_chosen_risk_in_words(predictions):
+    found = prediction_findings(predictions, 0.8, 0.7, 0.9, Choice(RiskRule(), 0.6125, 400, 240, 7))
+    assert found.headline.startswith("2 of 12 (17%) masks can be taken as they are")
+    promise = "with 90% confidence at most 5% of the accepted have a Dice below 0.7"
+    assert f"interval reaches 0.613, chosen so that {promise}" in found.points[0]
+    assert "(tested on 400 calibration groups: 240 reached it, 7 of these failed)" in found.points[0]
+    nothing = predictions.assign(verdict=predictions["verdict"].replace("accept", "review"))
+    found = prediction_findings(nothing, 0.8, 0.7, 0.9, Choice(RiskRule(), math.inf, 12, 0, 0))
+    assert found.headline.startswith(
+        "At the chosen risk no mask can be taken as it is, 6 should be drawn again, 6 need"
+    )
+    assert (
+        f"nothing is accepted, since no threshold is safe: tested on 12 calibration groups, none lets one say {promise}"
+        in found.points[0]
+    )

@@ -82,7 +82,23 @@ def test_a_part_of_the_rows_is_told(evaluated, second, tmp_path):
     path = folder / "evaluation" / "predictions.parquet"
     pd.read_parquet(path).iloc[4:].to_parquet(path)
     text = run(CompareConfig([evaluated, folder], tmp_path / "out", n_resamples=20)).text
-    assert "third and first were not tested on the same records: 14 and 18, of which 14 are shared" in text
+    assert "third and first were not tested on the same masks: 14 and 18, of which 14 are shared: only these" in text
+
+
+def test_masks_that_were_generated_apart_are_not_paired(evaluated, second, tmp_path):
+    """The same ids, but other masks: of all, then of two."""
+    told = {18: "0 are shared (18 more have one id, but another true Dice", 2: "16 are shared (2 more have one id"}
+    for changed, says in told.items():
+        folder = tmp_path / str(changed)
+        shutil.copytree(second, folder)
+        path = folder / "evaluation" / "predictions.parquet"
+        table = pd.read_parquet(path)
+        table.loc[: changed - 1, "dice"] += 0.01
+        table.to_parquet(path)
+        text = run(CompareConfig([evaluated, folder], tmp_path / "out", n_resamples=20)).text
+        assert says in text and ("cannot be compared in pairs" in text) == (changed == 18)
+        paired = text.split("## Model against model")[1].split("##")[0]
+        assert ("natural |" in paired) == (changed == 2)
 
 
 def test_trainings_alone_and_evaluations_alone(evaluated, second, tmp_path):

@@ -109,6 +109,17 @@ def test_subsets_part_the_rows_and_calibrate_on_their_kind():
     assert set(parts["spread_unseen"].test["variant"]) == {"shift"}
 
 
+def test_refined_masks_are_a_kind_of_their_own():
+    table = predictions()
+    made = table[table["variant"] == "natural"].assign(refined_by="unc_fpc")
+    table = pd.concat([table.assign(refined_by=""), made.assign(record_id=made["record_id"] + "r")])
+    test, calibration = (table[table["split"] == split] for split in ("test", "calibration"))
+    parts = {part.name: part for part in subsets(test, calibration, ["shift"])}
+    assert set(parts["natural"].test["refined_by"]) == set(parts["natural"].calibration["refined_by"]) == {""}
+    assert set(parts["refined"].test["refined_by"]) == set(parts["refined"].calibration["refined_by"]) == {"unc_fpc"}
+    assert len(parts["refined"].test) == len(parts["natural"].test)
+
+
 def test_without_calibration_rows_of_a_kind_all_are_used_and_said():
     table = predictions()
     test = table[table["split"] == "test"]

@@ -5,24 +5,26 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 from recordsets import make_record_set
 
 from sqp.cli import main
 from sqp.config.explain import ExplainConfig
+from sqp.data.images import read_image
 from sqp.errors import ConfigError
 from sqp.explain import embedding as embeddings
 from sqp.io import RecordSet
 from sqp.io.atomic import write_maps
 from sqp.quality import Bundle
-from sqp.stages import explain
+from sqp.stages import explain, explain_ood
 from sqp.stages.explain_cases import choose_cases
 from sqp.stages.explain_data import load_material
-from sqp.stages.explain_ood import with_neighbours
 
 
 @pytest.fixture
@@ -60,6 +62,7 @@ def test_everything_is_written(config, quick):
         assert (config.out / name).stat().st_size > 100, name
     for name in ("localisation", "faithfulness", "importance", "embedding_pca", "embedding_umap", "contact_sheet"):
         assert (config.out / f"{name}.png").stat().st_size > 5000, name
+    assert [path.name for path in config.out.glob("contact_sheet*")] == ["contact_sheet.png"]  # one CAM, no error map
     drawn = len(list((config.out / "cases").iterdir()))
     assert 2 <= drawn <= 3
     points = pd.read_csv(config.out / "points.csv")
@@ -125,14 +128,33 @@ def test_best_worst_and_most_wrong_are_of_different_images():
     assert choose_cases(rows, 0) == {}
 
 
-def test_a_bundle_from_before_the_neighbours_gets_them_from_the_records(config):
-    bundle = Bundle.load(config.model)
-    old = replace(bundle, ood=replace(bundle.ood, neighbours=None))
-    material = load_material(config, old)
-    near = with_neighbours(config, material).ood.neighbours
-    assert near.reference == pytest.approx(bundle.ood.neighbours.reference, abs=2e-3)
-    assert near.threshold == pytest.approx(bundle.ood.neighbours.threshold, abs=1e-3)
-    assert with_neighbours(config, replace(material, bundle=bundle)) is bundle
+def test_strange_images_are_made_segmented_and_judged(config, tmp_path, monkeypatch):
+    """The segmenter's part is played by a record set; images that lie there are kept, others are made anew."""
+    made: list[Path] = []
+
+    def segment(_):
+        made.append(make_record_set(tmp_path / f"strange{len(made)}", {"": 2}, ("natural",), truth=False, seed=9))
+        ids = RecordSet(made[-1]).table["record_id"].tolist()
+        return SimpleNamespace(out=made[-1], record_ids=ids)
+
+    monkeypatch.setattr(explain_ood.generate, "run", segment)
+    config = replace(config, ood_images=2, ood_folders=[tmp_path / "moon"])
+    (tmp_path / "moon").mkdir()
+    Image.fromarray(np.full((9, 9), 77, np.uint8)).save(tmp_path / "moon" / "a.png")
+    material = load_material(config, Bundle.load(config.model))
+    table = explain_ood.study_ood(config, material)
+    kinds = ["flipped polarity", "blank image", "strong blur", "natural photo", "moon"]
+    assert list(dict.fromkeys(table["images"])) == kinds and len(made) == 5
+    assert set(table["distance"]) == {"model, Mahalanobis", "model, k-NN"}  # these records keep no embedding
+    assert (table["n"] == 2).all() and (table["n_inside"] == 6).all() and table["auroc"].between(0, 1).all()
+    drawn = config.out / "ood" / "blank_image"
+    assert [len(np.unique(read_image(path))) <= 3 for path in (drawn / "images").iterdir()] == [True, True]
+    (drawn / "kept").touch()
+    explain_ood.write_strange(config, material.rows)
+    assert (drawn / "kept").exists()
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(drawn / "images" / "blank_image_000.png")
+    explain_ood.write_strange(config, material.rows)
+    assert not (drawn / "kept").exists() and len(list((drawn / "images").iterdir())) == 2
 
 
 def test_the_groups_of_training_are_told(config):

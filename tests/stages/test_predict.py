@@ -14,38 +14,27 @@ import pytest
 import yaml
 from PIL import Image
 
-from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.config.predict import PredictConfig
-from sqp.config.train import TrainConfig
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
+from sqp.quality import Bundle
 from sqp.quality.columns import FIRST
-from sqp.stages import generate, predict, train
+from sqp.stages import predict
 
 IMAGES = 5
 
 
-@pytest.fixture(scope="module")
-def bundle(lesions, fake_for_module, tmp_path_factory) -> Path:
-    """Two epochs on records of the fake segmenter, seed 5."""
-    folder = tmp_path_factory.mktemp("fake")
-    generate.run(
-        GenerateConfig(
-            images=lesions,
-            out=folder / "records",
-            segmenter=SegmenterConfig("fake"),
-            sampler=SamplerConfig(n=3),
-            variants={"train": VariantPlan(corruptions=1)},
-            seed=5,
-        )
-    )
-    config = TrainConfig([folder / "records"], folder / "model", size=32, epochs=2, alpha=0.3, progress=False)
-    made = train.run(config).bundle
-    told = json.loads((made / "bundle.json").read_text())
-    told["ood"]["threshold"] = 1e6  # whether so small a model knows a mask is not the question here
-    told["ood"]["neighbours"]["threshold"] = 1e6
-    (made / "bundle.json").write_text(json.dumps(told))
-    return made
+def test_a_cascade_is_repeated_for_the_segmenters_own_masks_alone(bundle, tmp_path):
+    expects = json.loads((bundle / "bundle.json").read_text())["expects"]
+    expects[0] |= {"cascade": "mobilesam", "cascade_options": {"margin": 0.1}}
+    config = PredictConfig(bundle, tmp_path, images=tmp_path, cascade_checkpoint=Path("m.pt"))
+    made = predict.generate_config(config, expects)
+    assert made.cascade == "mobilesam" and made.cascade_options == {"margin": 0.1, "checkpoint": "m.pt"}
+    for other in ({"masks": tmp_path}, {"prompter": "centre"}):
+        plain = predict.generate_config(replace(config, cascade_checkpoint=None, **other), expects)
+        assert plain.cascade is None and plain.cascade_options == {}
+        with pytest.raises(ConfigError, match="not prompted by a cascade"):
+            predict.generate_config(replace(config, **other), expects)
 
 
 @pytest.fixture
@@ -128,6 +117,43 @@ def test_fail_under_counts_low_predictions_and_abstentions(config, data):
     assert empty.exit_status == 3 and empty.below == 1
 
 
+def test_verdicts_at_a_chosen_risk(config, bundle):
+    kept = Bundle.load(bundle).risk
+    low = predict.run(config).table.set_index("record_id")["low"]
+    asked = replace(config, risk=0.9, failure=0.01, confidence=0.1)
+    result = predict.run(asked)
+    choice = result.choice
+    assert choice.some and choice.groups == len(kept.low) > choice.accepted - 1
+    accepted = result.table.set_index("record_id")["verdict"] == "accept"
+    assert (accepted == (low[accepted.index] >= choice.threshold)).all()
+    for text in ((config.out / "report.html").read_text().replace("&#x27;", "'"), result.summary()):
+        assert "with 10% confidence at most 90% of the accepted have a Dice below 0.01" in text
+    told = yaml.safe_load((config.out / "run.yaml").read_text())
+    assert told["risk"] == {
+        "rule": {"risk": 0.9, "failure": 0.01, "confidence": 0.1}, "threshold": choice.threshold,
+        "groups": choice.groups, "accepted": choice.accepted, "failures": choice.failures,
+    }  # fmt: skip
+
+
+def test_where_no_threshold_is_safe_nothing_is_accepted(config):
+    """So few calibration groups prove nothing; the exit status is that of --fail-under alone."""
+    result = predict.run(replace(config, accept=0.0, reject=0.0, risk=0.05, fail_under=0.0))
+    assert set(result.table["verdict"]) == {"review"} and not result.choice.some
+    assert result.exit_status == 0 and "met" in result.summary()
+    assert "nothing is accepted, since no threshold is safe" in result.summary()
+    assert "At the chosen risk no mask can be taken as it is" in (config.out / "report.html").read_text()
+    assert predict.run(replace(config, risk=0.05, fail_under=1.0)).exit_status == 3
+
+
+def test_a_bundle_that_keeps_no_calibration_records(config, bundle, tmp_path):
+    older = Bundle.load(bundle)
+    older.risk = None
+    older.save(tmp_path / "older")
+    assert Bundle.load(tmp_path / "older").risk is None
+    with pytest.raises(ConfigError, match="keeps no calibration records, so no threshold can be tested at a risk"):
+        predict.run(replace(config, model=tmp_path / "older", risk=0.05))
+
+
 def test_out_of_distribution_is_below_whatever_was_predicted(config):
     result = predict.run(config)
     table = result.table.assign(verdict="abstain", predicted_dice=0.99)
@@ -189,6 +215,8 @@ def test_a_bundle_of_several_kinds_of_records_needs_records(config, bundle, tmp_
         ({"worst": -1}, "worst is -1; it must be at least 0"),
         ({"gallery": -1}, "gallery is -1"),
         ({"accept": 0.3}, r"reject is 0\.4, accept 0\.3"),
+        ({"risk": 1.0}, r"risk is 1\.0; it must lie between 0 and 1"),
+        ({"risk": 0.1, "confidence": 90.0}, r"confidence is 90\.0"),
         ({"fail_under": 80.0}, r"fail_under is 80\.0; it must lie between 0 and 1"),
         ({"images": None, "masks": None}, "either --images .* or --records"),
         ({"images": None, "records": [Path("x")]}, "--masks and --truth go with --images"),

@@ -51,8 +51,8 @@ def test_the_same_seed_gives_the_same_bundle(record_set: Path, tmp_path: Path) -
 
 
 def test_rows_of_the_test_split_change_nothing(tmp_path: Path) -> None:
-    without = make_record_set(tmp_path / "without", {**SPLITS, "test": 0})
-    planted = make_record_set(tmp_path / "planted", SPLITS, dice={"test": 17.0})
+    without = make_record_set(tmp_path / "without" / "records", {**SPLITS, "test": 0})
+    planted = make_record_set(tmp_path / "planted" / "records", SPLITS, dice={"test": 17.0})
     assert RecordSet(planted).table.query("split == 'test'").dice.eq(17).all()
     one = run(config(without, tmp_path / "one", scores=["all"]))
     two = run(config(planted, tmp_path / "two", scores=["all"]))

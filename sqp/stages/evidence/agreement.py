@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sqp.metrics.calibration import reliability_table
+from sqp.metrics.weighted import MIN_RECORDS
 from sqp.report.agreement_figures import bland_altman, forest
 from sqp.stages.comparison import compare
 from sqp.stages.evidence.page import Evidence, Page, known, with_part
@@ -72,7 +73,7 @@ def agreement_page(evidence: Evidence) -> Page:
             table.insert(2, "target", target)
             page.add("agreement", table)
             title = f"{TARGETS[target].label}: {part.title}"
-            page.show(title, about, table, VALUES)
+            page.show(title, f"{about}{few_records(part)}", table, VALUES)
             page.show(f"{title}, differences", "", table.iloc[1:], DIFFERENCES)
             if target == DICE and natural is None:
                 natural = part.title, table
@@ -85,6 +86,14 @@ def agreement_page(evidence: Evidence) -> Page:
         page.figures[""] = f"Agreement with the true Dice, {natural[0]}", forest(natural[1])
     page.figures["bland_altman"] = "Bland and Altman: predicted less true Dice", bland_altman(panels)
     return page
+
+
+def few_records(part: Subset) -> str:
+    """A sentence where no image has records enough for a correlation within it; else empty."""
+    rows = part.test[part.test["dice"].notna()]
+    if len(rows) and rows["image_id"].value_counts().max() < MIN_RECORDS:
+        return f" No image has {MIN_RECORDS} records here: no within-image Spearman."
+    return ""
 
 
 def compared(evidence: Evidence, part: Subset, target: str) -> pd.DataFrame:

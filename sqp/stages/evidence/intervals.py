@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sqp.metrics.intervals import covered
+from sqp.metrics.notes import join
 from sqp.metrics.stats import Resamples
 from sqp.report.calibration_figures import coverage_figure
 from sqp.stages.evidence.mondrian import Calibrated, labelled
@@ -30,6 +31,7 @@ READING = (
     "same kind ({by}) alone, at the model's own level; a kind with too few groups keeps the pooled quantile. Areas "
     "are thirds of the calibration records' mask areas."
 )
+Interval = tuple[np.ndarray, np.ndarray]
 LEVEL = "The same residuals of the calibration records at other levels; the model itself was asked for {asked}."
 
 
@@ -69,11 +71,15 @@ def by_kind(evidence: Evidence, part: Subset, rows: pd.DataFrame, apart: Calibra
     for by, value, inside in kinds:
         cells = _cells(rows, resamples, interval, other, inside)
         names = {"by": by, "value": value, "n": int(inside.sum()), "n_groups": int(rows["group"][inside].nunique())}
-        table.append(names | cells | {"note": note if by == "all" else _few(int(inside.sum()))})
+        table.append(names | cells | {"note": join(_lacking(interval, inside), note if by == "all" else "")})
     return pd.DataFrame(table)
 
 
-def _few(n: int) -> str:
+def _lacking(interval: Interval, inside: np.ndarray) -> str:
+    """Why coverage is NaN, or of how few rows it is."""
+    n, known_ends = int(inside.sum()), int((np.isfinite(interval).all(axis=0) & inside).sum())
+    if not n or known_ends < n:
+        return f"{n - known_ends} of {n} rows have no interval" if n else "no rows"
     return "one row" if n == 1 else ""
 
 
@@ -87,9 +93,6 @@ def by_level(evidence: Evidence, rows: pd.DataFrame, pooled: Calibrated, apart: 
         cells = _cells(rows, resamples, interval, other, everything)
         table.append({"level": level, "n": len(rows)} | cells | {"note": pooled.note(1 - level)})
     return pd.DataFrame(table)
-
-
-Interval = tuple[np.ndarray, np.ndarray]
 
 
 def _cells(

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from sqp.config.evaluate import EvaluateConfig
 from sqp.io.atomic import write_text
+from sqp.io.schema import NATURAL
 from sqp.metrics.stats import Resamples
 from sqp.report.figures import save
 from sqp.report.sections import Section
@@ -40,7 +41,7 @@ class Evidence:
 
     def natural(self) -> list[Subset]:
         """The parts of natural masks: all of them, and each data set where there are several."""
-        return [part for part in self.parts if part.name == "natural"]
+        return [part for part in self.parts if part.name == NATURAL]
 
 
 @dataclass(frozen=True)

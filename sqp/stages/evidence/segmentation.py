@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sqp.io.schema import NATURAL, kinds
 from sqp.metrics.notes import join
 from sqp.metrics.overlap import threshold_iou
 from sqp.metrics.stats import Resamples
@@ -98,7 +99,7 @@ def segmentation_page(evidence: Evidence) -> Page:
 
 def natural_calibration(part: Subset) -> pd.DataFrame:
     """The natural calibration records of the part, those with a truth."""
-    return known(part.calibration[part.calibration["variant"] == "natural"])
+    return known(part.calibration[kinds(part.calibration) == NATURAL])
 
 
 def means(numbers: pd.DataFrame, resamples: Resamples, surface: bool) -> pd.DataFrame:
@@ -108,16 +109,19 @@ def means(numbers: pd.DataFrame, resamples: Resamples, surface: bool) -> pd.Data
     table = mean_rows({name: numbers[name].to_numpy(float) for name in names}, resamples)
     unit = join(*sorted(numbers["unit"].dropna().unique()))
     distance = table["quantity"].isin(["hausdorff", "hd95", "masd"])
-    reasons = [_reasons(numbers.loc[numbers[name].isna(), "note"]) for name in names]
+    reasons = [_reasons(numbers[name], numbers["note"]) for name in names]
     return table.assign(
         unit=np.where(distance, unit, ""), note=reasons, quantity=[LABELS[name] for name in table["quantity"]]
     )
 
 
-def _reasons(notes: pd.Series) -> str:
-    """`3 x empty prediction: no surface distance`, each reason with its count."""
-    counts = notes.replace("", "undefined").str.split(": cannot|: [/.]", regex=True).str[0].value_counts()
-    return join(*(f"{count} x {reason}" for reason, count in counts.items()))
+def _reasons(values: pd.Series, notes: pd.Series) -> str:
+    """`3 x empty prediction: no surface distance`, each reason with its count; that one image has no SD."""
+    one = "one image: no SD" if values.notna().sum() == 1 else ""
+    counts = (
+        notes[values.isna()].replace("", "undefined").str.split(": cannot|: [/.]", regex=True).str[0].value_counts()
+    )
+    return join(one, *(f"{count} x {reason}" for reason, count in counts.items()))
 
 
 def against_dice(numbers: pd.DataFrame, resamples: Resamples) -> pd.DataFrame:

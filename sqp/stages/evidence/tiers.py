@@ -45,6 +45,7 @@ FLAG = {
     "dice": "Dice",
     "failed_70": "Dice < 0.7",
     "failed_80": "Dice < 0.8",
+    "note": "note",
 }
 READING = (
     "Masks by the score: high, moderate, low; share of all, mean Dice and IoU with 95 % intervals by bootstrap of "
@@ -162,5 +163,5 @@ def quality_flag(evidence: Evidence, part: Subset) -> pd.DataFrame:
         row: dict[str, object] = {"flag": flag, "n": int(inside.sum())}
         for key, values in columns.items():
             row |= mean_cells(key, values, resamples)
-        table.append(row)
+        table.append(row | {"note": "" if inside.any() else "no masks with this flag"})
     return pd.DataFrame(table)

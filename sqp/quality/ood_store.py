@@ -1,0 +1,54 @@
+"""Out-of-distribution statistics as a bundle keeps them: tensors, and numbers for its JSON.
+
+Those of the model's own features lie at the top, as they did when there were no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sqp.quality.ood import IMAGE, MODEL, Neighbours, OodStatistics, Space
+
+PREFIXES = {MODEL: "ood.", IMAGE: "ood.image."}
+
+
+def tensors_of(ood: OodStatistics) -> dict[str, Tensor]:
+    """`ood.mean`, `ood.precision`, `ood.reference`, and the same of the image's features."""
+    found: dict[str, Tensor] = {}
+    for name, space in ood.spaces.items():
+        arrays = {"mean": space.mean, "precision": space.precision}
+        arrays |= {"reference": space.neighbours.reference} if space.neighbours else {}
+        found |= {PREFIXES[name] + key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in arrays.items()}
+    return found
+
+
+def described(ood: OodStatistics) -> dict[str, Any]:
+    """Quantile, thresholds and k."""
+    told = {name: _described(space) for name, space in ood.spaces.items()}
+    return {"quantile": ood.quantile, **told.pop(MODEL), **told}
+
+
+def read_ood(told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> OodStatistics:
+    """What both were written from; bundles may be older than the neighbours, and than the image's features."""
+    spaces = {MODEL: _read(told, tensors, PREFIXES[MODEL])}
+    if IMAGE in told:
+        spaces[IMAGE] = _read(told[IMAGE], tensors, PREFIXES[IMAGE])
+    return OodStatistics(spaces, told["quantile"])
+
+
+def _described(space: Space) -> dict[str, Any]:
+    near = space.neighbours
+    told: dict[str, Any] = {"threshold": space.threshold}
+    return told if near is None else told | {"neighbours": {"threshold": near.threshold, "k": near.k}}
+
+
+def _read(told: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str) -> Space:
+    near = told.get("neighbours")
+    if near is not None:
+        near = Neighbours(tensors[f"{prefix}reference"].numpy(), **near)
+    return Space(tensors[f"{prefix}mean"].numpy(), tensors[f"{prefix}precision"].numpy(), told["threshold"], near)

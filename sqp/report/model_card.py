@@ -1,0 +1,124 @@
+"""A model card in Markdown, made from a bundle (Mitchell et al., Model Cards for Model Reporting, FAT* 2019).
+
+Its facts are read off the bundle and, where one is given, an evaluation; limits and uses are those of every bundle.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from sqp.quality.bundle import Bundle
+from sqp.quality.ensemble import Ensemble
+from sqp.quality.licences import licences_behind
+from sqp.quality.risk import RiskRule
+from sqp.report.findings import MODEL, risk_sentence
+from sqp.report.tables import markdown
+
+RISKS = (0.02, 0.05, 0.1)
+FIGURES = ("n", "sd", "sd_dice", "pearson", "spearman", "r2", "mae", "rmse", "coverage", "width")
+LIMITS = (
+    "Its intervals hold on average over masks of images like those it was calibrated on, not for each kind of them, "
+    "and not for images, devices or makers of masks of another kind.",
+    "A mask is called out of distribution by how far its features lie from those of training: what is strange in "
+    "another way is not noticed.",
+    "R2 and Pearson grow with the spread of Dice among the tested masks: read them beside n, SD(Dice), MAE and RMSE.",
+)
+NOT_FOR = (
+    "Diagnosis, treatment, or any decision about a patient: it is a research tool, and its verdicts are no medical "
+    "advice.",
+    "Saying whether a lesion is benign or malignant: it looks at the outline alone.",
+    "Replacing a person's look at masks that it abstains from or sends to review.",
+    "Images of a modality that is not among its data.",
+)
+
+
+def model_card(bundle: Bundle, evaluation: pd.DataFrame | None = None, exported: str = "") -> str:
+    """The card. `evaluation`: the table of `sqp evaluate`; `exported`: what an exported file lacks, in a sentence."""
+    parts = {
+        "What it does": _what(bundle),
+        "Data": _data(bundle),
+        "Licences": _licences(bundle),
+        "Protocol": _protocol(bundle),
+        "Figures": _figures(bundle, evaluation),
+        "Accepting at a risk": _risks(bundle),
+        "Limits": _list([*LIMITS, *([exported] if exported else [])]),
+        "What it is not for": _list(NOT_FOR),
+        "Made with": ", ".join(f"{name} {number}" for name, number in bundle.info.get("versions", {}).items()),
+    }
+    sections = [f"## {title}\n\n{text or 'The bundle does not say.'}" for title, text in parts.items()]
+    return "\n\n".join(["# Model card: predicted quality of a segmentation", *sections]) + "\n"
+
+
+def _what(bundle: Bundle) -> str:
+    spec, members = bundle.model.spec, len(bundle.model.members) if isinstance(bundle.model, Ensemble) else 1
+    makers = " or ".join(sorted({str(one.get("segmenter", {}).get("name", "a segmenter")) for one in bundle.expects}))
+    parameters = sum(value.numel() for value in bundle.model.parameters())
+    return (
+        f"It predicts the Dice of a mask, with a {1 - bundle.conformal.alpha:.0%} interval, from "
+        f"{', '.join(f'`{name}`' for name in bundle.channels)}"
+        f"{f' and {len(spec.scores)} scores' if spec.scores else ''}, at {spec.size} x {spec.size} pixels; the maps "
+        f"come from {makers}. Backbone `{spec.backbone}`{f', {members} members' if members > 1 else ''}, "
+        f"{parameters:,} parameters{', with a map of expected errors' if spec.error_map else ''}."
+    )
+
+
+def _data(bundle: Bundle) -> str:
+    data = bundle.info.get("data", {})
+    if not data:
+        return ""
+    names = ", ".join(data.get("datasets", [])) or "data without a name"
+    table = pd.DataFrame([{"split": split, **counts} for split, counts in data.get("counts", {}).items()])
+    return f"{names}; fingerprint (sha256 of image, group and split) `{data['sha256']}`.\n\n{markdown(table)}"
+
+
+def _licences(bundle: Bundle) -> str:
+    behind = licences_behind(bundle.info)
+    rows = pd.DataFrame([{"part": part, "rows of": ", ".join(names) or "none"} for part, names in behind.items()])
+    return f"Of the rows that each fitted part rests on.\n\n{markdown(rows)}"
+
+
+def _protocol(bundle: Bundle) -> str:
+    training = bundle.info.get("training", {})
+    keys = ("train_on", "calibrate_on", "epochs", "patience", "loss", "balance", "flips", "members", "seed")
+    told = ", ".join(f"{key} {training[key]}" for key in keys if key in training)
+    calibration = (
+        f"Images are split by group (the lesion, else the image): it learned from the split train, stopped by the "
+        f"error on val, and was calibrated on {bundle.conformal.groups:,} groups ({bundle.conformal.records:,} "
+        "records) of the split calibration, each group counted once. It has seen no other split."
+    )
+    return f"{calibration}\n\nTraining: {told}." if told else calibration
+
+
+def _figures(bundle: Bundle, evaluation: pd.DataFrame | None) -> str:
+    val = {name: value for name, value in bundle.info.get("val", {}).items() if name in FIGURES and value is not None}
+    parts = []
+    if val:
+        parts.append(f"On val, which chose the epoch:\n\n{markdown(_shown(pd.DataFrame([val])))}")
+    if evaluation is not None:
+        own = evaluation[evaluation["method"] == MODEL].drop(columns="method")
+        shown = own[[name for name in ("subset", "dataset", *FIGURES) if name in own.columns]]
+        parts.append(f"As tested by `sqp evaluate`:\n\n{markdown(_shown(shown))}")
+    return "\n\n".join(parts)
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as text, three decimals, counts whole."""
+    return table.map(lambda value: value if isinstance(value, str) else _number(float(value)))
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:,.0f}" if value == int(value) and abs(value) > 1 else f"{value:.3f}"
+
+
+def _risks(bundle: Bundle) -> str:
+    if bundle.risk is None:
+        return ""
+    return _list([f"`--risk {risk:g}`: {risk_sentence(bundle.choose(RiskRule(risk)))}" for risk in RISKS])
+
+
+def _list(lines: list[str] | tuple[str, ...]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

@@ -1,0 +1,162 @@
+"""`sqp.load().assess(image, mask)`: one mask, judged from Python, through the very code of `sqp predict`.
+
+The case goes through a temporary record set: `RecordMaker` writes its record there, `predict_records` reads it. So
+whatever `generate` and `predict` learn to do is done here too, and the numbers are those of the command line.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+
+import numpy as np
+from PIL import Image
+
+from sqp.bundles import bundle_folder
+from sqp.config.predict import PredictConfig
+from sqp.data.images import image_of_array, mask_of_array
+from sqp.errors import CaseError
+from sqp.io import RecordSet
+from sqp.io.atomic import write_mask
+from sqp.quality.bundle import Bundle
+from sqp.quality.error_map import error_maps
+from sqp.quality.predict import predict_records
+from sqp.quality.risk import Choice
+from sqp.stages import generate
+from sqp.stages.generate_checks import check_config
+from sqp.stages.pool import make_maker
+from sqp.stages.predict import check, generate_config, risk_rule
+from sqp.types import Case
+
+Pixels = np.ndarray | str | os.PathLike[str]
+"""An array, or the file of one."""
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What is said of one mask: predicted Dice, its interval (NaN where there is none), verdict, and why it abstains.
+
+    maps: by name, over the whole image, each on its own grid: `self/entropy` … float16 `[gh, gw]`, and where the bundle
+    draws it `error` `[s, s]`, the probability that a pixel of the mask is wrong.
+    """
+
+    dice: float
+    low: float
+    high: float
+    verdict: str
+    maps: Mapping[str, np.ndarray]
+    reason: str = ""
+
+
+class Model:
+    """A bundle with the networks that its records need, loaded once; `load` makes it. Usable from several threads."""
+
+    def __init__(self, config: PredictConfig) -> None:
+        self.bundle = Bundle.load(bundle_folder(config.model))
+        self._work = Path(mkdtemp(prefix="sqp-"))
+        weakref.finalize(self, shutil.rmtree, self._work, ignore_errors=True)
+        self._lock = threading.Lock()
+        self._config = config = replace(config, images=self._work, masks=self._work, out=self._work)
+        check(config)
+        rule = risk_rule(config)
+        self.choice: Choice | None = None if rule is None else self.bundle.choose(rule)
+        made = generate_config(config, self.bundle.expects, self.bundle.sources)
+        check_config(made)
+        self._records = made.out
+        self._maker = make_maker(made)
+        self._maker.writer.check(generate.described(made))
+
+    def assess(self, image: Pixels, mask: Pixels) -> Assessment:
+        """Judge a mask of an image: arrays, or paths of files, which are read as `sqp predict` reads them.
+
+        image: `[h, w]`, `[h, w, 3]` or `[h, w, 4]`, uint8 or as `image_of_array` takes it; mask `[h, w]`: bool, 0/1 or
+        0/255, as large as the image. CaseError where one cannot be read or they do not fit.
+        """
+        with self._lock, TemporaryDirectory(dir=self._work) as folder:
+            case = _case(image, mask, Path(folder))
+            _, problems = self._maker(case, set())
+            if problems:
+                raise CaseError(problems[0])
+            try:
+                return self._judge()
+            finally:
+                for part in ("rows", "masks", "maps"):
+                    for file in (self._records / part).iterdir():
+                        file.unlink()
+
+    def _judge(self) -> Assessment:
+        """The record that lies in the folder."""
+        config = self._config
+        table = predict_records(
+            *(self.bundle, [self._records]),
+            device=config.device,
+            threads=1,
+            accept=config.accept,
+            reject=config.reject,
+            choice=self.choice,
+            strict=True,
+            progress=False,
+        )
+        row = table.iloc[0]
+        maps = RecordSet(self._records).maps(row["record_id"])
+        drawn = error_maps(self.bundle, table.iloc[:1], device=config.device, threads=1)
+        maps |= {"error": drawn[(row["record_set"], row["record_id"])]} if drawn else {}
+        dice, low, high = (float(row[name]) for name in ("predicted_dice", "low", "high"))
+        shown = {name: values for name, values in maps.items() if values.ndim == 2}
+        return Assessment(dice, low, high, str(row["verdict"]), shown, str(row["reason"]))
+
+
+def load(
+    model: str | os.PathLike[str] | None = None,
+    *,
+    accept: float = 0.80,
+    reject: float = 0.70,
+    risk: float | None = None,
+    failure: float = 0.7,
+    confidence: float = 0.9,
+    checkpoint: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+) -> Model:
+    """A quality model ready to judge masks: sqp's own, one of its names, or the folder of a bundle of yours.
+
+    The options are those of `sqp predict`. ConfigError for a wrong one, and where there is no such bundle.
+
+    >>> import numpy, sqp
+    >>> image, mask = numpy.full((96, 128, 3), 200, "uint8"), numpy.zeros((96, 128), bool)
+    >>> image[30:60, 40:80], mask[30:60, 40:80] = 90, True
+    >>> model = sqp.load()
+    >>> a = model.assess(image, mask)
+    >>> 0 <= a.low <= a.dice <= a.high <= 1, a.verdict in ("accept", "review", "reject", "abstain")
+    (True, True)
+    """
+    config = PredictConfig(
+        model=None if model is None else Path(model),
+        accept=accept,
+        reject=reject,
+        risk=risk,
+        failure=failure,
+        confidence=confidence,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        device=device,
+    )
+    return Model(config)
+
+
+def _case(image: Pixels, mask: Pixels, folder: Path) -> Case:
+    """Paths as they are; arrays as files in the folder, the image without compression."""
+    image_path, mask_path = folder / "image.bmp", folder / "mask.png"
+    if isinstance(image, np.ndarray):
+        Image.fromarray(image_of_array(image)).save(image_path)
+    else:
+        image_path = Path(image)
+    if isinstance(mask, np.ndarray):
+        write_mask(mask_path, mask_of_array(mask))
+    else:
+        mask_path = Path(mask)
+    return Case(image_path.stem, image_path, mask_path=mask_path)

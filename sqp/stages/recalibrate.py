@@ -1,0 +1,57 @@
+"""A trained network with everything that follows its training made anew: intervals and distances, no weight changed.
+
+For bundles that are older than a part of it (the neighbours, the distances of the image's features), and for another
+level, quantile or kind of calibration record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from sqp.config.train import EXECUTION_KEYS, TrainConfig
+from sqp.errors import ConfigError
+from sqp.io import RecordSet
+from sqp.quality.bundle import Bundle
+from sqp.quality.cache import build_cache
+from sqp.quality.features import with_features
+from sqp.quality.provenance import fingerprint
+from sqp.stages.train import calibrate, check_numbers, inferred, split_records
+from sqp.stages.train_rows import USED, learned_from, training_rows
+
+
+def training_config(bundle: Bundle, records: list[Path], out: Path, **changed: Any) -> TrainConfig:
+    """The config that the bundle was trained with, over these records, with what is changed."""
+    known = {field.name for field in fields(TrainConfig)} - set(EXECUTION_KEYS)
+    told = {name: value for name, value in bundle.info.get("training", {}).items() if name in known}
+    new = {"alpha": bundle.conformal.alpha, "ood_quantile": TrainConfig.ood_quantile}
+    return replace(TrainConfig(records, out, **told), **(new | changed))
+
+
+def recalibrate(bundle: Bundle, config: TrainConfig) -> Bundle:
+    """The bundle with interval and out-of-distribution statistics of this config, from the records it was trained on.
+
+    ConfigError where the records are others, which its groups and splits tell, or do not fit it.
+    """
+    check_numbers(config)
+    rows = training_rows(config.records, bundle.channels, config.alpha, config.calibrate_on)
+    for folder in config.records:
+        bundle.check_records(RecordSet(folder))
+    if fingerprint(rows)["sha256"] != bundle.info.get("data", {}).get("sha256"):
+        raise ConfigError(
+            f"{bundle.name} was not trained on the images and splits of {', '.join(map(str, config.records))}: give "
+            "the record sets that it was trained on, or train anew"
+        )
+    learned = learned_from(rows, config.train_on)
+    cache = build_cache(
+        *(rows, bundle.channels, bundle.size, config.cache or config.out / "cache", config.workers, config.progress),
+        truth=bundle.model.spec.error_map,
+    )
+    table = with_features(learned, bundle.features)
+    outputs = {
+        split: inferred(bundle.model, split_records(cache, table, split, bundle.standardizer, 0), config, "cpu")
+        for split in USED
+    }
+    made, _, _ = calibrate(config, bundle.model, bundle.standardizer, learned, outputs, bundle.expects)
+    return made

@@ -1,0 +1,54 @@
+"""A trained network calibrated anew: the same where nothing changed, distances of the image where records have it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from recordsets import SPLITS, make_record_set
+
+from sqp.errors import ConfigError
+from sqp.quality import Bundle, predict_records
+from sqp.quality.ood import IMAGE, MODEL
+from sqp.stages.recalibrate import recalibrate, training_config
+
+
+@pytest.fixture(scope="module")
+def with_embeddings(tmp_path_factory):
+    """The record set that was trained on, with the segmenter's embedding of the image."""
+    return make_record_set(tmp_path_factory.mktemp("again") / "records", features=("embedding",))
+
+
+def test_the_same_records_give_the_same_bundle(trained, record_set, tmp_path):
+    bundle = Bundle.load(trained / "bundle")
+    config = training_config(bundle, [record_set], tmp_path, progress=False)
+    assert (config.size, config.alpha, config.batch_size) == (32, 0.1, 8)
+    made = recalibrate(bundle, config)
+    assert made.conformal.quantile == pytest.approx(bundle.conformal.quantile, rel=1e-6)
+    assert made.ood.spaces[MODEL].threshold == pytest.approx(bundle.ood.spaces[MODEL].threshold, rel=1e-5)
+    assert made.info["val"] == pytest.approx(bundle.info["val"], rel=1e-6)
+
+
+def test_older_bundles_get_what_they_lack(trained, with_embeddings, tmp_path):
+    new = Bundle.load(trained / "bundle")
+    old = replace(new, ood=replace(new.ood, spaces={MODEL: replace(new.ood.spaces[MODEL], neighbours=None)}))
+    config = training_config(old, [with_embeddings], tmp_path, progress=False, alpha=0.2, ood_quantile=0.9)
+    made = Bundle.load(recalibrate(old, config).save(tmp_path / "bundle"))
+    assert list(made.ood.spaces) == [MODEL, IMAGE] and made.ood.quantile == 0.9
+    assert made.conformal.quantile < new.conformal.quantile and made.info["training"]["alpha"] == 0.2
+    for name, value in new.model.state_dict().items():
+        assert torch.equal(made.model.state_dict()[name], value)
+    table = predict_records(made, [with_embeddings], splits=["calibration"], progress=False)
+    assert table["ood_image_distance"].notna().all() and table["ood_image_knn_distance"].notna().all()
+    assert 1 - table.groupby("group")["ood"].mean().mean() >= 0.9
+    plain = make_record_set(tmp_path / "plain")  # as a plain network leaves them
+    without = predict_records(made, [plain], splits=["calibration"], progress=False)
+    assert without["ood_image_distance"].isna().all() and not without["ood"].all()
+
+
+def test_other_records_are_refused(trained, tmp_path):
+    other = make_record_set(tmp_path / "other", {**SPLITS, "train": 5})
+    bundle = Bundle.load(trained / "bundle")
+    with pytest.raises(ConfigError, match="was not trained on the images and splits of"):
+        recalibrate(bundle, training_config(bundle, [other], tmp_path, progress=False))
