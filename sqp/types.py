@@ -1,7 +1,8 @@
 """The nouns that the rooms of sqp hand to each other. Arrays say their shape, units and frame here, once.
 
-Images are RGB, uint8, `[h, w, 3]`. Masks are bool `[h, w]`. Coordinates are `xy`, in pixels of the original
-image, with (0, 0) at the upper left corner of the upper left pixel. Maps are float32 tensors on the grid.
+Images are RGB, uint8, `[h, w, 3]`, or a `Volume`. Masks are bool `[h, w]` or `[d, h, w]`. Coordinates are `xy`, in
+pixels of the original image, with (0, 0) at the upper left corner of the upper left pixel. Maps are float32 tensors on
+the grid.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.frame import Frame
-
 SPLITS = ("segmenter", "train", "calibration", "val", "test", "raters")
 
 
@@ -24,7 +23,8 @@ SPLITS = ("segmenter", "train", "calibration", "val", "test", "raters")
 class Case:
     """One image with zero or more ground-truth masks (raters), not yet read from disk.
 
-    `group` is what a split must not cut (the lesion, else the image); `split` is one of `SPLITS` or "".
+    `group` is what a split must not cut (the lesion, else the image); `split` is one of `SPLITS` or "". `labels` are
+    the values of a label map that make the structure, where the case is a volume.
     """
 
     image_id: str
@@ -38,6 +38,7 @@ class Case:
     licence: str = ""
     diagnosis: str = ""
     spacing: tuple[float, ...] = ()
+    labels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.group:
@@ -48,13 +49,15 @@ class Case:
 class Prompt:
     """What a segmenter is asked: a box `(x0, y0, x1, y1)` and/or points `[n, 2]` with labels `[n]` (1 in, 0 out).
 
-    Always in pixels of the original image, `xy`. `prompter` is the name of what made it.
+    Always in pixels of the original image, `xy`. `prompter` is the name of what made it. In a volume `depth` `(z0, z1)`
+    are the slices that the box goes through, z1 its far edge.
     """
 
     box: tuple[float, float, float, float] | None = None
     points: tuple[tuple[float, float], ...] = ()
     labels: tuple[int, ...] = ()
     prompter: str = ""
+    depth: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if len(self.points) != len(self.labels):
@@ -67,18 +70,41 @@ class Prompt:
 
     def as_dict(self) -> dict[str, Any]:
         """For the column `prompt` of a record (JSON)."""
-        return {"box": self.box, "points": self.points, "labels": self.labels, "made_by": self.prompter}
+        told = {"box": self.box, "points": self.points, "labels": self.labels, "made_by": self.prompter}
+        return told if self.depth is None else told | {"depth": self.depth}
+
+
+class GridFrame(Protocol):
+    """What every frame can do: `sqp.frame.Frame`, and of a volume one of `sqp.volume_frame`."""
+
+    @property
+    def original(self) -> tuple[int, ...]:
+        """(h, w) or (d, h, w) of the image."""
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Of the valid output."""
+
+    def grid_to_image(self, maps: Tensor) -> Tensor:
+        """`[..., *grid]` -> `[..., *original]`."""
+
+    def image_to_grid(self, maps: Tensor | np.ndarray) -> Tensor:
+        """`[..., *original]` -> `[..., *grid]`, by area mean."""
+
+    def mask_to_grid(self, mask: Tensor | np.ndarray) -> Tensor:
+        """bool `[..., *original]` -> bool `[..., *grid]`."""
 
 
 @dataclass(frozen=True)
 class Embedding:
     """An encoded image: the segmenter's own features `[1, c, h', w']`, and the frame that leads back.
 
-    A plain network (U-Net) keeps its preprocessed input in `features`.
+    A plain network (U-Net) keeps its preprocessed input in `features`. `frame` is a `Frame`; of a volume it is a
+    `VolumeFrame` or a `SlicesFrame`.
     """
 
     features: Tensor
-    frame: Frame
+    frame: Any
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -116,7 +142,7 @@ class Samples:
 
     logits: Tensor
     iou: Tensor
-    frame: Frame
+    frame: GridFrame
     token: Tensor | None = None
 
     @property
@@ -132,8 +158,8 @@ class Segmenter(Protocol):
     weights_sha256: str
     promptable: bool
 
-    def encode(self, image: np.ndarray) -> Embedding:
-        """image uint8 `[h, w, 3]` -> embedding."""
+    def encode(self, image: Any) -> Embedding:
+        """image uint8 `[h, w, 3]`, or a `Volume` where it segments these -> embedding."""
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:
         """All candidates for each prompt, in one batch (or several, bounded by memory)."""

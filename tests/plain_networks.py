@@ -9,19 +9,24 @@ import torch
 from sqp.networks.checkpoint import save_checkpoint
 from sqp.segmenters.checkpoint import NetworkSpec
 from sqp.segmenters.plain import build_network
+from sqp.segmenters.volume_networks import VOLUME_NETWORKS, build_volume_network
 
 SMALL = {
     "unet": NetworkSpec("unet", size=64, width=4),
     "fpn": NetworkSpec("fpn", size=64, encoder="mobilenetv2_035", width=8),
     "fpn_resnet50": NetworkSpec("fpn_resnet50", size=64, encoder="resnet50", width=8),
     "swin_unet": NetworkSpec("swin_unet", size=64, width=12),
+    "unet3d": NetworkSpec("unet3d", width=4, spacing=(2.0, 1.0, 1.0), patch=(16, 16, 16)),
+    "unet25d": NetworkSpec("unet25d", width=4, spacing=(0.0, 1.0, 1.0), patch=(1, 16, 16), neighbours=1),
 }
+INPUTS = {"unet3d": (2, 1, 16, 16, 16), "unet25d": (2, 3, 16, 16)}
 
 
 def write_checkpoint(path: Path, name: str = "unet", seed: int = 0, fitted_images: tuple[str, ...] = ()) -> Path:
     """A network of `SMALL`; its statistics of batch normalisation are not those of a new one."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = build_network(SMALL[name])
-        network.train()(torch.randn(2, 3, 64, 64))
+        build = build_volume_network if name in VOLUME_NETWORKS else build_network
+        network = build(SMALL[name])
+        network.train()(torch.randn(INPUTS.get(name, (2, 3, 64, 64))))
     return save_checkpoint(path, network.state_dict(), SMALL[name], {"data": {"fitted_images": list(fitted_images)}})

@@ -33,6 +33,8 @@ LEVELS = {
     "config": 2,
     "bundles": 1,
     "frame": 1,
+    "volume": 1,
+    "volume_frame": 1.2,
     "types": 1.5,
     "errors": 0,
     "seeding": 0,

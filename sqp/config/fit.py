@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PLAIN = ("unet", "fpn_resnet50", "fpn", "swin_unet")
+VOLUMETRIC = ("unet3d", "unet25d")
+"""Networks of volumes."""
+
+PLAIN = ("unet", "fpn_resnet50", "fpn", "swin_unet", *VOLUMETRIC)
 """Networks that are fitted before they segment; they ignore prompts."""
 
 
@@ -17,6 +20,7 @@ class FitConfig:
         images: Folder of images, a CSV of cases, or the root of a data set as downloaded.
         out: Folder of the run and its checkpoints, OUT/NAME-seedN.safetensors. An interrupted run goes on there.
         truth: Folder of ground-truth masks, where the data does not bring its own.
+        label: Of volumes: the value, or values, of the label maps that make the structure; several are merged.
         layout: Layout of the data, or auto.
         splits: JSON of splits (configs/splits); without it the data's own column is used, else splits by group.
         train_splits: Splits that are fitted on. Masks that the network makes, or prompts, on these images must not
@@ -48,6 +52,7 @@ class FitConfig:
     images: Path
     out: Path
     truth: Path | None = None
+    label: list[int] = field(default_factory=list)
     layout: str = "auto"
     splits: Path | None = None
     train_splits: list[str] = field(default_factory=lambda: ["segmenter"])
@@ -79,14 +84,20 @@ class FitSegmenterConfig(FitConfig):
     """Train a network that segments: images and masks -> checkpoints for `--segmenter.checkpoint`.
 
     Attributes:
-        network: unet, fpn_resnet50, fpn (any encoder) or swin_unet; or litemedsam, its mask decoder alone: the encoder
-            is frozen and runs once an image (2 MB each in the cache); prompts are boxes, Otsu's and moved true ones.
+        network: unet, fpn_resnet50, fpn (any encoder) or swin_unet; of volumes unet3d, or unet25d (a slice between its
+            neighbours); or litemedsam, its mask decoder alone: the encoder is frozen and runs once an image (2 MB each
+            in the cache); prompts are boxes, Otsu's and moved true ones.
         encoder: fpn: a timm model by name; default tf_efficientnet_lite0.
-        width: Channels of the narrowest stage; 0 for the network's own (unet 32, fpn 128, swin_unet 24).
+        width: Channels of the narrowest stage; 0 for the network's own (unet 32, fpn 128, swin_unet 24, unet3d and
+            unet25d 16).
         dropout: Share dropped in the MC-dropout layers.
         members: Deep ensemble: networks trained one after another, with seed, seed + 1, ...
         cycles: Snapshot ensemble: cosine cycles of the learning rate, a checkpoint at the end of each, no early stop;
             0 for one cycle and the best epoch.
+        spacing: Of volumes: (d, h, w) in mm to which they are resampled, 0 for an axis as it is; default the median of
+            those that are fitted on (unet25d: slices stay as they are).
+        patch: unet3d: longest side in voxels of what it sees at once.
+        neighbours: unet25d: slices below, and above, that it sees beside each slice.
     """
 
     network: str = "unet"
@@ -95,6 +106,9 @@ class FitSegmenterConfig(FitConfig):
     dropout: float = 0.1
     members: int = 1
     cycles: int = 0
+    spacing: list[float] = field(default_factory=list)
+    patch: int = 96
+    neighbours: int = 2
 
 
 @dataclass

@@ -72,9 +72,12 @@ class SegmenterConfig:
 
     Attributes:
         name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam; of `sqp fit segmenter`: unet,
-            fpn_resnet50, fpn or swin_unet; none: given masks are taken as they are, without maps of their own.
+            fpn_resnet50, fpn or swin_unet, of volumes unet3d or unet25d; none: given masks are taken as they are,
+            without maps of their own.
         checkpoint: File with the weights; default: the embedded ones (litemedsam) or the official address.
         checkpoints: Files of an ensemble, in place of checkpoint; the sampler ensemble takes a sample from each.
+        propagate: Of volumes, segmented slice by slice: the box is put to the middle slice alone, and from there the
+            box of each mask to the next slice, until a mask is empty.
         precision: float32, or bfloat16 (autocast).
         multimask: auto, true or false: whether three candidates are decoded and the one of highest predicted IoU kept.
     """
@@ -84,6 +87,7 @@ class SegmenterConfig:
     precision: str = "float32"
     multimask: str = "auto"
     checkpoints: tuple[Path, ...] = ()
+    propagate: bool = False
 
     def files(self) -> tuple[Path | None, ...]:
         """The checkpoint of each member: one for a segmenter that is no ensemble."""
@@ -99,6 +103,7 @@ class GenerateConfig:
         out: Folder of the record set; a run that was interrupted goes on there.
         truth: Folder of ground-truth masks.
         masks: Folder of masks made elsewhere; these are judged instead of the segmenter's own.
+        label: Of volumes: the value, or values, of the label maps that make the structure; several are merged.
         probs: Folder of the foreground probabilities behind them (float npy, or 8- or 16-bit PNG); without masks these
             are cut at 0.5.
         layout: Layout of the data, or auto.
@@ -139,6 +144,7 @@ class GenerateConfig:
     out: Path
     truth: Path | None = None
     masks: Path | None = None
+    label: list[int] = field(default_factory=list)
     probs: Path | None = None
     layout: str = "auto"
     splits: Path | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqp.data import corruptions, folders, ham10000, isic, prepared, table
+from sqp.data import corruptions, dicom_folders, folders, ham10000, isic, prepared, table, volume_corruptions
 from sqp.data.cases import CaseList, Layout, find_cases
 from sqp.data.corruptions import Corruption, corrupt, corrupt_to_dice
 from sqp.data.images import check_same_size, read_image, read_mask, read_probability
@@ -12,6 +12,7 @@ LAYOUTS: dict[str, Layout] = {  # asked in this order; `folders` takes what no o
     "isic": isic,
     "ham10000": ham10000,
     "table": table,
+    "dicom": dicom_folders,
     "folders": folders,
 }
 
@@ -26,9 +27,13 @@ CORRUPTIONS: dict[str, Corruption] = {
     "swap": corruptions.swap,
 }
 
+VOLUME_CORRUPTIONS: dict[str, Corruption] = {name: getattr(volume_corruptions, name) for name in CORRUPTIONS}
+"""The same names, for masks `[d, h, w]`."""
+
 __all__ = [
     "CORRUPTIONS",
     "LAYOUTS",
+    "VOLUME_CORRUPTIONS",
     "CaseList",
     "check_same_size",
     "corrupt",

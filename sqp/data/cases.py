@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol, overload
 
-from sqp.data.folders import match_stems
-from sqp.data.images import IMAGE_SUFFIXES, PROBABILITY_SUFFIXES
+from sqp.data.folders import SUFFIXES, match_stems
+from sqp.data.images import PROBABILITY_SUFFIXES
 from sqp.errors import ConfigError, lookup
 from sqp.types import Case
 
@@ -58,12 +58,13 @@ def find_cases(
     masks: str | Path | None = None,
     probs: str | Path | None = None,
     layout: str = "auto",
+    labels: Sequence[int] = (),
 ) -> CaseList:
     """Cases from a folder, a single image, a CSV or the root of a data set (`sqp.data.LAYOUTS`).
 
     `truth`, `masks` (to be judged) and `probs` are folders, or single files for a single image, matched by
     stem; an ending such as `_segmentation` or `-mask` does not count, nor, where nothing else fits, upper and lower
-    case. `truth` replaces the layout's own.
+    case. `truth` replaces the layout's own. `labels` are the values of label maps that make the structure (volumes).
     Raises `ConfigError` for a missing path, an unknown layout, no images, two images of one id, and where
     nothing matches.
     """
@@ -72,14 +73,14 @@ def find_cases(
         raise ConfigError(f"--images {path} does not exist: check the path")
     cases = _layout(path, layout).load(path)
     if not cases:
-        raise ConfigError(f"no images in {path}: looked for {', '.join(IMAGE_SUFFIXES)}")
-    cases = _sorted_without_duplicates(cases)
+        raise ConfigError(f"no images in {path}: looked for {', '.join(SUFFIXES)}")
+    cases = _sorted_without_duplicates([replace(case, labels=tuple(labels)) for case in cases] if labels else cases)
 
     unmatched: set[str] = set()
     extra: list[Path] = []
     for option, given, suffixes in (
-        ("--truth", truth, IMAGE_SUFFIXES),
-        ("--masks", masks, IMAGE_SUFFIXES),
+        ("--truth", truth, SUFFIXES),
+        ("--masks", masks, SUFFIXES),
         ("--probs", probs, PROBABILITY_SUFFIXES),
     ):
         if given is None:
@@ -107,7 +108,7 @@ def _layout(path: Path, name: str) -> Layout:
     for candidate in LAYOUTS.values():
         if candidate.recognise(path):
             return candidate
-    what = f"holds no images ({', '.join(IMAGE_SUFFIXES)})" if path.is_dir() else "is no image and no .csv"
+    what = f"holds no images ({', '.join(SUFFIXES)})" if path.is_dir() else "is no image, no volume and no .csv"
     raise ConfigError(f"--images {path} {what} and is of no known layout: known are {', '.join(LAYOUTS)}")
 
 

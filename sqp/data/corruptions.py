@@ -125,7 +125,7 @@ def swap(mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.
 def corrupt(
     name: str, mask: np.ndarray, severity: float, rng: np.random.Generator, donor: np.ndarray | None = None
 ) -> np.ndarray:
-    """The corruption `name` of `mask` (bool `[h, w]`) at `severity` in 0..1 -> bool `[h, w]`.
+    """The corruption `name` of `mask` (bool `[h, w]` or `[d, h, w]`) at `severity` in 0..1 -> bool, the same shape.
 
     `donor`, a bool mask of any size, is needed by `swap` alone. An empty mask stays empty, but for `blob_add`
     and `swap`. Raises `ConfigError` for an unknown name, `ValueError` for a severity outside of 0..1.
@@ -134,10 +134,10 @@ def corrupt(
     >>> bool(corrupt("erosion", mask, 0.5, np.random.default_rng(0)).sum() < mask.sum())
     True
     """
-    from sqp.data import CORRUPTIONS  # the table imports this file
+    from sqp.data import CORRUPTIONS, VOLUME_CORRUPTIONS  # the tables import this file
     from sqp.errors import lookup
 
-    function = lookup("corruption", name, CORRUPTIONS)
+    function = lookup("corruption", name, CORRUPTIONS if np.ndim(mask) == 2 else VOLUME_CORRUPTIONS)
     if not 0 <= severity <= 1:
         raise ValueError(f"severity {severity} is outside of 0..1")
     mask = np.asarray(mask, dtype=bool)

@@ -1,4 +1,4 @@
-"""The plain layout: a folder of images, or `images/` beside `masks/`; and the matching by stems."""
+"""The plain layout: a folder of images or volumes, or `images/` beside `masks/`; and the matching by stems."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sqp.data.images import IMAGE_SUFFIXES
+from sqp.data.volumes import VOLUME_SUFFIXES
 from sqp.errors import ConfigError
 from sqp.types import Case
 
-IMAGE_FOLDERS = ("images", "image", "imgs")
-TRUTH_FOLDERS = ("masks", "mask", "truth", "ground_truth", "groundtruth", "gt", "labels")
+SUFFIXES = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)
+IMAGE_FOLDERS = ("images", "image", "imgs", "imagesTr")  # the last as the Medical Segmentation Decathlon has them
+TRUTH_FOLDERS = ("masks", "mask", "truth", "ground_truth", "groundtruth", "gt", "labels", "labelsTr")
 
 _MASK_ENDING = re.compile(r"[_-](segmentation|mask|lesion|seg)$", re.IGNORECASE)
 _NO_IMAGE = re.compile(r"_superpixels$", re.IGNORECASE)  # ISIC 2017 keeps them among its images
@@ -22,7 +24,7 @@ _NO_IMAGE = re.compile(r"_superpixels$", re.IGNORECASE)  # ISIC 2017 keeps them 
 def recognise(path: Path) -> bool:
     """An image file, a folder with `images/`, or a folder with image files in it."""
     if path.is_file():
-        return path.suffix.lower() in IMAGE_SUFFIXES
+        return path.name.lower().endswith(SUFFIXES)
     return path.is_dir() and (child(path, IMAGE_FOLDERS) is not None or any(True for _ in _files(path)))
 
 
@@ -32,7 +34,7 @@ def load(path: Path) -> list[Case]:
     In one flat folder, `a_mask.png` (or another ending of a mask) beside `a.jpg` is the truth of `a`.
     """
     if path.is_file():
-        return [Case(composed(path.stem), path)]
+        return [Case(composed(stem_of(path)), path)]
     folder = child(path, IMAGE_FOLDERS) or path
     images = by_stem(folder)
     if folder == path:
@@ -49,17 +51,17 @@ def load(path: Path) -> list[Case]:
     ]
 
 
-def by_stem(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> dict[str, Path]:
+def by_stem(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
     """Stem -> file of a folder, sorted; superpixels are left out. Two files of one stem: `ConfigError`."""
-    return _unique((composed(file.stem), file) for file in sorted(_files(folder, tuple(suffixes))))
+    return _unique((composed(stem_of(file)), file) for file in sorted(_files(folder, tuple(suffixes))))
 
 
-def match_stems(folder: Path, ids: Iterable[str], suffixes: Iterable[str] = IMAGE_SUFFIXES) -> dict[str, Path]:
+def match_stems(folder: Path, ids: Iterable[str], suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
     """As `by_stem`, for masks: the key is the one of `ids` that the stem names (`match_names`), else the stem without
     the ending of a mask."""
     files = sorted(_files(folder, tuple(suffixes)))
-    named = match_names([file.stem for file in files], ids)
-    return _unique((named.get(file.stem, cut_ending(composed(file.stem))), file) for file in files)
+    named = match_names([stem_of(file) for file in files], ids)
+    return _unique((named.get(stem_of(file), cut_ending(composed(stem_of(file)))), file) for file in files)
 
 
 def match_names(names: Iterable[str], ids: Iterable[str]) -> dict[str, str]:
@@ -80,6 +82,15 @@ def match_names(names: Iterable[str], ids: Iterable[str]) -> dict[str, str]:
         if name not in found and len(matches) == 1:
             found[name] = matches[0]
     return found
+
+
+def stem_of(path: Path) -> str:
+    """The name without its suffix, the double one of NIfTI too.
+
+    >>> stem_of(Path("liver.1.nii.gz")), stem_of(Path("a.png"))
+    ('liver.1', 'a')
+    """
+    return path.stem.removesuffix(".nii") if path.suffix.lower() == ".gz" else path.stem
 
 
 def composed(name: str) -> str:
@@ -105,14 +116,15 @@ def child(path: Path, names: Iterable[str]) -> Path | None:
     return None
 
 
-def _files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Iterable[Path]:
+def _files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterable[Path]:
     """Files of a folder with one of the suffixes; hidden ones and superpixels are left out."""
     if not folder.is_dir():
         raise ConfigError(f"folder {folder} does not exist: check the path")
     with os.scandir(folder) as entries:
         for entry in entries:
-            stem, dot, suffix = entry.name.rpartition(".")
-            if stem and dot + suffix.lower() in suffixes and stem[0] != "." and not _NO_IMAGE.search(stem):
+            stem = stem_of(Path(entry.name))
+            known = entry.name.lower().endswith(suffixes)
+            if known and entry.name[0] != "." and not _NO_IMAGE.search(stem):
                 yield folder / entry.name
 
 

@@ -30,6 +30,20 @@ def smooth_noise(rng: np.random.Generator, size: tuple[int, int], cells: float) 
     return resize_field(blurred * (2 * _SIGMA * np.sqrt(np.pi)), size)
 
 
+def smooth_volume(rng: np.random.Generator, size: tuple[int, ...], cells: float) -> np.ndarray:
+    """As `smooth_noise` on `[d, h, w]`, linear between the bumps.
+
+    >>> smooth_volume(np.random.default_rng(0), (5, 60, 80), cells=4).shape
+    (5, 60, 80)
+    """
+    coarse = [max(2, round(_OVERSAMPLING * cells * side / max(size))) for side in size]
+    raw = rng.standard_normal([n + 2 * _MARGIN for n in coarse])
+    inner = (slice(_MARGIN, -_MARGIN),) * 3
+    blurred = ndimage.gaussian_filter(raw, _SIGMA)[inner] * (2 * _SIGMA * np.sqrt(np.pi)) ** 1.5
+    factors = [n / m for n, m in zip(size, coarse, strict=True)]
+    return ndimage.zoom(blurred.astype(np.float32), factors, order=1, grid_mode=True, mode="nearest")
+
+
 def fractal_noise(rng: np.random.Generator, size: tuple[int, int], cells: float, octaves: int = 4) -> np.ndarray:
     """Sum of `smooth_noise` at doubled frequency and halved amplitude, scaled to about N(0, 1)."""
     weights = 0.5 ** np.arange(octaves)

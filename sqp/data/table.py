@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sqp.data.folders import composed
+from sqp.data.folders import composed, stem_of
 from sqp.errors import ConfigError, unknown_name
 from sqp.types import SPLITS, Case
 
@@ -63,7 +63,7 @@ def load(path: Path) -> list[Case]:
         image = root / row["image"]
         cases.append(
             Case(
-                image_id=composed(row["image_id"] or image.stem),
+                image_id=composed(row["image_id"] or stem_of(image)),
                 image_path=image,
                 truth_paths=tuple(root / name.strip() for name in row["truth"].split(";") if name.strip()),
                 mask_path=root / row["mask"] if row["mask"] else None,

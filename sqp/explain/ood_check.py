@@ -11,6 +11,7 @@ import skimage.data
 from PIL import Image, ImageFilter
 
 from sqp.data.images import IMAGE_SUFFIXES, read_image
+from sqp.data.volumes import VOLUME_SUFFIXES, read_volume
 from sqp.errors import ConfigError
 from sqp.metrics.failures import failure_auroc
 from sqp.metrics.stats import bootstrap
@@ -19,7 +20,6 @@ PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycl
 """Photographs that come with scikit-image's wheel; one that is not there is left out."""
 
 BLUR = 0.05  # standard deviation as a share of the shorter side
-VOLUME_SUFFIXES = (".nii", ".nii.gz")
 DISTANCES = {
     "ood_image_distance": "image, Mahalanobis",
     "ood_image_knn_distance": "image, k-NN",
@@ -65,7 +65,7 @@ def natural_photos(n: int, size: tuple[int, int], generator: np.random.Generator
 
 
 def foreign_images(folder: Path, n: int, size: tuple[int, int]) -> list[np.ndarray]:
-    """The first n images of a folder, or the middle slices (third axis) of its NIfTI volumes, as uint8 `[h, w, 3]`.
+    """The first n images of a folder, or the middle slices (axial) of its NIfTI volumes, as uint8 `[h, w, 3]`.
 
     ConfigError where it has neither.
     """
@@ -103,10 +103,8 @@ def ood_table(inside: pd.DataFrame, outside: Mapping[str, pd.DataFrame], n_resam
 
 
 def _slice(path: Path) -> np.ndarray:
-    import nibabel  # only here: half a second
-
-    volume = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)  # type: ignore[attr-defined]
-    middle = volume[:, :, volume.shape[2] // 2]
+    volume = read_volume(path)
+    middle = volume.voxels[len(volume.voxels) // 2]
     low, high = np.percentile(middle, [1, 99])
     grey = np.clip((middle - low) / max(high - low, 1e-6), 0, 1) * 255
     return np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=2)

@@ -10,7 +10,7 @@ SMOOTH = 1.0  # pixels; keeps an empty truth's loss finite and its gradient aliv
 
 
 def dice_bce(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-    """Soft Dice loss, by image, plus binary cross-entropy; logits, truth, valid `[n, 1, h, w]` -> `[]`.
+    """Soft Dice loss, by image, plus binary cross-entropy; logits, truth, valid `[n, 1, *space]` -> `[]`.
 
     (Milletari et al. 2016, arXiv 1606.04797; with all pixels valid and `SMOOTH` as its constants the sum is MONAI's
     `DiceLoss` and torch's `binary_cross_entropy_with_logits`.)
@@ -18,8 +18,8 @@ def dice_bce(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     logits = logits.float()  # under autocast sums over pixels need the digits
     y, v = truth.to(logits), valid.to(logits)
     p = torch.sigmoid(logits) * v
-    total = (p + y * v).sum(dim=(1, 2, 3))
-    dice = (2 * (p * y).sum(dim=(1, 2, 3)) + SMOOTH) / (total + SMOOTH)
+    total = (p + y * v).flatten(1).sum(dim=1)
+    dice = (2 * (p * y).flatten(1).sum(dim=1) + SMOOTH) / (total + SMOOTH)
     bce = (F.binary_cross_entropy_with_logits(logits, y, reduction="none") * v).sum() / v.sum().clamp(min=1)
     return 1 - dice.mean() + bce
 
@@ -33,6 +33,6 @@ def hard_dice(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     [0.6666666865348816, 1.0]
     """
     mask, y = (logits >= 0) & valid, truth & valid
-    both = (mask & y).sum(dim=(1, 2, 3))
-    total = mask.sum(dim=(1, 2, 3)) + y.sum(dim=(1, 2, 3))
+    both, of_mask, of_truth = (x.flatten(1).sum(dim=1) for x in (mask & y, mask, y))
+    total = of_mask + of_truth
     return torch.where(total > 0, 2 * both / total.clamp(min=1), 1.0)

@@ -13,6 +13,7 @@ from sqp.errors import lookup
 from sqp.fit.augment import Augmentation
 from sqp.networks.pixels import normalise
 from sqp.seeding import derive_seed, torch_generator
+from sqp.training import one_cycle
 
 SCHEDULES = ("one_cycle", "cyclic_cosine")
 
@@ -52,6 +53,11 @@ class FitModule(pl.LightningModule):
         pixels = normalise(image.float(), self.spec) * valid
         return self.network(pixels.contiguous(memory_format=torch.channels_last))
 
+    def augmented(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """The batch with image, truth and valid moved together, and other colours."""
+        image, truth, valid = self.augmentation(batch["image"] / 255, batch["truth"], batch["valid"], generator)
+        return batch | {"image": image * 255, "truth": truth, "valid": valid}
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of an augmented batch.
 
@@ -61,8 +67,7 @@ class FitModule(pl.LightningModule):
         torch.manual_seed(derive_seed(self.recipe.seed, "dropout", self.global_step))
         if self.recipe.augment:
             generator = torch_generator(self.recipe.seed, "augment", self.global_step)
-            image, truth, valid = self.augmentation(batch["image"] / 255, batch["truth"], batch["valid"], generator)
-            batch |= {"image": image * 255, "truth": truth, "valid": valid}
+            batch = self.augmented(batch, generator)
         loss = self.loss(self(batch["image"], batch["valid"]), batch)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
         return loss
@@ -80,7 +85,7 @@ class FitModule(pl.LightningModule):
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         schedule: torch.optim.lr_scheduler.LRScheduler
         if r.schedule == "one_cycle":
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, r.learning_rate, total_steps=steps, pct_start=0.1)
+            schedule = one_cycle(optimizer, r.learning_rate, steps)
         else:
             schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, max(1, steps // r.cycles))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

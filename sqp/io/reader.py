@@ -17,6 +17,8 @@ from PIL import Image
 
 from sqp.errors import ConfigError
 from sqp.io.schema import YOUNGER
+from sqp.io.volume_files import SUFFIX, read_volume_mask
+from sqp.volume import Geometry
 
 _PARSER = threading.Lock()
 """numpy parses the header of an array by `ast`, which is not thread-safe in Python 3.11 (its issue 106905)."""
@@ -61,9 +63,25 @@ class RecordSet:
         return self.run["config"]
 
     def mask(self, record_id: str) -> np.ndarray:
-        """bool `[h, w]` at the image's own size."""
+        """bool `[h, w]` at the image's own size, of a volume `[d, h, w]` in the canonical orientation."""
+        if self.volumes:
+            return self.volume_mask(record_id)[0]
         with Image.open(self.folder / "masks" / f"{record_id}.png") as image:
             return np.asarray(image) > 127
+
+    @property
+    def volumes(self) -> bool:
+        """Whether the records are of volumes."""
+        return len(self.table) > 0 and str(self.table.mask_path.iloc[0]).endswith(SUFFIX)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The values of the label maps that made the truth of volumes."""
+        return tuple(self.config.get("label") or ())
+
+    def volume_mask(self, record_id: str) -> tuple[np.ndarray, Geometry]:
+        """The mask of a volume and where it lies."""
+        return read_volume_mask(self.folder / "masks" / f"{record_id}{SUFFIX}")
 
     def maps(self, record_id: str, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
         """float16 arrays by name (`self/entropy` …); `names` None reads all. A name that is not there is an error."""

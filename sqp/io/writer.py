@@ -23,6 +23,8 @@ from filelock import FileLock, Timeout
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_atomic, write_json, write_maps, write_mask, write_text
 from sqp.io.schema import COLUMNS, YOUNGER, Record, arrow_schema
+from sqp.io.volume_files import write_volume_mask
+from sqp.volume import Geometry
 
 CHUNK = 2_000  # rows held in memory at once while consolidating
 FOLDERS = ("masks", "maps", "rows")
@@ -34,9 +36,18 @@ class RecordWriter:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
-    def write(self, record: Record, mask: np.ndarray, maps: Mapping[str, np.ndarray]) -> None:
-        """One finished record: mask bool `[h, w]` at the image's size, maps by name, then the row."""
-        write_mask(self.folder / record.mask_path, mask)
+    def write(
+        self, record: Record, mask: np.ndarray, maps: Mapping[str, np.ndarray], geometry: Geometry | None = None
+    ) -> None:
+        """One finished record: mask bool `[h, w]` at the image's size, maps by name, then the row.
+
+        With the `geometry` of a volume the mask is `[d, h, w]`.
+        """
+        path = self.folder / record.mask_path
+        if geometry is None:
+            write_mask(path, mask)
+        else:
+            write_volume_mask(path, mask, geometry)
         write_maps(self.folder / "maps" / f"{record.record_id}.npz", maps)
         write_json(self.folder / "rows" / f"{record.record_id}.json", record.as_row())
 

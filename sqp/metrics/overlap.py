@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-_FLOAT32_EXACT = 2**24  # counts below this are exact in float32
+_AT_ONCE = 2**22  # pixels: counts below 2^24 are exact in float32
 
 
 def as_mask(mask: ArrayLike) -> np.ndarray:
@@ -122,8 +122,10 @@ def pairwise_dice(masks: ArrayLike) -> float:
     flat = m.reshape(len(m), -1)
     if len(flat) < 2:
         return float("nan")
-    flat = flat.astype(np.float32 if flat.shape[1] < _FLOAT32_EXACT else np.float64)
-    common = (flat @ flat.T).astype(np.float64)  # exact: whole numbers
+    common = np.zeros((len(flat), len(flat)))
+    for start in range(0, flat.shape[1], _AT_ONCE):  # a volume's samples as floats would not fit into memory
+        part = flat[:, start : start + _AT_ONCE].astype(np.float32)
+        common += part @ part.T  # exact: whole numbers
     areas = common.diagonal()
     i, j = np.triu_indices(len(flat), k=1)
     total = areas[i] + areas[j]

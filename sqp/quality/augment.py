@@ -19,6 +19,8 @@ from sqp.augmentation import coloured, moved
 class Augmentation:
     """`augment(planes, generator)` for planes `[n, c, s, s]`; `image` indexes the three colour planes.
 
+    Volumes `[n, c, s, s, s]` are flipped alone.
+
     rotate: largest turn in degrees; zoom and shift: largest share; affine: share of the rows that get the
     affine move; colour: largest change of brightness, contrast and saturation as a share. All randomness is
     the generator's.
@@ -34,6 +36,8 @@ class Augmentation:
     def __call__(self, planes: Tensor, generator: torch.Generator) -> Tensor:
         """Another tensor of the same shape, dtype and device."""
         planes = dihedral(planes, torch.randint(8, (len(planes),), generator=generator))
+        if planes.ndim == 5:  # a volume: flips alone
+            return planes
         planes = moved(
             *(planes, generator),
             rotate=self.rotate,
@@ -50,6 +54,8 @@ class Augmentation:
 def dihedral(planes: Tensor, turns: Tensor) -> Tensor:
     """Each row of `[n, c, s, s]` flipped if its turn >= 4, then turned by turn % 4 quarters.
 
+    Of volumes `[n, c, s, s, s]` the bits of the turn (0 to 7) flip the axes: 1 the last, 2 the middle, 4 the first.
+
     >>> dihedral(torch.tensor([[[[1, 2], [3, 4]]]]), torch.tensor([4])).tolist()
     [[[[2, 1], [4, 3]]]]
     """
@@ -61,5 +67,7 @@ def dihedral(planes: Tensor, turns: Tensor) -> Tensor:
 
 
 def turned(planes: Tensor, turn: int) -> Tensor:
-    """All rows of `[n, c, s, s]` flipped if turn >= 4, then turned by turn % 4 quarters."""
+    """All rows of `[n, c, s, s]` flipped if turn >= 4, then turned by turn % 4 quarters; volumes as `dihedral` says."""
+    if planes.ndim == 5:
+        return planes.flip([-1 - bit for bit in range(3) if turn >> bit & 1])
     return torch.rot90(planes.flip(-1) if turn >= 4 else planes, turn % 4, dims=(-2, -1))

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.io.atomic import write_text
-from sqp.quality.channels import check_channels, plane_names
+from sqp.quality.channels import check_channels
 from sqp.quality.conformal import Conformal
+from sqp.quality.dims import check_dims
 from sqp.quality.ensemble import Ensemble, one_model
 from sqp.quality.features import PREFIX, check_features, features_of
 from sqp.quality.module import QualityModel, spec_dict
@@ -72,6 +73,7 @@ class Bundle:
 
     def check_records(self, records: RecordSet) -> None:
         """ConfigError naming the `generate` key that differs, or the channel or score that is lacking."""
+        check_dims(records, self.model.spec.backbone, self.name)
         check_channels(records, self.channels)
         check_expected(records, self.expects, self.name, self.sources)
         check_features(records, self.features)
@@ -107,7 +109,7 @@ class Bundle:
     def description(self) -> dict[str, Any]:
         """What `bundle.json` holds."""
         mean, std = (getattr(self.model, name).tolist() for name in ("mean", "std"))
-        planes = plane_names(self.channels)
+        planes = self.model.spec.planes
         return {
             "format": FORMAT,
             "target": "dice",

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from sqp.errors import CaseError, SqpError
 from sqp.io import RecordSet
-from sqp.quality.channels import IMAGE, image_planes, record_planes, truth_plane
+from sqp.quality.channels import IMAGE, image_planes, plane_names, record_planes, space, truth_plane
 
 FORMAT = 2
 PATIENCE_S = 6 * 3600  # how long another process waits for the one that builds
@@ -44,7 +44,7 @@ class Task:
 
 
 class PlaneCache:
-    """Reads planes by row: `cache.planes([0, 5])` -> float32 `[2, c, size, size]`.
+    """Reads planes by row: `cache.planes([0, 5])` -> float32 `[2, c, size, size]`, of volumes `[2, c, *[size] * 3]`.
 
     `channels` are what it gives, in their order, `held` those that lie in the folder; `truth`: give that, too.
     """
@@ -103,16 +103,18 @@ def build_cache(
     rank: int = 0,
     truth: bool = False,
     hold: Sequence[str] = (),
+    dims: int = 2,
 ) -> PlaneCache:
     """The cache of a table (record_set, record_id, image_path, truth_path), row for row; built unless it is there.
 
     `truth` keeps the mean of each image's ground-truth masks too. `hold` are further channels to decode at once, for
-    runs that will read them.
+    runs that will read them. `dims` is 3 for volumes.
     `workers` processes decode (0: this one). Where several processes train together only rank 0 builds and the others
     wait for it, so all machines must see `folder`. CaseError names a record that cannot be read or holds NaN.
     """
     paths, image_rows = np.unique(table.image_path.to_numpy(dtype=str), return_inverse=True)
     held = tuple(dict.fromkeys([*hold, *channels]))
+    shape = space(size, dims)
     home = folder / _key(table, held, size, True)
     if not truth and not (home / "done").exists():  # one with the truth serves as well
         home = folder / _key(table, held, size, False)
@@ -121,7 +123,7 @@ def build_cache(
     if not (home / "done").exists():
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        _allocate(home, len(table), len(paths), held, size, truth)
+        _allocate(home, len(table), len(paths), held, shape, truth)
         of_image = dict(zip(table.image_path, table.truth_path, strict=True)) if truth else {}
         ids = list(zip(range(len(table)), table.record_set.astype(str), table.record_id, strict=True))
         order = np.argsort(image_rows, kind="stable")
@@ -147,15 +149,13 @@ def _wait_for(done: Path) -> None:
         time.sleep(0.5)
 
 
-def _allocate(home: Path, n: int, images: int, channels: Sequence[str], size: int, truth: bool) -> None:
+def _allocate(home: Path, n: int, images: int, channels: Sequence[str], shape: tuple[int, ...], truth: bool) -> None:
     with_image = IMAGE in channels
-    shapes: dict[str, tuple[type, tuple[int, ...]]] = {
-        "maps": (np.float16, (n, len(channels) - with_image, size, size))
-    }
+    shapes: dict[str, tuple[type, tuple[int, ...]]] = {"maps": (np.float16, (n, len(channels) - with_image, *shape))}
     if with_image:
-        shapes["images"] = (np.uint8, (images, 3, size, size))
+        shapes["images"] = (np.uint8, (images, len(plane_names([IMAGE], len(shape))), *shape))
     if truth:
-        shapes["truths"] = (np.uint8, (images, size, size))
+        shapes["truths"] = (np.uint8, (images, *shape))
     need = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape in shapes.values())
     if need > shutil.disk_usage(home).free:
         raise SqpError(

@@ -17,9 +17,11 @@ import numpy as np
 from PIL import Image
 
 from sqp.data.images import read_image, read_mask
+from sqp.data.volumes import is_volume
 from sqp.errors import CaseError, ConfigError, unknown_name
 from sqp.io import RecordSet
 from sqp.quality.sources import REMEDIES, source_of
+from sqp.quality.volume_planes import resize_volume, volume_plane
 
 IMAGE, MASK = "image", "mask"
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -67,13 +69,13 @@ def parse_inputs(inputs: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(channels))
 
 
-def plane_names(channels: Sequence[str]) -> tuple[str, ...]:
-    """One name a plane: the image has three.
+def plane_names(channels: Sequence[str], dims: int = 2) -> tuple[str, ...]:
+    """One name a plane: the image has three, a volume (`dims` 3) one.
 
     >>> plane_names(("image", "mask"))
     ('image/red', 'image/green', 'image/blue', 'mask')
     """
-    colours = ("image/red", "image/green", "image/blue")
+    colours = ("image/red", "image/green", "image/blue") if dims == 2 else (IMAGE,)
     return tuple(plane for name in channels for plane in (colours if name == IMAGE else (name,)))
 
 
@@ -106,14 +108,27 @@ def stored_maps(records: RecordSet) -> tuple[str, ...]:
     raise ConfigError(f"the maps of {records.folder} cannot be read: generate the records again")
 
 
+def space(size: int, dims: int) -> tuple[int, ...]:
+    """Shape of a plane.
+
+    >>> space(8, 3)
+    (8, 8, 8)
+    """
+    return (size,) * dims
+
+
 def resize(array: np.ndarray, size: int) -> np.ndarray:
-    """float `[h, w]` -> float32 `[size, size]`, bilinear, area-averaging when it shrinks."""
+    """float `[h, w]` -> float32 `[size, size]`, bilinear, area-averaging when it shrinks; a volume `[size] * 3`."""
+    if array.ndim == 3:
+        return resize_volume(array, size)
     plane = Image.fromarray(np.ascontiguousarray(array, dtype=np.float32), mode=None)
     return np.asarray(plane.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def image_planes(path: str | Path, size: int) -> np.ndarray:
-    """An image file -> uint8 `[3, size, size]` RGB. CaseError where the file is missing or broken."""
+    """An image file -> uint8 `[3, size, size]` RGB, a volume `[1, size, size, size]`. CaseError for a broken file."""
+    if is_volume(path):
+        return volume_plane(path, size)
     image = Image.fromarray(read_image(path))
     squashed = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
     return np.ascontiguousarray(np.asarray(squashed).transpose(2, 0, 1))
@@ -125,7 +140,8 @@ def truth_plane(paths: Iterable[str | Path], size: int) -> np.ndarray:
 
 
 def record_planes(records: RecordSet, record_id: str, channels: Sequence[str], size: int) -> np.ndarray:
-    """Mask and maps of a record -> float32 `[c, size, size]`, in the channels' order without `image`.
+    """Mask and maps of a record -> float32 `[c, size, size]`, in the channels' order without `image`; of a volume
+    `[c, size, size, size]`.
 
     CaseError where the mask or the maps cannot be read; ConfigError for a map that the record lacks.
     """
@@ -144,4 +160,4 @@ def record_planes(records: RecordSet, record_id: str, channels: Sequence[str], s
         elif name != IMAGE:
             values = maps[name].astype(np.float32)
             planes.append(resize(COMPRESS.get(name.rpartition("/")[2], np.asarray)(values), size))
-    return np.stack(planes) if planes else np.zeros((0, size, size), np.float32)
+    return np.stack(planes) if planes else np.zeros((0, *space(size, 3 if records.volumes else 2)), np.float32)

@@ -105,7 +105,7 @@ def plane_statistics(data: CachedRecords, most: int = 2048, batch: int = 64) -> 
     means, squares = [], []
     for start in range(0, len(rows), batch):
         planes = data.cache.planes(data.rows[rows[start : start + batch]]).double()
-        means.append(planes.mean(dim=(2, 3)))
-        squares.append(planes.square().mean(dim=(2, 3)))
+        means.append(planes.flatten(2).mean(dim=2))
+        squares.append(planes.square().flatten(2).mean(dim=2))
     mean, square = (torch.cat(parts).mean(0).numpy() for parts in (means, squares))
     return mean, np.sqrt(np.maximum(square - mean**2, 0))

@@ -16,12 +16,13 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from sqp.errors import ConfigError, lookup
 from sqp.quality.augment import Augmentation
-from sqp.quality.backbones import build_backbone
+from sqp.quality.backbones import build_backbone, dims_of
 from sqp.quality.channels import MASK, plane_names
 from sqp.quality.losses import LOSSES
 from sqp.quality.tabular import ScoreBranch
 from sqp.quality.truth_map import EVIDENCE, TruthDecoder, compare, truth_loss
 from sqp.seeding import derive_seed, torch_generator
+from sqp.training import one_cycle
 
 MIN_SCALE = 0.01  # Dice; below this a likelihood rewards certainty that no annotation has
 
@@ -42,6 +43,16 @@ class ModelSpec:
     dropout: float = 0.1
     error_map: bool = False
     flips: int = 1
+
+    @property
+    def dims(self) -> int:
+        """2, or 3 for volumes."""
+        return dims_of(self.backbone)
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """The input planes by name."""
+        return plane_names(self.channels, self.dims)
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,8 @@ class QualityOutput(NamedTuple):
 class QualityModel(pl.LightningModule):
     """`model(planes [n, c, s, s], scores [n, 2k] or None) -> QualityOutput`; it normalises the planes itself.
 
+    The planes of volumes are `[n, c, s, s, s]`.
+
     `pretrained` / `pretrained_file` are where timm's weights come from, for a first training only. Raises
     ConfigError for an unknown name. The batch of a training step is a dict: planes, scores, dice `[n]`,
     weight `[n]`, and truth `[n, s, s]` where the spec asks for an error map.
@@ -95,34 +108,37 @@ class QualityModel(pl.LightningModule):
         lookup("schedule", self.training_spec.schedule, dict.fromkeys(SCHEDULES))
         channels, size = self.spec.channels, self.spec.size
         backbone = build_backbone(self.spec.backbone, channels, size, pretrained, pretrained_file)
-        self.backbone = backbone.to(memory_format=torch.channels_last)  # 1.5 x the speed on a CPU
+        # 1.5 x the speed on a CPU
+        self.backbone = backbone.to(memory_format=torch.channels_last) if self.spec.dims == 2 else backbone
         self.score_branch = ScoreBranch(len(self.spec.scores)) if self.spec.scores else None
         self.truth_decoder = self._truth_decoder() if self.spec.error_map else None
         width = self.backbone.width + (self.score_branch.width if self.score_branch else 0)
         width += EVIDENCE if self.truth_decoder else 0
         self.dropout = nn.Dropout(self.spec.dropout)
         self.head = nn.Linear(width, 1 if self.spec.loss == "mse" else 2)
-        planes = len(plane_names(channels))
+        planes = len(self.spec.planes)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.zeros(planes))
         self.register_buffer("std", torch.ones(planes))
-        self.augmentation = Augmentation([i for i, n in enumerate(plane_names(channels)) if n.startswith("image/")])
+        self.augmentation = Augmentation([i for i, n in enumerate(self.spec.planes) if n.startswith("image/")])
         self.val_metrics = MetricCollection(
             {"val/mae": MeanAbsoluteError(), "val/rmse": MeanSquaredError(squared=False)}
         )
 
     def forward(self, planes: Tensor, scores: Tensor | None = None) -> QualityOutput:
         """Raw planes (0-1, bits …) -> prediction; `scores` where the model has a tabular branch."""
-        normalised = (planes - self.mean[:, None, None]) / self.std[:, None, None]
-        normalised = normalised.contiguous(memory_format=torch.channels_last)
+        per_plane = (-1, *[1] * self.spec.dims)
+        normalised = (planes - self.mean.view(per_plane)) / self.std.view(per_plane)
+        if self.spec.dims == 2:
+            normalised = normalised.contiguous(memory_format=torch.channels_last)
         comparison = truth_logits = None
         if self.truth_decoder is None:
             features = self.backbone(normalised)
         else:
             features, levels = self.backbone.pyramid(normalised)
             truth_logits = self.truth_decoder(levels)
-            comparison = compare(truth_logits, planes[:, plane_names(self.spec.channels).index(MASK)])
+            comparison = compare(truth_logits, planes[:, self.spec.planes.index(MASK)])
             features = torch.cat([features, comparison.evidence.to(features)], dim=1)
         if self.score_branch is not None:
             if scores is None:
@@ -156,10 +172,10 @@ class QualityModel(pl.LightningModule):
         colours = {f"image/{name}": i for i, name in enumerate(("red", "green", "blue"))}
         means, stds = np.array(mean, float), np.array(std, float)
         if self.backbone.grey:
-            image = [i for i, name in enumerate(plane_names(self.spec.channels)) if name in colours]
+            image = [i for i, name in enumerate(self.spec.planes) if name in colours]
             stds[image] = stds[image].mean() if image else 1.0
         if self.backbone.image_mean is not None and self.backbone.image_std is not None:
-            for index, name in enumerate(plane_names(self.spec.channels)):
+            for index, name in enumerate(self.spec.planes):
                 if name in colours:
                     means[index] = self.backbone.image_mean[colours[name]]
                     stds[index] = self.backbone.image_std[colours[name]]
@@ -206,7 +222,7 @@ class QualityModel(pl.LightningModule):
         if t.schedule == "constant":
             return optimizer
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, t.learning_rate, total_steps=steps, pct_start=0.1)
+        cycle = one_cycle(optimizer, t.learning_rate, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.quality.bundle import Bundle
-from sqp.quality.channels import IMAGE, MASK, UNREADABLE, image_planes, record_planes
+from sqp.quality.channels import IMAGE, MASK, UNREADABLE, image_planes, plane_names, record_planes, space
 from sqp.quality.features import EMBEDDING, PREFIX, embeddings_in, has_embedding, read_features
 from sqp.quality.inference import infer
 from sqp.quality.ood import IMAGE as IMAGE_FEATURES
@@ -153,6 +153,7 @@ def read_planes(
     An image is read once. The planes of a row that cannot be read are 0.
     """
     channels, size = bundle.channels, bundle.size
+    shape = space(size, bundle.model.spec.dims)
     images: dict[str, np.ndarray] = {}
     reasons: dict[str, str] = {}
     if IMAGE in channels:
@@ -162,14 +163,14 @@ def read_planes(
     names = [name for name in rows.record_id if name not in reasons]
     read, broken = _read_all(pool, partial(_maps_and_emptiness, bundle, records), names)
     reasons |= broken
-    maps = np.zeros((len(rows), len(channels) - (IMAGE in channels), size, size), np.float16)
+    maps = np.zeros((len(rows), len(channels) - (IMAGE in channels), *shape), np.float16)
     empty = np.zeros(len(rows), bool)
     for row, name in enumerate(rows.record_id):
         if name in read:
             maps[row], empty[row] = read[name]  # float16, as the cache keeps them for training
     planes = torch.from_numpy(maps).float()
     if IMAGE in channels:
-        before, nothing = channels.index(IMAGE), np.zeros((3, size, size), np.uint8)
+        before, nothing = channels.index(IMAGE), np.zeros((len(plane_names([IMAGE], len(shape))), *shape), np.uint8)
         colours = np.stack([images.get(path, nothing) for path in rows.image_path])
         planes = torch.cat([planes[:, :before], torch.from_numpy(colours).float().div_(255), planes[:, before:]], dim=1)
     return planes, empty, [reasons.get(name, "") for name in rows.record_id]

@@ -39,6 +39,8 @@ SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
     "fpn_resnet50": _later("plain", "build_fpn_resnet50"),
     "fpn": _later("plain", "build_fpn"),
     "swin_unet": _later("plain", "build_swin_unet"),
+    "unet3d": _later("volume_plain", "build_unet3d"),
+    "unet25d": _later("volume_plain", "build_unet25d"),
 }
 
 

@@ -111,6 +111,17 @@ class PlainSegmenter:
         return Decoded(logits.repeat(n, 1, 1, 1), torch.full((n, 1), torch.nan))
 
 
+def checked_spec(name: str, checkpoint: str | os.PathLike | None) -> tuple[Path, NetworkSpec, str]:
+    """(file, spec, sha256) of a checkpoint of the network `name`; ConfigError where it is none, or of another one."""
+    if checkpoint is None:
+        raise ConfigError(needs_checkpoint(name))
+    path, sha256 = locate(name, checkpoint)
+    spec = read_header(path, NetworkSpec).spec
+    if spec.name != name:
+        raise ConfigError(f"--checkpoint {path} holds the weights of {spec.name}, not of {name}")
+    return path, spec, sha256
+
+
 def _builder(name: str) -> Callable[..., Segmenter]:
     def build(
         checkpoint: str | os.PathLike | None = None,
@@ -120,12 +131,7 @@ def _builder(name: str) -> Callable[..., Segmenter]:
         multimask: object = "auto",
     ) -> PlainSegmenter:
         """The network of a checkpoint; `multimask` says nothing here, a plain network has one candidate."""
-        if checkpoint is None:
-            raise ConfigError(needs_checkpoint(name))
-        path, sha256 = locate(name, checkpoint)
-        spec = read_header(path, NetworkSpec).spec
-        if spec.name != name:
-            raise ConfigError(f"--checkpoint {path} holds the weights of {spec.name}, not of {name}")
+        path, spec, sha256 = checked_spec(name, checkpoint)
         network = build_network(spec)
         load_weights(network, path)
         return PlainSegmenter(spec, network, weights_sha256=sha256, device=device, precision=precision)

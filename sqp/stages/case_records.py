@@ -9,14 +9,14 @@ import numpy as np
 
 from sqp.config.generate import GenerateConfig
 from sqp.config.referee import NONE
-from sqp.data import corrupt, corrupt_to_dice, read_mask
+from sqp.data import corrupt, corrupt_to_dice
 from sqp.errors import CaseError
 from sqp.io import RecordWriter
 from sqp.metrics.overlap import dice
 from sqp.prompts import PROMPTERS
 from sqp.seeding import numpy_generator, torch_generator
 from sqp.stages.cascade import Cascade
-from sqp.stages.loaded_case import LoadedCase, load_case
+from sqp.stages.loaded_case import LoadedCase, load_case, read_truth
 from sqp.stages.made import Findings, Made, joined, of_mask, of_probability, of_samples, record_of
 from sqp.stages.named_prompters import prompter_of
 from sqp.stages.plan import PlannedRecord, plan_case
@@ -154,12 +154,15 @@ class RecordMaker:
         )
 
     def _prompt(self, loaded: LoadedCase, planned: PlannedRecord, mask: np.ndarray | None) -> Prompt:
-        prompter, options = prompter_of(self.config, planned.prompter)
+        name, table = planned.prompter, loaded.prompters
+        if table is not PROMPTERS and self.segmenter is not None and not self.segmenter.promptable:
+            name = name if name in table else "whole_image"  # it is ignored, but no prompter of images can be asked
+        prompter, options = prompter_of(self.config, name, table)
         options |= {"jitter": planned.jitter} if planned.jitter else {}
         generator = numpy_generator(self.config.seed, planned.record_id, "prompt")
         prompts = prompter(loaded.image, truth=loaded.truth, mask=mask, generator=generator, **options)
         # An empty mask has no box: its maps are those of the whole image, and its verdict will be abstain.
-        prompt = prompts[0] if prompts else PROMPTERS["whole_image"](loaded.image)[0]
+        prompt = prompts[0] if prompts else table["whole_image"](loaded.image)[0]
         if self.cascade is None or planned.prompter != self.config.prompter:
             return prompt
         return self.cascade(loaded.image, prompt)
@@ -176,7 +179,7 @@ class RecordMaker:
         others = [c for c in self.donors.get(case.split, ()) if c.group != case.group]
         for _ in range(min(DONOR_TRIES, len(others))):
             try:
-                return read_mask(others[int(rng.integers(len(others)))].truth_paths[0])
+                return read_truth(others[int(rng.integers(len(others)))])
             except CaseError:
                 continue
         raise CaseError(
@@ -195,4 +198,5 @@ class RecordMaker:
             parts.append(of_probability(made, loaded.probability))
         found = joined(parts)
         arrays = {name: value.cpu().numpy() for name, value in found.maps.items()}
-        self.writer.write(record_of(loaded, made, found, self.config, weights), made.mask, arrays)
+        geometry = getattr(loaded.image, "geometry", None)  # a volume's
+        self.writer.write(record_of(loaded, made, found, self.config, weights), made.mask, arrays, geometry)

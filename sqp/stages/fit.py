@@ -17,7 +17,7 @@ from torch import nn
 
 from sqp.config.fit import EXECUTION_KEYS, FitConfig
 from sqp.errors import CaseError, ConfigError
-from sqp.fit.batches import Images, loader
+from sqp.fit.batches import Images
 from sqp.fit.module import Recipe
 from sqp.fit.training import Fitted, train
 from sqp.io.atomic import write_text
@@ -32,6 +32,9 @@ from sqp.stages.fitted_parts import fitted_parts
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import described, earlier_run, plain, versions
 from sqp.types import Case
+
+YOUNGER = {"label": [], "spacing": [], "patch": 96, "neighbours": 2}
+"""Keys that the first runs did not have, with what they did."""
 
 
 @dataclass
@@ -153,7 +156,7 @@ def fit_member(config: FitConfig, task: FitTask, spec: Any, fitted: Images, held
     )
     return train(
         task.module(spec, new_network(config, task, spec, seed), recipe, fitted),
-        (loader(fitted, config.batch_size, seed), loader(held, 2 * config.batch_size)),
+        (task.loader(fitted, config.batch_size, seed), task.loader(held, 2 * config.batch_size)),
         Path(config.out) / "members" / str(seed),
         config.epochs,
         config.patience,
@@ -197,7 +200,7 @@ def check_numbers(config: FitConfig) -> None:
 
 def _check_out(out: Path, stored: Mapping[str, Any], task: FitTask) -> FitResult | None:
     """The result of a finished run of the same config; ConfigError where OUT holds another one."""
-    told = earlier_run(out, stored, "a network fitted")
+    told = earlier_run(out, stored, "a network fitted", {k: v for k, v in YOUNGER.items() if k in stored})
     if told is None:
         return None
     value = {out / name: value for name, value in told.get(f"val_{task.watched}", {}).items()}

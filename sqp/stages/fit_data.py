@@ -44,7 +44,7 @@ def fit_cases(config: FitConfig, task: FitTask) -> tuple[list[Case], list[Case]]
 
 def split_cases(config: FitConfig) -> list[Case]:
     """All cases of the data with their splits."""
-    cases = list(find_cases(config.images, truth=config.truth, layout=config.layout).cases)
+    cases = list(find_cases(config.images, truth=config.truth, layout=config.layout, labels=config.label).cases)
     if config.splits:
         return apply_splits(cases, read_splits(config.splits))
     return with_default_splits(cases, config.seed)[0]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from sqp.fit.batches import CachedImages
+from sqp.fit.batches import CachedImages, loader
 from sqp.fit.cache import build_cache
 from sqp.fit.module import FitModule, Recipe
 from sqp.types import Case
@@ -51,6 +51,10 @@ class FitTask:
     def images(self, cache: Any, rows: np.ndarray, spec: Any, cases: Sequence[Case]) -> Any:
         """The rows of a split of it."""
         return CachedImages(cache, rows, self.divisor(spec), self.labels(spec, cases))
+
+    def loader(self, data: Any, batch_size: int, seed: int | None = None) -> Any:
+        """Its batches, shuffled by the seed; without one in order."""
+        return loader(data, batch_size, seed)
 
     def module(self, spec: Any, network: nn.Module, recipe: Recipe, fitted: Any) -> FitModule:
         """The LightningModule; `fitted` are the images that it is fitted on."""

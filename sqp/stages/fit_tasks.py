@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sqp.config.fit import FitClassifierConfig, FitConfig, FitLocalizerConfig, FitSegmenterConfig
+from sqp.config.fit import VOLUMETRIC, FitClassifierConfig, FitConfig, FitLocalizerConfig, FitSegmenterConfig
 from sqp.errors import ConfigError, lookup
 from sqp.fit.batches import CachedImages
 from sqp.fit.classifier import ClassifierModule
@@ -40,7 +40,7 @@ class SegmenterTask(FitTask):
 
     def check(self) -> None:
         c = self.config
-        lookup("network", c.network, dict.fromkeys([*NETWORKS, DECODER]))
+        lookup("network", c.network, dict.fromkeys([*NETWORKS, *VOLUMETRIC, DECODER]))
         check_ranges(c, {"dropout": (0, 0.95), "width": (0, 4096), "members": (1, 1000), "cycles": (0, c.epochs)})
         if c.cycles and c.epochs % c.cycles:
             raise ConfigError(f"epochs is {c.epochs}; it must be a multiple of cycles, {c.cycles}")
@@ -165,4 +165,8 @@ def task_of(config: FitConfig) -> FitTask:
         from sqp.stages.fit_decoder import DecoderTask  # its libraries take a second to import
 
         return DecoderTask(config)
+    if isinstance(config, FitSegmenterConfig) and config.network in VOLUMETRIC:
+        from sqp.stages.fit_volumes import VolumeTask
+
+        return VolumeTask(config)
     return TASKS[type(config)](config)

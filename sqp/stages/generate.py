@@ -29,6 +29,7 @@ from sqp.stages.pool import make_records
 from sqp.stages.prompter_checks import fitted_checkpoints, prompt_hashes
 from sqp.stages.referee_checks import referee_hashes
 from sqp.stages.run_info import plain, stored_config, versions
+from sqp.stages.volume_checks import check_volumes
 from sqp.types import Case
 
 KEPT_SPLITS = "splits.json"
@@ -68,6 +69,7 @@ def run(config: GenerateConfig) -> GenerateResult:
     check_config(config)
     everything, skipped, made_splits = collect_cases(config)
     everything = of_licences(everything, config.licence)
+    check_volumes(config, everything)
     cases = select_cases(everything, config)
     cases, fitted = leave_out_fitted(cases, fitted_checkpoints(config))
     skipped |= fitted
@@ -115,7 +117,7 @@ def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], S
     Splits are those of `--splits`, else the data's own, else made by group: then `run` keeps them in OUT/splits.json,
     so that a later run with more images moves none from one split to another.
     """
-    found = find_cases(config.images, config.truth, config.masks, config.probs, config.layout)
+    found = find_cases(config.images, config.truth, config.masks, config.probs, config.layout, config.label)
     cases = list(found.cases)
     kept, made = config.out / KEPT_SPLITS, None
     if config.splits or kept.exists():

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from sqp.config.generate import GenerateConfig
 from sqp.data import check_same_size, read_image, read_mask, read_probability
+from sqp.data.volumes import check_same_place, is_volume, read_structure, read_volume
 from sqp.errors import CaseError
 from sqp.prompts import PROMPTERS
+from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
 from sqp.seeding import numpy_generator
 from sqp.types import Case, Prompt
+from sqp.volume import Volume
 
 
 @dataclass
 class LoadedCase:
     """The pixels of a case: image uint8 `[h, w, 3]`, truths and the given mask bool `[h, w]`.
 
-    `probability` float32 `[h, w]` is what the maker of the given mask believed, where that is told.
+    Of a volume the image is a `Volume`, masks are `[d, h, w]`, and the case has its spacing. `probability` float32
+    `[h, w]` is what the maker of the given mask believed, where that is told.
     """
 
     case: Case
-    image: np.ndarray
+    image: Any
     truths: list[np.ndarray]
     given: np.ndarray | None
     probability: np.ndarray | None = None
+
+    @property
+    def prompters(self) -> Mapping[str, Callable[..., list[Prompt]]]:
+        """The prompters that this kind of image has."""
+        return VOLUME_PROMPTERS if isinstance(self.image, Volume) else PROMPTERS
 
     @property
     def truth(self) -> np.ndarray | None:
@@ -35,6 +46,8 @@ class LoadedCase:
 
 def load_case(case: Case) -> LoadedCase:
     """Read and check the files of a case; raises CaseError naming the file. A probability alone is cut at 0.5."""
+    if is_volume(case.image_path):
+        return _load_volume(case)
     image = read_image(case.image_path)
     truths = [read_mask(path) for path in case.truth_paths]
     given = None if case.mask_path is None else read_mask(case.mask_path)
@@ -46,6 +59,26 @@ def load_case(case: Case) -> LoadedCase:
     if given is None and probability is not None:
         given = probability >= 0.5
     return LoadedCase(case, image, truths, given, probability)
+
+
+def _load_volume(case: Case) -> LoadedCase:
+    volume = read_volume(case.image_path)
+    truths = [read_structure(path, case.labels) for path in case.truth_paths]
+    paths = list(case.truth_paths)
+    if case.mask_path is not None:
+        paths.append(case.mask_path)
+        truths.append(read_structure(case.mask_path, case.labels, may_be_empty=True))
+    for path, (_, there) in zip(paths, truths, strict=True):
+        check_same_place(case.image_path, volume.geometry, path, there)
+    masks = [mask for mask, _ in truths]
+    given = None if case.mask_path is None else masks.pop()
+    return LoadedCase(replace(case, spacing=volume.spacing), volume, masks, given)
+
+
+def read_truth(case: Case) -> np.ndarray:
+    """The first rater's mask of a case; CaseError where it cannot be read."""
+    path = case.truth_paths[0]
+    return read_structure(path, case.labels)[0] if is_volume(case.image_path) else read_mask(path)
 
 
 def load_prompted(case: Case, config: GenerateConfig) -> tuple[LoadedCase, Prompt]:

@@ -14,12 +14,14 @@ from torch import Tensor
 from sqp.config.generate import GenerateConfig
 from sqp.frame import Frame
 from sqp.io import Record
+from sqp.io.volume_files import SUFFIX
 from sqp.metrics.overlap import dice, iou
 from sqp.stages.loaded_case import LoadedCase
 from sqp.stages.plan import PlannedRecord
-from sqp.types import Embedding, Prompt, Samples
-from sqp.uncertainty import Moments, all_maps, scores
+from sqp.types import Embedding, GridFrame, Prompt, Samples
+from sqp.uncertainty import Moments, all_maps, scores, slab_maps
 from sqp.uncertainty.scores import Judged, soft_dice_confidence
+from sqp.volume_frame import VolumeFrame
 
 GIVEN_SIDE = 256
 """Long side of the grid of given probabilities, which are of no segmenter's frame."""
@@ -43,9 +45,9 @@ class Made:
     drawn_by: str = ""
     parent: str = ""
     maps: dict[str, Tensor] = field(default_factory=dict)
-    grids: dict[Frame, Tensor] = field(default_factory=dict)
+    grids: dict[GridFrame, Tensor] = field(default_factory=dict)
 
-    def on_grid(self, frame: Frame) -> Tensor:
+    def on_grid(self, frame: GridFrame) -> Tensor:
         """M: the mask on a frame's grid, bool `[*grid]`, by area mean >= 0.5."""
         if frame not in self.grids:
             self.grids[frame] = frame.mask_to_grid(self.mask)
@@ -72,8 +74,12 @@ def of_samples(made: Made, measures: list[str], own: bool, embedding: Embedding)
     """`self/*`, the scores of the samples, and the segmenter's vectors. `own`: the segmenter made the mask itself."""
     samples = made.samples
     assert samples is not None
-    moments = Moments.of(samples.logits)
-    maps = {"probability": moments.mean_p} | all_maps(moments, measures)
+    if samples.logits.ndim == 4:
+        moments, maps = slab_maps(samples.logits, measures)
+    else:
+        moments = Moments.of(samples.logits)
+        maps = all_maps(moments, measures)
+    maps = {"probability": moments.mean_p} | maps
     found = {f"self/{name}": value for name, value in maps.items()} | made.maps
     found["features/embedding"] = pooled_embedding(embedding)
     if samples.token is not None:
@@ -110,10 +116,10 @@ def record_of(
         licence=case.licence,
         diagnosis=case.diagnosis,
         image_path=str(case.image_path.absolute()),
-        mask_path=f"masks/{planned.record_id}.png",
+        mask_path=f"masks/{planned.record_id}{'.png' if mask.ndim == 2 else SUFFIX}",
         truth_path=[str(path.absolute()) for path in case.truth_paths],
-        height=mask.shape[0],
-        width=mask.shape[1],
+        height=mask.shape[-2],
+        width=mask.shape[-1],
         spacing=list(case.spacing),
         segmenter=made.maker,
         weights_sha256=weights_sha256,
@@ -136,7 +142,11 @@ def record_of(
 
 
 def pooled_embedding(embedding: Embedding) -> Tensor:
-    """`[c]`: the mean of an image's encoding over its valid, unpadded part."""
+    """`[c]`: the mean of an image's encoding over its valid, unpadded part; of a volume over the slices encoded."""
+    if "slices" in embedding.extra:
+        return torch.stack([pooled_embedding(one) for one in embedding.extra["slices"].values()]).mean(0)
+    if isinstance(embedding.frame, VolumeFrame):
+        return embedding.features[0].mean(dim=(1, 2, 3)).cpu()
     features = embedding.features[0].float()
     frame = embedding.frame
     h, w = (max(1, round(side * n / frame.size)) for side, n in zip(frame.resized, features.shape[-2:], strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sqp.config.generate import GenerateConfig
@@ -23,10 +23,12 @@ def prompter_and_options(config: GenerateConfig, name: str) -> tuple[str, dict[s
     return name, dict(config.prompter_options) if name == config.prompter else {}
 
 
-def prompter_of(config: GenerateConfig, name: str) -> tuple[Callable[..., list[Prompt]], dict[str, Any]]:
-    """(function, options) of it."""
+def prompter_of(
+    config: GenerateConfig, name: str, table: Mapping[str, Callable[..., list[Prompt]]] = PROMPTERS
+) -> tuple[Callable[..., list[Prompt]], dict[str, Any]]:
+    """(function, options) of it, from the table of images or from that of volumes."""
     kind, options = prompter_and_options(config, name)
-    return lookup("prompter", kind, PROMPTERS), options
+    return lookup("prompter", kind, table), options
 
 
 def used_prompters(config: GenerateConfig) -> Iterator[str]:

@@ -50,7 +50,7 @@ def plan_case(case: Case, config: GenerateConfig) -> list[PlannedRecord]:
     def planned(
         variant: str, prompter: str, index: int, jitter: float = 0.0, target: float = PlannedRecord.target
     ) -> PlannedRecord:
-        key = (config.segmenter.name, prompter, config.sampler.name, config.seed, index, given)
+        key = (config.segmenter.name, prompter, config.sampler.name, config.seed, index, given, *case.labels)
         return PlannedRecord(record_id(case.image_id, variant, *key), variant, prompter, jitter, target)
 
     records = [planned("natural", "mask_box" if given else config.prompter, 0)]

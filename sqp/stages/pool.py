@@ -12,6 +12,7 @@ from multiprocessing import get_context, parent_process
 
 import torch
 
+from sqp.config.fit import VOLUMETRIC
 from sqp.config.generate import GenerateConfig
 from sqp.config.referee import NONE
 from sqp.errors import CaseError, SqpError
@@ -21,6 +22,8 @@ from sqp.segmenters.ensemble import EnsembleSegmenter
 from sqp.stages.case_records import RecordMaker
 from sqp.stages.plan import plan_case
 from sqp.stages.prompter_checks import MULTIMASK
+from sqp.stages.slice_segmenter import SliceSegmenter
+from sqp.stages.volume_checks import of_volumes
 from sqp.types import Case, Segmenter
 
 Outcome = tuple[str, int, list[str]]
@@ -35,20 +38,23 @@ def make_records(
     return run(config, pending, donors, done)
 
 
-def make_segmenter(config: GenerateConfig) -> Segmenter:
-    """The configured segmenter with its weights, or the ensemble of its checkpoints."""
+def make_segmenter(config: GenerateConfig, volumes: bool = False) -> Segmenter:
+    """The configured segmenter with its weights, or the ensemble of its checkpoints; of `volumes` slice by slice."""
     s = config.segmenter
     multimask = MULTIMASK[str(s.multimask).lower()]
-    members = [
+    members: list[Segmenter] = [
         build_segmenter(s.name, file, device=config.device, precision=s.precision, multimask=multimask)
         for file in s.files()
     ]
+    if volumes and s.name not in VOLUMETRIC:
+        members = [SliceSegmenter(member, s.propagate) for member in members]
     return EnsembleSegmenter(members) if s.checkpoints else members[0]
 
 
 def make_maker(config: GenerateConfig, donors: Sequence[Case] = ()) -> RecordMaker:
     """What makes the records of a case, with the segmenter, if there is to be one."""
-    return RecordMaker(config, None if config.segmenter.name == NONE else make_segmenter(config), donors)
+    alone = config.segmenter.name == NONE
+    return RecordMaker(config, None if alone else make_segmenter(config, of_volumes(donors)), donors)
 
 
 def _attempt(maker: RecordMaker, case: Case, done: set[str]) -> Outcome:

@@ -21,11 +21,13 @@ from sqp.io import RecordSet
 from sqp.io.atomic import write_text
 from sqp.metrics.agreement import agreement
 from sqp.metrics.intervals import coverage, mean_width
+from sqp.quality.backbones import dims_of
 from sqp.quality.batches import BatchPlan, CachedRecords, loader
 from sqp.quality.bundle import Bundle
 from sqp.quality.cache import PlaneCache, build_cache
 from sqp.quality.channels import parse_inputs
 from sqp.quality.conformal import Conformal, check_alpha
+from sqp.quality.dims import check_dims
 from sqp.quality.ensemble import Ensemble, one_model
 from sqp.quality.features import PREFIX, check_features, with_features
 from sqp.quality.fitting import plane_statistics
@@ -86,6 +88,7 @@ def run(config: TrainConfig) -> TrainResult:
     learned = learned_from(rows, config.train_on)
     for folder in config.records:
         check_features(RecordSet(folder), config.features)
+        check_dims(RecordSet(folder), config.backbone, "this run")
     expects = expected(config)
     stored = described(config, EXECUTION_KEYS) | {"data_sha256": fingerprint(rows)["sha256"], "n_records": len(rows)}
     if config.overwrite and getattr(rank_zero_only, "rank", 0) == 0:  # other ranks start while rank 0 trains
@@ -106,6 +109,7 @@ def run(config: TrainConfig) -> TrainResult:
         *(rows, channels, config.size, cache_folder, config.workers, config.progress, rank),
         truth=config.error_map,
         hold=held,
+        dims=dims_of(config.backbone),
     )
     data = {split: split_records(cache, table, split, standardizer, config.balance) for split in USED}
     statistics = plane_statistics(data["train"])

@@ -14,6 +14,7 @@ from sqp.segmenters.dropout import AUTO, Dropout, find_sites, injected_dropout, 
 from sqp.segmenters.one_image import one_image
 from sqp.types import Embedding, Prompt, Samples, Segmenter
 from sqp.uncertainty.batches import check_request, decode_best, seeded, token_of
+from sqp.volume_frame import SlicesFrame
 
 
 def mc_dropout(
@@ -74,7 +75,8 @@ def _disturbed(
     batched = segmenter.promptable and not dropout.in_encoder
     size = getattr(segmenter, "chunk", 1) if batched else 1
     out = []
-    with nullcontext() if dropout.in_encoder else one_image(network_of(segmenter)):
+    many = dropout.in_encoder or isinstance(embedding.frame, SlicesFrame)  # a volume's slices are many images
+    with nullcontext() if many else one_image(network_of(segmenter)):
         for start in range(0, len(generators), size):
             rows = generators[start : start + size]
             with dropout.drawing(rows):

@@ -14,6 +14,8 @@ from torch import Tensor
 from sqp.errors import lookup
 from sqp.uncertainty.moments import Moments
 
+SLAB = 16  # slices of a volume at a time
+
 
 def certainty(logits: Tensor | Moments) -> Tensor:
     """|2p̄ - 1|, 0 to 1: the one measure that is higher where the samples are surer.
@@ -96,3 +98,22 @@ def all_maps(logits: Tensor | Moments, names: Iterable[str] = tuple(MEASURES)) -
     """
     m = Moments.of(logits)
     return {name: lookup("measure", name, MEASURES)(m) for name in names}
+
+
+def slab_maps(logits: Tensor, names: Iterable[str] = tuple(MEASURES)) -> tuple[Moments, dict[str, Tensor]]:
+    """`all_maps` of a volume's samples `[s, d, h, w]`, some slices at a time, and the moments that the scores need.
+
+    So p and 1 - p of every sample, and what the measures make of them, are never in memory as a whole.
+
+    >>> moments, maps = slab_maps(torch.zeros(2, 5, 3, 3), ["entropy"])
+    >>> tuple(maps["entropy"].shape), float(moments.mean_p.max())
+    ((5, 3, 3), 0.5)
+    """
+    names, kept = list(names), ("mean_p", "mean_q", "total_entropy")
+    parts: list[dict[str, Tensor]] = []
+    for slab in logits.split(SLAB, dim=1):
+        m = Moments.of(slab)
+        parts.append(all_maps(m, names) | {f"moments/{name}": getattr(m, name) for name in kept})
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    known = {name: whole.pop(f"moments/{name}") for name in kept}
+    return Moments.settled(logits.float(), **known), whole

@@ -22,6 +22,13 @@ class Moments:
         """Logits `[s, *grid]` of any float type, or moments already computed."""
         return logits if isinstance(logits, Moments) else cls(logits.float())
 
+    @classmethod
+    def settled(cls, logits: Tensor, **known: Tensor) -> Moments:
+        """Moments whose named maps (`mean_p` ...) are known already, and are not computed again."""
+        moments = cls(logits)
+        moments.__dict__.update(known)
+        return moments
+
     @property
     def n(self) -> int:
         """Number of samples."""

@@ -7,6 +7,7 @@ Estimation", with N = 30 there; of its sigma it says only that it follows the sc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ import torch
 from sqp.errors import ConfigError
 from sqp.types import Embedding, Prompt, Samples, Segmenter
 from sqp.uncertainty.batches import check_request, decode_best, seeded, token_of
+from sqp.volume import Volume
 
 
 def noise(
@@ -52,12 +54,18 @@ def noise(
     return [Samples(logits[i], iou[i], embedding.frame, token_of(first, i)) for i in range(len(prompts))]
 
 
-def add_noise(image: np.ndarray, sigma: float, generator: torch.Generator) -> np.ndarray:
+def add_noise(image: Any, sigma: float, generator: torch.Generator) -> Any:
     """uint8 `[h, w, 3]` -> the same with N(0, (sigma · range)²) added to each value, clipped to 0..255.
+
+    A volume's values are clipped to its own range.
 
     The range is max - min over all values of this image, the scale by which MedSAM and LiteMedSAM normalise it: so
     the same sigma disturbs a pale image and one of full contrast alike. A constant image stays as it is.
     """
+    if isinstance(image, Volume):
+        low, high = float(image.voxels.min()), float(image.voxels.max())
+        drawn = torch.randn(image.shape, generator=generator).numpy()
+        return image.with_voxels((image.voxels + sigma * (high - low) * drawn).clip(low, high))
     scale = sigma * (float(image.max()) - float(image.min()))
     drawn = torch.randn(image.shape, generator=generator).numpy()
     return (image + scale * drawn + 0.5).clip(0, 255).astype(np.uint8)

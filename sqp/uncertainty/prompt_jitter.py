@@ -28,7 +28,8 @@ def prompt_jitter(
     """n samples for each prompt, decoded together: sample 0 the prompt itself, the others shifted at random.
 
     A box moves as a whole by U(-ratio, ratio) of its width and height, with `edges` each side by itself; a
-    point by `ratio` of the image's short side. Raises ConfigError for a segmenter that ignores prompts.
+    point by `ratio` of the image's short side; in a volume the slices stay. Raises ConfigError for a segmenter that
+    ignores prompts.
     """
     if not segmenter.promptable:
         raise ConfigError(
@@ -45,7 +46,7 @@ def prompt_jitter(
     for prompt, generator in zip(prompts, generators, strict=True):
         draws = torch.rand(n - 1, n_draws(prompt, edges), generator=generator, dtype=torch.float64) * 2 - 1
         jittered.append(prompt)
-        jittered += [jitter_prompt(prompt, row, ratio, frame.original, edges) for row in draws.tolist()]
+        jittered += [jitter_prompt(prompt, row, ratio, frame.original[-2:], edges) for row in draws.tolist()]
     with one_image(getattr(segmenter, "sam", None)):
         best = decode_best(segmenter, embedding, jittered)
     logits = best.logits[:, 0].unflatten(0, (len(prompts), n))

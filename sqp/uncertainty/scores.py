@@ -73,7 +73,7 @@ def stability(judged: Judged) -> float:
 
     if not judged.own:
         return math.nan
-    return float(calculate_stability_score(judged.moments.logits[:1], 0.0, 1.0)[0])
+    return float(calculate_stability_score(judged.moments.logits[:1].flatten(1, -2), 0.0, 1.0)[0])
 
 
 def mean_entropy(judged: Judged) -> float:

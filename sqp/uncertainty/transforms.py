@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,13 +25,13 @@ from sqp.uncertainty.resample import resample, shift_cells
 class Transform(Protocol):
     """Hashable, so that prompts which meet the same transform share one encoding."""
 
-    def image(self, image: np.ndarray) -> np.ndarray:
-        """uint8 `[h, w, 3]` -> uint8 `[h', w', 3]`."""
+    def image(self, image: Any) -> Any:
+        """uint8 `[h, w, 3]` -> uint8 `[h', w', 3]`, or a volume -> a volume."""
 
-    def prompt(self, prompt: Prompt, size: tuple[int, int]) -> Prompt:
+    def prompt(self, prompt: Prompt, size: Any) -> Prompt:
         """The prompt in pixels of the transformed image; `size` is the original (h, w)."""
 
-    def inverse(self, logits: Tensor, source: Frame, target: Frame, fallback: Tensor) -> Tensor:
+    def inverse(self, logits: Tensor, source: Any, target: Any, fallback: Tensor) -> Tensor:
         """Logits `[*source.grid]` of the transformed image -> `[*target.grid]`, else `fallback`."""
 
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sqp.errors import ConfigError, lookup
-from sqp.frame import Frame
 from sqp.types import Decoded, Embedding, Prompt, Samples, Segmenter
 from sqp.uncertainty.batches import check_request, decode_best, token_of
 from sqp.uncertainty.transforms import Chain, Dihedral, Intensity, Shrink, Transform, Zoom
+from sqp.uncertainty.volume_transforms import draw_volume_transforms
 
 T = TypeVar("T")
 
@@ -96,7 +96,8 @@ def tta(
 
     The prompt is transformed with the image. Flips and quarter turns come back exactly, scale 0.5 and 2
     bilinearly; outside of the crop of scale 2 a sample keeps the logits of sample 0. Each transform costs one
-    encoding; prompts of one image that meet the same transform share it. `set` is one of `SETS`.
+    encoding; prompts of one image that meet the same transform share it. `set` is one of `SETS`. A volume is flipped
+    along its three axes, whatever the set (`volume_transforms`).
     """
     transforms = lookup("set of transforms", set, SETS)
     if n > transforms.most:
@@ -111,7 +112,7 @@ def tta(
     iou = first.iou[:, :1].repeat(1, n)
     todo: dict[Transform, list[tuple[int, int]]] = {}
     for i, (prompt, generator) in enumerate(zip(prompts, generators, strict=True)):
-        for j, transform in enumerate(transforms.draw(prompt, frame.original, n - 1, generator), start=1):
+        for j, transform in enumerate(_drawn(transforms, prompt, frame, n - 1, generator), start=1):
             todo.setdefault(transform, []).append((i, j))
     for transform, places in todo.items():
         moved, best = _decode_moved(segmenter, image, transform, [prompts[i] for i, _ in places], frame)
@@ -121,9 +122,18 @@ def tta(
     return [Samples(torch.stack(logits[i]), iou[i], frame, token_of(first, i)) for i in range(len(prompts))]
 
 
+def _drawn(
+    transforms: TransformSet, prompt: Prompt, frame: Any, n: int, generator: torch.Generator
+) -> Sequence[Transform]:
+    """n transforms of the set for an image; of a volume flips along its axes, with contrasts after the seventh."""
+    if len(frame.original) == 2:
+        return transforms.draw(prompt, frame.original, n, generator)
+    return draw_volume_transforms(n, generator)
+
+
 def _decode_moved(
-    segmenter: Segmenter, image: np.ndarray, transform: Transform, prompts: list[Prompt], frame: Frame
-) -> tuple[Frame, Decoded]:
+    segmenter: Segmenter, image: np.ndarray, transform: Transform, prompts: list[Prompt], frame: Any
+) -> tuple[Any, Decoded]:
     """Frame and best candidates of the transformed image."""
     embedding = segmenter.encode(transform.image(image))
     moved = [transform.prompt(prompt, frame.original) for prompt in prompts]

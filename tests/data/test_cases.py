@@ -120,7 +120,7 @@ def test_no_images(tmp_path):
     (tmp_path / "notes.txt").write_text("none")
     with pytest.raises(ConfigError, match=r"holds no images .*\.jpg"):
         find_cases(tmp_path)
-    with pytest.raises(ConfigError, match=r"is no image and no \.csv"):
+    with pytest.raises(ConfigError, match=r"is no image, no volume and no \.csv"):
         find_cases(tmp_path / "notes.txt")
     (tmp_path / "images").mkdir()
     with pytest.raises(ConfigError, match="no images in"):

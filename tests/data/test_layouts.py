@@ -49,7 +49,14 @@ def folders(root):
     put(root / "masks", "a_mask.png")
 
 
-BUILDERS = {"isic": isic, "ham10000": ham10000, "prepared": prepared, "table": table, "folders": folders}
+def dicom(root):
+    for name in "ab":  # what series look like; test_dicom reads whole ones
+        (root / name).mkdir()
+        (root / name / "1").write_bytes(b"\0" * 128 + b"DICM")
+
+
+BUILDERS = {"isic": isic, "ham10000": ham10000, "prepared": prepared, "table": table, "dicom": dicom}
+BUILDERS |= {"folders": folders}
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -60,7 +67,7 @@ def test_every_layout_is_recognised_by_itself(tmp_path, name):
     assert first == name
     cases = find_cases(path)
     assert len(cases) >= 2
-    assert all(case.image_path.is_file() for case in cases)
+    assert all(case.image_path.exists() for case in cases)
     assert all(truth.is_file() for case in cases for truth in case.truth_paths)
 
 

@@ -49,9 +49,9 @@ def test_a_folder_of_images_and_one_of_volumes(tmp_path, image):
     volume = np.zeros((10, 12, 5), np.float32)
     volume[2:8, 3:9, 2] = 700  # the middle slice alone has something in it
     nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "mr" / "v.nii.gz")
-    (found,) = foreign_images(tmp_path / "mr", 5, (10, 12))
-    assert found.shape == (10, 12, 3) and found.dtype == np.uint8
-    assert (found[2:8, 3:9] == 255).all() and found[0, 0].tolist() == [0, 0, 0]
+    (found,) = foreign_images(tmp_path / "mr", 5, (12, 10))
+    assert found.shape == (12, 10, 3) and found.dtype == np.uint8
+    assert (found[3:9, 2:8] == 255).all() and found[0, 0].tolist() == [0, 0, 0]
 
 
 def test_a_folder_without_images(tmp_path):

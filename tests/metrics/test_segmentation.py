@@ -62,3 +62,14 @@ def test_without_surface_there_is_no_distance_and_no_word_of_it() -> None:
     row = segmentation_row(np.zeros((4, 4), bool), np.eye(4, dtype=bool), np.full((4, 4), 0.5), surface=False)
     assert np.isnan([row["hausdorff"], row["hd95"], row["masd"]]).all() and row["note"] == ""
     assert row["dice"] == 0
+
+
+def test_a_volume_has_its_worst_slice():
+    truth = np.zeros((4, 5, 6), bool)
+    truth[1:3, 1:4, 1:4] = True
+    mask = truth.copy()
+    mask[2] = False
+    row = segmentation_row(mask, truth, spacing=(3.0, 1.0, 1.0))
+    assert row["worst_slice"] == 0 and row["dice"] == pytest.approx(2 / 3) and row["unit"] == "mm"
+    assert row["hausdorff"] == 3.0
+    assert "worst_slice" not in segmentation_row(mask[1], truth[1])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
+from tiny_volumes import ellipsoid
 
 from sqp.metrics.surface import empty_note, surface_distances
 
@@ -150,3 +151,15 @@ def test_empty_masks(prediction: np.ndarray, truth: np.ndarray, note: str) -> No
 def test_misuse_is_told(prediction: np.ndarray, truth: np.ndarray, spacing: tuple | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         surface_distances(prediction, truth, spacing)
+
+
+@pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")  # by DeepMind's library in 3D
+def test_a_volume_in_mm_is_the_same_in_every_orientation():
+    p, t = ellipsoid((9, 16, 14)), ellipsoid((9, 16, 14), (0.5, 0.5, 0.5), 0.3)
+    spacing = (3.0, 1.0, 0.75)
+    ours = surface_distances(p, t, spacing)
+    for order, flips in (((2, 0, 1), (0,)), ((1, 2, 0), (1, 2))):
+        turned = [np.flip(m.transpose(order), flips) for m in (p, t)]
+        assert surface_distances(*turned, [spacing[axis] for axis in order]) == pytest.approx(ours, abs=1e-6)
+    theirs = deepmind.compute_surface_distances(t, p, spacing)  # its surface lies between the voxels
+    assert ours.hausdorff == pytest.approx(deepmind.compute_robust_hausdorff(theirs, 100), abs=max(spacing) / 2)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from plain_networks import SMALL, write_checkpoint
 from segment_anything import sam_model_registry
 from tiny_sam import tiny_sam
 
+from sqp.config.fit import VOLUMETRIC
 from sqp.errors import ConfigError
 from sqp.segmenters import SEGMENTERS, build_segmenter, tinyvit
 from sqp.types import Decoded, Prompt
+from sqp.volume import Geometry, Volume
 
 PROMPTS = [Prompt(box=(18, 10, 46, 38)), Prompt(box=(2, 3, 30, 40)), Prompt(box=(0, 0, 64, 48))]
 
@@ -36,6 +39,15 @@ def segmenter(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def image(segmenter, image):
+    """A 2D image, or for networks of volumes eight slices of it."""
+    if segmenter.name not in VOLUMETRIC:
+        return image
+    grey = np.stack([image[..., 0] + 5.0 * z for z in range(8)])
+    return Volume(grey.astype(np.float32), Geometry.plain(grey.shape, (2.0, 2.0, 2.0)))
+
+
+@pytest.fixture(scope="module")
 def embedding(segmenter, image):
     return segmenter.encode(image)
 
@@ -47,9 +59,9 @@ def decoded(segmenter, embedding):
 
 def test_encoding(segmenter, embedding):
     assert embedding.features.dtype == torch.float32
-    assert embedding.features.ndim == 4 and len(embedding.features) == 1
+    assert embedding.features.ndim == 2 + len(embedding.frame.grid) and len(embedding.features) == 1
     assert torch.isfinite(embedding.features).all()
-    assert embedding.frame.original == (48, 64)
+    assert embedding.frame.original[-2:] == (48, 64)
     assert segmenter.name in SEGMENTERS
     assert len(segmenter.weights_sha256) == 64
 

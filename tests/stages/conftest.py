@@ -54,11 +54,11 @@ def fake_for_module():
 def _stopped_after(n):
     written, write = [], RecordWriter.write
 
-    def stop(self, record, mask, maps):
+    def stop(self, record, *parts):
         if len(written) == n:
             raise KeyboardInterrupt
         written.append(record.record_id)
-        write(self, record, mask, maps)
+        write(self, record, *parts)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(RecordWriter, "write", stop)

@@ -9,9 +9,13 @@ from sqp.quality.backbones.base import Backbone
 from sqp.quality.backbones.compact import compact
 from sqp.quality.backbones.siamese import siamese, siamese_slip
 from sqp.quality.backbones.timm_model import timm_model
+from sqp.quality.backbones.volumes import compact3d, slices
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {"compact": compact, "siamese": siamese, "siamese_slip": siamese_slip}
 """name -> (channels, size) -> backbone."""
+
+VOLUME_BACKBONES: dict[str, Callable[..., Backbone]] = {"compact3d": compact3d, "slices": slices}
+"""The same for record sets of volumes."""
 
 TIMM = "timm:"
 
@@ -27,11 +31,17 @@ def build_backbone(
     """
     if name.startswith(TIMM):
         return timm_model(name.removeprefix(TIMM), channels, size, pretrained, pretrained_file)
-    if name not in BACKBONES:
-        raise unknown_name("backbone", name, [*BACKBONES, f"{TIMM}NAME"])
+    known = {**BACKBONES, **VOLUME_BACKBONES}
+    if name not in known:
+        raise unknown_name("backbone", name, [*known, f"{TIMM}NAME"])
     if pretrained or pretrained_file:
         raise ConfigError(f"backbone '{name}' has no pretrained weights, only {TIMM}NAME has: drop --pretrained")
-    return BACKBONES[name](channels, size)
+    return known[name](channels, size)
 
 
-__all__ = ["BACKBONES", "Backbone", "build_backbone"]
+def dims_of(backbone: str) -> int:
+    """How many dimensions the planes of a backbone have: 3 for those of volumes."""
+    return 3 if backbone in VOLUME_BACKBONES else 2
+
+
+__all__ = ["BACKBONES", "VOLUME_BACKBONES", "Backbone", "build_backbone", "dims_of"]

@@ -12,6 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from sqp.data.images import read_mask
+from sqp.data.volumes import read_structure
 from sqp.errors import CaseError, ConfigError
 from sqp.frame import Frame
 from sqp.io import RecordSet
@@ -22,6 +23,8 @@ from sqp.metrics.notes import join
 from sqp.metrics.segmentation import segmentation_row
 from sqp.metrics.surface import SurfaceDistances
 from sqp.quality.channels import UNREADABLE
+from sqp.types import GridFrame
+from sqp.volume_frame import VolumeFrame
 
 FILE = "pixels.csv"
 KEYS = ["record_set", "record_id", "digest"]
@@ -48,7 +51,8 @@ def read_pixels(records: RecordSet, row: Mapping[Any, Any], probability: bool = 
         grid = None
     except UNREADABLE as error:
         raise CaseError(f"record {row['record_id']} in {records.folder} cannot be read ({error})") from error
-    truths = [read_mask(path) for path in row["truth_path"]]
+    labels = records.labels if records.volumes else ()
+    truths = [read_structure(path, labels)[0] if mask.ndim == 3 else read_mask(path) for path in row["truth_path"]]
     shapes = {truth.shape for truth in truths} | {mask.shape}
     if len(shapes) > 1:
         raise CaseError(f"record {row['record_id']}: mask and truth differ in size ({shapes})")
@@ -56,12 +60,20 @@ def read_pixels(records: RecordSet, row: Mapping[Any, Any], probability: bool = 
 
 
 def _at_image(grid: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A map on the grid `[gh, gw]` -> float32 `[h, w]`, as masks are made from it; kept `STEP` from 0 and 1."""
+    """A map on the grid `[*grid]` -> float32 `[*shape]`, as masks are made from it; kept `STEP` from 0 and 1."""
     import torch
 
-    frame = Frame((shape[0], shape[1]), max(grid.shape))
+    if len(shape) == 2:
+        frame: GridFrame = Frame((shape[0], shape[1]), max(grid.shape))
+    else:
+        frame = VolumeFrame(_size(shape), _size(grid.shape), _size(grid.shape))
     at_image = frame.grid_to_image(torch.from_numpy(grid.astype(np.float32)))
     return at_image.clamp(STEP, 1 - STEP).numpy()
+
+
+def _size(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    d, h, w = shape
+    return d, h, w
 
 
 def measured(rows: pd.DataFrame, out: Path, probability: bool = True, surface: bool = True) -> pd.DataFrame:

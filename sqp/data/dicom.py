@@ -1,0 +1,70 @@
+"""A folder of DICOM slices, one series, as a volume; read by MONAI's `PydicomReader`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sqp.errors import CaseError, ConfigError
+
+UNEVEN = 0.02  # share of the slice distance by which one gap may differ: scanners round positions
+
+
+def is_series(folder: Path) -> bool:
+    """Whether the first file of a folder is DICOM (its four letters stand at byte 128); hidden files do not count."""
+    files = sorted(path for path in folder.glob("[!.]*") if path.is_file())
+    if not files:
+        return False
+    with files[0].open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """float32 voxels `[x, y, z]` in the scanner's units (HU, for CT), and the affine to RAS millimetres.
+
+    `CaseError` where the folder holds no slices, slices of several series, of several sizes, or with a gap between
+    them; `ConfigError` where pydicom is not installed.
+    """
+    try:
+        import pydicom
+    except ImportError as error:
+        raise ConfigError(f"{folder} is DICOM, and pydicom is not installed: pip install 'sqp[dicom]'") from error
+    from monai.data.image_reader import PydicomReader
+
+    files = sorted(path for path in folder.glob("[!.]*") if path.is_file())
+    try:
+        slices = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+        if len(slices) < 2:
+            raise CaseError(f"{folder} holds {len(slices)} DICOM slices: a volume has at least two")
+        _check(folder, slices)
+        reader = PydicomReader()
+        array, meta = reader.get_data(reader.read(folder))
+    except (
+        pydicom.errors.InvalidDicomError,
+        AttributeError,
+        KeyError,
+        ValueError,
+        OSError,
+        NotImplementedError,
+    ) as error:
+        raise CaseError(f"cannot read the DICOM series {folder} ({error}): export it again, or as NIfTI") from error
+    return np.asarray(array, dtype=np.float32), np.asarray(meta["affine"], dtype=float)
+
+
+def _check(folder: Path, slices: list[Any]) -> None:
+    """One series, one size, even gaps, by the headers alone."""
+    series = {str(one.SeriesInstanceUID) for one in slices}
+    if len(series) > 1:
+        raise CaseError(f"{folder} holds slices of {len(series)} DICOM series: give each its own folder")
+    sizes = {(int(one.Rows), int(one.Columns)) for one in slices}
+    if len(sizes) > 1:
+        raise CaseError(f"{folder} holds DICOM slices of the sizes {sorted(sizes)}: leave the odd ones (scouts) out")
+    first = np.array(slices[0].ImageOrientationPatient, dtype=float)
+    normal = np.cross(first[:3], first[3:])
+    ordered = sorted(slices, key=lambda one: int(one.InstanceNumber))
+    gaps = np.diff([float(normal @ np.array(one.ImagePositionPatient, dtype=float)) for one in ordered])
+    usual = float(np.median(gaps))
+    if usual == 0 or (np.abs(gaps - usual) > UNEVEN * abs(usual)).any():
+        raise CaseError(f"the slices of {folder} lie unevenly: a slice is missing or there twice; export it again")

@@ -1,0 +1,158 @@
+"""Volumes and their structures: NIfTI files and folders of DICOM slices -> arrays in the canonical orientation."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sqp.data.dicom import read_series
+from sqp.errors import CaseError
+from sqp.volume import TOLERANCE, Geometry, Volume
+
+VOLUME_SUFFIXES = (".nii", ".nii.gz")
+WINDOW = (0.5, 99.5)  # percentiles of the volume that become black and white (MedSAM's preparation)
+
+
+def is_volume(path: str | Path) -> bool:
+    """Whether a case's file is a volume: NIfTI by its name, or a folder (of DICOM slices)."""
+    path = Path(path)
+    return path.name.lower().endswith(VOLUME_SUFFIXES) or path.is_dir()
+
+
+def read_volume(path: str | Path) -> Volume:
+    """A NIfTI file or a folder with one DICOM series -> voxels float32 `[d, h, w]` in the file's units, and geometry.
+
+    Raises `CaseError` for a file that is missing, broken, 4D, of one slice, of colours, or with NaN or infinite voxels.
+    """
+    array, geometry = _read(path, "volume")
+    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+    if bad:
+        raise CaseError(f"volume {path} holds {bad} NaN or infinite voxels: mend what wrote it, or fill them")
+    return Volume(array, geometry)
+
+
+def read_geometry(path: str | Path) -> Geometry:
+    """Where a volume lies, of NIfTI by its header alone. `CaseError` as `read_volume`."""
+    path = Path(path)
+    if path.is_dir():
+        return _read(path, "volume")[1]
+    shape, affine, _ = _open_nifti(path, "volume")
+    return _geometry(path, "volume", shape, affine)
+
+
+def read_structure(
+    path: str | Path, labels: Sequence[int] = (), may_be_empty: bool = False
+) -> tuple[np.ndarray, Geometry]:
+    """A label map -> the structure bool `[d, h, w]`, and where it lies.
+
+    `labels` are the values that belong to it, several are merged; () takes the one value beside 0 that the file has.
+    `CaseError` where the file cannot be read, is no label map, holds several labels and none was chosen, or does not
+    hold one of `labels`; and, unless it `may_be_empty`, where no voxel is of the structure.
+    """
+    array, geometry = _read(path, "label map")
+    values = np.unique(array)
+    if not np.isfinite(values).all() or (values != np.round(values)).any():
+        raise CaseError(f"label map {path} holds values that are no whole numbers: is it an image, or probabilities?")
+    found = [int(value) for value in values if value != 0]
+    if not labels and len(found) > 1:
+        raise CaseError(f"label map {path} holds the labels {_said(found)}: choose with --label, e.g. [{found[0]}]")
+    missing = [label for label in labels if label not in found]
+    if not found and not may_be_empty:
+        raise CaseError(f"label map {path} is empty: no voxel is labelled, so there is nothing to compare with")
+    if missing and found:
+        raise CaseError(f"label {_said(missing)} is not in {path}, which holds {_said(found)}: correct --label")
+    return np.isin(array, labels or found), geometry
+
+
+def windowed(voxels: np.ndarray) -> np.ndarray:
+    """Voxels in any units -> uint8 of the same shape: the percentiles `WINDOW` of the volume are 0 and 255."""
+    low, high = np.percentile(voxels, WINDOW)
+    scaled = (voxels - np.float32(low)) * np.float32(255 / (high - low) if high > low else 0)
+    return np.clip(scaled + 0.5, 0, 255).astype(np.uint8)
+
+
+def check_same_place(image_path: str | Path, image: Geometry, mask_path: str | Path, mask: Geometry) -> None:
+    """Raise `CaseError` naming both, unless a mask has its image's shape and affine, in whatever orientation."""
+    here, there = image.canonical_shape, mask.canonical_shape
+    if here != there:
+        raise CaseError(
+            f"{mask_path} has {_sides(there)} voxels (d x h x w) but its image {image_path} has {_sides(here)}: "
+            "resample the mask to the image"
+        )
+    apart = image.difference(mask)
+    if apart > TOLERANCE:
+        raise CaseError(
+            f"{mask_path} has another affine than its image {image_path}: they lie up to {apart:.2g} voxels apart "
+            f"(spacing {_sides(mask.spacing)} mm against {_sides(image.spacing)} mm): resample the mask to the image"
+        )
+
+
+def _read(path: str | Path, what: str) -> tuple[np.ndarray, Geometry]:
+    """Voxels float32 `[d, h, w]` and geometry."""
+    path = Path(path)
+    array, affine = read_series(path) if path.is_dir() else _read_nifti(path, what)
+    geometry = _geometry(path, what, array.shape, affine)
+    return geometry.to_canonical(array), geometry
+
+
+def _geometry(path: Path, what: str, shape: tuple[int, ...], affine: np.ndarray) -> Geometry:
+    """CaseError for an affine that says nothing, and for one slice."""
+    if min(shape) < 2:
+        raise CaseError(f"{what} {path} has one slice only ({_sides(shape)}): export it as a 2D image, PNG")
+    try:
+        return Geometry((shape[0], shape[1], shape[2]), affine)
+    except ValueError as error:
+        raise CaseError(f"{what} {path}: {error}: write its header anew") from None
+
+
+def _open_nifti(path: Path, what: str) -> tuple[tuple[int, ...], np.ndarray, Any]:
+    """Shape, affine and the voxels not yet read."""
+    import nibabel
+
+    try:
+        image: Any = nibabel.load(path)
+    except FileNotFoundError:
+        raise CaseError(f"{what} {path} does not exist: check the path") from None
+    except _unreadable() as error:
+        raise CaseError(_told(path, what, error)) from error
+    shape = tuple(image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
+        many = "time points or channels" if len(shape) > 3 else "no volume"
+        raise CaseError(f"{what} {path} is {len(shape)}D ({_sides(shape)}), {many}: save one 3D volume a file")
+    return shape, np.asarray(image.affine, dtype=float), image.dataobj
+
+
+def _read_nifti(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
+    shape, affine, voxels = _open_nifti(path, what)
+    try:
+        array = np.asanyarray(voxels)
+    except _unreadable() as error:
+        raise CaseError(_told(path, what, error)) from error
+    if array.dtype.kind not in "iufb":
+        raise CaseError(f"{what} {path} holds {array.dtype} voxels (colours?): save one number a voxel")
+    return array.astype(np.float32, copy=False).reshape(shape), affine
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What nibabel raises for a file that is cut off, damaged or no NIfTI."""
+    from nibabel.filebasedimages import ImageFileError
+
+    return OSError, EOFError, ValueError, zlib.error, ImageFileError
+
+
+def _told(path: Path, what: str, error: Exception) -> str:
+    return f"cannot read {what} {path} ({error}): it is truncated or no NIfTI; export it again"
+
+
+def _sides(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _said(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))

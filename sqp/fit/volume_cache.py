@@ -1,0 +1,169 @@
+"""Volumes and true structures at the network's spacing, read once; and the patches of them that it is trained on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+from sqp.data.volumes import check_same_place, read_structure, read_volume
+from sqp.errors import CaseError
+from sqp.fit.cache import cache_key
+from sqp.io.atomic import write_atomic, write_json
+from sqp.seeding import derive_seed, numpy_generator
+from sqp.segmenters.checkpoint import NetworkSpec
+from sqp.segmenters.volume_plain import normalised
+from sqp.types import Case
+from sqp.volume_frame import VolumeFrame
+
+PATCHES = 4  # of a volume in an epoch: every other one lies around a voxel of the structure
+FORMAT = 1
+
+
+class VolumeCache:
+    """A pair of files a case, in the order given: voxels float16 (normalised) and truth bool, `[d, h, w]` each.
+
+    `broken` says by row why a case could not be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        told = json.loads((folder / "done").read_text())
+        self.broken: dict[int, str] = {int(row): why for row, why in told.items()}
+
+    def read(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Memory maps of voxels and truth."""
+        image, truth = (np.load(self.folder / f"{row}-{name}.npy", mmap_mode="r") for name in ("image", "truth"))
+        return image, truth
+
+
+def build_volume_cache(
+    cases: Sequence[Case], spacing: tuple[float, ...], folder: Path, workers: int = 0, progress: bool = True
+) -> VolumeCache:
+    """The cache of these cases under `folder`; read unless it is there, by `workers` processes (0: this one)."""
+    labels = [case.labels for case in cases]
+    home = folder / cache_key(cases, "volumes", FORMAT, spacing, labels)
+    if not (home / "done").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        broken: dict[int, str] = {}
+        work = partial(_read, home=home, spacing=spacing)
+        pool: Any = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext()
+        bar = tqdm(total=len(cases), unit="volume", desc="reading volumes", disable=None if progress else True)
+        with pool, bar:
+            tasks = list(enumerate(cases))
+            for row, why in pool.map(work, tasks) if workers > 1 else map(work, tasks):
+                broken |= {row: why} if why else {}
+                bar.update()
+        write_json(home / "done", broken)
+    return VolumeCache(home)
+
+
+def _read(task: tuple[int, Case], home: Path, spacing: tuple[float, ...]) -> tuple[int, str]:
+    """Write the files of one row; its number, and why it could not be read."""
+    row, case = task
+    try:
+        volume = read_volume(case.image_path)
+        truth, there = read_structure(case.truth_paths[0], case.labels)
+        check_same_place(case.image_path, volume.geometry, case.truth_paths[0], there)
+    except CaseError as error:
+        return row, str(error)
+    at = VolumeFrame.at_spacing(volume.shape, volume.spacing, spacing)
+    frame = VolumeFrame(at.original, at.working, at.working)  # the truth as fine as the voxels
+    voxels = frame.image_to_input(normalised(volume.voxels)).numpy().astype(np.float16)
+    for name, array in (("image", voxels), ("truth", frame.mask_to_grid(truth).numpy())):
+        write_atomic(home / f"{row}-{name}.npy", partial(np.save, arr=array))
+    return row, ""
+
+
+class Patches(Dataset):  # type: ignore[type-arg]
+    """`data[[(row, draw), ...]]` -> a batch of patches; `data[row]` -> a whole volume, as a batch of one.
+
+    A batch: image float32 `[n, c, *patch]`, truth and valid (what lies in the volume) bool `[n, 1, *patch]`. In 3D c is
+    1; flat (2.5D) the patch is `[h, w]` and c are the slice and its neighbours, but a whole volume stays `[d, h, w]`.
+    """
+
+    def __init__(self, cache: VolumeCache, rows: np.ndarray, spec: NetworkSpec, flat: bool) -> None:
+        self.cache, self.rows, self.spec, self.flat = cache, rows, spec, flat
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int | Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        if isinstance(index, int):
+            image, truth = (torch.from_numpy(np.array(x))[None, None] for x in self.cache.read(int(self.rows[index])))
+            return {"image": image.float(), "truth": truth, "valid": torch.ones_like(truth)}
+        parts = [self._patch(int(self.rows[row]), draw) for row, draw in index]
+        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+
+    def _patch(self, row: int, draw: int) -> dict[str, Tensor]:
+        """One patch at a place that depends on `draw` alone; an odd draw's middle lies on the structure."""
+        image, truth = self.cache.read(row)
+        rng = np.random.default_rng(draw)
+        low, high = np.array([0.5] * 3), np.array(image.shape) - 0.5
+        centre = rng.uniform(low, high)
+        inside = np.argwhere(truth) if draw % 2 else ()
+        if len(inside):
+            centre = inside[int(rng.integers(len(inside)))] + 0.5
+        sides = np.array(self.spec.patch)
+        start = np.floor(centre - sides / 2 + 0.5).astype(int)
+        fits = np.maximum(np.array(image.shape) - sides, 0)  # a smaller volume lies at the patch's beginning
+        start = np.where(sides > 1, np.clip(start, 0, fits), np.floor(centre).astype(int))
+        reach = np.array([self.spec.neighbours if self.flat else 0, 0, 0])
+        voxels, valid = _cut(image, start - reach, sides + 2 * reach, edge=self.flat)
+        target, _ = _cut(truth, start, sides, edge=False)
+        if self.flat:
+            return {"image": voxels, "truth": target.bool(), "valid": valid[reach[0] : reach[0] + 1]}
+        return {"image": voxels[None], "truth": target[None].bool(), "valid": valid[None]}
+
+
+def _cut(array: np.ndarray, start: np.ndarray, sides: np.ndarray, edge: bool) -> tuple[Tensor, Tensor]:
+    """A part `[*sides]` float32, zeros beyond the array (with `edge` its end slices again), and what lies in it."""
+    indices = [np.arange(at, at + side) for at, side in zip(start, sides, strict=True)]
+    inside = [(index >= 0) & (index < n) for index, n in zip(indices, array.shape, strict=True)]
+    if edge:
+        inside[0][:] = True
+    held = [np.clip(index, 0, n - 1) for index, n in zip(indices, array.shape, strict=True)]
+    valid = inside[0][:, None, None] & inside[1][:, None] & inside[2]
+    low, high = [index[0] for index in held], [index[-1] + 1 for index in held]
+    part = np.asarray(array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], dtype=np.float32)
+    part = part[np.ix_(*(index - index[0] for index in held))]
+    return torch.from_numpy(part * valid), torch.from_numpy(valid)
+
+
+class PatchPlan(Sampler[list[tuple[int, int]]]):
+    """Lists of (row, draw): every volume `PATCHES` times an epoch, shuffled by (seed, epoch). Lightning sets it."""
+
+    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+        self.n, self.batch_size, self.seed, self.epoch = n, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch whose patches come next."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = numpy_generator(self.seed, "order", self.epoch).permutation(np.repeat(np.arange(self.n), PATCHES))
+        draws = [2 * (derive_seed(self.seed, "patch", self.epoch, k) // 2) + k % 2 for k in range(len(order))]
+        pairs = list(zip(order.tolist(), draws, strict=True))
+        yield from (pairs[k * self.batch_size : (k + 1) * self.batch_size] for k in range(len(self)))
+
+    def __len__(self) -> int:
+        return max(1, self.n * PATCHES // self.batch_size)
+
+
+def patch_loader(data: Patches, batch_size: int, seed: int | None = None) -> DataLoader:  # type: ignore[type-arg]
+    """Batches of patches; without a seed whole volumes in order."""
+    plan: Any = range(len(data)) if seed is None else PatchPlan(len(data), batch_size, seed)
+    return DataLoader(data, sampler=plan, batch_size=None)

@@ -1,0 +1,132 @@
+"""Plain networks of volumes as segmenters: the volume at the network's spacing, patch by patch or slice by slice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sqp.errors import CaseError
+from sqp.networks.checkpoint import load_weights
+from sqp.segmenters.checkpoint import NetworkSpec
+from sqp.segmenters.plain import checked_spec
+from sqp.segmenters.volume_networks import DIVISOR, VOLUME_NETWORKS, build_volume_network
+from sqp.types import Decoded, Embedding, Prompt, Segmenter
+from sqp.volume import Volume
+from sqp.volume_frame import VolumeFrame
+
+OVERLAP = 0.5  # of neighbouring patches, which are weighted by a Gaussian (nnU-Net's)
+SLICES = 8  # of a 2.5D network at once
+CLIPPED = (0.5, 99.5)  # percentiles: what lies beyond is an artefact, or metal
+
+
+def normalised(voxels: np.ndarray) -> np.ndarray:
+    """float32 `[d, h, w]` in any units -> clipped at the percentiles `CLIPPED`, mean 0, deviation 1 (constant: 0)."""
+    low, high = np.percentile(voxels, CLIPPED)
+    clipped = np.clip(voxels, low, high)
+    mean, std = float(clipped.mean(dtype=np.float64)), float(clipped.std(dtype=np.float64))
+    return ((clipped - mean) / std if std > 0 else np.zeros_like(clipped)).astype(np.float32)
+
+
+def with_neighbours(volume: Tensor, rows: Tensor, neighbours: int) -> Tensor:
+    """Slices `rows` of `[d, h, w]` -> `[n, 2k + 1, h, w]` with the k below and above; beyond the ends the last ones.
+
+    >>> with_neighbours(torch.arange(4.0)[:, None, None], torch.tensor([0, 2]), 1)[..., 0, 0].tolist()
+    [[0.0, 0.0, 1.0], [1.0, 2.0, 3.0]]
+    """
+    around = rows[:, None] + torch.arange(-neighbours, neighbours + 1)
+    return volume[around.clamp(0, len(volume) - 1)]
+
+
+class VolumeSegmenter:
+    """A plain network behind the protocol `sqp.types.Segmenter`, for a `Volume`: every prompt gets the same logits.
+
+    The embedding keeps the normalised voxels at the spec's spacing, which are the grid unless they are too many. The
+    network runs once a call of `decode`, over one part at a time, so that memory does not grow with the volume but for
+    its own voxels; a call with dropout switched on in `network` draws another sample. Results are on the CPU.
+    """
+
+    promptable = False
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        network: nn.Module,
+        *,
+        weights_sha256: str = "",
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
+    ) -> None:
+        self.name = spec.name
+        self.spec = spec
+        self.weights_sha256 = weights_sha256
+        self.device = torch.device(device)
+        self.precision = precision
+        self.network = network.eval().requires_grad_(False).to(self.device)
+
+    def encode(self, image: Volume) -> Embedding:
+        """Features: normalised voxels `[1, 1, *working]` float32. CaseError for an image that is no volume."""
+        if not isinstance(image, Volume):
+            raise CaseError(f"{self.name} segments volumes, and this image is 2D: give NIfTI or DICOM, or take unet")
+        frame = VolumeFrame.at_spacing(image.shape, image.spacing, self.spec.spacing)
+        return Embedding(frame.image_to_input(normalised(image.voxels))[None, None], frame)
+
+    @torch.no_grad()
+    def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:
+        """Logits `[n, 1, *grid]` float32, the same for each prompt; IoU `[n, 1]` NaN. Raises CaseError for NaN."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            output = network_logits(self.network, embedding.features, self.spec, self.device)
+        logits = embedding.frame.output_to_grid(output)
+        if torch.isnan(logits).any():
+            raise CaseError(f"{self.name} returned NaN logits; try precision float32 or look at the volume")
+        n = len(prompts)
+        return Decoded(logits.expand(n, *logits.shape[1:]), torch.full((n, 1), torch.nan))
+
+
+def network_logits(network: nn.Module, voxels: Tensor, spec: NetworkSpec, device: torch.device) -> Tensor:
+    """Normalised voxels `[1, 1, d, h, w]` -> logits of that shape, float32, on the CPU, in parts."""
+    if VOLUME_NETWORKS[spec.name].flat:
+        return _by_slices(network, voxels[0, 0], spec, device)[None, None]
+    from monai.inferers import sliding_window_inference
+
+    out = sliding_window_inference(
+        voxels, spec.patch, 1, network, OVERLAP, mode="gaussian", sw_device=device, device=torch.device("cpu")
+    )
+    assert isinstance(out, Tensor)
+    return out.float()
+
+
+def _by_slices(network: nn.Module, volume: Tensor, spec: NetworkSpec, device: torch.device) -> Tensor:
+    """`[d, h, w]` -> logits `[d, h, w]`."""
+    d, h, w = volume.shape
+    padded = F.pad(volume, (0, -w % DIVISOR, 0, -h % DIVISOR))
+    parts = []
+    for rows in torch.arange(d).split(SLICES):
+        part = with_neighbours(padded, rows, spec.neighbours).to(device)
+        parts.append(network(part)[:, 0, :h, :w].float().cpu())
+    return torch.cat(parts)
+
+
+def _builder(name: str) -> Callable[..., Segmenter]:
+    def build(
+        checkpoint: str | os.PathLike | None = None,
+        *,
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
+        multimask: object = "auto",
+    ) -> VolumeSegmenter:
+        """The network of a checkpoint; `multimask` says nothing here, a plain network has one candidate."""
+        path, spec, sha256 = checked_spec(name, checkpoint)
+        network = build_volume_network(spec)
+        load_weights(network, path)
+        return VolumeSegmenter(spec, network, weights_sha256=sha256, device=device, precision=precision)
+
+    return build
+
+
+build_unet3d = _builder("unet3d")
+build_unet25d = _builder("unet25d")

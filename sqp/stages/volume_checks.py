@@ -1,0 +1,47 @@
+"""What can be said of a generate config once it is known whether the cases are volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqp.config.fit import PLAIN, VOLUMETRIC
+from sqp.config.generate import GenerateConfig
+from sqp.config.referee import NONE
+from sqp.data.volumes import is_volume
+from sqp.errors import ConfigError, lookup
+from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
+from sqp.stages.named_prompters import prompter_and_options, used_prompters
+from sqp.types import Case
+
+
+def of_volumes(cases: Sequence[Case]) -> bool:
+    """Whether the cases are volumes; ConfigError where some are and some are not."""
+    volumes = [is_volume(case.image_path) for case in cases]
+    if any(volumes) and not all(volumes):
+        paths = cases[volumes.index(True)].image_path, cases[volumes.index(False)].image_path
+        raise ConfigError(f"{paths[0]} is a volume and {paths[1]} is an image: give each kind a run of its own")
+    return any(volumes)
+
+
+def check_volumes(config: GenerateConfig, cases: Sequence[Case]) -> None:
+    """ConfigError for an option that volumes do not have, and for one that only they have."""
+    name = config.segmenter.name
+    if not of_volumes(cases):
+        if name in VOLUMETRIC:
+            raise ConfigError(f"{name} segments volumes and these cases are images: take unet, or another segmenter")
+        if config.label or config.segmenter.propagate:
+            raise ConfigError("label and segmenter.propagate belong to volumes (NIfTI, DICOM): leave them out")
+        return
+    lacking = {
+        "cascade is set: leave it out": config.cascade is not None,
+        "refine is set: leave it out": bool(config.refine),
+        "probs are given: leave them out": config.probs is not None,
+        f"the referee is {config.referee.name}: give --referee.name none": config.referee.name != NONE,
+    }
+    for told, given in lacking.items():
+        if given:
+            raise ConfigError(f"what works on images, but not on volumes: {told}")
+    if name not in PLAIN:  # a plain network ignores prompts
+        main = [] if config.given else [config.prompter]
+        for prompter in [*main, *(one for one in used_prompters(config) if one != config.prompter)]:
+            lookup("prompter of volumes", prompter_and_options(config, prompter)[0], VOLUME_PROMPTERS)

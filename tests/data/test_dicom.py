@@ -1,0 +1,82 @@
+"""A DICOM series as a case, against the array that it was written from; faulty series are told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from tiny_volumes import SHAPE, SPACING, bright, ellipsoid, write_nifti
+
+from sqp.data import find_cases
+from sqp.data.volumes import check_same_place, read_structure, read_volume
+from sqp.errors import CaseError
+
+OFFSET = (5.0, -7.0, 11.0)  # RAS mm of the voxel (0, 0, 0), as in tiny_volumes
+
+
+def write_series(folder, voxels, skip=(), series=None):
+    """`[d, h, w]` as a CT series: rows run from front to back, columns from right to left, slices upwards."""
+    folder.mkdir(parents=True)
+    series = series or generate_uid()
+    for z, pixels in enumerate(voxels):
+        if z in skip:
+            continue
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        one = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+        one.SOPClassUID, one.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        one.SeriesInstanceUID, one.Modality, one.InstanceNumber = series, "CT", z + 1
+        one.Rows, one.Columns, one.SamplesPerPixel = *pixels.shape, 1
+        one.PhotometricInterpretation = "MONOCHROME2"
+        one.BitsAllocated = one.BitsStored = 16
+        one.HighBit, one.PixelRepresentation = 15, 1
+        one.RescaleSlope, one.RescaleIntercept = 1, -1000
+        one.PixelSpacing = [SPACING[1], SPACING[2]]
+        one.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        one.ImagePositionPatient = [-OFFSET[0], -OFFSET[1], OFFSET[2] + SPACING[0] * z]
+        one.PixelData = (pixels + 1000).astype(np.int16).tobytes()
+        one.save_as(folder / f"{voxels.shape[0] - z:03d}.dcm", enforce_file_format=True)
+    return folder
+
+
+def test_a_series_is_what_was_written_and_lies_where_its_nifti_does(tmp_path):
+    voxels = bright(ellipsoid()).round()
+    volume = read_volume(write_series(tmp_path / "ct", voxels))
+    assert np.array_equal(volume.voxels, voxels)
+    assert volume.spacing == pytest.approx(SPACING)
+    mask, there = read_structure(write_nifti(tmp_path / "m.nii.gz", ellipsoid()))
+    check_same_place("ct", volume.geometry, "m", there)
+    assert volume.voxels[mask].min() > 60
+
+
+def test_series_are_cases_named_as_their_folders(tmp_path):
+    for name in ("p1", "p2"):
+        write_series(tmp_path / "images" / name, bright(ellipsoid()))
+        write_nifti(tmp_path / "masks" / f"{name}.nii.gz", ellipsoid())
+    cases = find_cases(tmp_path)
+    assert [(c.image_id, c.truth_paths[0].name) for c in cases] == [("p1", "p1.nii.gz"), ("p2", "p2.nii.gz")]
+    (alone,) = find_cases(tmp_path / "images" / "p1")
+    assert alone.image_id == "p1"
+
+
+def test_faulty_series(tmp_path):
+    voxels = bright(ellipsoid())
+    with pytest.raises(CaseError, match="lie unevenly"):
+        read_volume(write_series(tmp_path / "gap", voxels, skip=(4,)))
+    with pytest.raises(CaseError, match="holds 1 DICOM slices"):
+        read_volume(write_series(tmp_path / "one", voxels, skip=range(1, SHAPE[0])))
+    mixed = write_series(tmp_path / "mixed", voxels)
+    for file in write_series(tmp_path / "other", voxels).iterdir():
+        file.rename(mixed / f"b{file.name}")
+    with pytest.raises(CaseError, match="slices of 2 DICOM series"):
+        read_volume(mixed)
+    cut = write_series(tmp_path / "cut", voxels)
+    file = next(cut.iterdir())
+    told = pydicom.dcmread(file)
+    told.PixelData = told.PixelData[:10]
+    told.save_as(file)
+    with pytest.raises(CaseError, match="cannot read the DICOM series"):
+        read_volume(cut)

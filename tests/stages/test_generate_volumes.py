@@ -1,0 +1,112 @@
+"""Volumes -> record set: slice by slice, by a network of volumes, the same whatever the orientation of the files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+from plain_networks import write_checkpoint
+from tiny_volumes import SHAPE, SPACING, write_data, write_nifti
+
+from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
+from sqp.config.referee import RefereeConfig
+from sqp.data import VOLUME_CORRUPTIONS
+from sqp.data.volumes import read_structure
+from sqp.errors import ConfigError
+from sqp.io import RecordSet
+from sqp.metrics.overlap import dice
+from sqp.stages import generate
+
+PLAN = {"*": VariantPlan(corruptions=len(VOLUME_CORRUPTIONS), families=list(VOLUME_CORRUPTIONS))}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("volumes"), 3)
+
+
+def config(data, out, **more):
+    told = {"label": [1, 2], "sampler": SamplerConfig("mc_dropout", n=2), "variants": PLAN} | more
+    return GenerateConfig(images=data, out=out, **told)
+
+
+def test_a_promptable_segmenter_slice_by_slice(data, tmp_path, fake_segmenter):
+    sampler = SamplerConfig(n=3)
+    told = config(data, tmp_path, prompter="truth_box", segmenter=SegmenterConfig("fake"), sampler=sampler)
+    result = generate.run(told)
+    assert result.skipped == {} and result.records == 3 * (1 + len(VOLUME_CORRUPTIONS))
+    records = RecordSet(tmp_path)
+    assert records.volumes
+    for row in records.table.itertuples():
+        mask, geometry = records.volume_mask(row.record_id)
+        truth, there = read_structure(row.truth_path[0], (1, 2))
+        assert mask.shape == SHAPE and (row.height, row.width) == SHAPE[1:]
+        assert row.dice == pytest.approx(dice(mask, truth), abs=1e-12)
+        assert list(row.spacing) == pytest.approx(SPACING) and geometry.difference(there) < 1e-5
+        assert nib.aff2axcodes(geometry.affine) == ("R", "A", "S")
+    maps = records.maps(records.table.record_id[0])
+    assert maps["self/entropy"].shape == (10, 16, 14)  # each slice on the fake's grid
+    assert maps["features/embedding"].shape == (1,) and maps["features/mask_token"].shape == (5,)
+    corrupted = records.table[~records.table.natural]
+    assert corrupted.dice.std() > 0.15 and set(corrupted.variant) == set(VOLUME_CORRUPTIONS)
+    assert '"depth"' in records.table.prompt[0]
+    assert generate.run(told).written == 0
+
+
+@pytest.mark.parametrize("name", ["unet3d", "unet25d"])
+def test_orientation_of_the_files_changes_nothing(tmp_path, name):
+    checkpoint = write_checkpoint(tmp_path / "w.safetensors", name)
+    tables, kept = [], []
+    for orientation in ("RAS", "LPS", "AIR"):
+        data = write_data(tmp_path / orientation, 1, orientation)
+        out = tmp_path / f"records-{orientation}"
+        generate.run(config(data, out, segmenter=SegmenterConfig(name, checkpoint)))
+        records = RecordSet(out)
+        tables.append(records.table.sort_values("record_id", ignore_index=True))
+        kept.append({one: (records.mask(one), records.maps(one)) for one in tables[-1].record_id})
+        assert nib.aff2axcodes(records.volume_mask(tables[-1].record_id[0])[1].affine) == tuple(orientation)
+    numbers = tables[0].select_dtypes("number").columns
+    for table, files in zip(tables[1:], kept[1:], strict=True):
+        assert table[numbers].to_numpy(float) == pytest.approx(
+            tables[0][numbers].to_numpy(float), abs=1e-6, nan_ok=True
+        )
+        for one, (mask, maps) in files.items():
+            assert np.array_equal(mask, kept[0][one][0])
+            for map_name, values in maps.items():
+                assert values == pytest.approx(kept[0][one][1][map_name], abs=1e-6)
+
+
+def test_given_masks_are_judged_without_a_segmenter(data, tmp_path):
+    none = {"segmenter": SegmenterConfig("none"), "referee": RefereeConfig("none"), "variants": {}}
+    told = config(data / "images", tmp_path / "out", masks=data / "labels", truth=data / "labels", **none)
+    assert generate.run(told).skipped == {}
+    assert RecordSet(tmp_path / "out").table.dice.eq(1).all()
+
+
+def test_broken_cases_are_skipped_with_a_sentence(tmp_path, fake_segmenter):
+    data = write_data(tmp_path / "data", 3)
+    write_nifti(data / "labels" / "v00.nii.gz", np.zeros(SHAPE, bool))
+    write_nifti(data / "labels" / "v01.nii.gz", np.ones(SHAPE, bool), offset=(0, 0, 0))
+    told = config(data, tmp_path / "out", prompter="whole_image", segmenter=SegmenterConfig("fake"), variants={})
+    result = generate.run(replace(told, label=[]))
+    assert "v00.nii.gz is empty" in result.skipped["v00"]
+    assert "another affine" in result.skipped["v01"] and "v01.nii.gz" in result.skipped["v01"]
+    assert "holds the labels 1, 2: choose with --label" in result.skipped["v02"]
+
+
+def test_what_volumes_do_not_have(data, tmp_path, fake_segmenter, lesions):
+    told = config(data, tmp_path, segmenter=SegmenterConfig("fake"))
+    with pytest.raises(ConfigError, match="unknown prompter of volumes 'otsu'"):
+        generate.run(told)
+    with pytest.raises(ConfigError, match="not on volumes: cascade is set"):
+        generate.run(replace(told, cascade="litemedsam", prompter="whole_image"))
+    with pytest.raises(ConfigError, match=r"label and segmenter\.propagate belong to volumes"):
+        generate.run(replace(told, images=lesions))
+    (tmp_path / "mixed.csv").write_text(f"image\n{data}/images/v00.nii.gz\n{next((lesions / 'images').iterdir())}\n")
+    with pytest.raises(ConfigError, match=r"v00.nii.gz is a volume and .* is an image"):
+        generate.run(replace(told, images=tmp_path / "mixed.csv", prompter="whole_image"))
+    checkpoint = write_checkpoint(tmp_path / "w.safetensors", "unet3d")
+    with pytest.raises(ConfigError, match="unet3d segments volumes and these cases are images"):
+        generate.run(replace(told, images=lesions, label=[], segmenter=SegmenterConfig("unet3d", checkpoint)))
