@@ -72,7 +72,7 @@ class RecordSet:
     @property
     def volumes(self) -> bool:
         """Whether the records are of volumes."""
-        return len(self.table) > 0 and str(self.table.mask_path.iloc[0]).endswith(SUFFIX)
+        return any(str(path).endswith(SUFFIX) for path in self.table.get("mask_path", pd.Series(dtype=str)).head(1))
 
     @property
     def labels(self) -> tuple[int, ...]:

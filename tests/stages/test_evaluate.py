@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from predicted_rows import predictions
 
 from sqp import quality
 from sqp.config.evaluate import EvaluateConfig
@@ -20,33 +21,12 @@ from sqp.quality.verdict import VERDICTS
 from sqp.stages import evaluate
 from sqp.stages.evaluate import run
 from sqp.stages.evaluate_rows import check_groups, load_rows
-from sqp.stages.subsets import subsets
 
 EVIDENCE = {  # of predictions alone: without the record sets nothing is measured
     "agreement.csv", "agreement.md", "agreement.png", "agreement_bland_altman.png", "calibration.csv",
     "selective.csv", "selective.md", "selective.png", "intervals.csv", "coverage_by_level.csv", "intervals.md",
     "intervals.png", "tiers.md", "segmentation.md", "raters.md",
 }  # fmt: skip
-VARIANTS = ("natural", "erosion", "swap", "shift")
-
-
-def predictions(images: int = 24, datasets: int = 1) -> pd.DataFrame:
-    """Test and calibration records of four variants an image, predicted with an error of 0.05."""
-    rng = np.random.default_rng(0)
-    table = []
-    for i in range(images):
-        for variant in VARIANTS:
-            dice = float(rng.uniform(0.3, 1))
-            predicted = float(np.clip(dice + rng.normal(0, 0.05), 0, 1))
-            table.append({
-                "image_id": f"i{i}", "record_id": f"i{i}-{variant}", "group": f"g{i // 2}",
-                "split": "test" if i // 2 % 3 else "calibration", "variant": variant,
-                "dataset": f"d{i % datasets}",
-                "prompter": "otsu" if i % 2 else "truth_box", "dice": dice, "predicted_dice": predicted,
-                "low": predicted - 0.1, "high": predicted + 0.1,
-                "c_lesion": dice + rng.normal(0, 0.2), "area": float(rng.uniform(0.1, 0.4)),
-            })  # fmt: skip
-    return pd.DataFrame(table)
 
 
 def config(tmp_path: Path, table: pd.DataFrame, **options) -> EvaluateConfig:
@@ -95,47 +75,6 @@ def test_the_page_says_what_the_rows_are(result):
     assert "Lines fitted on 16 spread (seen families) calibration rows." in text
     assert "Variants: shift 16." in text
     assert "## spread_unseen" in text
-
-
-def test_subsets_part_the_rows_and_calibrate_on_their_kind():
-    table = predictions()
-    test, calibration = (table[table["split"] == split] for split in ("test", "calibration"))
-    parts = {part.name: part for part in subsets(test, calibration, ["shift"])}
-    assert len(parts.pop("all").test) == len(test)
-    assert sum(len(part.test) for part in parts.values()) == len(test)
-    assert set(parts["natural"].calibration["variant"]) == {"natural"}
-    for name in ("spread", "spread_unseen"):
-        assert set(parts[name].calibration["variant"]) == {"erosion", "swap"}
-    assert set(parts["spread_unseen"].test["variant"]) == {"shift"}
-
-
-def test_refined_masks_are_a_kind_of_their_own():
-    table = predictions()
-    made = table[table["variant"] == "natural"].assign(refined_by="unc_fpc")
-    table = pd.concat([table.assign(refined_by=""), made.assign(record_id=made["record_id"] + "r")])
-    test, calibration = (table[table["split"] == split] for split in ("test", "calibration"))
-    parts = {part.name: part for part in subsets(test, calibration, ["shift"])}
-    assert set(parts["natural"].test["refined_by"]) == set(parts["natural"].calibration["refined_by"]) == {""}
-    assert set(parts["refined"].test["refined_by"]) == set(parts["refined"].calibration["refined_by"]) == {"unc_fpc"}
-    assert len(parts["refined"].test) == len(parts["natural"].test)
-
-
-def test_without_calibration_rows_of_a_kind_all_are_used_and_said():
-    table = predictions()
-    test = table[table["split"] == "test"]
-    natural = table[(table["split"] == "calibration") & (table["variant"] == "natural")]
-    parts = {part.name: part for part in subsets(test, natural, ["shift"])}
-    assert parts["spread"].fit == "8 all calibration rows"
-
-
-def test_each_data_set_apart():
-    table = predictions(datasets=2)
-    test, calibration = (table[table["split"] == split] for split in ("test", "calibration"))
-    titles = [part.title for part in subsets(test, calibration, [])]
-    names = ("natural", "spread", "all")
-    assert titles == [name + end for name in names for end in ("", ", d0", ", d1")]
-    natural = test[test["variant"] == "natural"]
-    assert {part.name for part in subsets(natural, calibration, [])} == {"natural"}
 
 
 def test_a_group_in_two_splits_is_refused(tmp_path):
@@ -206,23 +145,6 @@ def test_verdicts_are_made_anew_with_the_thresholds_of_this_run(tmp_path, result
     low = run(config(tmp_path, table, accept=0.0, reject=0.0))
     assert set(low.predictions["verdict"]) == {"accept"}
     assert "abstain" not in set(result.predictions["verdict"]) <= set(VERDICTS)
-
-
-def test_lines_of_natural_masks_come_from_the_same_prompters():
-    """The simulated manual rows are planted with an absurd Dice: no line and no median may see them."""
-    table = predictions()
-    natural, manual = table["variant"] == "natural", table["prompter"] == "truth_box"
-    table.loc[natural & manual & (table["split"] == "calibration"), "dice"] = 0.01
-    test = table[(table["split"] == "test") & ~(natural & manual)]
-    calibration = table[table["split"] == "calibration"]
-    parts = {part.name: part for part in subsets(test, calibration, ["shift"])}
-    assert set(parts["natural"].calibration["prompter"]) == {"otsu"}
-    assert parts["natural"].fit == "4 natural (otsu) calibration rows"
-    assert (parts["all"].calibration["dice"] > 0.01).all() and set(parts["all"].calibration["variant"]) == {
-        "natural", "erosion", "swap",
-    }  # fmt: skip
-    none = calibration[calibration["prompter"] == "truth_box"]
-    assert next(subsets(test, none, ["shift"])).fit == "4 natural (any prompter) calibration rows"
 
 
 def test_records_that_cannot_be_read_are_left_out_and_told(tmp_path, result):
