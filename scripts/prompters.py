@@ -84,10 +84,23 @@ def read_rows(folder: Path, split: str, bundle: Bundle | None, work: Path) -> pd
         for key, value in what(records.config, name).items():
             rows.loc[rows["prompter"] == name, key] = value
     if bundle is not None:
-        anywhere = replace(bundle, expects=[])  # MobileSAM's masks are foreign to a model of LiteMedSAM's, said so
-        found = predict_records(anywhere, [folder], record_ids=set(rows["record_id"]))
-        rows["predicted_dice"] = rows["record_id"].map(found.set_index("record_id")["predicted_dice"])
+        rows["predicted_dice"] = rows["record_id"].map(predicted(folder, rows["record_id"], bundle, work / folder.name))
+    if cascade := records.config.get("cascade"):
+        rows["prompter"] += f" > {cascade} > box"
     return rows
+
+
+def predicted(folder: Path, ids: pd.Series, bundle: Bundle, work: Path) -> pd.Series:
+    """The predicted Dice by record id; kept in `work` until the bundle is made anew or other records are asked for."""
+    kept = work / "predicted.csv"
+    if kept.exists() and kept.stat().st_mtime > (Path(bundle.name) / "bundle.json").stat().st_mtime:
+        known = pd.read_csv(kept, index_col="record_id")["predicted_dice"]
+        if set(ids) <= set(known.index):
+            return known
+    anywhere = replace(bundle, expects=[])  # MobileSAM's masks are foreign to a model of LiteMedSAM's, said so
+    found = predict_records(anywhere, [folder], record_ids=set(ids)).set_index("record_id")["predicted_dice"]
+    write_csv(found.reset_index(), kept)
+    return found
 
 
 def with_best_of(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -197,6 +210,7 @@ def main(argv: list[str] | None = None) -> None:
     table = table_of(rows)
     methods = rows.drop_duplicates(KEYS).set_index(KEYS)["method"]
     table["method"] = [methods[tuple(key)] for key in table[KEYS].to_numpy()]
+    table = table.sort_values(["segmenter", "dice"], ascending=[True, False], ignore_index=True)
     args.out.mkdir(parents=True, exist_ok=True)
     write_csv(table, args.out / "prompters.csv")
     write_text(args.out / "prompters.md", markdown(formatted(table, HEADINGS)) + "\n")

@@ -28,7 +28,7 @@ class VolumeFrame:
     >>> VolumeFrame.at_spacing((20, 100, 100), (5.0, 0.8, 0.8), (2.5, 1.6, 0)).grid
     (40, 50, 100)
     >>> VolumeFrame.at_spacing((300, 512, 512), (1.0, 0.8, 0.8), (0, 0, 0)).grid
-    (179, 306, 306)
+    (179, 305, 305)
     """
 
     original: Size

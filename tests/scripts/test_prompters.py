@@ -63,6 +63,12 @@ def test_table_differences_and_best_of(script, sets, tmp_path):
     assert "fine-tuned" in text and "Dice - RandomCAM's" in text
 
 
+def test_a_cascade_is_told_from_its_first_prompter(script, tmp_path):
+    folder = make_record_set(tmp_path / "c", {"test": 3}, ("natural",), config={**CONFIG, "cascade": "mobilesam"})
+    rows = script("prompters").read_rows(folder, "test", None, tmp_path)
+    assert set(rows["prompter"]) == {"otsu > mobilesam > box"}
+
+
 def test_what_it_refuses(script, sets, tmp_path):
     from sqp.errors import ConfigError
 

@@ -11,13 +11,14 @@ import torch
 from plain_networks import SMALL, write_checkpoint
 from torch.nn.modules.dropout import _DropoutNd
 
-from sqp.config.fit import PLAIN
+from sqp.config.fit import PLAIN, VOLUMETRIC
 from sqp.errors import CaseError, ConfigError
 from sqp.networks.checkpoint import load_weights, read_header
 from sqp.segmenters import SEGMENTERS, build_segmenter
 from sqp.segmenters.checkpoint import NetworkSpec
 from sqp.segmenters.dropout import find_sites
 from sqp.segmenters.plain import NETWORKS, PlainSegmenter, build_network
+from sqp.segmenters.volume_networks import VOLUME_NETWORKS
 from sqp.types import Prompt
 from sqp.uncertainty import sample
 
@@ -30,7 +31,8 @@ def unet(tmp_path_factory):
 
 
 def test_the_three_tables_agree():
-    assert set(PLAIN) == set(NETWORKS) == set(SMALL) <= set(SEGMENTERS)
+    assert set(PLAIN) - set(VOLUMETRIC) == set(NETWORKS) == set(SMALL) <= set(SEGMENTERS)
+    assert set(VOLUMETRIC) == set(VOLUME_NETWORKS) <= set(SEGMENTERS)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
