@@ -58,13 +58,8 @@ def no_encoder(spec: NetworkSpec, pretrained: bool, file: Path | None) -> None:
         )
 
 
-class PlainSegmenter:
-    """A plain network behind the protocol `sqp.types.Segmenter`: every prompt gets the same logits, IoU is NaN.
-
-    The embedding keeps the normalised pixels, padded to a square; the network runs once a call of `decode`, on the
-    image's own rectangle, so that a call with dropout switched on in `network` draws another sample. `precision`
-    "bfloat16" runs it under autocast. Results are on the CPU.
-    """
+class NetworkSegmenter:
+    """A network of a spec, in eval mode on its device, that ignores prompts: what images and volumes share."""
 
     promptable = False
 
@@ -83,7 +78,20 @@ class PlainSegmenter:
         self.device = torch.device(device)
         self.precision = precision
         self.network = network.eval().requires_grad_(False).to(self.device)
-        self.divisor = NETWORKS[spec.name].divisor
+
+
+class PlainSegmenter(NetworkSegmenter):
+    """A plain network behind the protocol `sqp.types.Segmenter`: every prompt gets the same logits, IoU is NaN.
+
+    The embedding keeps the normalised pixels, padded to a square; the network runs once a call of `decode`, on the
+    image's own rectangle, so that a call with dropout switched on in `network` draws another sample. `precision`
+    "bfloat16" runs it under autocast. Results are on the CPU.
+    """
+
+    @property
+    def divisor(self) -> int:
+        """What the sides of the network's input are multiples of."""
+        return NETWORKS[self.spec.name].divisor
 
     def frame(self, original: tuple[int, int]) -> Frame:
         """The geometry of an image of (h, w) pixels."""

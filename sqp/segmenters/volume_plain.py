@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sqp.errors import CaseError
 from sqp.networks.checkpoint import load_weights
 from sqp.segmenters.checkpoint import NetworkSpec
-from sqp.segmenters.plain import checked_spec
+from sqp.segmenters.plain import NetworkSegmenter, checked_spec
 from sqp.segmenters.volume_networks import DIVISOR, VOLUME_NETWORKS, build_volume_network
 from sqp.types import Decoded, Embedding, Prompt, Segmenter
 from sqp.volume import Volume
@@ -42,31 +42,13 @@ def with_neighbours(volume: Tensor, rows: Tensor, neighbours: int) -> Tensor:
     return volume[around.clamp(0, len(volume) - 1)]
 
 
-class VolumeSegmenter:
+class VolumeSegmenter(NetworkSegmenter):
     """A plain network behind the protocol `sqp.types.Segmenter`, for a `Volume`: every prompt gets the same logits.
 
     The embedding keeps the normalised voxels at the spec's spacing, which are the grid unless they are too many. The
     network runs once a call of `decode`, over one part at a time, so that memory does not grow with the volume but for
     its own voxels; a call with dropout switched on in `network` draws another sample. Results are on the CPU.
     """
-
-    promptable = False
-
-    def __init__(
-        self,
-        spec: NetworkSpec,
-        network: nn.Module,
-        *,
-        weights_sha256: str = "",
-        device: str | torch.device = "cpu",
-        precision: str = "float32",
-    ) -> None:
-        self.name = spec.name
-        self.spec = spec
-        self.weights_sha256 = weights_sha256
-        self.device = torch.device(device)
-        self.precision = precision
-        self.network = network.eval().requires_grad_(False).to(self.device)
 
     def encode(self, image: Volume) -> Embedding:
         """Features: normalised voxels `[1, 1, *working]` float32. CaseError for an image that is no volume."""
