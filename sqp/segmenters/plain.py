@@ -130,21 +130,25 @@ def checked_spec(name: str, checkpoint: str | os.PathLike | None) -> tuple[Path,
     return path, spec, sha256
 
 
-def _builder(name: str) -> Callable[..., Segmenter]:
-    def build(
+def builder(
+    name: str, build: Callable[[NetworkSpec], nn.Module], kind: Callable[..., Segmenter]
+) -> Callable[..., Segmenter]:
+    """What builds the segmenter `kind` of the network `name` from a checkpoint, with the network that `build` makes."""
+
+    def from_checkpoint(
         checkpoint: str | os.PathLike | None = None,
         *,
         device: str | torch.device = "cpu",
         precision: str = "float32",
         multimask: object = "auto",
-    ) -> PlainSegmenter:
+    ) -> Segmenter:
         """The network of a checkpoint; `multimask` says nothing here, a plain network has one candidate."""
         path, spec, sha256 = checked_spec(name, checkpoint)
-        network = build_network(spec)
+        network = build(spec)
         load_weights(network, path)
-        return PlainSegmenter(spec, network, weights_sha256=sha256, device=device, precision=precision)
+        return kind(spec, network, weights_sha256=sha256, device=device, precision=precision)
 
-    return build
+    return from_checkpoint
 
 
 def needs_checkpoint(name: str) -> str:
@@ -152,7 +156,7 @@ def needs_checkpoint(name: str) -> str:
     return f"{name} comes without weights: train it with `sqp fit segmenter`, then give --segmenter.checkpoint FILE"
 
 
-build_unet = _builder("unet")
-build_fpn_resnet50 = _builder("fpn_resnet50")
-build_fpn = _builder("fpn")
-build_swin_unet = _builder("swin_unet")
+build_unet = builder("unet", build_network, PlainSegmenter)
+build_fpn_resnet50 = builder("fpn_resnet50", build_network, PlainSegmenter)
+build_fpn = builder("fpn", build_network, PlainSegmenter)
+build_swin_unet = builder("swin_unet", build_network, PlainSegmenter)

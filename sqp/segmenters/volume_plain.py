@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sqp.errors import CaseError
-from sqp.networks.checkpoint import load_weights
 from sqp.segmenters.checkpoint import NetworkSpec
-from sqp.segmenters.plain import NetworkSegmenter, checked_spec
+from sqp.segmenters.plain import NetworkSegmenter, builder
 from sqp.segmenters.volume_networks import DIVISOR, VOLUME_NETWORKS, build_volume_network
-from sqp.types import Decoded, Embedding, Prompt, Segmenter
+from sqp.types import Decoded, Embedding, Prompt
 from sqp.volume import Volume
 from sqp.volume_frame import VolumeFrame
 
@@ -93,22 +91,5 @@ def _by_slices(network: nn.Module, volume: Tensor, spec: NetworkSpec, device: to
     return torch.cat(parts)
 
 
-def _builder(name: str) -> Callable[..., Segmenter]:
-    def build(
-        checkpoint: str | os.PathLike | None = None,
-        *,
-        device: str | torch.device = "cpu",
-        precision: str = "float32",
-        multimask: object = "auto",
-    ) -> VolumeSegmenter:
-        """The network of a checkpoint; `multimask` says nothing here, a plain network has one candidate."""
-        path, spec, sha256 = checked_spec(name, checkpoint)
-        network = build_volume_network(spec)
-        load_weights(network, path)
-        return VolumeSegmenter(spec, network, weights_sha256=sha256, device=device, precision=precision)
-
-    return build
-
-
-build_unet3d = _builder("unet3d")
-build_unet25d = _builder("unet25d")
+build_unet3d = builder("unet3d", build_volume_network, VolumeSegmenter)
+build_unet25d = builder("unet25d", build_volume_network, VolumeSegmenter)

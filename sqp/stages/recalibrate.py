@@ -13,6 +13,7 @@ from typing import Any
 from sqp.config.train import EXECUTION_KEYS, TrainConfig
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
+from sqp.quality.backbones import dims_of
 from sqp.quality.bundle import Bundle
 from sqp.quality.cache import build_cache
 from sqp.quality.features import with_features
@@ -47,6 +48,7 @@ def recalibrate(bundle: Bundle, config: TrainConfig) -> Bundle:
     cache = build_cache(
         *(rows, bundle.channels, bundle.size, config.cache or config.out / "cache", config.workers, config.progress),
         truth=bundle.model.spec.error_map,
+        dims=dims_of(bundle.model.spec.backbone),
     )
     table = with_features(learned, bundle.features)
     outputs = {
