@@ -232,6 +232,6 @@ def test_wrong_options(config, changes, message):
 
 
 def test_the_example_config_is_read():
-    path = Path(__file__).parents[2] / "configs" / "fit_unet_ham10000.yaml"
+    path = Path(__file__).parents[2] / "configs" / "fit_fpn_ham10000.yaml"
     config = parse("fit segmenter", ["--config", str(path)])
     assert isinstance(config, FitSegmenterConfig) and config.train_splits == ["segmenter"]
