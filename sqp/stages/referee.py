@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sqp.config.generate import GenerateConfig
+from sqp.metrics import overlap
 from sqp.prompts import PROMPTERS, jitter_prompt
 from sqp.prompts.jitter import n_draws
 from sqp.seeding import numpy_generator
@@ -20,10 +21,13 @@ from sqp.stages.loaded_case import LoadedCase
 from sqp.stages.made import Findings, Made
 from sqp.stages.named_prompters import prompter_and_options
 from sqp.stages.prompter_checks import MULTIMASK
-from sqp.types import Embedding, Prompt, Segmenter
+from sqp.types import Embedding, GridFrame, Prompt, Segmenter
 from sqp.uncertainty import Moments, all_maps
 from sqp.uncertainty.batches import decode_best
 from sqp.uncertainty.referee import REFEREE_SCORES, Answers, referee_scores
+
+NEAR, SAME = 0.8, 0.99
+"""IoU from which on a given mask is the referee's own answer, saved and read again; on the grid it may be less."""
 
 
 class Referee:
@@ -31,7 +35,8 @@ class Referee:
 
     Where the referee is the segmenter of the records it shares that segmenter and its encoding. A mask that this
     segmenter drew under a prompter of the referee's, and whatever was made of such a mask, is the referee's own
-    answer: it agrees with itself and says nothing, so its scores are NaN and it is marked `own`.
+    answer: it agrees with itself and says nothing, so its scores are NaN and it is marked `own`. So is a given mask
+    that is one of the answers.
     """
 
     def __init__(self, config: GenerateConfig, segmenter: Segmenter | None) -> None:
@@ -66,7 +71,7 @@ class Referee:
         maps = {"probability": moments.mean_p} | all_maps(moments, self.config.referee.maps)
         rest = iter(answers[len(independent) :])
         return [
-            self._found(one, moments, maps, next(rest) if logits is None else logits, one.on_grid(embedding.frame))
+            self._found(one, moments, maps, next(rest) if logits is None else logits, embedding.frame)
             for one, logits in zip(masks, known, strict=True)
         ]
 
@@ -76,12 +81,12 @@ class Referee:
             return None
         return made.samples.logits[0].float()
 
-    def _found(self, made: Made, moments: Moments, maps: dict[str, Tensor], box: Tensor, mask: Tensor) -> Findings:
+    def _found(self, made: Made, moments: Moments, maps: dict[str, Tensor], box: Tensor, frame: GridFrame) -> Findings:
         own_box = torch.sigmoid(box)
         stored = {f"referee/{name}": value for name, value in (maps | {"own_box": own_box}).items()}
-        if self._is_own(made):
+        if self._is_own(made) or (made.maker == "given" and is_answer(made, frame, moments)):
             return Findings(stored, dict.fromkeys(REFEREE_SCORES, math.nan), own=True)
-        return Findings(stored, referee_scores(Answers(moments, own_box), mask))
+        return Findings(stored, referee_scores(Answers(moments, own_box), made.on_grid(frame)))
 
     def _is_own(self, made: Made) -> bool:
         """Whether the mask is, or was made from, this model's answer to one of its own prompters."""
@@ -90,6 +95,19 @@ class Referee:
         if self.config.cascade is not None and made.drawn_by == self.config.prompter:
             return False  # the box of another segmenter's mask
         return prompter_and_options(self.config, made.drawn_by)[0] in self.config.referee.prompters
+
+
+def is_answer(made: Made, frame: GridFrame, answers: Moments) -> bool:
+    """Whether a mask is one of the answers, or their mean, but for a few pixels: an IoU of `SAME` on the image.
+
+    Whoever brings a mask that this referee's model drew under the same prompt does not say so. Two segmentations of
+    different origin never come so near; an empty mask is nobody's.
+    """
+    if not made.mask.any():
+        return False
+    coarse = made.on_grid(frame).cpu().numpy()
+    near = [p for p in (*answers.p, answers.mean_p) if overlap.iou((p >= 0.5).cpu().numpy(), coarse) >= NEAR]
+    return any(overlap.iou(frame.grid_to_image(p).cpu().numpy() >= 0.5, made.mask) >= SAME for p in near)
 
 
 def shares_segmenter(config: GenerateConfig) -> bool:

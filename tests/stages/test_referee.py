@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fakes import FakeSegmenter
 from PIL import Image
 from tiny_prompters import write_localizer
@@ -16,10 +17,13 @@ from sqp import segmenters
 from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.data import read_image
 from sqp.errors import ConfigError
+from sqp.frame import Frame
 from sqp.io import RecordSet
 from sqp.stages import generate, referee
 from sqp.stages.fitted_images import image_hash
-from sqp.stages.referee import independent_prompts
+from sqp.stages.made import Made
+from sqp.stages.referee import independent_prompts, is_answer
+from sqp.uncertainty import Moments
 from sqp.uncertainty.referee import REFEREE_SCORES
 
 IMAGES = 4
@@ -139,6 +143,36 @@ def test_the_referee_s_own_answers_are_marked_and_say_nothing(config, data, othe
     assert table[expected][SCORES].isna().all().all() and table[~expected][SCORES].notna().all().all()
     generate.run(replace(own, referee=RefereeConfig("other"), out=config.out.with_name("other")))
     assert not RecordSet(config.out.with_name("other")).table.referee_own.any()
+
+
+def test_a_given_mask_that_the_referee_itself_drew_is_recognised(config, data):
+    drawn = config.out.with_name("drawn")
+    generate.run(replace(config, masks=None, out=drawn, referee=RefereeConfig("none")))
+    table = RecordSet(drawn).table
+    masks = data.parent / "own"
+    masks.mkdir()
+    for image_id, mask in zip(table.image_id, table.mask_path, strict=True):
+        shutil.copy(drawn / mask, masks / f"{image_id}.png")
+    generate.run(replace(config, masks=masks))
+    found = RecordSet(config.out).table
+    assert found.referee_own.all() and found[SCORES].isna().all().all()
+
+
+def test_an_answer_is_known_up_to_a_few_pixels():
+    frame = Frame((40, 40), 40)
+    answers = Moments.of(torch.full((2, 40, 40), -9.0))
+    answers.logits[0, 5:35, 5:35] = 9.0
+    answers.logits[1, :20] = 9.0
+    mask = (answers.logits[0] > 0).numpy()
+    mask[5, 5:14] = False  # 891 of 900 pixels are left
+
+    def made(mask):
+        return Made(None, None, None, mask, 0.0, "given")
+
+    assert is_answer(made(mask), frame, answers) and is_answer(made((answers.logits[1] > 0).numpy()), frame, answers)
+    mask[6, 5] = False
+    assert not is_answer(made(mask), frame, answers)
+    assert not is_answer(made(np.zeros((40, 40), bool)), frame, answers)
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(config, fake_segmenter, stopped_after):
