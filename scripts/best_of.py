@@ -4,13 +4,15 @@ python scripts/best_of.py runs/best_of --model runs/isic2018/model/bundle --spli
     otsu=runs/isic2018/records localizer=runs/localizer centre=runs/centre cam=runs/cam_gradcam
 
 Each method is NAME=DIR, a record set of the same images (DIR:PROMPTER for a further prompter of a set), all by the
-segmenter and sampler that the bundle expects. The single method is chosen on val. Writes OUT/best_of.csv.
+segmenter and sampler that the bundle expects, or any with --anywhere. The single method is chosen on val. Writes
+OUT/best_of.csv.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from sqp.errors import SqpError
@@ -25,6 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("methods", nargs="+", metavar="NAME=DIR")
     parser.add_argument("--model", type=Path, help="bundle of a quality model; without it only scores choose")
+    parser.add_argument("--anywhere", action="store_true", help="judge records made otherwise than the bundle expects")
     parser.add_argument("--split", default="test")
     parser.add_argument("--val", default="val")
     args = parser.parse_args(argv)
@@ -34,6 +37,8 @@ def main(argv: list[str] | None = None) -> None:
     folders = dict(text.split("=", 1) for text in args.methods)
     try:
         bundle = Bundle.load(args.model) if args.model else None
+        if bundle is not None and args.anywhere:
+            bundle = replace(bundle, expects=[])
         pool = read_pool(folders, bundle, tuple(dict.fromkeys((args.val, args.split))))
     except SqpError as error:
         sys.exit(f"best_of: {error}")

@@ -164,10 +164,10 @@ def cam_figure(table: pd.DataFrame) -> Figure:
         labelled(axes, "", "", f"{name} classifier")
         axes.grid(visible=False)
         for (y, x), value in np.ndenumerate(wide.to_numpy()):
-            if np.isfinite(value):
-                ink = "white" if value < 0.6 * top else "black"
-                few = f"\nn = {n.to_numpy()[y, x]:.0f}" if n.to_numpy()[y, x] < table["n"].max() else ""
-                axes.text(x, y, f"{value:.3f}{few}", ha="center", va="center", color=ink, fontsize=STYLE["text"])
+            few = f"\nn = {n.to_numpy()[y, x]:.0f}" if n.to_numpy()[y, x] < table["n"].max() else ""
+            text = f"{value:.3f}{few}" if np.isfinite(value) else "not run"
+            ink = "white" if value < 0.6 * top else "black"
+            axes.text(x, y, text, ha="center", va="center", color=ink, fontsize=STYLE["text"])
     return figure
 
 

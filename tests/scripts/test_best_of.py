@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from recordsets import make_record_set
+from recordsets import CONFIG, make_record_set
 
 
 def test_the_table_of_two_methods(script, tmp_path, capsys):
@@ -27,3 +27,20 @@ def test_the_table_of_two_methods(script, tmp_path, capsys):
 def test_what_it_refuses(script, tmp_path, methods, message):
     with pytest.raises(SystemExit, match=message):
         script("best_of").main([str(tmp_path / "out"), *methods])
+
+
+def test_records_made_otherwise_are_judged_only_where_that_is_asked_for(script, tmp_path, trained):
+    sets = [
+        make_record_set(
+            tmp_path / name,
+            {"val": 2, "test": 3},
+            ("natural",),
+            config={**CONFIG, "sampler": {"name": "deterministic", "n": 1}},
+        )
+        for name in "ab"
+    ]
+    told = [str(tmp_path), "--model", str(trained / "bundle"), *(f"{folder.name}={folder}" for folder in sets)]
+    with pytest.raises(SystemExit, match=r"best_of: .* was generated with"):
+        script("best_of").main(told)
+    script("best_of").main([*told, "--anywhere"])
+    assert "best-of by predicted_dice" in pd.read_csv(tmp_path / "best_of.csv").method.tolist()
