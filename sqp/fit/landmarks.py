@@ -71,7 +71,7 @@ class LandmarkModule(FitModule):
         self.supports = supports
         self.val_iou = MeanMetric()
 
-    def forward(self, image: Tensor, valid: Tensor) -> Seen:
+    def forward(self, image: Tensor, valid: Tensor) -> Seen:  # type: ignore[override]
         """What is seen of the patches."""
         seen: Seen = self.network(image)
         return seen

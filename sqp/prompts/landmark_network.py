@@ -47,6 +47,7 @@ class Seen(NamedTuple):
 class LandmarkNetwork(nn.Module):
     """MONAI's residual units at 1, 1/2, 1/4 and 1/8; the support's landmarks lie beside the weights, as buffers."""
 
+    reach: Tensor
     latents: Tensor
     fine: Tensor
     coarse: Tensor
