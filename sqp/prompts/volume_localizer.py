@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import nn
 
 from sqp.errors import CaseError, ConfigError
 from sqp.networks.checkpoint import load_weights, read_header
 from sqp.networks.voxels import normalised
+from sqp.prompts.localizer import heaviest_part
 from sqp.prompts.volume_prompts import box_prompt, volume_box
 from sqp.types import Prompt
 from sqp.volume import Volume
@@ -78,14 +78,10 @@ def cube(voxels: np.ndarray, size: int) -> torch.Tensor:
     return resample_volume(torch.from_numpy(np.require(voxels, np.float32, ["C", "W"])), (size, size, size))
 
 
-def heatmap_box(p: np.ndarray, threshold: float = 0.5) -> tuple[np.ndarray, bool]:
-    """(box `[2, 3]` of the component of most weight above the threshold, or above half of the peak; was it reached)."""
-    peak = float(p.max())
-    sure = peak >= threshold
-    labels, n = ndimage.label(p >= (threshold if sure else peak / 2))
-    weight = np.bincount(labels.ravel(), p.ravel(), minlength=n + 1)
-    weight[0] = -1
-    return volume_box(labels == weight.argmax()), sure
+def heatmap_box(heatmap: np.ndarray, threshold: float = 0.5) -> tuple[np.ndarray, bool]:
+    """(box `[2, 3]` of the heaviest part of a heatmap `[d, h, w]` in 0-1, did it reach the threshold)."""
+    part, sure = heaviest_part(heatmap, threshold)
+    return volume_box(part), sure
 
 
 @lru_cache(maxsize=4)
