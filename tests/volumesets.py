@@ -15,6 +15,7 @@ from sqp.metrics.overlap import dice, iou
 
 SPLITS: dict[str, int] = {"train": 12, "val": 4, "calibration": 10, "test": 4}
 WRONG = (0.02, 0.12, 0.3)  # how far off the masks of a volume are, as a share of the sides
+VARIANTS = ("natural", "erosion", "shift")
 
 
 def make_volume_set(folder: Path, splits: Mapping[str, int] = SPLITS, orientation: str = "RAS") -> Path:
@@ -68,7 +69,7 @@ def _write(writer: RecordWriter, folder: Path, split: str, number: int, orientat
             sampler="prompt_jitter",
             n_samples=8,
             seed=0,
-            variant="shift" if index else "natural",
+            variant=VARIANTS[index],
             severity=wrong,
             natural=not index,
             parent_record_id="",

@@ -8,6 +8,9 @@ from pathlib import Path
 VOLUMETRIC = ("unet3d", "unet25d")
 """Networks of volumes."""
 
+LOCALIZERS = ("heatmap", "heatmap3d", "landmarks")
+"""Methods of a localizer; all but the first are of volumes."""
+
 PLAIN = ("unet", "fpn_resnet50", "fpn", "swin_unet", *VOLUMETRIC)
 """Networks that are fitted before they segment; they ignore prompts."""
 
@@ -118,14 +121,25 @@ class FitLocalizerConfig(FitConfig):
     Attributes:
         train_splits: Splits that are fitted on. Masks that the network prompts on these images must not train,
             calibrate or test the quality model: `generate` leaves them out there.
-        encoder: A convolutional timm model by name.
-        width: Channels of the join of the encoder's stages.
+        method: heatmap (images: a coarse heatmap of a timm encoder), or of volumes heatmap3d (a small U-Net on the
+            squashed volume, also the prompter localizer) or landmarks (UR-SAM's, by supports; the prompter landmarks).
+        encoder: heatmap: a convolutional timm model by name.
+        width: Channels of the join of the encoder's stages; of volumes of the finest stage, by default 8.
+        cube: heatmap3d: side in voxels to which a whole volume is squashed.
+        window: landmarks: side in voxels of the patches that it sees.
+        spacing: landmarks: (d, h, w) in mm to which volumes are resampled; default the median of the fitted ones.
+        supports: landmarks: so many of the fitted volumes, the first, whose extreme points are kept.
     """
 
     train_splits: list[str] = field(default_factory=lambda: ["train"])
     size: int = 224
+    method: str = "heatmap"
     encoder: str = "mobilenetv2_100"
     width: int = 64
+    cube: int = 48
+    window: int = 32
+    spacing: list[float] = field(default_factory=list)
+    supports: int = 5
 
 
 @dataclass

@@ -115,7 +115,8 @@ class GenerateConfig:
             that learns from them; default: what their record set says where they lie in one, else unknown.
         max_images: Run a subset of at least so many images: whole groups, in the proportions of the splits; 0 for all.
         segmenter: Who segments.
-        prompter: otsu, centre, whole_image, truth_box, truth_centroid, mask_box, cam or localizer.
+        prompter: otsu, centre, whole_image, truth_box, truth_centroid, mask_box, cam or localizer; of volumes
+            whole_image, truth_box, mask_box, localizer or landmarks.
         prompter_options: The prompter's own options, e.g. {margin: 0.1} (otsu, truth_box, mask_box, localizer) or
             {checkpoint: FILE} (cam, localizer).
         prompters: Names of your own for prompters with options, for `prompter` and for the prompters of variants, e.g.
@@ -178,7 +179,8 @@ class GenerateConfig:
         if self.sampler.name == "auto":
             name = "tta" if self.segmenter.name in PLAIN else "prompt_jitter"
             self.sampler = replace(self.sampler, name=name)
-        if self.referee.name == "auto":
+        self.referee_by_default = self.referee.name == "auto"
+        if self.referee_by_default:
             self.referee = self._auto_referee()
 
     @property

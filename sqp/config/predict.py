@@ -20,6 +20,7 @@ class PredictConfig:
         probs: Folder of the foreground probabilities behind the masks (float npy, or 8- or 16-bit PNG), if there are
             any; without masks these are cut at 0.5.
         truth: Folder of ground-truth masks, if there are any; they only add the true Dice.
+        label: Of volumes: the value, or values, of the label maps that make the structure; several are merged.
         layout: Layout of the data, or auto.
         records: Record sets made before, in place of images.
         split: Only the records of these splits; default all.
@@ -54,6 +55,7 @@ class PredictConfig:
     masks: Path | None = None
     probs: Path | None = None
     truth: Path | None = None
+    label: list[int] = field(default_factory=list)
     layout: str = "auto"
     records: list[Path] = field(default_factory=list)
     split: list[str] = field(default_factory=list)

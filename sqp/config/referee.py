@@ -15,8 +15,8 @@ class RefereeConfig:
 
     Attributes:
         name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam; none for no referee; auto is none, but
-            where masks are given the segmenter itself (one encoding serves both), or litemedsam in place of a network
-            that ignores prompts.
+            where masks of images (not of volumes) are given the segmenter itself (one encoding serves both), or
+            litemedsam in place of a network that ignores prompts.
         weights: File with its weights; default: the embedded ones (litemedsam) or the official address.
         localizer: File of `sqp fit localizer`; its box is then the first prompt.
         prompters: What prompts it: otsu, localizer, centre or whole_image; default localizer (if there is one), otsu.

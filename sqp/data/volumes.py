@@ -51,7 +51,8 @@ def read_structure(
 
     `labels` are the values that belong to it, several are merged; () takes the one value beside 0 that the file has.
     `CaseError` where the file cannot be read, is no label map, holds several labels and none was chosen, or does not
-    hold one of `labels`; and, unless it `may_be_empty`, where no voxel is of the structure.
+    hold one of `labels`; and, unless it `may_be_empty`, where no voxel is of the structure. One that may be empty may
+    lack some of several labels, not all of them while it has others.
     """
     array, geometry = _read(path, "label map")
     values = np.unique(array)
@@ -61,6 +62,8 @@ def read_structure(
     if not labels and len(found) > 1:
         raise CaseError(f"label map {path} holds the labels {_said(found)}: choose with --label, e.g. [{found[0]}]")
     missing = [label for label in labels if label not in found]
+    if may_be_empty and len(missing) < len(labels):  # a segmenter may miss a part
+        missing = []
     if not found and not may_be_empty:
         raise CaseError(f"label map {path} is empty: no voxel is labelled, so there is nothing to compare with")
     if missing and found:

@@ -1,4 +1,5 @@
-"""How much each pixel of each input group moves the predicted Dice: signed maps `[n, s, s]` a group.
+"""How much each pixel of each input group moves the predicted Dice: signed maps `[n, s, s]` a group, of volumes
+`[n, s, s, s]`.
 
 A CAM belongs to a layer, where the inputs are mixed already. These methods go down to the planes, so they tell the
 image from the mask and from each map. The baseline is the training mean of each plane, "nothing seen": what the network
@@ -47,14 +48,14 @@ def occlusion(function: Logit, planes: Tensor, baseline: Tensor, groups: dict[st
     for index in groups.values():
 
         def of_group(part: Tensor, index: list[int] = index) -> Tensor:
-            whole = planes.repeat(len(part) // len(planes), 1, 1, 1)
+            whole = planes.repeat(len(part) // len(planes), *[1] * (planes.ndim - 1))
             whole[:, index] = part
             return function(whole)
 
-        window = (len(index), side, side)
+        window = (len(index), *[side] * (planes.ndim - 2))
         part, base = planes[:, index], baseline.expand_as(planes)[:, index]
         made = captum.Occlusion(of_group).attribute(part, window, strides=window, baselines=base, target=0)
-        out[:, index] = made / (len(index) * side * side)
+        out[:, index] = made / np.prod(window)
     return out
 
 
@@ -80,8 +81,8 @@ def group_maps(
     """
     method = lookup("attribution", name, ATTRIBUTIONS)
     sign = lookup("effect", effect, EFFECTS)
-    groups = plane_groups(model.spec.channels)
-    baseline = model.mean[None, :, None, None].to(planes)
+    groups = plane_groups(model.spec.channels, planes.ndim - 2)
+    baseline = model.mean.view(1, -1, *[1] * (planes.ndim - 2)).to(planes)
     with frozen(model):
         made = sign * method(Logit(model, scores), planes, baseline, groups).detach().float().cpu()
     return {group: made[:, index].sum(dim=1).numpy() for group, index in groups.items()}
@@ -89,7 +90,7 @@ def group_maps(
 
 def shares(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Each group's share `[n]` of all absolute attribution of a record; NaN where there is none."""
-    sizes = {group: np.abs(values).sum(axis=(1, 2), dtype=np.float64) for group, values in maps.items()}
+    sizes = {g: np.abs(v).reshape(len(v), -1).sum(axis=1, dtype=np.float64) for g, v in maps.items()}
     total = np.sum(list(sizes.values()), axis=0)
     return {g: np.divide(s, total, out=np.full_like(s, np.nan), where=total > 0) for g, s in sizes.items()}
 

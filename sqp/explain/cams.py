@@ -37,6 +37,8 @@ def cam_maps(
 ) -> np.ndarray:
     """planes `[n, c, s, s]` -> float32 `[n, s, s]`, each scaled to 0-1 and brought up bilinearly to the planes' frame.
 
+    Volumes `[n, c, s, s, s]` have maps `[n, s, s, s]` (brought up by a spline, grad-cam's way).
+
     Averaged over the symmetries that the prediction is averaged over. Where nothing has the effect that is asked for
     the map is 0. Several modules in `layer`: the mean of their maps. ConfigError for an unknown name.
     """

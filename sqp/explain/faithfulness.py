@@ -46,14 +46,15 @@ def curves(
     effect: str,
     generator: np.random.Generator,
 ) -> Curves:
-    """Both curves of maps `[n, s, s]`; the planes as they lie, symmetries not averaged, scores unchanged.
+    """Both curves of maps `[n, s, s]` (of volumes `[n, s, s, s]`).
 
+    Of the planes as they lie, symmetries not averaged, scores unchanged.
     Equal values of a map, as where it is 0, are taken in random order.
     """
     raises = lookup("effect", effect, EFFECTS) > 0
     blurred = blur(planes)
     order = _ranks(maps, generator).to(planes.device)
-    pixels = order.shape[-1] * order.shape[-2]
+    pixels = order[0].numel()
     kept: list[list[np.ndarray]] = [[], []]
     for step in range(STEPS + 1):
         taken = (order < round(pixels * step / STEPS))[:, None]
@@ -64,9 +65,12 @@ def curves(
 
 
 def blur(planes: Tensor) -> Tensor:
-    """Planes `[n, c, s, s]` of which only the coarsest is left."""
+    """Planes `[n, c, s, s]` or `[n, c, s, s, s]` of which only the coarsest is left."""
     sigma = BLUR * planes.shape[-1]
     width = min(2 * round(2 * sigma) + 1, 2 * (planes.shape[-1] - 1) - 1)
+    if planes.ndim == 5:  # in the plane of the slices, then across them
+        in_plane = gaussian_blur(planes.flatten(0, 1), [width, width], [sigma, sigma]).transpose(1, 3)
+        return gaussian_blur(in_plane, [width, 1], [sigma, sigma]).transpose(1, 3).unflatten(0, planes.shape[:2])
     return gaussian_blur(planes, [width, width], [sigma, sigma])
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sqp.errors import ConfigError, unknown_name
-from sqp.quality.backbones import TIMM, Backbone
+from sqp.quality.backbones import TIMM, Backbone, dims_of
+from sqp.quality.channels import space
 from sqp.quality.ensemble import Ensemble
 from sqp.quality.module import QualityModel
 
@@ -21,16 +22,22 @@ FEWEST_CELLS = 8
 
 @dataclass(frozen=True)
 class Layer:
-    """A named layer: the modules whose outputs are its maps, and their side; several: one a branch, or a member."""
+    """A named layer: the modules whose outputs are its maps, and their side; several: one a branch, or a member.
+
+    `slices`: rows of the outputs are the slices of volumes, so many of each.
+    """
 
     name: str
     modules: tuple[nn.Module, ...]
     side: int
     prefix: int = 0  # tokens before those of the image
     channels_last: bool = False
+    slices: int = 0
 
     def maps(self, output: Tensor) -> Tensor:
-        """A module's output -> `[n, c, h, w]`; tokens are laid out on their square."""
+        """A module's output -> `[n, c, h, w]`, of volumes `[n, c, d, h, w]`; tokens are laid out on their square."""
+        if self.slices:
+            return output.unflatten(0, (-1, self.slices)).transpose(1, 2)
         if output.ndim == 3:
             tokens = output[:, self.prefix :]
             side = round(tokens.shape[1] ** 0.5)
@@ -59,10 +66,20 @@ def _timm(backbone: Any) -> dict[str, list[nn.Module]]:
     return {name: [modules[name]] for name in known}
 
 
+def _compact3d(backbone: Any) -> dict[str, list[nn.Module]]:
+    return {f"layer{i}": [getattr(backbone.network, f"layer{i}")] for i in range(1, 5)}
+
+
+def _slices(backbone: Any) -> dict[str, list[nn.Module]]:
+    return _compact(backbone.slices)
+
+
 LAYERS: dict[str, Callable[[Any], dict[str, list[nn.Module]]]] = {
     "compact": _compact,
     "siamese": _siamese,
     "siamese_slip": _siamese,
+    "compact3d": _compact3d,
+    "slices": _slices,
     TIMM: _timm,
 }
 """Backbone -> its candidate layers, the deepest last."""
@@ -83,11 +100,12 @@ def spatial_layers(model: QualityModel | Ensemble) -> dict[str, Layer]:
     network = getattr(backbone, "model", None)
     prefix = int(getattr(network, "num_prefix_tokens", 0) or 0)
     last = getattr(network, "output_fmt", "") == "NHWC"
+    slices = int(model.spec.size) if name == "slices" else 0
     layers = {}
     for key, modules in candidates.items():
         side = min((_side(shapes.get(id(module)), prefix, last) for module in modules), default=0)
         if side > 1:
-            layers[key] = Layer(key, tuple(modules), side, prefix, last)
+            layers[key] = Layer(key, tuple(modules), side, prefix, last, slices)
     if not layers:
         raise ConfigError(
             f"backbone '{name}' has no spatial layer that a CAM could be made of; its layers are "
@@ -120,7 +138,8 @@ def _shapes(members: Sequence[Any], modules: list[nn.Module]) -> dict[int, torch
         for member in members:
             training, size = member.training, member.spec.size
             try:
-                member.eval().backbone(torch.zeros(1, len(member.mean), size, size, device=member.mean.device))
+                shape = space(size, dims_of(member.spec.backbone))
+                member.eval().backbone(torch.zeros(1, len(member.mean), *shape, device=member.mean.device))
             finally:
                 member.train(training)
     finally:
@@ -131,8 +150,10 @@ def _shapes(members: Sequence[Any], modules: list[nn.Module]) -> dict[int, torch
 
 def _side(shape: torch.Size | None, prefix: int, channels_last: bool) -> int:
     """Cells of the shorter side; 0 where the output is no map."""
-    if shape is None or len(shape) not in (3, 4):
+    if shape is None or len(shape) not in (3, 4, 5):
         return 0
+    if len(shape) == 5:
+        return min(shape[2:])
     if len(shape) == 3:
         tokens = max(shape[1] - prefix, 0)
         side = round(tokens**0.5)

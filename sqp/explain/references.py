@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
+from sqp.quality.channels import resize
 from sqp.seeding import numpy_generator
 
 REACH = 0.05  # of the frame's side, over which nearness falls to 1 / e
 
 
-def random_maps(record_ids: Sequence[str], size: int, cells: int, seed: int = 0) -> np.ndarray:
-    """float32 `[n, size, size]` in 0-1: noise on cells x cells, brought up as a CAM is; by seed and record id."""
-    maps = []
-    for name in record_ids:
-        noise = numpy_generator(seed, "random map", name).random((cells, cells)).astype(np.float32)
-        maps.append(np.asarray(Image.fromarray(noise).resize((size, size), Image.Resampling.BILINEAR)))
-    return np.stack(maps).clip(0, 1)
+def random_maps(record_ids: Sequence[str], size: int, cells: int, seed: int = 0, dims: int = 2) -> np.ndarray:
+    """float32 `[n, size, size]` in 0-1: noise on cells x cells, brought up as a CAM is; by seed and record id.
+
+    With `dims` 3, for volumes, `[n, size, size, size]`.
+    """
+    noise = [numpy_generator(seed, "random map", name).random((cells,) * dims) for name in record_ids]
+    return np.stack([resize(one.astype(np.float32), size) for one in noise]).clip(0, 1)
 
 
 def border_maps(masks: np.ndarray) -> np.ndarray:

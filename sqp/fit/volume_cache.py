@@ -22,9 +22,9 @@ from sqp.data.volumes import check_same_place, read_structure, read_volume
 from sqp.errors import CaseError
 from sqp.fit.cache import cache_key
 from sqp.io.atomic import write_atomic, write_json
+from sqp.networks.voxels import normalised
 from sqp.seeding import derive_seed, numpy_generator
 from sqp.segmenters.checkpoint import NetworkSpec
-from sqp.segmenters.volume_plain import normalised
 from sqp.types import Case
 from sqp.volume_frame import VolumeFrame
 

@@ -25,11 +25,8 @@ class VolumeModule(SegmenterModule):
         chosen = (torch.rand(3, generator=generator) < 0.5).tolist()
         axes = [axis for axis, flip in zip((-3, -2, -1), chosen, strict=True) if flip]
         plane = [axis for axis in axes if axis > -3] if flat else axes  # -3 is the channels of truth and valid there
-        image = batch["image"].flip(axes)
-        scale, offset = (torch.rand(2, len(image), generator=generator) * 2 - 1).to(image) * CONTRAST
-        shape = (-1, *[1] * (image.ndim - 1))
         moved = {name: batch[name].flip(plane) for name in ("truth", "valid")}
-        return batch | moved | {"image": image * (1 + scale.view(shape)) + offset.view(shape)}
+        return batch | moved | {"image": contrasted(batch["image"].flip(axes), generator)}
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Loss and Dice of a whole volume, as the segmenter will see it."""
@@ -37,3 +34,10 @@ class VolumeModule(SegmenterModule):
         self.val_dice.update(hard_dice(logits, batch["truth"], batch["valid"]))
         self.log("val/loss", self.loss(logits, batch), batch_size=1)
         self.log("val/dice", self.val_dice, prog_bar=True, batch_size=1)
+
+
+def contrasted(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Each row of normalised voxels `[n, ...]` with another scale and offset, at most `CONTRAST`."""
+    scale, offset = (torch.rand(2, len(image), generator=generator) * 2 - 1).to(image) * CONTRAST
+    shape = (-1, *[1] * (image.ndim - 1))
+    return image * (1 + scale.view(shape)) + offset.view(shape)

@@ -66,10 +66,14 @@ class RecordSet:
         """bool `[h, w]` at the image's own size, of a volume `[d, h, w]` in the canonical orientation."""
         if self.volumes:
             return self.volume_mask(record_id)[0]
-        with Image.open(self.folder / "masks" / f"{record_id}.png") as image:
+        with Image.open(self.mask_file(record_id)) as image:
             return np.asarray(image) > 127
 
-    @property
+    def mask_file(self, record_id: str) -> Path:
+        """Where the mask of a record lies."""
+        return self.folder / "masks" / f"{record_id}{SUFFIX if self.volumes else '.png'}"
+
+    @cached_property
     def volumes(self) -> bool:
         """Whether the records are of volumes."""
         return any(str(path).endswith(SUFFIX) for path in self.table.get("mask_path", pd.Series(dtype=str)).head(1))
@@ -81,7 +85,7 @@ class RecordSet:
 
     def volume_mask(self, record_id: str) -> tuple[np.ndarray, Geometry]:
         """The mask of a volume and where it lies."""
-        return read_volume_mask(self.folder / "masks" / f"{record_id}{SUFFIX}")
+        return read_volume_mask(self.mask_file(record_id))
 
     def maps(self, record_id: str, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
         """float16 arrays by name (`self/entropy` …); `names` None reads all. A name that is not there is an error."""

@@ -25,7 +25,7 @@ PROMPTERS: dict[str, Callable[..., list[Prompt]]] = {
     "localizer": localizer,
 }
 
-FITTED = frozenset({"cam", "localizer"})
+FITTED = frozenset({"cam", "localizer", "landmarks"})
 """Prompters whose option `checkpoint` is a network of `sqp fit`."""
 
 SIMULATED_MANUAL = frozenset({"truth_box", "truth_centroid"})

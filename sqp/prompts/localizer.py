@@ -75,14 +75,19 @@ def input_pixels(heatmaps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def map_box(heatmap: Tensor, threshold: float = 0.5) -> tuple[Box, bool]:
-    """(box `xyxy` in pixels of a heatmap `[h, w]` in 0-1, did it reach the threshold).
+    """(box `xyxy` of the heaviest part of a heatmap `[h, w]` in 0-1, in its pixels; did it reach the threshold)."""
+    part, sure = heaviest_part(heatmap.numpy(), threshold)
+    return tight_box(part), sure
 
-    Of the components above the threshold, or above half of the peak where there is none, that of most weight is boxed.
+
+def heaviest_part(p: np.ndarray, threshold: float) -> tuple[np.ndarray, bool]:
+    """(bool mask of a part of a heatmap in 0-1, of any dimensions; did it reach the threshold).
+
+    Of the components above the threshold, or above half of the peak where there is none, that of most weight.
     """
-    p = heatmap.numpy()
     peak = float(p.max())
     sure = peak >= threshold
     labels, n = ndimage.label(p >= (threshold if sure else peak / 2))
     weight = np.bincount(labels.ravel(), p.ravel(), minlength=n + 1)
     weight[0] = -1
-    return tight_box(labels == weight.argmax()), sure
+    return labels == weight.argmax(), sure

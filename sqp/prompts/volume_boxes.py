@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from sqp.prompts.centre import whole_image
+from sqp.prompts.landmarks import landmarks
 from sqp.prompts.mask_box import mask_box
 from sqp.prompts.truth import truth_box
+from sqp.prompts.volume_localizer import volume_localizer
 from sqp.types import Prompt
 from sqp.volume import Volume
 
@@ -50,6 +52,8 @@ VOLUME_PROMPTERS: dict[str, Callable[..., list[Prompt]]] = {
     "whole_image": _through(whole_image),
     "truth_box": _through(truth_box),
     "mask_box": _through(mask_box),
+    "localizer": volume_localizer,
+    "landmarks": landmarks,
 }
-"""name -> (volume, truth, mask, generator, its own options) -> prompts with a depth. Margins and jitter act in the
-plane: slices are few, and a box that misses one loses all of it."""
+"""name -> (volume, truth, mask, generator, its own options) -> prompts with a depth. Margins and jitter of boxes
+from masks act in the plane: slices are few, and a box that misses one loses all of it."""

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from sqp.data.images import read_image, read_mask
-from sqp.data.volumes import is_volume
+from sqp.data.volumes import is_volume, read_structure
 from sqp.errors import CaseError, ConfigError, unknown_name
 from sqp.io import RecordSet
 from sqp.quality.sources import REMEDIES, source_of
@@ -134,9 +134,13 @@ def image_planes(path: str | Path, size: int) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(squashed).transpose(2, 0, 1))
 
 
-def truth_plane(paths: Iterable[str | Path], size: int) -> np.ndarray:
-    """The mean of an image's ground-truth masks -> float32 `[size, size]` in 0-1. CaseError for a broken file."""
-    return np.stack([resize(read_mask(path), size) for path in paths]).mean(axis=0, dtype=np.float32)
+def truth_plane(paths: Iterable[str | Path], size: int, labels: Sequence[int] = ()) -> np.ndarray:
+    """The mean of an image's ground-truth masks -> float32 `[size, size]` in 0-1, of volumes `[size, size, size]`.
+
+    `labels` are the values of label maps that make the structure. CaseError for a broken file.
+    """
+    masks = [read_structure(path, labels)[0] if is_volume(path) else read_mask(path) for path in paths]
+    return np.stack([resize(mask, size) for mask in masks]).mean(axis=0, dtype=np.float32)
 
 
 def record_planes(records: RecordSet, record_id: str, channels: Sequence[str], size: int) -> np.ndarray:

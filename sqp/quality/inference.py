@@ -53,13 +53,15 @@ def infer(
 def over_symmetries(make: Callable[[Tensor], np.ndarray], planes: Tensor, flips: int) -> np.ndarray:
     """The mean of `make(planes)` `[n, h, h]` over the symmetries that the model's prediction is averaged over.
 
-    Each map is turned back before it counts, so the mean lies in the frame of `planes`.
+    Of volumes `[n, h, h, h]`. Each map is turned back before it counts, so the mean lies in the frame of `planes`.
     """
     turns = SYMMETRIES[:flips]
     return np.mean([_turned_back(torch.from_numpy(make(turned(planes, t))), t).numpy() for t in turns], axis=0)
 
 
 def _turned_back(maps: Tensor, turn: int) -> Tensor:
-    """The inverse of `turned` on `[n, s, s]`: turned back, then flipped back."""
+    """The inverse of `turned` on `[n, s, s]`: turned back, then flipped back; flips of volumes undo themselves."""
+    if maps.ndim == 4:
+        return turned(maps[:, None], turn)[:, 0]
     maps = torch.rot90(maps, -(turn % 4), dims=(-2, -1))
     return maps.flip(-1) if turn >= 4 else maps

@@ -68,10 +68,12 @@ def case_figure(
     maps: Mapping[str, np.ndarray],
     groups: Mapping[str, np.ndarray],
     kinds: np.ndarray | None,
+    amounts: Mapping[str, float],
 ) -> Figure:
     """One record: maps in 0-1 over the image; the true errors where known; each input group's map below.
 
-    Signed group maps share one scale, so a pale group says little; a branch's CAM is in 0-1.
+    Signed group maps share one scale, so a pale group says little; a branch's CAM is in 0-1. `amounts`: the absolute
+    sum of each group's whole map.
     """
     top = ["image", *maps, *(["errors"] if kinds is not None else [])]
     columns = max(len(top), -(-len(groups) // 2))
@@ -96,12 +98,12 @@ def case_figure(
     }
     most = max((float(np.abs(values).max()) for values in smooth.values()), default=1.0) or 1.0
     scale = Normalize(-most, most) if signed else Normalize(0, 1)
-    total = sum(float(np.abs(values).sum()) for values in groups.values()) or 1.0
+    total = sum(amounts.values()) or 1.0
     cells = grid[1:].ravel()
     for axes, (name, values) in zip(cells, smooth.items(), strict=False):
         axes.imshow(resized(values, view.mask), cmap=SIGNED if signed else COLOURS, norm=scale, interpolation="nearest")
         axes.contour(view.mask, levels=[0.5], colors="black", linewidths=0.8) if 0 < view.mask.mean() < 1 else None
-        told = f"\n{np.abs(groups[name]).sum() / total:.0%} of all" if signed else ""
+        told = f"\n{amounts[name] / total:.0%} of all" if signed else ""
         axes.set_title(f"{name}{told}", fontsize=11)
     if groups:
         bar = figure.colorbar(

@@ -17,10 +17,12 @@ from sqp.io import RecordSet
 from sqp.report.columns import prompter_label, worst_first
 from sqp.report.inline import data_uri
 from sqp.report.summary import warnings
-from sqp.report.view import load_view, open_sets, outline
+from sqp.report.view import View, load_view, open_sets, outline
+from sqp.report.volume_view import load_scan
 
 SIDE, MAP_SIDE = 256, 128  # pixels of the long side of the image, and of a map, which is smooth
 QUALITY = 78  # of WebP
+SLICES, ALL_SLICES, FEW_SLICES = 24, 2400, 3  # most of a volume, and about most in a page; but never fewer than so many
 THREADS = 2
 ErrorMaps = Callable[[pd.DataFrame], Mapping[tuple[str, str], np.ndarray]]
 """Rows of a predictions table -> error maps by (record_set, record_id), as `quality.error_maps` makes them."""
@@ -42,8 +44,9 @@ def gallery_cases(rows: pd.DataFrame, error_maps: ErrorMaps | None = None) -> li
     if sets is None:
         return None
     wrong = error_maps(rows) if error_maps is not None and len(rows) else {}
+    slices = max(FEW_SLICES, min(SLICES, ALL_SLICES // max(1, len(rows))))
     todo = [
-        (sets[row["record_set"]], row, wrong.get((row["record_set"], row["record_id"])))
+        (sets[row["record_set"]], row, wrong.get((row["record_set"], row["record_id"])), slices)
         for row in rows.to_dict("records")
     ]
     with ThreadPoolExecutor(THREADS) as pool:  # Pillow decodes outside of Python's lock
@@ -55,11 +58,19 @@ def as_json(cases: list[dict[str, Any]]) -> str:
     return json.dumps(cases, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _case(records: RecordSet, row: Mapping[str, Any], error: np.ndarray | None) -> dict[str, Any]:
-    view = load_view(records, row, SIDE, error)
-    height, width = view.mask.shape
+def _case(records: RecordSet, row: Mapping[str, Any], error: np.ndarray | None, slices: int) -> dict[str, Any]:
+    """Of a volume `slices` holds the pictures of at most so many of its slices, `slice` is the first one shown."""
+    if records.volumes:
+        scan = load_scan(records, row, error)
+        places = scan.chosen(slices)
+        views = [scan.slice(z, SIDE) for z in places]
+        first = places.index(scan.key)
+        drawn: dict[str, Any] = {"slices": [{"place": view.place, **_drawn(view)} for view in views], "slice": first}
+        view = views[first]
+    else:
+        view = load_view(records, row, SIDE, error)
+        drawn = _drawn(view)
     numbers = {name: _number(row.get(name, math.nan)) for name in ("predicted_dice", "low", "high", "dice")}
-    wrong = view.wrong()
     return {
         "id": str(row["record_id"]),
         "image_id": str(row["image_id"]),
@@ -68,6 +79,15 @@ def _case(records: RecordSet, row: Mapping[str, Any], error: np.ndarray | None) 
         "kind": str(row.get("variant", "")),
         "remarks": list(dict.fromkeys([*warnings(row), *view.lacks()])),
         "facts": _facts(row),
+        **drawn,
+    }
+
+
+def _drawn(view: View) -> dict[str, Any]:
+    """The pictures and contours of a view."""
+    height, width = view.mask.shape
+    wrong = view.wrong()
+    return {
         "width": width,
         "height": height,
         "image": None if view.image is None else _webp(view.image),

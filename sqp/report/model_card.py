@@ -9,6 +9,7 @@ import math
 
 import pandas as pd
 
+from sqp.quality.backbones import dims_of
 from sqp.quality.bundle import Bundle
 from sqp.quality.ensemble import Ensemble
 from sqp.quality.licences import licences_behind
@@ -54,11 +55,13 @@ def model_card(bundle: Bundle, evaluation: pd.DataFrame | None = None, exported:
 def _what(bundle: Bundle) -> str:
     spec, members = bundle.model.spec, len(bundle.model.members) if isinstance(bundle.model, Ensemble) else 1
     makers = " or ".join(sorted({str(one.get("segmenter", {}).get("name", "a segmenter")) for one in bundle.expects}))
+    dims = dims_of(spec.backbone)
+    sides = f"{' x '.join([str(spec.size)] * dims)} {'pixels' if dims == 2 else 'voxels'}"
     parameters = sum(value.numel() for value in bundle.model.parameters())
     return (
         f"It predicts the Dice of a mask, with a {1 - bundle.conformal.alpha:.0%} interval, from "
         f"{', '.join(f'`{name}`' for name in bundle.channels)}"
-        f"{f' and {len(spec.scores)} scores' if spec.scores else ''}, at {spec.size} x {spec.size} pixels; the maps "
+        f"{f' and {len(spec.scores)} scores' if spec.scores else ''}, at {sides}; the maps "
         f"come from {makers}. Backbone `{spec.backbone}`{f', {members} members' if members > 1 else ''}, "
         f"{parameters:,} parameters{', with a map of expected errors' if spec.error_map else ''}."
     )

@@ -57,7 +57,7 @@ def overlay(view: View, row: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(4.75 * (1 + len(maps)), 4.1 * aspect + 1.4), layout="constrained")
     left, *others = figure.subplots(1, 1 + len(maps))
     left.imshow(view.outlined(), interpolation="nearest")
-    left.set_title(", ".join(["mask", *view.lacks()]), fontsize=11)
+    left.set_title(", ".join(filter(None, ["mask", view.place, *view.lacks()])), fontsize=11)
     left.set_axis_off()
     for axes, (pixels, title, colours, top) in zip(others, maps, strict=True):
         axes.imshow(pixels, interpolation="nearest")

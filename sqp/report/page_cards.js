@@ -23,6 +23,7 @@ function contour(svg, name, outline) {
 function picture(one, source, missing, alt) {
   const box = make("span", "picture");
   box.style.aspectRatio = `${one.width} / ${one.height}`;
+  box.style.setProperty("--ratio", one.width / one.height);
   if (source) {
     const image = make("img");
     Object.assign(image, { alt, decoding: "async", src: source });

@@ -8,6 +8,7 @@ const ORDERS = {
   "widest interval first": (one) => (one.low === null || one.high === null ? 2 : one.low - one.high),
 };
 const cases = JSON.parse(document.getElementById("cases").textContent);
+for (const one of cases) if (one.slices) Object.assign(one, one.slices[one.slice]); // what a card shows of a volume
 const cards = document.getElementById("cards");
 const kind = document.getElementById("kind");
 const order = document.getElementById("order");

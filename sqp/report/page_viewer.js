@@ -1,7 +1,9 @@
-// One case, large: image with contours, uncertainty, expected error; the arrow keys go on to the next.
+// One case, large: image with contours, uncertainty, expected error; the arrow keys go on to the next, up and down
+// through the slices of a volume.
 const viewer = document.getElementById("viewer");
 const panels = document.getElementById("panels");
 let listed = []; // the cases as they are filtered and ordered
+const slice = document.getElementById("slice");
 let current = -1;
 
 function panel(box, text, ramp, ends) {
@@ -22,6 +24,29 @@ function showCase(index) {
   document.getElementById("viewer-place").textContent = `${index + 1} of ${listed.length}`;
   document.getElementById("previous").disabled = index === 0;
   document.getElementById("next").disabled = index === listed.length - 1;
+  document.getElementById("slices").hidden = !one.slices;
+  if (one.slices) {
+    slice.max = one.slices.length - 1;
+    showSlice(one.slice);
+  } else {
+    showPanels(one);
+  }
+  const facts = make("p", "remark", [`image ${one.image_id}`, one.kind, ...one.facts].filter(Boolean).join(" · "));
+  document.getElementById("viewer-facts").replaceChildren(numbers(one), scale(one), verdictMark(one), facts);
+  if (!viewer.open) viewer.showModal();
+  viewer.focus();
+}
+
+function showSlice(index) {
+  const one = listed[current];
+  if (!one?.slices || index < 0 || index >= one.slices.length) return;
+  slice.value = index;
+  slice.setAttribute("aria-valuetext", one.slices[index].place);
+  document.getElementById("slice-place").textContent = one.slices[index].place;
+  showPanels({ ...one, ...one.slices[index] });
+}
+
+function showPanels(one) {
   panels.replaceChildren(panel(outlined(one), one.truth === null ? "image and mask" : "image, mask and truth"));
   panels.append(panel(picture(one, one.uncertainty, one.measure, one.measure), one.measure, one.uncertainty && "uncertainty",
     ["low", "high"]));
@@ -29,10 +54,6 @@ function showCase(index) {
     panels.append(panel(picture(one, one.error, "", "expected error"), "mask expected to be wrong", "error",
       ["unlikely", "likely"]));
   }
-  const facts = make("p", "remark", [`image ${one.image_id}`, one.kind, ...one.facts].filter(Boolean).join(" · "));
-  document.getElementById("viewer-facts").replaceChildren(numbers(one), scale(one), verdictMark(one), facts);
-  if (!viewer.open) viewer.showModal();
-  viewer.focus();
 }
 
 function contoursShown(name, shown = document.getElementById(`show-${name}`).checked) {
@@ -42,6 +63,12 @@ function contoursShown(name, shown = document.getElementById(`show-${name}`).che
 
 document.getElementById("previous").addEventListener("click", () => showCase(current - 1));
 document.getElementById("next").addEventListener("click", () => showCase(current + 1));
+slice.addEventListener("input", () => showSlice(Number(slice.value)));
+panels.addEventListener("wheel", (event) => {
+  if (!listed[current]?.slices || event.ctrlKey) return;
+  event.preventDefault();
+  showSlice(Number(slice.value) - Math.sign(event.deltaY));
+}, { passive: false });
 document.getElementById("close").addEventListener("click", () => viewer.close());
 viewer.addEventListener("click", (event) => { if (event.target === viewer) viewer.close(); });
 for (const name of ["mask", "truth"]) {
@@ -55,6 +82,11 @@ viewer.addEventListener("keydown", (event) => {
     m: () => contoursShown("mask", !document.getElementById("show-mask").checked),
     t: () => contoursShown("truth", !document.getElementById("show-truth").checked),
   };
+  if (listed[current]?.slices) {
+    keys.ArrowUp = () => showSlice(Number(slice.value) + 1);
+    keys.ArrowDown = () => showSlice(Number(slice.value) - 1);
+  }
+  if (event.target === slice && ["ArrowLeft", "ArrowRight"].includes(event.key)) return; // the slider's own
   if (event.key in keys) {
     event.preventDefault();
     event.stopPropagation();

@@ -37,7 +37,8 @@ class View:
     """image uint8 `[h, w, 3]` or None (not readable), mask and truth bool, uncertainty and error in 0-1 `[h, w]`.
 
     `measure` names the uncertainty map, `top` is the value of its brightest colour; `error` is the quality model's
-    error map. A mask that cannot be read is shown as none, and `readable` is False.
+    error map. A mask that cannot be read is shown as none, and `readable` is False. Of a volume it is one slice,
+    `place` says which one, and `elsewhere` whether the mask has anything in any slice.
     """
 
     image: np.ndarray | None
@@ -48,10 +49,14 @@ class View:
     top: float
     readable: bool = True
     error: np.ndarray | None = None
+    place: str = ""
+    elsewhere: bool = False
 
     def lacks(self) -> list[str]:
         """What a reader misses, in words."""
-        mask = ["mask not readable"] if not self.readable else ["empty mask"] * (not self.mask.any())
+        mask = (
+            ["mask not readable"] if not self.readable else ["empty mask"] * (not (self.mask.any() or self.elsewhere))
+        )
         return mask + ["image not readable"] * (self.image is None)
 
     def outlined(self) -> np.ndarray:
@@ -87,24 +92,30 @@ def open_sets(table: pd.DataFrame) -> dict[str, RecordSet] | None:
 def load_view(records: RecordSet, row: Mapping[str, Any], side: int, error: np.ndarray | None = None) -> View:
     """The view of one record, scaled, up or down, to a long side of `side` pixels; a lost file is told, not fatal.
 
-    `error` is its error map over the squashed frame (`quality.error_maps`).
+    `error` is its error map over the squashed frame (`quality.error_maps`). Of a volume it is the slice to look at
+    first (`volume_view.Scan.key`).
     """
+    if records.volumes:
+        from sqp.report.volume_view import load_scan  # it is made of views
+
+        scan = load_scan(records, row, error)
+        return scan.slice(scan.key, side)
     try:
         mask, readable = records.mask(row["record_id"]), True
     except UNREADABLE:
         mask, readable = np.zeros((int(row.get("height", side)), int(row.get("width", side))), bool), False
     scale = side / max(mask.shape)
     size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))  # PIL: (w, h)
-    name, top, uncertainty = _uncertainty(records, row["record_id"], size)
+    name, top, uncertainty = stored_map(records, row["record_id"])
     return View(
         image=_image(row.get("image_path"), size),
-        mask=_resized(mask, size) >= 0.5,
+        mask=resized(mask, size) >= 0.5,
         truth=_truth(row.get("truth_path"), size),
-        uncertainty=uncertainty,
+        uncertainty=None if uncertainty is None else np.clip(resized(uncertainty / top, size), 0, 1),
         measure=name,
         top=top,
         readable=readable,
-        error=None if error is None else np.clip(_resized(error, size), 0, 1),
+        error=None if error is None else np.clip(resized(error, size), 0, 1),
     )
 
 
@@ -154,13 +165,13 @@ def _truth(paths: object, size: tuple[int, int]) -> np.ndarray | None:
     if not isinstance(paths, Sequence | np.ndarray) or isinstance(paths, str) or not len(paths):
         return None
     try:
-        return _resized(read_mask(str(paths[0])), size) >= 0.5
+        return resized(read_mask(str(paths[0])), size) >= 0.5
     except CaseError:
         return None
 
 
-def _uncertainty(records: RecordSet, record_id: str, size: tuple[int, int]) -> tuple[str, float, np.ndarray | None]:
-    """Title, top value and map scaled to 0-1 of the first measure there is, the segmenter's before the referee's."""
+def stored_map(records: RecordSet, record_id: str) -> tuple[str, float, np.ndarray | None]:
+    """Title, top value and map on its grid of the first measure there is, the segmenter's before the referee's."""
     for source, (name, title, top) in product(SOURCES, SHOWN):
         key = f"{source}/{name}"
         try:
@@ -168,11 +179,11 @@ def _uncertainty(records: RecordSet, record_id: str, size: tuple[int, int]) -> t
         except (ConfigError, *UNREADABLE):
             continue
         title = f"{title} of the referee" if source == REFEREE else title
-        return title, top, np.clip(_resized(values / top, size), 0, 1)
+        return title, top, values
     return "no uncertainty map", 1.0, None
 
 
-def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """float32 `[h, w]`, bilinear, antialiased."""
+def resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """float32 `[h, w]` of a plane, bilinear, antialiased; size (w, h)."""
     image = Image.fromarray(np.nan_to_num(values.astype(np.float32)))
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR))

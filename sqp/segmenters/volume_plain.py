@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sqp.errors import CaseError
+from sqp.networks.voxels import normalised
 from sqp.segmenters.checkpoint import NetworkSpec
 from sqp.segmenters.plain import NetworkSegmenter, builder
 from sqp.segmenters.volume_networks import DIVISOR, VOLUME_NETWORKS, build_volume_network
@@ -19,15 +19,6 @@ from sqp.volume_frame import VolumeFrame
 
 OVERLAP = 0.5  # of neighbouring patches, which are weighted by a Gaussian (nnU-Net's)
 SLICES = 8  # of a 2.5D network at once
-CLIPPED = (0.5, 99.5)  # percentiles: what lies beyond is an artefact, or metal
-
-
-def normalised(voxels: np.ndarray) -> np.ndarray:
-    """float32 `[d, h, w]` in any units -> clipped at the percentiles `CLIPPED`, mean 0, deviation 1 (constant: 0)."""
-    low, high = np.percentile(voxels, CLIPPED)
-    clipped = np.clip(voxels, low, high)
-    mean, std = float(clipped.mean(dtype=np.float64)), float(clipped.std(dtype=np.float64))
-    return ((clipped - mean) / std if std > 0 else np.zeros_like(clipped)).astype(np.float32)
 
 
 def with_neighbours(volume: Tensor, rows: Tensor, neighbours: int) -> Tensor:

@@ -21,9 +21,10 @@ from PIL import Image
 from sqp.bundles import bundle_folder
 from sqp.config.predict import PredictConfig
 from sqp.data.images import image_of_array, mask_of_array
-from sqp.errors import CaseError
+from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.io.atomic import write_mask
+from sqp.quality.backbones import dims_of
 from sqp.quality.bundle import Bundle
 from sqp.quality.error_map import error_maps
 from sqp.quality.predict import predict_records
@@ -59,6 +60,8 @@ class Model:
 
     def __init__(self, config: PredictConfig) -> None:
         self.bundle = Bundle.load(bundle_folder(config.model))
+        if dims_of(self.bundle.model.spec.backbone) == 3:
+            raise ConfigError(f"{self.bundle.name} judges volumes, which sqp.load() does not take: use `sqp predict`")
         self._work = Path(mkdtemp(prefix="sqp-"))
         weakref.finalize(self, shutil.rmtree, self._work, ignore_errors=True)
         self._lock = threading.Lock()

@@ -143,7 +143,7 @@ def study_embedding(config: ExplainConfig, material: Material) -> tuple[pd.DataF
     table = embeddings.embedding_table(spaces, material.dice, material.group, k, material.resamples)
     rows = material.rows
     points = rows[[name for name in POINTS if name in rows]].copy()
-    points["area"] = material.masks.mean(axis=(1, 2))
+    points["area"] = material.masks.reshape(len(material), -1).mean(axis=1)
     points["error"] = rows["predicted_dice"] - rows["dice"]
     for name, flat in made.items():
         points[f"{name}_x"], points[f"{name}_y"] = flat.T
@@ -156,7 +156,7 @@ def study_embedding(config: ExplainConfig, material: Material) -> tuple[pd.DataF
 def study_importance(config: ExplainConfig, material: Material) -> pd.DataFrame:
     """Permutation importance over the records with truth, by subset."""
     model = material.bundle.model.to(config.device).eval()
-    inputs = inputs_of(material.bundle.channels, model.spec.scores)
+    inputs = inputs_of(material.bundle.channels, model.spec.scores, material.dims)
 
     def dice_of(planes: Tensor, scores: Tensor | None) -> np.ndarray:
         scores = None if scores is None else scores.to(config.device)
@@ -224,11 +224,12 @@ def _write(
     layer: Layer | None,
 ) -> dict[str, Path]:
     out = config.out
+    cells = " x ".join([str(layer.side)] * material.dims) if layer else ""
     natural = int(material.subsets().get(NATURAL, np.zeros(0)).sum())
     intro = (
         f"Split `{config.split}`: {len(material):,} records ({natural:,} natural) of "
         f"{material.rows['group'].nunique():,} groups. Backbone {material.bundle.model.spec.backbone}"
-        f"{f', CAMs at {layer.name} ({layer.side} x {layer.side} cells)' if layer else ''}; maps show what "
+        f"{f', CAMs at {layer.name} ({cells} cells)' if layer else ''}; maps show what "
         f"{config.effect} the predicted Dice. 95 % intervals from {config.n_resamples:,} resamples of whole groups."
     )
     files = {name: write_csv(table, out / f"{name}.csv") for name, table in tables.items()}

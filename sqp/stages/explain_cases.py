@@ -17,11 +17,11 @@ from sqp.explain.localisation import error_kinds
 from sqp.io import RecordSet
 from sqp.report.explained_cases import case_figure, contact_sheet
 from sqp.report.figures import save
-from sqp.report.view import View, load_view
+from sqp.report.orthogonal import Cut, cuts_of
+from sqp.report.view import View
 from sqp.stages.explain_data import Material
 from sqp.stages.explain_maps import error_maps, input_maps
 
-SIDE = 400  # pixels of a picture's long side
 NEEDED = 1e-9
 SHEET, ERROR_MAP = "contact_sheet", "error_map"
 
@@ -61,23 +61,29 @@ def draw_cases(
     if not len(places):
         return []
     maps, groups = _maps(config, material, layers, layer, places)
-    views = {place: _view(material, place) for place in places.tolist()}
     records = material.rows.to_dict("records")
+    views: dict[int, View] = {}
+    cuts: dict[int, Cut] = {}
     for i, place in enumerate(places.tolist()):
+        views[place], cut = cuts_of(
+            RecordSet(records[place]["record_set"]), records[place], next(iter(maps.values()))[i]
+        )
+        cuts[place] = cut
         kinds = error_kinds(material.masks[place], material.truths[place]) if material.known[place] else None
         figure = case_figure(
             views[place],
             records[place],
-            {name: values[i] for name, values in maps.items()},
-            {name: values[i] for name, values in groups.items()},
-            kinds,
+            {name: cut(values[i]) for name, values in maps.items()},
+            {name: cut(values[i]) for name, values in groups.items()},
+            None if kinds is None else cut(kinds),
+            {name: float(np.abs(values[i]).sum()) for name, values in groups.items()},
         )
         save(figure, folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', str(records[place]['record_id']))}.png", dpi=90)
     index = {place: i for i, place in enumerate(places.tolist())}
     drawn: list[tuple[str, Path]] = []
     for shown, values in maps.items():
         sheet: dict[str, list[tuple[View, np.ndarray, dict[Any, Any]]]] = {
-            heading: [(views[place], values[index[place]], records[place]) for place in found]
+            heading: [(views[place], cuts[place](values[index[place]]), records[place]) for place in found]
             for heading, found in chosen.items()
         }
         name = f"{SHEET}_{shown}" if drawn else SHEET
@@ -110,17 +116,13 @@ def _maps(
         groups = input_maps(config, material, layers, index)
         if not found:  # nothing but attributions: their absolute sum stands in
             total = np.abs(np.stack(list(groups.values()))).sum(axis=0)
-            found[config.attribution] = total / np.maximum(total.max(axis=(1, 2), keepdims=True), NEEDED)
+            space = tuple(range(1, total.ndim))
+            found[config.attribution] = total / np.maximum(total.max(axis=space, keepdims=True), NEEDED)
         parts.append((found, groups))
     joined = [
         {name: np.concatenate([part[side][name] for part in parts]) for name in parts[0][side]} for side in (0, 1)
     ]
     return joined[0], joined[1]
-
-
-def _view(material: Material, place: int) -> View:
-    row = material.rows.iloc[place].to_dict()
-    return load_view(RecordSet(row["record_set"]), row, SIDE)  # type: ignore[arg-type]
 
 
 def _first(rows: pd.DataFrame, order: np.ndarray, values: np.ndarray, most: int) -> list[int]:

@@ -16,8 +16,9 @@ from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet, read_record_sets
 from sqp.io.schema import NATURAL, kinds
 from sqp.metrics.stats import Resamples
+from sqp.quality.backbones import dims_of
 from sqp.quality.bundle import Bundle
-from sqp.quality.channels import UNREADABLE, resize, truth_plane
+from sqp.quality.channels import UNREADABLE, resize, space, truth_plane
 from sqp.quality.predict import predict_batch, read_batch
 from sqp.quality.verdict import judged
 from sqp.seeding import numpy_generator
@@ -31,7 +32,7 @@ class Material:
     """rows: a record each, with its prediction; planes float16 `[n, c, s, s]`; scores float32 `[n, 2k]` or None.
 
     masks and truths bool `[n, s, s]` in the model's frame, the truth of a record without one is empty and `known`
-    False; features `[n, d]`. `left_out` maps a record id to why it is not among them.
+    False; features `[n, d]`. `left_out` maps a record id to why it is not among them. Of volumes there is an `s` more.
     """
 
     bundle: Bundle
@@ -47,6 +48,11 @@ class Material:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def dims(self) -> int:
+        """3 for volumes."""
+        return dims_of(self.bundle.model.spec.backbone)
 
     @property
     def dice(self) -> np.ndarray:
@@ -99,7 +105,7 @@ def load_material(config: ExplainConfig, bundle: Bundle) -> Material:
     if table.empty:
         raise ConfigError(f"no record can be read: {next(iter(left_out.values()))}")
     all_scores = torch.from_numpy(np.concatenate(scores))
-    none = np.zeros((bundle.size, bundle.size), bool)
+    none = _nothing(bundle)
     return Material(
         bundle,
         judged(table),
@@ -122,6 +128,8 @@ def chosen_rows(config: ExplainConfig, bundle: Bundle) -> pd.DataFrame:
     table = read_record_sets(list(config.records))
     for folder in config.records:
         bundle.check_records(RecordSet(folder))
+    if config.ood_images and dims_of(bundle.model.spec.backbone) == 3:
+        raise ConfigError("strange images are 2D, and these records are of volumes: give --ood_images 0")
     rows = table if config.split == EVERY_SPLIT else table[table["split"] == config.split]
     if rows.empty:
         found = ", ".join(sorted(name or "(none)" for name in set(table["split"].astype(str))))
@@ -139,10 +147,15 @@ def chosen_rows(config: ExplainConfig, bundle: Bundle) -> pd.DataFrame:
 
 def _masks(records: RecordSet, row: dict, bundle: Bundle) -> tuple[np.ndarray, np.ndarray | None, str]:  # type: ignore[type-arg]
     """Mask and truth (None without one) in the model's frame, and why they cannot be read, else ''."""
-    nothing = np.zeros((bundle.size, bundle.size), bool)
     try:
         mask = resize(records.mask(row["record_id"]), bundle.size) >= 0.5
         paths = list(row["truth_path"]) if row.get("truth_path") is not None else []
-        return mask, truth_plane(paths, bundle.size) >= 0.5 if paths else None, ""
+        labels = records.labels if records.volumes else ()
+        return mask, truth_plane(paths, bundle.size, labels) >= 0.5 if paths else None, ""
     except (CaseError, *UNREADABLE) as error:
-        return nothing, None, str(error)
+        return _nothing(bundle), None, str(error)
+
+
+def _nothing(bundle: Bundle) -> np.ndarray:
+    """An empty mask in the model's frame."""
+    return np.zeros(space(bundle.size, dims_of(bundle.model.spec.backbone)), bool)

@@ -91,8 +91,11 @@ def plain_maps(
     scores: Tensor | None,
     layer: Layer | None,
 ) -> dict[str, np.ndarray]:
-    """The maps beside the CAMs `[b, s, s]`: error map of the second head, each uncertainty map, references."""
-    model, channels = material.bundle.model, plane_names(material.bundle.channels)
+    """The maps beside the CAMs `[b, s, s]` (of volumes `[b, s, s, s]`).
+
+    Error map of the second head, each uncertainty map, references.
+    """
+    model, channels = material.bundle.model, plane_names(material.bundle.channels, material.dims)
     maps = {}
     if model.spec.error_map:
         maps["error_map"] = error_maps(model, planes, scores)
@@ -105,7 +108,7 @@ def plain_maps(
     maps["border of the mask"] = border_maps(material.masks[index])
     ids = material.rows["record_id"].iloc[index].tolist()
     cells = layer.side if layer else CELLS
-    return maps | {RANDOM: random_maps(ids, material.bundle.size, cells, config.seed)}
+    return maps | {RANDOM: random_maps(ids, material.bundle.size, cells, config.seed, material.dims)}
 
 
 def error_maps(model: QualityModel | Ensemble, planes: Tensor, scores: Tensor | None) -> np.ndarray:

@@ -16,6 +16,7 @@ from sqp.bundles import bundle_folder
 from sqp.config.export import ExportConfig
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_atomic, write_text
+from sqp.quality.backbones import dims_of
 from sqp.quality.bundle import Bundle
 from sqp.quality.graph import SCORES, Graph
 from sqp.report.model_card import model_card
@@ -74,13 +75,19 @@ def check(config: ExportConfig) -> None:
 def write_onnx(bundle: Bundle, path: Path) -> None:
     """The bundle as one ONNX file; its metadata say the names of the scores, the interval and the data.
 
-    ConfigError where the packages of the extra `onnx` are not there.
+    ConfigError for a model of volumes, and where the packages of the extra `onnx` are not there.
     """
     try:
         import onnx
         import onnxscript  # noqa: F401  (torch.onnx.export needs it)
     except ImportError as error:
         raise ConfigError(f"--onnx needs {error.name}, which is not installed: pip install 'sqp[onnx]'") from error
+    backbone = bundle.model.spec.backbone
+    if dims_of(backbone) == 3:
+        raise ConfigError(
+            f"--onnx writes models of images, and {bundle.name} reads volumes (backbone {backbone}): use "
+            "`sqp predict`, or give --card alone"
+        )
     graph = Graph(bundle)
     inputs = graph.inputs()
     sides = {name: torch.export.Dim(name, min=2, max=32768) for one in inputs for name in one.sides if name}

@@ -34,6 +34,7 @@ from sqp.stages.run_info import described, earlier_run, plain, versions
 from sqp.types import Case
 
 YOUNGER = {"label": [], "spacing": [], "patch": 96, "neighbours": 2}
+YOUNGER |= {"method": "heatmap", "cube": 48, "window": 32, "supports": 5}
 """Keys that the first runs did not have, with what they did."""
 
 

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sqp.config.fit import VOLUMETRIC, FitClassifierConfig, FitConfig, FitLocalizerConfig, FitSegmenterConfig
+from sqp.config.fit import (
+    LOCALIZERS,
+    VOLUMETRIC,
+    FitClassifierConfig,
+    FitConfig,
+    FitLocalizerConfig,
+    FitSegmenterConfig,
+)
 from sqp.errors import ConfigError, lookup
 from sqp.fit.batches import CachedImages
 from sqp.fit.classifier import ClassifierModule
@@ -83,6 +90,7 @@ class LocalizerTask(FitTask):
     config: FitLocalizerConfig
 
     def check(self) -> None:
+        lookup("method of a localizer", self.config.method, dict.fromkeys(LOCALIZERS))
         check_ranges(self.config, {"width": (1, 4096)})
 
     def spec(self, fitted: Sequence[Case]) -> LocalizerSpec:
@@ -169,4 +177,8 @@ def task_of(config: FitConfig) -> FitTask:
         from sqp.stages.fit_volumes import VolumeTask
 
         return VolumeTask(config)
+    if isinstance(config, FitLocalizerConfig) and config.method in LOCALIZERS[1:]:
+        from sqp.stages.fit_volume_localizers import VOLUME_TASKS
+
+        return VOLUME_TASKS[config.method](config)
     return TASKS[type(config)](config)

@@ -49,7 +49,7 @@ class VolumeTask(SegmenterTask):
         A patch is cut to multiples of 16 voxels, at most `patch` (3D) or `size` (2.5D) a side.
         """
         c = self.config
-        shapes, spacings = map(np.array, zip(*_geometries(fitted), strict=True))
+        shapes, spacings = map(np.array, zip(*geometries(fitted), strict=True))
         median = np.round(np.median(spacings, axis=0), DIGITS)
         working = np.array(c.spacing or (median * (0, 1, 1) if self.flat else median), dtype=float)
         sides = np.median(shapes * spacings / np.where(working > 0, working, spacings), axis=0)
@@ -84,7 +84,7 @@ class VolumeTask(SegmenterTask):
         return VolumeModule(spec, network, recipe)
 
 
-def _geometries(cases: Sequence[Case]) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
+def geometries(cases: Sequence[Case]) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
     """(shape, spacing) of each volume that can be read; ConfigError where none can."""
     found: list[tuple[tuple[int, ...], tuple[float, ...]]] = []
     for case in cases:

@@ -29,7 +29,7 @@ from sqp.stages.pool import make_records
 from sqp.stages.prompter_checks import fitted_checkpoints, prompt_hashes
 from sqp.stages.referee_checks import referee_hashes
 from sqp.stages.run_info import plain, stored_config, versions
-from sqp.stages.volume_checks import check_volumes
+from sqp.stages.volume_checks import for_these
 from sqp.types import Case
 
 KEPT_SPLITS = "splits.json"
@@ -69,7 +69,7 @@ def run(config: GenerateConfig) -> GenerateResult:
     check_config(config)
     everything, skipped, made_splits = collect_cases(config)
     everything = of_licences(everything, config.licence)
-    check_volumes(config, everything)
+    config = for_these(config, everything)
     cases = select_cases(everything, config)
     cases, fitted = leave_out_fitted(cases, fitted_checkpoints(config))
     skipped |= fitted

@@ -8,6 +8,7 @@ from typing import Any
 from sqp.config.generate import GenerateConfig
 from sqp.errors import lookup
 from sqp.prompts import PROMPTERS
+from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
 from sqp.types import Prompt
 
 
@@ -19,7 +20,7 @@ def prompter_and_options(config: GenerateConfig, name: str) -> tuple[str, dict[s
     if name in config.prompters:
         told = dict(config.prompters[name])
         return str(told.pop("prompter", "")), told
-    lookup("prompter", name, {**PROMPTERS, **config.prompters})
+    lookup("prompter", name, {**PROMPTERS, **VOLUME_PROMPTERS, **config.prompters})
     return name, dict(config.prompter_options) if name == config.prompter else {}
 
 

@@ -171,6 +171,7 @@ def generate_config(
         truth=config.truth,
         masks=config.masks,
         probs=config.probs,
+        label=list(config.label),
         layout=config.layout,
         segmenter=segmenter_like(config, like, needed),
         prompter=prompter,

@@ -12,12 +12,19 @@ from sqp.config.referee import NONE
 from sqp.errors import ConfigError, lookup
 from sqp.io.hashing import sha256_of
 from sqp.prompts import FITTED, PROMPTERS, SIMULATED_MANUAL
+from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
 from sqp.segmenters import PRECISIONS, SEGMENTERS
 from sqp.segmenters.plain import needs_checkpoint
 from sqp.segmenters.weights import locate
 from sqp.stages.named_prompters import prompter_and_options, used_prompters
 
-PIXELS = ("image", "truth", "mask", "generator")  # what a prompter is given; the rest of its arguments are options
+PIXELS = (
+    "image",
+    "volume",
+    "truth",
+    "mask",
+    "generator",
+)  # what a prompter is given; the rest of its arguments are options
 FILES = ("checkpoint", "weights")  # options of a fitted prompter that name one
 CASCADE_OPTIONS = ("checkpoint", "precision", "multimask", "margin")
 MULTIMASK: dict[str, Any] = {"auto": "auto", "true": True, "false": False}
@@ -37,7 +44,7 @@ def check_prompters(config: GenerateConfig) -> None:
 
 def _check_prompter(config: GenerateConfig, name: str) -> None:
     kind, options = prompter_and_options(config, name)
-    prompter = lookup("prompter", kind, PROMPTERS)
+    prompter = lookup("prompter", kind, {**VOLUME_PROMPTERS, **PROMPTERS})
     if name != kind and kind in {*SIMULATED_MANUAL, "mask_box"}:
         raise ConfigError(f"prompters names '{kind}', which tables must know by its own name: leave '{name}' out")
     known = [option for option in inspect.signature(prompter).parameters if option not in PIXELS]

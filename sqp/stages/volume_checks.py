@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqp.config.fit import PLAIN, VOLUMETRIC
 from sqp.config.generate import GenerateConfig
 from sqp.config.referee import NONE
 from sqp.data.volumes import is_volume
 from sqp.errors import ConfigError, lookup
+from sqp.prompts import FITTED, PROMPTERS
 from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
 from sqp.stages.named_prompters import prompter_and_options, used_prompters
 from sqp.types import Case
@@ -23,20 +26,35 @@ def of_volumes(cases: Sequence[Case]) -> bool:
     return any(volumes)
 
 
-def check_volumes(config: GenerateConfig, cases: Sequence[Case]) -> None:
-    """ConfigError for an option that volumes do not have, and for one that only they have."""
+def for_these(config: GenerateConfig, cases: Sequence[Case]) -> GenerateConfig:
+    """The config as it is meant for these cases: where they are volumes no referee came by default.
+
+    ConfigError for an option that volumes do not have, and for one that only they have.
+    """
+    if config.referee_by_default and of_volumes(cases):
+        config = replace(config, referee=replace(config.referee, name=NONE))
+    _check(config, cases)
+    return config
+
+
+def _check(config: GenerateConfig, cases: Sequence[Case]) -> None:
     name = config.segmenter.name
     if not of_volumes(cases):
         if name in VOLUMETRIC:
             raise ConfigError(f"{name} segments volumes and these cases are images: take unet, or another segmenter")
         if config.label or config.segmenter.propagate:
             raise ConfigError("label and segmenter.propagate belong to volumes (NIfTI, DICOM): leave them out")
+        for prompter in used_prompters(config):
+            if prompter_and_options(config, prompter)[0] not in PROMPTERS:
+                raise ConfigError(
+                    f"the prompter '{prompter}' works on volumes, and these cases are images: take another"
+                )
         return
     lacking = {
         "cascade is set: leave it out": config.cascade is not None,
         "refine is set: leave it out": bool(config.refine),
         "probs are given: leave them out": config.probs is not None,
-        f"the referee is {config.referee.name}: give --referee.name none": config.referee.name != NONE,
+        f"the referee is {config.referee.name}: leave it out": config.referee.name != NONE,
     }
     for told, given in lacking.items():
         if given:
@@ -44,4 +62,7 @@ def check_volumes(config: GenerateConfig, cases: Sequence[Case]) -> None:
     if name not in PLAIN:  # a plain network ignores prompts
         main = [] if config.given else [config.prompter]
         for prompter in [*main, *(one for one in used_prompters(config) if one != config.prompter)]:
-            lookup("prompter of volumes", prompter_and_options(config, prompter)[0], VOLUME_PROMPTERS)
+            kind, options = prompter_and_options(config, prompter)
+            known = inspect.signature(lookup("prompter of volumes", kind, VOLUME_PROMPTERS)).parameters
+            for option in options if kind in FITTED else ():
+                lookup(f"option of the prompter {kind} of volumes", option, known)

@@ -164,7 +164,14 @@ def test_cases_are_drawn_and_nothing_is_clipped(view):
     assert inside(sheet) and sum(bool(a.images) for a in sheet.findobj(lambda a: hasattr(a, "images"))) >= 4
     kinds = rng.integers(0, 4, (16, 16)).astype(np.uint8)
     groups = {name: rng.normal(size=(16, 16)) for name in ("image", "mask", "self/entropy")}
-    figure = case_figure(view, row, {"grad_cam": rng.random((16, 16))}, groups, kinds)
+    figure = case_figure(
+        view,
+        row,
+        {"grad_cam": rng.random((16, 16))},
+        groups,
+        kinds,
+        {name: float(np.abs(v).sum()) for name, v in groups.items()},
+    )
     assert inside(figure)
     titles = " ".join(axes.get_title() for axes in figure.axes)
     assert "mask and truth grad_cam the true errors" in titles and "self/entropy" in titles and "% of all" in titles

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import chromium
+from volumesets import make_volume_set
 
+from sqp.io import RecordSet
 from sqp.report.findings import Findings
 from sqp.report.page import write_page
 from sqp.report.sections import Section
@@ -127,3 +129,37 @@ def test_nothing_is_wider_than_the_window(opened, width):
     assert opened.evaluate(
         "document.getElementById('viewer').scrollWidth <= document.getElementById('viewer').clientWidth"
     )
+
+
+def test_slices_of_a_volume_are_gone_through(browser, tmp_path):
+    records = RecordSet(make_volume_set(tmp_path / "records", {"test": 2}))
+    rows = records.table.assign(
+        record_set=str(records.folder), predicted_dice=0.5, low=0.4, high=0.6, verdict="review", reason=""
+    )
+    path = write_page(tmp_path / "report.html", rows, title="Page", findings=Findings("Volumes.", ()))
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(path.as_uri())
+    page.locator(".card").first.click()
+    place = page.inner_text("#slice-place")
+    assert place.startswith("slice ") and place.endswith(" of 10") and page.is_visible("#slices")
+    first = page.locator("#panels img").first.get_attribute("src")
+    box = page.locator("#panels .picture").first.bounding_box()  # tall, and not stretched: 9 mm by 14
+    assert box["width"] / box["height"] == pytest.approx(9 / 14, rel=0.01) and box["height"] < 500
+    page.keyboard.press("ArrowUp")
+    assert page.inner_text("#slice-place") != place and page.locator("#panels img").first.get_attribute("src") != first
+    page.keyboard.press("ArrowDown")
+    assert page.inner_text("#slice-place") == place
+    page.locator("#panels").hover()
+    page.mouse.wheel(0, -100)
+    page.wait_for_function(f"document.getElementById('slice-place').textContent !== '{place}'")
+    case = page.inner_text("#viewer-id")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#viewer-id") != case
+    page.locator("#slice").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")  # the slider's own key
+    assert page.locator("#slice").input_value() == "1"
+    page.close()
+    assert errors == []

@@ -10,8 +10,10 @@ import pytest
 import yaml
 from recordsets import SPLITS, make_record_set
 from scipy.stats import pearsonr
+from volumesets import make_volume_set
 
 from sqp.cli import from_mapping
+from sqp.data.split_files import read_splits
 from sqp.errors import ConfigError, script_status
 from sqp.io import RecordSet, frozen
 from sqp.stages import train_members
@@ -65,6 +67,27 @@ def test_a_table_of_all_cells_and_a_second_run_trains_nothing(script, told, reco
     pd.testing.assert_frame_equal(pd.read_csv(out / "grid.csv"), table)
 
 
+def test_a_grid_of_volumes(script, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(frozen, "SD_RANGE", (0.0, 1.0))
+    monkeypatch.setattr(frozen, "MOST", (1.0,))  # six masks do not fill five bins
+    records = make_volume_set(tmp_path / "records", {"train": 4, "val": 2, "calibration": 10, "test": 6})
+    told = {
+        "methods": {"tta": {"records": str(records)}},
+        "maps": ["epkl"],
+        "frameworks": ["image+mask+uncertainty"],
+        "train": {"size": 32, "epochs": 1, "progress": False, "backbone": "compact3d"},
+        "n_resamples": 20,
+    }
+    grid, out = script("grid"), tmp_path / "out"
+    grid.main([write(tmp_path, told), str(out)])
+    table = pd.read_csv(out / "grid.csv").set_index("subset")
+    spread = frozen.read_frozen(out / "tta" / "spread.json")
+    assert table.loc["natural", "n"] == 6 and spread["counts"]["spread_unseen"] == 6
+    name, digest = next(iter(spread["masks"].items()))
+    assert frozen.mask_hash(RecordSet(records).volume_mask(name)[0]) == digest
+    assert pd.read_csv(out / "map_means.csv").set_index("subset").loc["spread", "n"] == 6
+
+
 def test_wrong_names_are_told(script, told, tmp_path, capsys) -> None:
     grid = script("grid")
     arguments = [write(tmp_path, told), str(tmp_path / "out"), "--methods", "tat"]
@@ -74,12 +97,23 @@ def test_wrong_names_are_told(script, told, tmp_path, capsys) -> None:
     assert capsys.readouterr().err.startswith("grid: unknown method")
 
 
-def test_the_config_in_the_repository_is_the_papers_grid(script) -> None:
-    told = yaml.safe_load((ROOT / "configs" / "grid_ham10000.yaml").read_text())
+@pytest.mark.parametrize("name,backbone", [("ham10000", "compact"), ("hippocampus", "compact3d")])
+def test_the_configs_in_the_repository_are_the_papers_grid(script, name, backbone) -> None:
+    told = yaml.safe_load((ROOT / "configs" / f"grid_{name}.yaml").read_text())
     grid = script("grid")
     assert len(told["methods"]) * len(list(grid.cells(told))) == 3 * 4 * 2
-    for name, method in told["methods"].items():
-        config = from_mapping("generate", {**told["generate"], **method, "out": "x"})
-        assert config.sampler.name == name
+    for method, keys in told["methods"].items():
+        config = from_mapping("generate", {**told["generate"], **keys, "out": "x"})
+        assert config.sampler.name == method
     for _, _, inputs in grid.cells(told):
-        from_mapping("train", {**told["train"], "records": ["x"], "out": "y", "inputs": inputs})
+        config = from_mapping("train", {**told["train"], "records": ["x"], "out": "y", "inputs": inputs})
+        assert config.backbone == backbone
+
+
+def test_the_hippocampus_networks_see_the_split_and_label_of_the_grid() -> None:
+    names = ("fit_unet3d", "grid")
+    fit, grid = (yaml.safe_load((ROOT / "configs" / f"{n}_hippocampus.yaml").read_text()) for n in names)
+    assert all(fit[key] == grid["generate"][key] for key in ("images", "label", "splits"))
+    splits = read_splits(ROOT / fit["splits"])
+    assert sum(split["images"] for split in splits.counts().values()) == 260 and "segmenter" in splits.splits
+    assert from_mapping("fit segmenter", fit).members == 5

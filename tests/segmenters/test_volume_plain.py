@@ -11,9 +11,10 @@ from plain_networks import SMALL, write_checkpoint
 from tiny_volumes import SHAPE, SPACING, bright, ellipsoid
 
 from sqp.errors import CaseError, ConfigError
+from sqp.networks.voxels import normalised
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.volume_networks import VOLUME_NETWORKS, build_volume_network
-from sqp.segmenters.volume_plain import VolumeSegmenter, network_logits, normalised, with_neighbours
+from sqp.segmenters.volume_plain import VolumeSegmenter, network_logits, with_neighbours
 from sqp.types import Prompt
 from sqp.volume import Geometry, Volume
 

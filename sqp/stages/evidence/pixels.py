@@ -30,7 +30,8 @@ FILE = "pixels.csv"
 KEYS = ["record_set", "record_id", "digest"]
 PROBABILITY = "self/probability"
 STEP = 2.0**-12  # half of float16's step below 1: a probability that is stored as 1 is known no closer
-NUMBERS = (*OVERLAP, *SurfaceDistances._fields, *PIXEL_CALIBRATION)
+WORST_SLICE = "worst_slice"
+NUMBERS = (*OVERLAP, *SurfaceDistances._fields, *PIXEL_CALIBRATION, WORST_SLICE)
 COLUMNS = [*NUMBERS, "unit", "note"]
 
 
@@ -124,13 +125,13 @@ def _row(pixels: Pixels, row: Mapping[Any, Any], surface: bool) -> dict[str, flo
     spacing = list(row.get("spacing", ()))
     mask, map_ = pixels.mask, pixels.probability
     each = [segmentation_row(mask, truth, map_, spacing, surface=surface) for truth in pixels.truths]
-    mean = {name: float(np.mean([r[name] for r in each])) for name in NUMBERS}
+    mean = {name: float(np.mean([r.get(name, np.nan) for r in each])) for name in NUMBERS}
     return mean | {"unit": each[0]["unit"], "note": join(*(str(r["note"]) for r in each))}
 
 
 def _digest(records: RecordSet, row: Mapping[Any, Any], probability: bool, surface: bool) -> str:
     """What the numbers depend on, in 16 letters: the bytes of mask, truths and map, and the spacing."""
-    files = [records.folder / "masks" / f"{row['record_id']}.png", *row["truth_path"]]
+    files = [records.mask_file(row["record_id"]), *row["truth_path"]]
     files += [records.folder / "maps" / f"{row['record_id']}.npz"] * probability
     parts = [probability, surface, list(row.get("spacing", ())), *map(sha256_of, files)]
     return hashlib.sha256(str(parts).encode()).hexdigest()[:16]

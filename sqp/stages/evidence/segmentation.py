@@ -11,13 +11,14 @@ from sqp.metrics.overlap import threshold_iou
 from sqp.metrics.stats import Resamples
 from sqp.report.calibration_figures import pixel_calibration
 from sqp.stages.evidence.page import Evidence, Page, known, with_part
-from sqp.stages.evidence.pixels import measured
+from sqp.stages.evidence.pixels import WORST_SLICE, measured
 from sqp.stages.evidence.temperature import scaled, temperature_table
 from sqp.stages.paired import correlation_rows, mean_rows
 from sqp.stages.subsets import ALL, Subset
 
 LABELS = {
     "dice": "Dice",
+    "worst_slice": "Dice of the worst slice",
     "iou": "IoU",
     "threshold_iou": "ISIC 2018 score (IoU, 0 below 0.65)",
     "precision": "precision",
@@ -105,7 +106,9 @@ def natural_calibration(part: Subset) -> pd.DataFrame:
 def means(numbers: pd.DataFrame, resamples: Resamples, surface: bool) -> pd.DataFrame:
     """A row a quantity: unit, n, mean with interval, SD, median, and why values are missing."""
     numbers = numbers.assign(threshold_iou=threshold_iou(numbers["iou"]))
-    names = [name for name in LABELS if surface or name not in ("hausdorff", "hd95", "masd")]
+    left_out = [] if surface else ["hausdorff", "hd95", "masd"]
+    left_out += [] if numbers[WORST_SLICE].notna().any() else [WORST_SLICE]  # images have no slices
+    names = [name for name in LABELS if name not in left_out]
     table = mean_rows({name: numbers[name].to_numpy(float) for name in names}, resamples)
     unit = join(*sorted(numbers["unit"].dropna().unique()))
     distance = table["quantity"].isin(["hausdorff", "hd95", "masd"])

@@ -1,0 +1,95 @@
+"""3D boxes of several prompters against the true ones, before anything is segmented: IoU, and which prompter wins.
+
+python scripts/volume_boxes.py configs/prompters_hippocampus.yaml benchmarks/prompters_hippocampus [--split test]
+
+The config is one of `sqp generate`: its prompter, and those of the split's variants. Writes OUT/boxes.csv (a row a
+volume and prompter) and OUT/boxes.md: mean IoU with 95 % intervals, the share of the true slices that a box goes
+through, and each prompter's difference to the first one on the same volumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from sqp.cli import from_mapping
+from sqp.config.generate import GenerateConfig
+from sqp.errors import ConfigError, script_status
+from sqp.io.atomic import write_text
+from sqp.metrics.stats import Resamples
+from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
+from sqp.prompts.volume_prompts import box_iou_3d, prompt_box, volume_box
+from sqp.report.tables import formatted, markdown, write_csv
+from sqp.seeding import numpy_generator
+from sqp.stages.generate import collect_cases, select_cases
+from sqp.stages.loaded_case import load_case
+from sqp.stages.named_prompters import prompter_of
+from sqp.stages.paired import mean_cells
+from sqp.stages.plan import variant_plan
+from sqp.stages.volume_checks import for_these
+from sqp.types import Case
+
+HEADINGS = {"prompter": "prompter", "n": "n", "iou": "IoU of the box", "slices": "true slices in it",
+            "to_first": "IoU - the first's"}  # fmt: skip
+
+
+def rows_of(config: GenerateConfig, case: Case, names: list[str]) -> list[dict[str, object]]:
+    """IoU of each prompter's box with the truth's, and the share of the true slices that it goes through."""
+    loaded = load_case(case)
+    if loaded.truth is None:
+        raise ConfigError(f"{case.image_id} has no ground truth to compare boxes with: give --truth in the config")
+    true = volume_box(loaded.truth)
+    rows: list[dict[str, object]] = []
+    for name in names:
+        prompter, options = prompter_of(config, name, VOLUME_PROMPTERS)
+        generator = numpy_generator(config.seed, case.image_id, name)
+        found = prompt_box(prompter(loaded.image, truth=loaded.truth, generator=generator, **options)[0])
+        both = max(0.0, min(found[1, 0], true[1, 0]) - max(found[0, 0], true[0, 0]))
+        told = {"image_id": case.image_id, "group": case.group, "prompter": name}
+        rows.append(told | {"iou": box_iou_3d(found, true), "slices": both / (true[1, 0] - true[0, 0])})
+    return rows
+
+
+def table_of(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """A row a prompter, in the order of the config."""
+    wide = {key: rows.pivot(index="image_id", columns="prompter", values=key) for key in ("iou", "slices")}
+    groups = rows.drop_duplicates("image_id").set_index("image_id")["group"].loc[wide["iou"].index]
+    resamples = Resamples.draw(groups.astype(str).to_numpy(), 2000)
+    out = []
+    for name in names:
+        row: dict[str, object] = {"prompter": name, "n": len(groups)}
+        for key, values in wide.items():
+            row |= mean_cells(key, values[name].to_numpy(float), resamples)
+        if name != names[0]:
+            difference = (wide["iou"][name] - wide["iou"][names[0]]).to_numpy(float)
+            row |= mean_cells("to_first", difference, resamples)
+        out.append(row)
+    return pd.DataFrame(out)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read, prompt, compare, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--split", default="test")
+    args = parser.parse_args(argv)
+    told = yaml.safe_load(args.config.read_text())
+    config = from_mapping("generate", {**told, "only": [args.split], "max_images": 0})
+    cases = select_cases(collect_cases(config)[0], config)
+    config = for_these(config, cases)
+    names = list(dict.fromkeys([config.prompter, *variant_plan(config, args.split).prompters]))
+    rows = pd.DataFrame([row for case in cases for row in rows_of(config, case, names)])
+    table = table_of(rows, names)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_csv(rows, args.out / "boxes.csv")
+    write_text(args.out / "boxes.md", markdown(formatted(table, HEADINGS)) + "\n")
+    print(formatted(table, HEADINGS).to_string(index=False))
+
+
+if __name__ == "__main__":
+    sys.exit(script_status("volume_boxes", main))

@@ -1,0 +1,84 @@
+"""Training the localizer of volumes: the structure's share of each cell of the squashed volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from torchmetrics import MeanMetric
+
+from sqp.fit.losses import dice_bce
+from sqp.fit.module import FitModule, Recipe
+from sqp.fit.volume_cache import VolumeCache
+from sqp.fit.volume_segmenter import contrasted
+from sqp.prompts.volume_localizer import VolumeLocalizerSpec, cube, heatmap_box
+from sqp.prompts.volume_prompts import box_iou_3d, volume_box
+
+SHIFT = 0.1  # of the cube's side, the farthest that it is moved along an axis
+
+
+class Cubes(Dataset):  # type: ignore[type-arg]
+    """`data[[(row, draw), ...]]`, or `data[row]`, -> squashed volumes `[n, 1, s, s, s]`, truth as shares, all valid."""
+
+    def __init__(self, cache: VolumeCache, rows: np.ndarray, size: int) -> None:
+        self.cache, self.rows, self.size = cache, rows, size
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int | Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        rows = [index] if isinstance(index, int) else [row for row, _ in index]
+        pairs = [[cube(np.array(part), self.size) for part in self.cache.read(int(self.rows[row]))] for row in rows]
+        image, truth = (torch.stack(part)[:, None] for part in zip(*pairs, strict=True))
+        return {"image": image, "truth": truth, "valid": torch.ones_like(truth, dtype=torch.bool)}
+
+
+class VolumeLocalizerModule(FitModule):
+    """Watched by the mean IoU of the heatmap's box with the truth's, in the squashed volume as in the whole one."""
+
+    monitor = "val/box_iou"
+
+    def __init__(self, spec: VolumeLocalizerSpec, network: nn.Module, recipe: Recipe) -> None:
+        super().__init__(spec, network, recipe)
+        self.val_iou = MeanMetric()
+
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
+        """Cubes -> logits of that shape."""
+        return self.network(image)
+
+    def augmented(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """All cubes of the batch moved alike, with another contrast each; never flipped, as left is not right."""
+        reach = int(SHIFT * batch["image"].shape[-1])
+        steps = torch.randint(-reach, reach + 1, (3,), generator=generator).tolist()
+        moved = {name: shifted(batch[name], steps) for name in ("image", "truth")}
+        return batch | moved | {"image": contrasted(moved["image"], generator)}
+
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Soft Dice + BCE against the shares."""
+        return dice_bce(output, batch["truth"], batch["valid"])
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Loss, and the IoU of the boxes; no truth, no box."""
+        logits = self(batch["image"], batch["valid"])
+        self.log("val/loss", self.loss(logits, batch), batch_size=len(logits))
+        for heatmap, truth in zip(torch.sigmoid(logits.float()), batch["truth"] >= 0.5, strict=True):
+            if truth.any():
+                box, _ = heatmap_box(heatmap[0].cpu().numpy())
+                self.val_iou.update(box_iou_3d(box, volume_box(truth[0].cpu().numpy())))
+        self.log(self.monitor, self.val_iou, prog_bar=True, batch_size=len(logits))
+
+
+def shifted(x: Tensor, steps: Sequence[int]) -> Tensor:
+    """`[n, c, d, h, w]` moved by whole cells along d, h and w, zeros coming in.
+
+    >>> shifted(torch.arange(3.0).view(1, 1, 1, 1, 3), (0, 0, 1)).flatten().tolist()
+    [0.0, 0.0, 1.0]
+    """
+    out = torch.roll(x, list(steps), dims=(2, 3, 4))
+    for axis, step in enumerate(steps, start=2):
+        if step:
+            out.narrow(axis, 0 if step > 0 else out.shape[axis] + step, abs(step)).zero_()
+    return out

@@ -1,0 +1,93 @@
+"""The localizer in 3D: a small U-Net that was fitted on structures marks them in the squashed volume; their box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from sqp.errors import CaseError, ConfigError
+from sqp.networks.checkpoint import load_weights, read_header
+from sqp.networks.voxels import normalised
+from sqp.prompts.localizer import heaviest_part
+from sqp.prompts.volume_prompts import box_prompt, volume_box
+from sqp.types import Prompt
+from sqp.volume import Volume
+from sqp.volume_frame import resample_volume
+
+DIVISOR = 8  # three halvings
+
+
+@dataclass(frozen=True)
+class VolumeLocalizerSpec:
+    """size: side in voxels of the cube to which a whole volume is squashed; width: channels of the finest stage."""
+
+    kind: ClassVar[str] = "localizer3d"
+    size: int = 48
+    width: int = 8
+
+
+def build_volume_localizer(spec: VolumeLocalizerSpec) -> nn.Module:
+    """Cubes `[n, 1, s, s, s]` -> logits of that shape: MONAI's residual `UNet`. ConfigError for a size that does not
+    halve three times."""
+    from monai.networks.nets import UNet
+
+    if spec.size < 2 * DIVISOR or spec.size % DIVISOR:
+        raise ConfigError(f"size is {spec.size}; a localizer of volumes needs a multiple of {DIVISOR}, 16 at least")
+    channels = [spec.width * 2**k for k in range(4)]
+    return UNet(3, 1, 1, channels, strides=(2, 2, 2), num_res_units=1)
+
+
+def volume_localizer(
+    volume: Volume,
+    *,
+    truth: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    generator: np.random.Generator | None = None,
+    checkpoint: str = "",
+    margin: float = 0.0,
+    threshold: float = 0.5,
+) -> list[Prompt]:
+    """The 3D box of the heatmap of `checkpoint` (`sqp fit localizer --method heatmap3d`), grown by `margin`.
+
+    Where the heatmap nowhere reaches `threshold` half of its peak is taken, and the prompter is `localizer_fallback`.
+    ConfigError without a checkpoint, and for a threshold outside of 0 to 1; CaseError for an image that is no volume.
+    """
+    if not 0 < threshold < 1:
+        raise ConfigError(f"localizer: threshold is {threshold}; it must lie between 0 and 1")
+    if not checkpoint:
+        raise ConfigError("the prompter 'localizer' needs a network: fit one with `sqp fit localizer --method "
+                          "heatmap3d`, then give --prompter_options.checkpoint FILE")  # fmt: skip
+    if not isinstance(volume, Volume):
+        raise CaseError(f"{checkpoint} finds structures in volumes, and this image is 2D: take one for images")
+    spec, network = _load(Path(checkpoint).expanduser())
+    with torch.no_grad():
+        heatmap = torch.sigmoid(network(cube(normalised(volume.voxels), spec.size)[None, None]))[0, 0].numpy()
+    box, sure = heatmap_box(heatmap, threshold)
+    scale = np.array(volume.shape) / spec.size
+    return [box_prompt(box * scale, volume.shape, margin, "localizer" if sure else "localizer_fallback")]
+
+
+def cube(voxels: np.ndarray, size: int) -> torch.Tensor:
+    """float `[d, h, w]` squashed to `[size, size, size]` float32."""
+    return resample_volume(torch.from_numpy(np.require(voxels, np.float32, ["C", "W"])), (size, size, size))
+
+
+def heatmap_box(heatmap: np.ndarray, threshold: float = 0.5) -> tuple[np.ndarray, bool]:
+    """(box `[2, 3]` of the heaviest part of a heatmap `[d, h, w]` in 0-1, did it reach the threshold)."""
+    part, sure = heaviest_part(heatmap, threshold)
+    return volume_box(part), sure
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path) -> tuple[VolumeLocalizerSpec, nn.Module]:
+    """Spec and network in eval mode; read once a process. ConfigError where it is no localizer of volumes."""
+    spec = read_header(path, VolumeLocalizerSpec).spec
+    network = build_volume_localizer(spec)
+    load_weights(network, path, "localizer --method heatmap3d")
+    return spec, network.eval().requires_grad_(False)

@@ -1,0 +1,59 @@
+"""A 3D box as a prompt of a volume: low and high corner (d, h, w) in voxels, the high one its far edge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from sqp.types import Prompt
+
+
+def volume_box(mask: np.ndarray) -> np.ndarray:
+    """The smallest box around a bool mask `[d, h, w]`: float64 `[2, 3]`. ValueError where the mask is empty.
+
+    >>> mask = np.zeros((4, 6, 8), bool); mask[1:3, 2:5, 4] = True
+    >>> volume_box(mask).tolist()
+    [[1.0, 2.0, 4.0], [3.0, 5.0, 5.0]]
+    """
+    found = np.argwhere(mask)
+    if not len(found):
+        raise ValueError("an empty mask has no box")
+    return np.stack([found.min(axis=0), found.max(axis=0) + 1]).astype(float)
+
+
+def box_prompt(box: np.ndarray, shape: Sequence[int], margin: float, prompter: str) -> Prompt:
+    """The prompt of a box `[2, 3]`, grown on each side by `margin` of its length, within a volume of `shape`.
+
+    Sides come in order and are at least one voxel long; slices that are touched count whole.
+
+    >>> prompt = box_prompt(np.array([[1.0, 2.0, 4.0], [3.0, 6.0, 8.0]]), (4, 8, 16), 0.25, "localizer")
+    >>> prompt.box, prompt.depth
+    ((3.0, 1.0, 9.0, 7.0), (0.0, 4.0))
+    """
+    low, high = np.sort(box, axis=0)
+    grow = margin * (high - low)
+    low, high = np.clip(low - grow, 0, shape), np.clip(high + grow, 0, shape)
+    low = np.minimum(low, np.array(shape) - 1.0)
+    (z0, y0, x0), (z1, y1, x1) = low.tolist(), np.maximum(high, low + 1).tolist()
+    return Prompt(box=(x0, y0, x1, y1), depth=(float(math.floor(z0)), float(math.ceil(z1))), prompter=prompter)
+
+
+def prompt_box(prompt: Prompt) -> np.ndarray:
+    """The box `[2, 3]` of a prompt that has one and a depth; the inverse of `box_prompt` but for the slices."""
+    if prompt.box is None or prompt.depth is None:
+        raise ValueError(f"the prompt of {prompt.prompter} has no 3D box")
+    (x0, y0, x1, y1), (z0, z1) = prompt.box, prompt.depth
+    return np.array([[z0, y0, x0], [z1, y1, x1]])
+
+
+def box_iou_3d(one: np.ndarray, other: np.ndarray) -> float:
+    """IoU of two boxes `[2, 3]`, by MONAI.
+
+    >>> box_iou_3d(np.array([[0, 0, 0], [2, 2, 2]]), np.array([[0, 0, 0], [2, 2, 1]]))
+    0.5
+    """
+    from monai.data.box_utils import box_iou
+
+    return float(box_iou(*(box.astype(np.float32).reshape(1, 6) for box in (one, other)))[0, 0])
