@@ -97,7 +97,26 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (0 done, 1 cases skipped, 2 user's error, 3 below `--fail-under`)."""
-    args = _joined(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _run(_joined(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # here, where a reader that has gone (`sqp --help | head -1`) can be told from an error
+        return status
+    except SqpError as error:
+        print(f"sqp: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("sqp: stopped; what was finished stays, the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return DONE
+    except OSError as error:
+        print(f"sqp: {_say_os_error(error)}", file=sys.stderr)
+        return USER_ERROR
+
+
+def _run(args: list[str]) -> int:
+    """The exit status of a command that went well, or as its result says."""
     if not args or args[0] in ("-h", "--help"):
         print(_overview())
         return DONE
@@ -106,36 +125,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"sqp {__version__}")
         return DONE
-    try:
-        if args[0] not in COMMANDS:
-            longer = [name for name in COMMANDS if name.startswith(f"{args[0]} ")]
-            if longer:
-                raise ConfigError(
-                    f"`sqp {args[0]}` needs to know what: {', '.join(f'`sqp {name}`' for name in longer)}"
-                )
-            raise unknown_name("command", args[0], COMMANDS)
-        command = COMMANDS[args[0]]
-        config = parse(args[0], args[1:])
-        if config is None:
-            return DONE
-        keep_freed_memory()
-        with _terminated_like_interrupted():
-            result = import_module(command.stage).run(config)
-        summary = getattr(result, "summary", None)
-        if summary is not None:
-            print(summary())
-        return int(getattr(result, "exit_status", DONE))
-    except SqpError as error:
-        print(f"sqp: {error}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print("sqp: stopped; what was finished stays, the same command goes on from there", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
+    if args[0] not in COMMANDS:
+        longer = [name for name in COMMANDS if name.startswith(f"{args[0]} ")]
+        if longer:
+            raise ConfigError(f"`sqp {args[0]}` needs to know what: {', '.join(f'`sqp {name}`' for name in longer)}")
+        raise unknown_name("command", args[0], COMMANDS)
+    command = COMMANDS[args[0]]
+    config = parse(args[0], args[1:])
+    if config is None:
         return DONE
-    except OSError as error:
-        print(f"sqp: {_say_os_error(error)}", file=sys.stderr)
-        return USER_ERROR
+    keep_freed_memory()
+    with _terminated_like_interrupted():
+        result = import_module(command.stage).run(config)
+    summary = getattr(result, "summary", None)
+    if summary is not None:
+        print(summary())
+    return int(getattr(result, "exit_status", DONE))
 
 
 def parse(name: str, args: Sequence[str]) -> Any | None:

@@ -27,6 +27,15 @@ def test_help_names_every_command_and_imports_nothing_heavy():
     assert out.strip().endswith("False")
 
 
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["export", "--help"]])
+def test_a_reader_that_has_gone_is_no_error(args):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write) as gone:
+        done = subprocess.run([sys.executable, "-m", "sqp", *args], stdout=gone, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_its_help_and_prints_its_config(name, capsys):
     assert main([name, "--help"]) == 0
