@@ -182,6 +182,7 @@ class GenerateConfig:
         self.referee_by_default = self.referee.name == "auto"
         if self.referee_by_default:
             self.referee = self._auto_referee()
+        self.referee = self.referee.with_prompters()
 
     @property
     def given(self) -> bool:

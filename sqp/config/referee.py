@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 NONE = "none"
@@ -34,6 +34,9 @@ class RefereeConfig:
     jitter: float = 0.1
     maps: list[str] = field(default_factory=lambda: ["entropy", "variance"])
 
-    def __post_init__(self) -> None:
-        if not self.prompters:
-            self.prompters = [*(["localizer"] if self.localizer else []), "otsu"]
+    def with_prompters(self) -> RefereeConfig:
+        """With the default prompters, where none is named.
+
+        Not at once: as a part of a larger config the default stands before its localizer is known.
+        """
+        return self if self.prompters else replace(self, prompters=[*(["localizer"] if self.localizer else []), "otsu"])

@@ -14,6 +14,7 @@ from PIL import Image
 from tiny_prompters import write_localizer
 
 from sqp import segmenters
+from sqp.cli import parse
 from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.data import read_image
 from sqp.errors import ConfigError
@@ -210,7 +211,7 @@ def test_empty_tiny_split_and_border_touching_masks_in_small_and_large_images(co
 def test_a_fallback_gives_way_to_a_prompter_that_found_something(config, monkeypatch, tmp_path):
     image = read_image(next(config.images.iterdir()))
     localizer = write_localizer(tmp_path / "l.safetensors")
-    config.referee = RefereeConfig("fake", localizer=localizer, prompts=6)
+    config = replace(config, referee=RefereeConfig("fake", localizer=localizer, prompts=6))
     assert config.referee.prompters == ["localizer", "otsu"]
     names = [prompt.prompter for prompt in independent_prompts(image, "a", config)]
     assert len(names) == 5 and names[1] == "otsu" and names[0].startswith("localizer")
@@ -220,6 +221,12 @@ def test_a_fallback_gives_way_to_a_prompter_that_found_something(config, monkeyp
     prompts = independent_prompts(image, "a", config)
     assert {prompt.prompter for prompt in prompts} == {"otsu"} and len({prompt.box for prompt in prompts}) == 5
     assert prompts == independent_prompts(image, "a", config) != independent_prompts(image, "b", config)
+
+
+def test_on_the_command_line_too_a_localizer_is_the_first_prompter():
+    options = ["--images", "a", "--out", "b", "--referee", "litemedsam"]
+    assert parse("generate", options).referee.prompters == ["otsu"]
+    assert parse("generate", [*options, "--referee.localizer", "l"]).referee.prompters == ["localizer", "otsu"]
 
 
 def test_images_that_the_localizer_was_fitted_on_are_left_out(config, lesions, tmp_path):
