@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from sqp import segmenters
 from sqp.frame import Frame
+from sqp.segmenters.weights import locate
 from sqp.types import Decoded, Embedding
 
 
@@ -50,3 +53,22 @@ class FakeSegmenter:
             iou.append(torch.tensor([0.5, 0.9, 0.7])[: self.k])
         tokens = torch.arange(len(prompts)).view(-1, 1, 1).expand(-1, self.k, 5).float()
         return Decoded(torch.stack(logits), torch.stack(iou), tokens)
+
+
+def put_fake(patch: pytest.MonkeyPatch) -> list[FakeSegmenter]:
+    """`--segmenter.name fake` works, any without a file has its hash; the list holds every one that was built."""
+    from sqp.stages import generate, referee_checks
+
+    built: list[FakeSegmenter] = []
+
+    def build(checkpoint=None, **options):
+        built.append(FakeSegmenter(size=64, stride=4))
+        return built[-1]
+
+    def located(name, checkpoint):
+        return (None, FakeSegmenter.weights_sha256) if checkpoint is None else locate(name, checkpoint)
+
+    patch.setitem(segmenters.SEGMENTERS, "fake", build)
+    for module in (generate, referee_checks):
+        patch.setattr(module, "locate", located)
+    return built

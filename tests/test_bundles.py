@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from sqp import bundles
-from sqp.bundles import BUNDLES, DEFAULT, bundle_folder
+from sqp.bundles import BUNDLES, DEFAULT, LARGEST, bundle_folder
 from sqp.cli import main
 from sqp.errors import ConfigError
+from sqp.io.hashing import sha256_of
 from sqp.quality import Bundle
 from sqp.quality.licences import check_licences
+from sqp.stages.like_training import LOCALIZER
+from sqp.stages.train_rows import USED
 
 
 def test_names_and_folders(tmp_path, monkeypatch):
@@ -29,6 +33,17 @@ def test_without_it_there_is_one_clear_sentence(tmp_path, monkeypatch, capsys):
     assert "sqp: this sqp comes without the bundle 'default': train one on your own" in capsys.readouterr().err
 
 
+def check_shipped(folder: Path, licences: tuple[str, ...]) -> None:
+    """Small enough, and what it says of its data and of all networks behind it is nothing but these licences."""
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < LARGEST
+    bundle = Bundle.load(folder)
+    check_licences(bundle.info, licences, folder.name)
+    assert len(bundle.info["data"]["sha256"]) == 64 and set(bundle.info["data"]["counts"]) == {*USED}
+    assert bundle.risk is not None
+    if any(one.get("referee", {}).get("localizer_sha256") for one in bundle.expects) and "referee" in bundle.sources:
+        assert {one["referee"]["localizer_sha256"] for one in bundle.expects} == {sha256_of(folder / LOCALIZER)}
+
+
 @pytest.mark.parametrize("name", BUNDLES)
 def test_what_is_shipped_is_small_and_free(name):
     try:
@@ -36,5 +51,35 @@ def test_what_is_shipped_is_small_and_free(name):
     except ConfigError:
         assert not (bundles.HERE / name).exists()  # nothing half there
         return
-    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 20e6
-    check_licences(Bundle.load(folder).info, BUNDLES[name], name)
+    check_shipped(folder, BUNDLES[name])
+
+
+@pytest.fixture
+def free(trained, tmp_path):
+    """A tiny bundle whose every part says CC0."""
+    bundle = Bundle.load(trained / "bundle")
+    bundle.info["behind"] = [{"what": "the network unet", "licences": ["CC0"]}]
+    return bundle.save(tmp_path / "free")
+
+
+def test_a_tiny_bundle_is_free_until_a_part_of_it_is_not(free):
+    check_shipped(free, ("CC0",))
+    for part in ("data", "behind"):
+        told = json.loads((free / "bundle.json").read_text())
+        (told["data"] if part == "data" else told["behind"][0])["licences"].append("CC-BY-NC")
+        (free / "bundle.json").write_text(json.dumps(told))
+        with pytest.raises(ConfigError, match="was fitted on rows of licence CC-BY-NC, only CC0 is allowed"):
+            check_shipped(free, ("CC0",))
+
+
+def test_a_bundle_that_is_too_large_or_lacks_its_localizer_is_noticed(free):
+    told = json.loads((free / "bundle.json").read_text())
+    told["expects"][0]["referee"] = {"localizer_sha256": "00"}
+    told["model"]["channels"][-1] = "referee/probability"
+    (free / "bundle.json").write_text(json.dumps(told))
+    with pytest.raises(FileNotFoundError, match="localizer"):
+        check_shipped(free, ("CC0",))
+    with (free / "more").open("wb") as file:
+        file.truncate(int(LARGEST))
+    with pytest.raises(AssertionError):
+        check_shipped(free, ("CC0",))

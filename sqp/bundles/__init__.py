@@ -8,8 +8,12 @@ from sqp.errors import ConfigError
 
 HERE = Path(__file__).parent
 DEFAULT = "default"
-BUNDLES: dict[str, tuple[str, ...]] = {DEFAULT: ("CC-0",)}
-"""name -> the licences of all rows that the bundle, or any network behind it, may have been fitted on."""
+BUNDLES: dict[str, tuple[str, ...]] = {DEFAULT: ("CC-0",), "fast": ("CC-0",)}
+"""name -> the licences of all rows that the bundle, or any network behind it, may have been fitted on.
+
+`fast` reads image and mask alone. Both are made by scripts/default_bundle.py."""
+LARGEST = 20e6
+"""Bytes of a bundle, its localizer with it."""
 
 
 def bundle_folder(model: Path | None) -> Path:

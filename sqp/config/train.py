@@ -48,6 +48,8 @@ class TrainConfig(LoggerConfig):
         ood_quantile: Share of the calibration groups that counts as in distribution.
         members: Models trained one after another, with seed, seed + 1 ..., whose mean is the prediction; one bundle
             holds all, and its interval is that of the mean.
+        half: Round the weights to half precision once they are trained: a bundle half as large. Whatever follows is
+            measured with the weights as they are kept.
         seed: Seed of everything random.
         workers: Processes that decode the records once; 0 decodes in this one.
         cache: Folder of the decoded records; default OUT/cache. Runs may share it. Rank 0 builds it, so
@@ -92,6 +94,7 @@ class TrainConfig(LoggerConfig):
     calibrate_on: str = "all"
     ood_quantile: float = 0.98
     members: int = 1
+    half: bool = False
     seed: int = 0
     workers: int = 0
     cache: Path | None = None
@@ -114,5 +117,5 @@ EXECUTION_KEYS = (
 """Keys that say how a run goes, not what the model is: another value in the same folder is no change of
 config."""
 
-YOUNGER: dict[str, object] = {"features": [], "train_on": "all", "members": 1}
+YOUNGER: dict[str, object] = {"features": [], "train_on": "all", "members": 1, "half": False}
 """Keys that the first runs did not have, with what they did."""

@@ -102,6 +102,28 @@ def isic2018_splits(cases: Iterable[Case], seed: int = 0) -> Splits:
     return Splits(splits, "isic2018", seed, rule)
 
 
+def halved(splits: Splits, split: str = "train") -> tuple[Splits, Splits]:
+    """Twice the same splits, for cross-fitting: in each the groups of one half of `split` are in `segmenter` instead.
+
+    A network that is fitted on `segmenter` of one of them makes the masks of its `split`, which it has not seen. The
+    halves depend on seed, data set and the groups' names alone. ConfigError where there are not two groups.
+    """
+    groups = splits.splits.get(split, {})
+    if len(groups) < 2:
+        raise ConfigError(f"the split '{split}' has {len(groups)} groups; two halves need at least two")
+    order = _shuffled(groups, splits.seed, f"{splits.dataset} halves")
+    halves = []
+    for number in range(2):
+        fitted = set(order[number::2])
+        parted = {
+            "segmenter": {**splits.splits.get("segmenter", {}), **{g: groups[g] for g in groups if g in fitted}},
+            split: {g: groups[g] for g in groups if g not in fitted},
+        }
+        rule = f"{splits.rule}; half {number + 1} of {split} in segmenter"
+        halves.append(replace(splits, splits={**splits.splits, **parted}, rule=rule))
+    return halves[0], halves[1]
+
+
 def apply_splits(cases: Iterable[Case], splits: Splits) -> list[Case]:
     """The cases with `split` and `group` as in `splits`; those that it does not list get the split "", so that they can
     be counted.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_atomic
+from sqp.networks.half import packed
 
 FORMAT = "1"
 PREFIX = "sqp_"  # of the header's key, then the kind; one key only, since safetensors keeps no order among several
@@ -38,7 +39,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Tensor], spec: Any, info: Ma
     """Write the file whole or not at all; returns the path."""
     told = json.dumps({"format": FORMAT, "spec": asdict(spec), "info": info}, sort_keys=True)
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-    content = save(tensors, {PREFIX + spec.kind: told})
+    content = save(packed(tensors), {PREFIX + spec.kind: told})
     write_atomic(path, lambda file: file.write(content))
     return path
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.io.atomic import write_text
+from sqp.networks.half import packed
 from sqp.quality.channels import check_channels
 from sqp.quality.conformal import Conformal
 from sqp.quality.dims import check_dims
@@ -99,7 +100,8 @@ class Bundle:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bundle.json").unlink(missing_ok=True)
-        tensors = {f"model.{k}": v.detach().cpu().contiguous().clone() for k, v in self.model.state_dict().items()}
+        weights = packed({k: v.detach().cpu() for k, v in self.model.state_dict().items()})
+        tensors = {f"model.{k}": v.contiguous().clone() for k, v in weights.items()}
         if self.risk is not None:
             tensors |= {RISK + name: torch.from_numpy(value) for name, value in vars(self.risk).items()}
         save_file(tensors | tensors_of(self.ood), folder / "model.safetensors")

@@ -77,7 +77,8 @@ class Space:
     def fit(cls, training: np.ndarray) -> Space:
         """From features `[n, d]`; nothing is out yet."""
         found = LedoitWolf().fit(training.astype(np.float64))
-        mean, precision = found.location_.astype(np.float32), found.precision_.astype(np.float32)
+        precision = ((found.precision_ + found.precision_.T) / 2).astype(np.float32)  # symmetric to the last bit
+        mean = found.location_.astype(np.float32)
         return cls(mean, precision, np.inf, Neighbours.fit(training))
 
     def distances(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

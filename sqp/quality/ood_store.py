@@ -21,7 +21,7 @@ def tensors_of(ood: OodStatistics) -> dict[str, Tensor]:
     """`ood.mean`, `ood.precision`, `ood.reference`, and the same of the image's features."""
     found: dict[str, Tensor] = {}
     for name, space in ood.spaces.items():
-        arrays = {"mean": space.mean, "precision": space.precision}
+        arrays = {"mean": space.mean, "precision": _folded(space.precision)}
         arrays |= {"reference": space.neighbours.reference} if space.neighbours else {}
         found |= {PREFIXES[name] + key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in arrays.items()}
     return found
@@ -51,4 +51,25 @@ def _read(told: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str) -
     near = told.get("neighbours")
     if near is not None:
         near = Neighbours(tensors[f"{prefix}reference"].numpy(), **near)
-    return Space(tensors[f"{prefix}mean"].numpy(), tensors[f"{prefix}precision"].numpy(), told["threshold"], near)
+    return Space(
+        tensors[f"{prefix}mean"].numpy(), _unfolded(tensors[f"{prefix}precision"].numpy()), told["threshold"], near
+    )
+
+
+def _folded(matrix: np.ndarray) -> np.ndarray:
+    """The lower triangle `[d (d + 1) / 2]` of a symmetric matrix `[d, d]`, row by row; any other as it is."""
+    return matrix[np.tril_indices(len(matrix))] if np.array_equal(matrix, matrix.T) else matrix
+
+
+def _unfolded(stored: np.ndarray) -> np.ndarray:
+    """The matrix of which it is the triangle; bundles from before hold the matrix.
+
+    >>> _unfolded(_folded(np.array([[2.0, 1.0], [1.0, 3.0]]))).tolist()
+    [[2.0, 1.0], [1.0, 3.0]]
+    """
+    if stored.ndim == 2:
+        return stored
+    d = int(np.sqrt(2 * len(stored)))
+    matrix = np.zeros((d, d), stored.dtype)
+    matrix[np.tril_indices(d)] = stored
+    return matrix + np.tril(matrix, -1).T

@@ -21,6 +21,7 @@ from sqp.io import RecordSet
 from sqp.io.atomic import write_text
 from sqp.metrics.agreement import agreement
 from sqp.metrics.intervals import coverage, mean_width
+from sqp.networks.half import rounded
 from sqp.quality.backbones import dims_of
 from sqp.quality.batches import BatchPlan, CachedRecords, loader
 from sqp.quality.bundle import Bundle
@@ -127,6 +128,8 @@ def run(config: TrainConfig) -> TrainResult:
             members[-1].device,
             max(m.epochs for m in members),
         )
+        if config.half:
+            whole.load_state_dict(rounded(whole.state_dict()))
         outputs = {split: inferred(whole, records, config, device) for split, records in data.items()}
         bundle, metrics, table = calibrate(config, whole.cpu(), standardizer, learned, outputs, expects)
         bundle.save(out / "bundle")
@@ -234,11 +237,15 @@ def judge(
 
 
 def expected(config: TrainConfig) -> list[dict[str, Any]]:
-    """The `generate` configs of the record sets, each once."""
+    """The `generate` configs of the record sets that calibrate, each once.
+
+    The interval holds for masks made like these. From other sets the model only learns, as in cross-fitting, where the
+    localizer behind the records of each half of train was fitted on the other half.
+    """
     expects: list[dict[str, Any]] = []
-    for folder in config.records:
-        one = expectation(RecordSet(folder))
-        expects += [one] if one not in expects else []
+    for records in map(RecordSet, config.records):
+        one = expectation(records)
+        expects += [one] if one not in expects and (records.table["split"] == "calibration").any() else []
     return expects
 
 

@@ -11,6 +11,7 @@ from sqp.data.splits import (
     FRACTIONS,
     Splits,
     apply_splits,
+    halved,
     ham10000_splits,
     isic2018_splits,
     make_splits,
@@ -50,6 +51,22 @@ def test_splits_do_not_depend_on_order_but_on_the_seed():
     cases = cases_of(range(60))
     assert make_splits(cases, seed=3) == make_splits(cases[::-1], seed=3)
     assert make_splits(cases, seed=3).splits != make_splits(cases, seed=4).splits
+
+
+def test_halves_of_train_for_cross_fitting():
+    cases = cases_of([k // 2 for k in range(120)])
+    splits = make_splits(cases, seed=1)
+    one, two = halved(splits)
+    for half in (one, two):
+        check_splits(half, cases)
+        assert {name: ids(half, name) for name in ("val", "test")} == {
+            name: ids(splits, name) for name in ("val", "test")
+        }
+    assert ids(one, "segmenter") == ids(two, "train") and ids(two, "segmenter") == ids(one, "train")
+    assert sorted(ids(one, "segmenter") + ids(one, "train")) == ids(splits, "train")
+    assert abs(len(one.splits["segmenter"]) - len(one.splits["train"])) <= 1
+    with pytest.raises(ConfigError, match="has 1 groups; two halves need at least two"):
+        halved(Splits({"train": {"g": ("a",)}}))
 
 
 @pytest.mark.parametrize(

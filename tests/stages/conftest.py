@@ -7,34 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes import FakeSegmenter
+from fakes import put_fake
 
-from sqp import segmenters
 from sqp.config.generate import SEEN, UNSEEN, GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.config.train import TrainConfig
 from sqp.data.synthetic import write_synthetic
 from sqp.io import RecordWriter
-from sqp.stages import generate, referee_checks, train
+from sqp.stages import generate, train
 
 
 @pytest.fixture(scope="session")
 def lesions(tmp_path_factory):
     """40 synthetic images of 48 x 64 with masks, groups and splits."""
     return write_synthetic(tmp_path_factory.mktemp("data") / "lesions", 40, seed=3, size=(48, 64))
-
-
-def put_fake(patch):
-    """`--segmenter.name fake` works; the list that comes back holds every one that was built."""
-    built = []
-
-    def build(checkpoint=None, **options):
-        built.append(FakeSegmenter(size=64, stride=4))
-        return built[-1]
-
-    patch.setitem(segmenters.SEGMENTERS, "fake", build)
-    for module in (generate, referee_checks):
-        patch.setattr(module, "locate", lambda name, checkpoint: (None, FakeSegmenter.weights_sha256))
-    return built
 
 
 @pytest.fixture
