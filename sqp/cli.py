@@ -175,6 +175,7 @@ def _read(name: str, read: Callable[[Any], Any]) -> Any:
         description=(cls.__doc__ or "").split("\n")[0],
         epilog=SHORT_FORMS if any("." in option for option in flat_hints(cls)) else None,
         exit_on_error=False,
+        allow_abbrev=False,  # `--epoch` is told, not taken for `--epochs`
     )
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
     parser.add_class_arguments(cls, None)

@@ -51,6 +51,7 @@ def test_every_command_has_its_help_and_prints_its_config(name, capsys):
         (["genrate"], "unknown command 'genrate', did you mean 'generate'?"),
         (["fit", "--out", "y"], "`sqp fit segmenter`, `sqp fit localizer`, `sqp fit classifier`"),
         (["generate", "--imags", "x"], "unknown option 'imags', did you mean 'images'?"),
+        (["train", "--records", "x", "--out", "y", "--epoch", "3"], "unknown option 'epoch', did you mean 'epochs'?"),
         (["generate", "--images", "x"], "the option --out is missing"),
         (["generate", "--images", "x", "--out", "y", "--sampler.ratios", "1"], "did you mean 'sampler.ratio'?"),
         (["generate", "--images", "x", "--out", "y", "--checkpont", "f"], "did you mean 'segmenter.checkpoint'?"),
