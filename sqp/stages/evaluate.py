@@ -66,7 +66,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     """Evaluate and write evaluation.csv, evaluation.md, the evidence, predictions, figures, report.html, run.yaml."""
     started = time.monotonic()
     check(config)
-    test, calibration, raters, unreadable, alpha = load_rows(config, others=True)
+    test, calibration, raters, unreadable, alpha, risk = load_rows(config, others=True)
     scores = score_names(test)
     parts = list(subsets(test, calibration, config.unseen))
     compared = {
@@ -75,7 +75,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     tables = {part.title: with_part(short(compared[part.title]), part).assign(fit=part.fit) for part in parts}
     table = pd.concat(tables.values(), ignore_index=True)
     text = _text(parts, tables, config, _left_out(unreadable))
-    evidence = Evidence(config, parts, compared, scores, calibration, raters, alpha)
+    evidence = Evidence(config, parts, compared, scores, calibration, raters, alpha, risk)
     made = list(pages(evidence))
     files = _write(config, test, parts, tables, table, text, _left_out(unreadable), made)
     seconds = time.monotonic() - started

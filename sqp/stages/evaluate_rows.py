@@ -19,6 +19,7 @@ from sqp.io.frozen import frozen_rows, read_frozen
 from sqp.io.schema import NATURAL, kinds
 from sqp.quality.columns import FIRST, OTHER
 from sqp.quality.provenance import group_hashes
+from sqp.quality.risk import RiskEvidence
 from sqp.quality.verdict import judged
 from sqp.report.predictions import read_predictions
 from sqp.stages.train_rows import calibrates
@@ -31,7 +32,8 @@ class Rows(NamedTuple):
     """Test, calibration and raters rows (indices 0..n-1), and why test records were left out.
 
     Calibration rows have predictions where there are such; `calibrates` marks those that the model's interval rests on.
-    Raters rows have several truths. `alpha` is that of the model's interval, NaN where it is not known.
+    Raters rows have several truths. `alpha` is that of the model's interval, NaN where it is not known; `risk` is what
+    the model tests thresholds on, None where that is not known.
     """
 
     test: pd.DataFrame
@@ -39,6 +41,7 @@ class Rows(NamedTuple):
     raters: pd.DataFrame
     unreadable: dict[str, str]
     alpha: float
+    risk: RiskEvidence | None = None
 
 
 def load_rows(config: EvaluateConfig, others: bool = False) -> Rows:
@@ -67,9 +70,9 @@ def load_rows(config: EvaluateConfig, others: bool = False) -> Rows:
         test = frozen_members(test, config.frozen)
     if not np.isfinite(test["dice"]).any():
         raise ConfigError(f"no record of split '{config.split}' has a ground truth; generate it with --truth DIR")
-    alpha, calibrates = np.nan, np.ones(len(calibration), bool)
+    alpha, calibrates, risk = np.nan, np.ones(len(calibration), bool), None
     if config.model is not None:
-        given, alpha, calibrates = _predicted(config, config.model, (test, calibration, raters), others)
+        given, alpha, calibrates, risk = _predicted(config, config.model, (test, calibration, raters), others)
     if given is not None and table is not given:
         test = _join(test, given, config)
         calibration, raters = (_join(rows, given, config, all_of_them=False) for rows in (calibration, raters))
@@ -85,7 +88,7 @@ def load_rows(config: EvaluateConfig, others: bool = False) -> Rows:
     test = test[~lost].reset_index(drop=True)
     if not np.isfinite(test["dice"]).any():
         raise ConfigError(f"no test record can be read: {next(iter(unreadable.values()))}")
-    return Rows(judged(test, config.accept, config.reject), calibration, raters, unreadable, alpha)
+    return Rows(judged(test, config.accept, config.reject), calibration, raters, unreadable, alpha, risk)
 
 
 def _with_several_truths(table: pd.DataFrame) -> pd.DataFrame:
@@ -129,8 +132,8 @@ def _check_columns(table: pd.DataFrame, config: EvaluateConfig) -> None:
 
 def _predicted(
     config: EvaluateConfig, model: Path, parts: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame], others: bool
-) -> tuple[pd.DataFrame, float, np.ndarray]:
-    """Predictions of the bundle for test (and `others`) rows, its alpha, and which calibration rows it used.
+) -> tuple[pd.DataFrame, float, np.ndarray, RiskEvidence | None]:
+    """Predictions of the bundle for test (and `others`) rows, its alpha, which calibration rows it used, its risk.
 
     First the check that it has seen no group of the test and raters rows.
     """
@@ -154,7 +157,7 @@ def _predicted(
         reject=config.reject,
     )
     calibrate_on = bundle.info.get("training", {}).get("calibrate_on", TrainConfig.calibrate_on)
-    return table, bundle.conformal.alpha, calibrates(calibration, calibrate_on)
+    return table, bundle.conformal.alpha, calibrates(calibration, calibrate_on), bundle.risk
 
 
 def _join(

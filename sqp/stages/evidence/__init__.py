@@ -8,6 +8,7 @@ from sqp.stages.evidence.agreement import agreement_page
 from sqp.stages.evidence.intervals import intervals_page
 from sqp.stages.evidence.page import Evidence, Page
 from sqp.stages.evidence.raters import raters_page
+from sqp.stages.evidence.risk import risk_page
 from sqp.stages.evidence.segmentation import segmentation_page
 from sqp.stages.evidence.selective import selective_page
 from sqp.stages.evidence.tiers import tiers_page
@@ -16,6 +17,7 @@ PAGES: dict[str, Callable[[Evidence], Page]] = {
     "agreement": agreement_page,
     "segmentation": segmentation_page,
     "selective": selective_page,
+    "risk": risk_page,
     "tiers": tiers_page,
     "intervals": intervals_page,
     "raters": raters_page,

@@ -14,6 +14,7 @@ from sqp.config.evaluate import EvaluateConfig
 from sqp.io.atomic import write_text
 from sqp.io.schema import NATURAL
 from sqp.metrics.stats import Resamples
+from sqp.quality.risk import RiskEvidence
 from sqp.report.figures import save
 from sqp.report.sections import Section
 from sqp.report.tables import formatted, markdown, write_csv
@@ -24,7 +25,8 @@ from sqp.stages.subsets import Subset
 class Evidence:
     """What every page is made from: the parts of the test rows, calibration and raters rows with predictions.
 
-    `compared`: by title of a part the whole comparison of its methods in Dice. `alpha`: of the model's interval.
+    `compared`: by title of a part the whole comparison of its methods in Dice. `alpha`: of the model's interval;
+    `risk`: what it tests thresholds on, None where that is not known.
     """
 
     config: EvaluateConfig
@@ -34,6 +36,7 @@ class Evidence:
     calibration: pd.DataFrame
     raters: pd.DataFrame
     alpha: float
+    risk: RiskEvidence | None = None
 
     def resamples(self, rows: pd.DataFrame) -> Resamples:
         """The bootstrap of these rows, by group."""
