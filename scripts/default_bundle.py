@@ -87,23 +87,23 @@ def shipped(told: Mapping[str, Any], name: str, out: Path) -> Path:
 
 def _fit(told: Mapping[str, Any], name: str, own: Mapping[str, Any]) -> Path:
     values = {key: value for key, value in told["fit"][name].items() if key not in ("command", "whole", "whole_epochs")}
-    data = {key: told[key] for key in ("images", "licence")}
+    data = {key: told[key] for key in ("images", "licence")} | {"max_images": told.get("max_images", 0)}
     result = fit.run(from_mapping(told["fit"][name]["command"], {**data, **values, **own}))
     return next(iter(result.checkpoints))
 
 
-def records(told: Mapping[str, Any], referee: str, part: Part, out: Path, max_images: int) -> Iterator[Path]:
+def records(told: Mapping[str, Any], referee: str, part: Part, out: Path) -> Iterator[Path]:
     """The record sets of all makers on a part, judged beside a referee."""
     of_referee = told["referees"][referee]
     for maker, values in told["makers"].items():
         own = {key: value for key, value in values.items() if key != "images"}
-        asked = values["images"][part.kind] * part.share * of_referee.get("share", 1.0)
+        asked = round(values["images"][part.kind] * part.share * of_referee.get("share", 1.0))
         keys = {
             **{key: told[key] for key in ("images", "licence")},
             **filled({**told["generate"], **of_referee["generate"], **own}, part.networks),
             "splits": str(part.splits),
             "only": part.only,
-            "max_images": min(round(asked), max_images or round(asked)),
+            "max_images": min(asked, told.get("max_images", asked)),
             "out": str(out / "records" / referee / maker / part.name),
         }
         made = generate.run(from_mapping("generate", keys))
@@ -147,15 +147,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--referees", nargs="+", help="records beside these alone (default: all of the config)")
-    parser.add_argument("--max_images", type=int, default=0, help="of each part and maker, to try it")
+    parser.add_argument("--max_images", type=int, help="at most, of each network, part and maker: to try it")
     args = parser.parse_args(argv)
-    told = yaml.safe_load(args.config.read_text())
+    told = yaml.safe_load(args.config.read_text()) | ({"max_images": args.max_images} if args.max_images else {})
     args.out.mkdir(parents=True, exist_ok=True)
     everything = list(parts(told, args.out))  # finished networks are answered from their files
     folders: dict[str, list[Path]] = {}
     for referee in (args.referees or told["referees"]) if {"records", "train"} & set(args.only) else ():
         lookup("referee of the config", referee, told["referees"])
-        folders[referee] = [f for part in everything for f in records(told, referee, part, args.out, args.max_images)]
+        folders[referee] = [f for part in everything for f in records(told, referee, part, args.out)]
     first = next(iter(told["referees"]))
     for name in told["train"] if "train" in args.only and first in folders else ():
         print(f"bundle: {model(told, name, folders[first], args.out)}", flush=True)
