@@ -26,13 +26,13 @@ from sqp.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
-ELSEWHERE = {"make": ".ci/run", "python3": ".ci/run", "python": "tests/scripts"}
+ELSEWHERE = {"make": ".ci/run"}
 SMALL = {
     "generate": ["--sampler.n=2", "--workers=0"],
     "train": ["--epochs=1", "--size=32", "--alpha=0.3", "--workers=0", "--progress=false"],
     "predict": ["--gallery=3", "--worst=1"],
     "evaluate": ["--n_resamples=20", "--gallery=3"],
-    "explain": ["--max_records=8", "--checked=2", "--neighbours=3", "--cases=1", "--n_resamples=20"],
+    "explain": ["--max_records=8", "--checked=2", "--neighbours=2", "--cases=1", "--n_resamples=20"],
     "fit localizer": ["--size=64", "--epochs=1", "--progress=false"],
     "export": [],
 }
@@ -108,7 +108,7 @@ def test_a_wrong_option_is_noticed(wrong):
 def home(tmp_path, monkeypatch):
     """Tiny images with masks as the pages name them, and a LiteMedSAM that costs nothing."""
     for name, seed in (("my", 3), ("new", 4)):
-        write_synthetic(tmp_path / name, 40 if name == "my" else 4, seed=seed, size=(48, 64))
+        write_synthetic(tmp_path / name, 60 if name == "my" else 4, seed=seed, size=(48, 64))
         (tmp_path / name / "labels.csv").unlink()
     more = write_synthetic(tmp_path / "more", 40, seed=5, size=(48, 64))
     for kind in ("images", "masks"):

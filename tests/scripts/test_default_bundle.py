@@ -11,6 +11,7 @@ from fakes import put_fake
 
 from sqp import bundles
 from sqp.cli import from_mapping
+from sqp.config.predict import PredictConfig
 from sqp.data import find_cases
 from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import halved, make_splits
@@ -18,9 +19,12 @@ from sqp.data.synthetic import write_synthetic
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.networks.checkpoint import fitted_images
+from sqp.prompts import PROMPTERS
 from sqp.quality import Bundle
 from sqp.quality.licences import licences_behind
+from sqp.stages import predict
 from sqp.stages.fitted_images import image_hash
+from sqp.stages.named_prompters import prompter_and_options, used_prompters
 
 ROOT = Path(__file__).parents[2]
 FREE = "CC0-1.0"
@@ -101,6 +105,16 @@ def test_the_bundles_are_free_small_and_say_how_they_judge(made):
     assert fast.conformal != default.conformal
 
 
+@pytest.mark.parametrize("name", ["default", "fast"])
+def test_anyones_masks_are_judged_by_it(made, name, monkeypatch, tmp_path):
+    out, told = made
+    built = put_fake(monkeypatch)
+    config = {"model": out / "bundles" / name, "images": Path(told["images"]) / "images", "out": tmp_path / "out"}
+    table = predict.run(PredictConfig(**config, masks=Path(told["images"]) / "masks")).table
+    assert len(table) == 40 and table["predicted_dice"].notna().all()
+    assert ("referee_dice" in table) == bool(built) == (name == "default")  # image and mask alone need no segmenter
+
+
 def test_the_config_in_the_repository_is_understood(script):
     told = yaml.safe_load((ROOT / "configs" / "default_bundle.yaml").read_text())
     module, networks = script("default_bundle"), dict.fromkeys(told["fit"], Path("n.safetensors"))
@@ -113,6 +127,9 @@ def test_the_config_in_the_repository_is_understood(script):
             own = {key: value for key, value in maker.items() if key != "images"}
             keys = module.filled({**told["generate"], **referee["generate"], **own}, networks)
             config = from_mapping("generate", {"images": "x", "out": "y", **keys})
+            assert not set(config.prompters) & set(PROMPTERS)
+            for name in used_prompters(config):
+                assert prompter_and_options(config, name)[0] in PROMPTERS
             assert config.referee.prompts == 3 and config.referee.prompters == ["localizer", "otsu"]
     for values in told["train"].values():
         from_mapping("train", {"records": ["x"], "out": "y", **values})

@@ -25,7 +25,7 @@ from sqp.stages.evaluate_rows import check_groups, load_rows
 EVIDENCE = {  # of predictions alone: without the record sets nothing is measured
     "agreement.csv", "agreement.md", "agreement.png", "agreement_bland_altman.png", "calibration.csv",
     "selective.csv", "selective.md", "selective.png", "intervals.csv", "coverage_by_level.csv", "intervals.md",
-    "intervals.png", "tiers.md", "segmentation.md", "raters.md",
+    "intervals.png", "tiers.md", "risk.csv", "risk.md", "risk.png", "segmentation.md", "raters.md",
 }  # fmt: skip
 
 
