@@ -175,6 +175,7 @@ def test_a_model_predicts_the_test_and_calibration_splits_only(tmp_path, monkeyp
     asked = {}
 
     class FakeBundle:
+        risk = None
         info: ClassVar = {"groups_sha256": group_hashes(predictions().query("split == 'calibration'"))}
         load = classmethod(lambda cls, folder: cls())
         conformal = Conformal(1.0, 0.1, 10, 10)
