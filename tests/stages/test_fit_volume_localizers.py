@@ -25,7 +25,7 @@ def data(tmp_path_factory):
 
 
 def config(data, out, method, **more):
-    told = {"epochs": 12, "patience": 12, "batch_size": 4, "learning_rate": 0.003, "width": 4, "cube": 16, "window": 16}
+    told = {"epochs": 16, "patience": 16, "batch_size": 4, "learning_rate": 0.003, "width": 4, "cube": 16, "window": 16}
     told |= {"label": [1, 2], "supports": 2, "progress": False, "accelerator": "cpu"}
     return FitLocalizerConfig(images=data, out=out, method=method, **(told | more))
 
