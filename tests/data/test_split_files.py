@@ -101,6 +101,8 @@ def test_committed_splits(file):
     if splits.dataset == "isic2018":
         assert (sum(counts.values()), counts["test"], counts["raters"]) == (2594, 531, 86)
         assert share == pytest.approx(0.75, abs=0.002)
+    elif splits.dataset == "hippocampus":  # by file, its own choice
+        assert counts == {"segmenter": 60, "train": 80, "calibration": 39, "val": 26, "test": 55}
     else:
         assert (sum(counts.values()), counts["test"], counts["val"]) == (10015, 2034, 1007)
         assert counts["segmenter"] / 6974 == pytest.approx(0.45, abs=0.001)
