@@ -5,9 +5,10 @@ python scripts/prompters.py runs/prompters benchmarks/prompters_isic2018 \
 
 Reads the natural records of one split of each record set, a row a segmenter and prompter; what a prompter is (CAM
 method, classifier, zero-shot or fine-tuned) comes from the set's run.yaml. `fallback` is the share of images on which a
-prompter had to take its second way (Algorithm 1: fewer than 4 active pixels). Beside each CAM stands its difference in
-Dice to RandomCAM with the same classifier and to the prompter `centre_box`, image by image; best-of takes for each
-image the best mask of one classifier's CAM methods, by the truth (the paper's, an oracle) and by the predicted Dice.
+prompter had to take its second way (a constant heatmap, Algorithm 1's fewer than 4 active pixels, no box found).
+Beside each CAM stands its difference in Dice to RandomCAM with the same classifier and to the prompter `centre_box`,
+image by image; best-of takes for each image the best mask of one classifier's CAM methods, by the truth (the paper's,
+an oracle) and by the predicted Dice.
 Measured pixels and predictions are kept in the first folder; the second gets prompters.csv, .md, iou.png, cams.png.
 """
 
@@ -78,8 +79,8 @@ def read_rows(folder: Path, split: str, bundle: Bundle | None, work: Path) -> pd
     rows = table[["record_id", "image_id", "group", "segmenter", "prompter", "dice", "iou", "c_lesion"]].copy()
     pixels = measured(table.assign(record_set=str(folder)), work / folder.name, probability=False, surface=False)
     rows[["precision", "recall"]] = pixels[["precision", "recall"]].astype(float)
-    made_by = table["prompt"].map(lambda text: json.loads(text).get("prompter", ""))
-    rows["fallback"] = made_by.str.contains("_(?:sampled|flat|fallback)", regex=True).astype(float)
+    made_by = table["prompt"].map(lambda text: json.loads(text)["made_by"])
+    rows["fallback"] = made_by.str.contains("_(?:sampled|flat|fallback|empty)$", regex=True).astype(float)
     for name in rows["prompter"].unique():
         for key, value in what(records.config, name).items():
             rows.loc[rows["prompter"] == name, key] = value

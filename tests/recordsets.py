@@ -49,7 +49,7 @@ def make_record(name: str, **changes: object) -> Record:
         segmenter="litemedsam",
         weights_sha256="00",
         prompter="otsu",
-        prompt="{}",
+        prompt='{"made_by": "otsu"}',
         sampler="prompt_jitter",
         n_samples=8,
         seed=0,

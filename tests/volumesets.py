@@ -65,7 +65,7 @@ def _write(writer: RecordWriter, folder: Path, split: str, number: int, orientat
             segmenter="litemedsam",
             weights_sha256="00",
             prompter="otsu",
-            prompt="{}",
+            prompt='{"made_by": "otsu"}',
             sampler="prompt_jitter",
             n_samples=8,
             seed=0,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from recordsets import CONFIG, make_record_set
+
+from sqp.types import Prompt
 
 CAM = {"prompter": "cam", "checkpoint": "nets/toy-melanoma-seed0.safetensors"}
 PROMPTERS = {
@@ -27,7 +31,8 @@ def sets(tmp_path_factory):
         table = pd.read_parquet(path).assign(prompter=name)
         if name == "toy-random":
             table["dice"] -= 0.3
-            table["prompt"] = ['{"prompter": "cam_sampled"}', '{"prompter": "cam"}'] * 4
+            ways = [json.dumps(Prompt(prompter=way).as_dict()) for way in ("cam_sampled", "cam_flat", "cam", "cam")]
+            table["prompt"] = ways * 2
         if name == "toy-layercam":
             table["dice"] += np.tile([0.02, -0.02], 4)
         table.to_parquet(path)
