@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from sqp.errors import SqpError
@@ -38,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         bundle = Bundle.load(args.model) if args.model else None
         if bundle is not None and args.anywhere:
-            bundle = replace(bundle, expects=[])
+            bundle = bundle.anywhere()
         pool = read_pool(folders, bundle, tuple(dict.fromkeys((args.val, args.split))))
     except SqpError as error:
         sys.exit(f"best_of: {error}")

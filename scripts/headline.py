@@ -51,7 +51,7 @@ def load_bundle(path: Path, backbone: str | None, anywhere: bool) -> Bundle:
         model = QualityModel(replace(bundle.model.spec, backbone=backbone))
         model.load_state_dict(bundle.model.state_dict())
         bundle = replace(bundle, model=model.eval())
-    return replace(bundle, expects=[]) if anywhere else bundle
+    return bundle.anywhere() if anywhere else bundle
 
 
 def predicted(told: Mapping[str, Any], where: Mapping[str, Any], anywhere: bool, work: Path) -> pd.DataFrame:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ def judged(told: Mapping[str, Any], sets: Mapping[str, list[Path]], left_out: st
     print(f"{left_out} left out: {result.summary()}", flush=True)
     done = home / "predictions.parquet"
     if not done.exists() or done.stat().st_mtime < (result.bundle / "bundle.json").stat().st_mtime:
-        bundle = replace(Bundle.load(result.bundle), expects=[])  # the maker left out may be another segmenter
+        bundle = Bundle.load(result.bundle).anywhere()  # the maker left out may be another segmenter
         folders = [folder for several in sets.values() for folder in several if _tested(folder)]
         write_predictions(home, predict_records(bundle, folders, splits=["test", "calibration"]))
     rows = read_predictions(home)

@@ -18,7 +18,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +97,7 @@ def predicted(folder: Path, ids: pd.Series, bundle: Bundle, work: Path) -> pd.Se
         known = pd.read_csv(kept, index_col="record_id")["predicted_dice"]
         if set(ids) <= set(known.index):
             return known
-    anywhere = replace(bundle, expects=[])  # MobileSAM's masks are foreign to a model of LiteMedSAM's, said so
-    found = predict_records(anywhere, [folder], record_ids=set(ids)).set_index("record_id")["predicted_dice"]
+    found = predict_records(bundle.anywhere(), [folder], record_ids=set(ids)).set_index("record_id")["predicted_dice"]
     write_csv(found.reset_index(), kept)
     return found
 

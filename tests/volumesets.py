@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from recordsets import CONFIG
+from recordsets import CONFIG, make_record
 from tiny_volumes import SHAPE, SPACING, bright, ellipsoid, write_nifti
 
 from sqp.data.volumes import read_volume
-from sqp.io import Record, RecordWriter
+from sqp.io import RecordWriter
 from sqp.metrics.overlap import dice, iou
 
 SPLITS: dict[str, int] = {"train": 12, "val": 4, "calibration": 10, "test": 4}
@@ -48,33 +48,20 @@ def _write(writer: RecordWriter, folder: Path, split: str, number: int, orientat
     }
     for index, wrong in enumerate(WRONG):
         mask = ellipsoid(centre=centre + wrong * rng.uniform(-1, 1, 3), radius=radius * (1 - wrong))
-        record = Record(
-            record_id=f"{name}-{index}",
+        record = make_record(
+            f"{name}-{index}",
             image_id=name,
             group=name,
             split=split,
-            dataset="toy",
-            licence="CC0",
-            diagnosis="",
             image_path=str(image),
             mask_path=f"masks/{name}-{index}.nii.gz",
             truth_path=[str(truth)],
             height=SHAPE[1],
             width=SHAPE[2],
             spacing=list(SPACING),
-            segmenter="litemedsam",
-            weights_sha256="00",
-            prompter="otsu",
-            prompt='{"made_by": "otsu"}',
-            sampler="prompt_jitter",
-            n_samples=8,
-            seed=0,
             variant=VARIANTS[index],
             severity=wrong,
             natural=not index,
-            parent_record_id="",
-            refined_by="",
-            fused_by="",
             dice=dice(mask, true),
             iou=iou(mask, true),
             scores={"c_lesion": float(rng.uniform()), "area": float(mask.mean())},

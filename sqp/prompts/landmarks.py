@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.errors import CaseError, ConfigError
+from sqp.errors import CaseError
 from sqp.networks.checkpoint import load_weights, read_header
 from sqp.networks.voxels import normalised
+from sqp.prompts.fitted import checkpoint_file
 from sqp.prompts.landmark_network import LANDMARKS, LandmarkNetwork, LandmarkSpec
 from sqp.prompts.volume_prompts import box_prompt
 from sqp.types import Prompt
@@ -38,12 +39,10 @@ def landmarks(
     It is grown on each side by `margin` of its length. Without `match` the points are those of the regression alone.
     ConfigError without a checkpoint; CaseError for an image that is no volume.
     """
-    if not checkpoint:
-        raise ConfigError("the prompter 'landmarks' needs a network: fit one with `sqp fit localizer --method "
-                          "landmarks`, then give --prompter_options.checkpoint FILE")  # fmt: skip
+    file = checkpoint_file("landmarks", checkpoint, "localizer --method landmarks")
     if not isinstance(volume, Volume):
         raise CaseError("the prompter 'landmarks' finds structures in volumes, and this image is 2D: take localizer")
-    spec, network = _load(Path(checkpoint).expanduser())
+    spec, network = _load(file)
     frame = VolumeFrame.at_spacing(volume.shape, volume.spacing, spec.spacing)
     points = locate(network, frame.image_to_input(normalised(volume.voxels)), spec, match)
     scale = np.array(volume.shape) / np.array(frame.working)

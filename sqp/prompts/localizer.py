@@ -16,6 +16,7 @@ from sqp.networks.checkpoint import load_weights, read_header
 from sqp.networks.pixels import network_input
 from sqp.networks.timm_models import DIVISOR
 from sqp.prompts.boxes import Box, margin_box, tight_box
+from sqp.prompts.fitted import check_threshold, checkpoint_file
 from sqp.prompts.heatmap_network import STRIDE, LocalizerSpec, build_localizer
 from sqp.types import Prompt
 
@@ -40,14 +41,10 @@ def localizer(
     nowhere reaches `threshold` half of its peak is taken, and the prompter is `localizer_fallback`.
     ConfigError without a checkpoint, for a threshold outside of 0 to 1, or other `flips`.
     """
-    if not 0 < threshold < 1:
-        raise ConfigError(f"localizer: threshold is {threshold}; it must lie between 0 and 1")
+    check_threshold(threshold)
     if flips not in (1, 2, 4):
         raise ConfigError(f"localizer: flips is {flips}; it must be 1, 2 or 4")
-    if not checkpoint:
-        raise ConfigError("the prompter 'localizer' needs a network: fit one with `sqp fit localizer`, then give "
-                          "--prompter_options.checkpoint FILE")  # fmt: skip
-    spec, network = load_localizer(Path(checkpoint).expanduser())
+    spec, network = load_localizer(checkpoint_file("localizer", checkpoint, "localizer"))
     views = [network_input(np.flip(image, axes).copy(), spec, DIVISOR, STRIDE) for axes in FLIPS[:flips]]
     frame = views[0][1]
     with torch.no_grad():

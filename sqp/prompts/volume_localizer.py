@@ -14,6 +14,7 @@ from torch import nn
 from sqp.errors import CaseError, ConfigError
 from sqp.networks.checkpoint import load_weights, read_header
 from sqp.networks.voxels import normalised
+from sqp.prompts.fitted import check_threshold, checkpoint_file
 from sqp.prompts.localizer import heaviest_part
 from sqp.prompts.volume_prompts import box_prompt, volume_box
 from sqp.types import Prompt
@@ -58,14 +59,11 @@ def volume_localizer(
     Where the heatmap nowhere reaches `threshold` half of its peak is taken, and the prompter is `localizer_fallback`.
     ConfigError without a checkpoint, and for a threshold outside of 0 to 1; CaseError for an image that is no volume.
     """
-    if not 0 < threshold < 1:
-        raise ConfigError(f"localizer: threshold is {threshold}; it must lie between 0 and 1")
-    if not checkpoint:
-        raise ConfigError("the prompter 'localizer' needs a network: fit one with `sqp fit localizer --method "
-                          "heatmap3d`, then give --prompter_options.checkpoint FILE")  # fmt: skip
+    check_threshold(threshold)
+    file = checkpoint_file("localizer", checkpoint, "localizer --method heatmap3d")
     if not isinstance(volume, Volume):
         raise CaseError(f"{checkpoint} finds structures in volumes, and this image is 2D: take one for images")
-    spec, network = _load(Path(checkpoint).expanduser())
+    spec, network = _load(file)
     with torch.no_grad():
         heatmap = torch.sigmoid(network(cube(normalised(volume.voxels), spec.size)[None, None]))[0, 0].numpy()
     box, sure = heatmap_box(heatmap, threshold)

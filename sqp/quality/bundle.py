@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,10 @@ class Bundle:
                 f"{records.folder} has no score '{missing[0]}', which {self.name} needs: "
                 f"{REMEDIES[source_of(missing[0])]}"
             )
+
+    def anywhere(self) -> Bundle:
+        """This bundle for records made in any way: foreign ones to it, which whoever shows the result must say."""
+        return replace(self, expects=[])
 
     def choose(self, rule: RiskRule) -> Choice:
         """The threshold that is safe at this risk. ConfigError for a bundle that has nothing to test it on."""
