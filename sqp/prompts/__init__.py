@@ -25,8 +25,8 @@ PROMPTERS: dict[str, Callable[..., list[Prompt]]] = {
     "localizer": localizer,
 }
 
-FITTED = frozenset({"cam", "localizer", "landmarks"})
-"""Prompters whose option `checkpoint` is a network of `sqp fit`."""
+FITTED = {"cam": "classifier", "localizer": "localizer", "landmarks": "localizer --method landmarks"}
+"""Prompters whose option `checkpoint` is a network, and what of `sqp fit` makes it."""
 
 SIMULATED_MANUAL = frozenset({"truth_box", "truth_centroid"})
 """Prompters that know the ground truth: tables name them "simulated manual"."""

@@ -53,9 +53,8 @@ def _check_prompter(config: GenerateConfig, name: str) -> None:
     if kind == "mask_box" and not config.given:
         raise ConfigError("the prompter 'mask_box' boxes given masks: give --masks, or another --prompter")
     if kind in FITTED and not {"checkpoint", "model"} & set(options):
-        network = "classifier" if kind == "cam" else "localizer"
         raise ConfigError(
-            f"the prompter '{name}' needs a network: fit one with `sqp fit {network}`, then give "
+            f"the prompter '{name}' needs a network: fit one with `sqp fit {FITTED[kind]}`, then give "
             "--prompter_options.checkpoint FILE (for a further prompter: the option prompters)"
         )
     for option, file in _files(config, name).items():

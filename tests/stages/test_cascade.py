@@ -112,6 +112,7 @@ def test_a_plain_network_may_come_first_and_what_it_was_fitted_on_is_left_out(ca
         ({"prompters": {"mine": {"prompter": "can"}}}, "unknown prompter 'can', did you mean 'cam'"),
         ({"prompters": {"mine": {"prompter": "truth_box"}}}, "which tables must know by its own name"),
         ({"prompters": {"mine": {"prompter": "otsu", "margn": 1}}}, "unknown option of the prompter otsu 'margn'"),
+        ({"prompter": "landmarks"}, "needs a network: fit one with `sqp fit localizer --method landmarks`"),
         ({"variants": {"*": VariantPlan(prompters=["cam"])}}, "the prompter 'cam' needs a network"),
     ],
 )
