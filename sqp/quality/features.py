@@ -1,8 +1,9 @@
 """The segmenter's own vectors of a record as columns of its table, so that they stand beside the scores.
 
 `mask_token` is what the decoder knew of the mask when it drew it, `embedding` the encoder's map averaged over the
-image: they were computed anyway, so quality costs next to nothing more. A vector becomes the columns
-`features/NAME/0`, `features/NAME/1` …, and `tabular.Standardizer` treats each like a score.
+image, `referee_embedding` that of the referee's encoder: they were computed anyway, so quality costs next to nothing
+more. A vector becomes the columns `features/NAME/0`, `features/NAME/1` …, and `tabular.Standardizer` treats each like
+a score.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from sqp.errors import CaseError, ConfigError, lookup
 from sqp.io import RecordSet
 from sqp.quality.channels import UNREADABLE, stored_maps
 
-EMBEDDING = "embedding"
-FEATURES = ("mask_token", EMBEDDING)
+EMBEDDING, REFEREE_EMBEDDING = "embedding", "referee_embedding"
+FEATURES = ("mask_token", EMBEDDING, REFEREE_EMBEDDING)
 PREFIX = "features/"
 
 
@@ -30,14 +31,14 @@ def features_of(columns: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.split("/")[1] for name in columns if name.startswith(PREFIX)))
 
 
-def has_embedding(records: RecordSet) -> bool:
-    """Do the records keep the segmenter's embedding of the image; those of a plain network do not."""
-    return f"{PREFIX}{EMBEDDING}" in stored_maps(records)
+def has_feature(records: RecordSet, name: str) -> bool:
+    """Do the records keep this vector; those of a plain network have no embedding."""
+    return f"{PREFIX}{name}" in stored_maps(records)
 
 
-def embeddings_in(table: pd.DataFrame) -> np.ndarray | None:
-    """The embeddings `[n, d]` float32 among the columns of a table with features; None where it has none."""
-    columns = [name for name in table.columns if name.startswith(f"{PREFIX}{EMBEDDING}/")]
+def vectors_in(table: pd.DataFrame, name: str) -> np.ndarray | None:
+    """A vector's values `[n, d]` float32 among the columns of a table with features; None where it has none."""
+    columns = [column for column in table.columns if column.startswith(f"{PREFIX}{name}/")]
     return table[columns].to_numpy(np.float32) if columns else None
 
 
@@ -45,7 +46,7 @@ def check_features(records: RecordSet, names: Sequence[str]) -> None:
     """ConfigError for a name that is no feature, and for one that a record set lacks."""
     for name in names:
         lookup("feature", name, dict.fromkeys(FEATURES))
-        if f"{PREFIX}{name}" not in stored_maps(records):
+        if not has_feature(records, name):
             raise ConfigError(
                 f"{records.folder} has no feature '{name}', as records of a plain network have none: take it out of "
                 "--features, or generate the records again"

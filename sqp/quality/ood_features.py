@@ -9,23 +9,39 @@ import numpy as np
 import pandas as pd
 
 from sqp.io import RecordSet
-from sqp.quality.features import EMBEDDING, embeddings_in, has_embedding, with_features
+from sqp.quality.features import EMBEDDING, REFEREE_EMBEDDING, has_feature, vectors_in, with_features
 from sqp.quality.inference import Outputs
 from sqp.quality.ood import IMAGE, MODEL
 from sqp.quality.provenance import one_encoder
+from sqp.quality.sources import REFEREE
+
+
+def image_feature(sources: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> str | None:
+    """The vector that tells a strange image, for a model that reads these sources of records of these configs.
+
+    Of the referee where the model reads one, as it looks at every image whoever made the mask; else of the segmenter.
+    None where the records are not of one encoder, whose vectors would not compare.
+    """
+    name, part = (REFEREE_EMBEDDING, "referee") if REFEREE in sources else (EMBEDDING, "segmenter")
+    return name if one_encoder(configs, part) else None
 
 
 def known_features(
-    rows: pd.DataFrame, outputs: Mapping[str, Outputs], configs: Sequence[Mapping[str, Any]]
+    rows: pd.DataFrame,
+    outputs: Mapping[str, Outputs],
+    configs: Sequence[Mapping[str, Any]],
+    sources: Sequence[str],
 ) -> dict[str, dict[str, np.ndarray]]:
     """By split of `outputs` the features `[n, d]` by kind, of the rows (record_set, record_id, split) in their order.
 
-    Those of the image are among them where every record set keeps them, made by one segmenter (`configs` of generate).
+    Those of the image are among them where every record set keeps them (`image_feature`).
     """
-    kept = one_encoder(configs) and all(has_embedding(RecordSet(folder)) for folder in rows["record_set"].unique())
     found = {split: {MODEL: out.features} for split, out in outputs.items()}
-    for split in found if kept else ():
-        embedding = embeddings_in(with_features(rows[rows["split"] == split], (EMBEDDING,)))
-        if embedding is not None:
-            found[split][IMAGE] = embedding
+    name = image_feature(sources, configs)
+    if name is None or not all(has_feature(RecordSet(folder), name) for folder in rows["record_set"].unique()):
+        return found
+    for split in found:
+        vectors = vectors_in(with_features(rows[rows["split"] == split], (name,)), name)
+        if vectors is not None:
+            found[split][IMAGE] = vectors
     return found

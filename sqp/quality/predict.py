@@ -18,11 +18,11 @@ from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.quality.bundle import Bundle
 from sqp.quality.channels import IMAGE, MASK, UNREADABLE, image_planes, plane_names, record_planes, space
-from sqp.quality.features import EMBEDDING, PREFIX, embeddings_in, has_embedding, read_features
+from sqp.quality.features import PREFIX, has_feature, read_features, vectors_in
 from sqp.quality.inference import infer
 from sqp.quality.ood import IMAGE as IMAGE_FEATURES
 from sqp.quality.ood import MODEL as MODEL_FEATURES
-from sqp.quality.provenance import one_encoder
+from sqp.quality.ood_features import image_feature
 from sqp.quality.risk import Choice, at_risk
 from sqp.quality.verdict import check_thresholds, judged
 
@@ -99,7 +99,7 @@ def _predict_rows(
 class Batch(NamedTuple):
     """planes float32 `[n, c, s, s]`, scores `[n, 2k]` (k may be 0), is the mask empty, why a row cannot be read.
 
-    embedding: the segmenter's of the image, float32 `[n, d]`, or None where it is not kept or not asked for.
+    embedding: an encoder's of the image, float32 `[n, d]`, or None where it is not kept or not asked for.
     """
 
     planes: Tensor
@@ -116,11 +116,13 @@ class Batch(NamedTuple):
 def read_batch(bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor) -> Batch:
     """All that the model reads of these rows."""
     planes, empty, reasons = read_planes(bundle, records, rows, pool)
-    compared = IMAGE_FEATURES in bundle.ood.spaces and one_encoder([*bundle.expects, records.config])
-    names = (*bundle.features, *([EMBEDDING] if compared and has_embedding(records) else []))
+    strange = image_feature(bundle.sources, [*bundle.expects, records.config])
+    compared = [strange] if strange and IMAGE_FEATURES in bundle.ood.spaces and has_feature(records, strange) else []
+    names = (*bundle.features, *compared)
     tabular, broken = _with_features(bundle, tuple(dict.fromkeys(names)), records, rows, pool)
     reasons = [reason or broken.get(name, "") for reason, name in zip(reasons, rows.record_id, strict=True)]
-    return Batch(planes, bundle.standardizer(tabular), empty, reasons, embeddings_in(tabular) if compared else None)
+    embedding = vectors_in(tabular, compared[0]) if compared else None
+    return Batch(planes, bundle.standardizer(tabular), empty, reasons, embedding)
 
 
 def predict_batch(

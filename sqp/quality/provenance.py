@@ -87,9 +87,9 @@ def check_expected(
     )
 
 
-def one_encoder(configs: Sequence[Mapping[str, Any]]) -> bool:
-    """Do all `generate` configs name one segmenter with the same weights, so that its features can be compared."""
-    named = {(one.get("segmenter") or {}).get("weights_sha256") for one in configs}
+def one_encoder(configs: Sequence[Mapping[str, Any]], part: str = "segmenter") -> bool:
+    """Do all `generate` configs name one segmenter, or `referee`, with the same weights: its features compare."""
+    named = {(one.get(part) or {}).get("weights_sha256") for one in configs}
     return len(named) == 1 and None not in named
 
 

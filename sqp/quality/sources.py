@@ -25,9 +25,12 @@ def source_of(name: str) -> str:
 
     >>> [source_of(name) for name in ("referee/entropy", "referee_dice", "c_lesion", "features/embedding/0", "mask")]
     ['referee', 'referee', 'self', 'self', '']
+    >>> source_of("features/referee_embedding/0")
+    'referee'
     """
     if name in NO_SOURCE:
         return ""
+    name = name.removeprefix("features/")
     return next((source for source in (REFEREE, GIVEN) if name.startswith((f"{source}/", f"{source}_"))), SELF)
 
 

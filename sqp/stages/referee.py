@@ -13,12 +13,13 @@ from sqp.config.generate import GenerateConfig
 from sqp.metrics import overlap
 from sqp.prompts import PROMPTERS, jitter_prompt
 from sqp.prompts.jitter import n_draws
+from sqp.quality.features import PREFIX, REFEREE_EMBEDDING
 from sqp.seeding import numpy_generator
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.dropout import network_of
 from sqp.segmenters.one_image import one_image
 from sqp.stages.loaded_case import LoadedCase
-from sqp.stages.made import Findings, Made
+from sqp.stages.made import Findings, Made, pooled_embedding
 from sqp.stages.named_prompters import prompter_and_options
 from sqp.stages.prompter_checks import MULTIMASK
 from sqp.types import Embedding, GridFrame, Prompt, Segmenter
@@ -69,9 +70,11 @@ class Referee:
             answers = decode_best(self.segmenter, embedding, [*independent, *asked]).logits[:, 0]
         moments = Moments.of(answers[: len(independent)])
         maps = {"probability": moments.mean_p} | all_maps(moments, self.config.referee.maps)
+        stored = {f"referee/{name}": value for name, value in maps.items()}
+        stored[f"{PREFIX}{REFEREE_EMBEDDING}"] = pooled_embedding(embedding)
         rest = iter(answers[len(independent) :])
         return [
-            self._found(one, moments, maps, next(rest) if logits is None else logits, embedding.frame)
+            self._found(one, moments, stored, next(rest) if logits is None else logits, embedding.frame)
             for one, logits in zip(masks, known, strict=True)
         ]
 
@@ -83,7 +86,7 @@ class Referee:
 
     def _found(self, made: Made, moments: Moments, maps: dict[str, Tensor], box: Tensor, frame: GridFrame) -> Findings:
         own_box = torch.sigmoid(box)
-        stored = {f"referee/{name}": value for name, value in (maps | {"own_box": own_box}).items()}
+        stored = maps | {"referee/own_box": own_box}
         if self._is_own(made) or (made.maker == "given" and is_answer(made, frame, moments)):
             return Findings(stored, dict.fromkeys(REFEREE_SCORES, math.nan), own=True)
         return Findings(stored, referee_scores(Answers(moments, own_box), made.on_grid(frame)))

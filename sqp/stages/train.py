@@ -40,6 +40,7 @@ from sqp.quality.ood import OodStatistics
 from sqp.quality.ood_features import known_features
 from sqp.quality.provenance import expectation, fingerprint, group_hashes
 from sqp.quality.risk import RiskEvidence
+from sqp.quality.sources import sources_of
 from sqp.quality.tabular import Standardizer, resolve_scores
 from sqp.quality.verdict import judged
 from sqp.report.wandb_run import check_logger, wandb_run
@@ -193,7 +194,8 @@ def calibrate(
         calibration["group"].to_numpy()[kept],
         config.alpha,
     )
-    features = known_features(rows, outputs, expects)
+    sources = sources_of((*model.spec.channels, *standardizer.names))
+    features = known_features(rows, outputs, expects, sources)
     ood = OodStatistics.fit(
         features["train"], features["calibration"], config.ood_quantile, calibration["group"].to_numpy()
     )

@@ -83,6 +83,19 @@ def test_a_bundle_of_image_mask_and_referee_needs_no_segmenter_but_the_referee(r
     assert predict.run(judge(refereed, data)).table.equals(result.table) and fake_segmenter == []
 
 
+def test_the_referees_encoder_tells_a_strange_image_whoever_made_the_mask(
+    records, refereed, bare, data, fake_segmenter
+):
+    assert set(Bundle.load(refereed).ood.spaces) == {"model", "image"}
+    table = predict.run(judge(refereed, data)).table
+    assert table[["ood_image_distance", "ood_image_knn_distance"]].notna().all().all()
+    vectors = RecordSet(data.with_name("out") / "records").maps(table.record_id[0], ["features/referee_embedding"])
+    own = RecordSet(records).maps(RecordSet(records).table.record_id[0], ["features/embedding"])
+    assert vectors["features/referee_embedding"].shape == own["features/embedding"].shape
+    table = predict.run(judge(bare, data, out=data / "bare")).table  # nothing encodes the image, so nothing is known
+    assert table["ood_image_distance"].isna().all() and table["ood_distance"].notna().all()
+
+
 def test_its_own_masks_are_made_by_the_segmenter_of_the_training_records(refereed, data, fake_segmenter):
     table = predict.run(judge(refereed, data, masks=None)).table
     assert set(table.segmenter) == {"fake"} and set(table.prompter) == {"centre"}
