@@ -109,7 +109,10 @@ class Patches(Dataset):  # type: ignore[type-arg]
         return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
     def _patch(self, row: int, draw: int) -> dict[str, Tensor]:
-        """One patch at a place that depends on `draw` alone; an odd draw's middle lies on the structure."""
+        """One patch at a place that depends on `draw` alone; an odd draw's middle lies on the structure.
+
+        A smaller volume lies anywhere in the patch: what is empty of it must not tell which way the volume was flipped.
+        """
         image, truth = self.cache.read(row)
         rng = np.random.default_rng(draw)
         low, high = np.array([0.5] * 3), np.array(image.shape) - 0.5
@@ -119,8 +122,8 @@ class Patches(Dataset):  # type: ignore[type-arg]
             centre = inside[int(rng.integers(len(inside)))] + 0.5
         sides = np.array(self.spec.patch)
         start = np.floor(centre - sides / 2 + 0.5).astype(int)
-        fits = np.maximum(np.array(image.shape) - sides, 0)  # a smaller volume lies at the patch's beginning
-        start = np.where(sides > 1, np.clip(start, 0, fits), np.floor(centre).astype(int))
+        fits = np.array(image.shape) - sides
+        start = np.where(fits < 0, rng.integers(np.minimum(fits, 0), 1), np.clip(start, 0, np.maximum(fits, 0)))
         reach = np.array([self.spec.neighbours if self.flat else 0, 0, 0])
         voxels, valid = _cut(image, start - reach, sides + 2 * reach, edge=self.flat)
         target, _ = _cut(truth, start, sides, edge=False)

@@ -41,11 +41,19 @@ def test_3d_patches_lie_in_the_volume_and_odd_draws_on_the_structure(cache):
     spec = replace(SMALL["unet3d"], patch=(4, 6, 20))  # w is longer than the volume
     batch = Patches(cache, np.arange(3), spec, flat=False)[[(0, 1), (2, 4), (1, 7)]]
     assert batch["image"].shape == (3, 1, 4, 6, 20) == batch["truth"].shape == batch["valid"].shape
-    assert batch["valid"][..., :12].all() and not batch["valid"][..., 12:].any()
+    assert (batch["valid"].sum(-1) == 12).all()
     assert batch["truth"][0].any() and batch["truth"][2].any()
-    assert (batch["image"][..., 12:] == 0).all() and not batch["truth"][..., 12:].any()
+    assert (batch["image"][~batch["valid"]] == 0).all() and not batch["truth"][~batch["valid"]].any()
     inside = batch["image"][batch["truth"]]
     assert inside.mean() > batch["image"][~batch["truth"] & batch["valid"]].mean() + 1
+
+
+def test_a_smaller_volume_lies_anywhere_in_its_patch_so_that_its_edge_tells_no_flip(cache):
+    data = Patches(cache, np.arange(3), replace(SMALL["unet3d"], patch=(4, 6, 20)), flat=False)
+    filled = data[[(0, draw) for draw in range(100)]]["valid"][:, 0, 0, 0]
+    starts = filled.int().argmax(-1)
+    assert set(starts.tolist()) == set(range(20 - SHAPE[-1] + 1))
+    assert all(row[start : start + SHAPE[-1]].all() for row, start in zip(filled, starts, strict=True))
 
 
 def test_flat_patches_have_the_slice_in_the_middle_of_its_neighbours(cache):
