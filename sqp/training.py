@@ -29,6 +29,19 @@ EXPECTED = (
 """Lightning's warnings that do not apply here."""
 
 
+class FiniteLoss(Callback):
+    """ConfigError at the end of an epoch whose loss is not finite, before its weights are kept as the last ones."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Reads `train/loss`, the mean over the epoch."""
+        loss = trainer.callback_metrics.get("train/loss")
+        if loss is not None and not torch.isfinite(loss):
+            raise ConfigError(
+                f"the training loss of epoch {trainer.current_epoch} is {float(loss)}: start anew (--overwrite) with a "
+                f"lower --learning_rate, or with --precision 32-true if it is another"
+            )
+
+
 def run_trainer(
     module: pl.LightningModule,
     data: Mapping[str, Any],
@@ -47,7 +60,8 @@ def run_trainer(
     `data` are the keywords of `Trainer.fit` that name the batches. Checkpoints lie in `folder/checkpoints`, logs in
     `folder/logs/N`, a row an epoch in `folder/metrics.csv`. With `resume` a run goes on from its last finished epoch;
     without it checkpoints and logs of earlier attempts are removed. `options` are the Trainer's own (accelerator,
-    devices, strategy, num_nodes, precision). ConfigError where it refuses them. KeyboardInterrupt passes through.
+    devices, strategy, num_nodes, precision). ConfigError where it refuses them, and where the loss is not finite.
+    KeyboardInterrupt passes through.
     """
     checkpoints = folder / "checkpoints"
     if not resume and getattr(rank_zero_only, "rank", 0) == 0:
@@ -63,7 +77,7 @@ def run_trainer(
             trainer = pl.Trainer(
                 max_epochs=epochs,
                 logger=[csv, *loggers],
-                callbacks=[*callbacks, last],
+                callbacks=[*callbacks, FiniteLoss(), last],
                 log_every_n_steps=1,
                 num_sanity_val_steps=0,
                 enable_model_summary=False,
