@@ -21,8 +21,8 @@ from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 
 NEAREST = 10
-MOST_KEPT = 1000
-"""Training records that a bundle keeps for the nearest neighbours, evenly spaced."""
+MOST_KEPT = 800
+"""Training records that a bundle keeps for the nearest neighbours, evenly spaced: more take it beyond 20 MB."""
 
 MODEL, IMAGE = "model", "image"
 COLUMNS = {MODEL: ("ood_distance", "ood_knn_distance"), IMAGE: ("ood_image_distance", "ood_image_knn_distance")}
