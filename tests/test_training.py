@@ -35,7 +35,9 @@ class Diverges(pl.LightningModule):
 def test_a_loss_that_is_not_finite_ends_the_run_and_the_epochs_before_stay(bad, tmp_path):
     data = {"train_dataloaders": DataLoader(TensorDataset(torch.arange(4.0)[:, None]), 2)}
     options = {"callbacks": [], "progress": False, "options": {"accelerator": "cpu"}}
-    with pytest.raises(ConfigError, match=r"training loss of epoch 2 is (nan|inf): start anew .* lower --learning_rate"):
+    with pytest.raises(
+        ConfigError, match=r"training loss of epoch 2 is (nan|inf): start anew .* lower --learning_rate"
+    ):
         run_trainer(Diverges(2, bad), data, tmp_path, 5, 0, **options)
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["epoch"] == 1 and all(v.isfinite().all() for v in kept["state_dict"].values())

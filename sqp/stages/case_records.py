@@ -192,7 +192,8 @@ class RecordMaker:
             parts, weights = [of_mask(made)], ""
         else:
             own = made.planned.variant == "natural" and made.maker == self.segmenter.name and not made.planned.parent
-            parts, weights = [of_samples(made, self.config.measures, own, embedding)], self.segmenter.weights_sha256
+            encoded = embedding if self.segmenter.promptable else None
+            parts, weights = [of_samples(made, self.config.measures, own, encoded)], self.segmenter.weights_sha256
         parts.append(refereed)
         if loaded.probability is not None:
             parts.append(of_probability(made, loaded.probability))

@@ -21,7 +21,6 @@ from sqp.stages.plan import PlannedRecord
 from sqp.types import Embedding, GridFrame, Prompt, Samples
 from sqp.uncertainty import Moments, all_maps, scores, slab_maps
 from sqp.uncertainty.scores import Judged, soft_dice_confidence
-from sqp.volume_frame import VolumeFrame
 
 GIVEN_SIDE = 256
 """Long side of the grid of given probabilities, which are of no segmenter's frame."""
@@ -70,8 +69,11 @@ def joined(parts: Sequence[Findings]) -> Findings:
     return Findings(maps, numbers, any(part.own for part in parts))
 
 
-def of_samples(made: Made, measures: list[str], own: bool, embedding: Embedding) -> Findings:
-    """`self/*`, the scores of the samples, and the segmenter's vectors. `own`: the segmenter made the mask itself."""
+def of_samples(made: Made, measures: list[str], own: bool, embedding: Embedding | None) -> Findings:
+    """`self/*`, the scores of the samples, and the segmenter's vectors. `own`: the segmenter made the mask itself.
+
+    `embedding` is None for a plain network, which keeps its input and no encoding of it.
+    """
     samples = made.samples
     assert samples is not None
     if samples.logits.ndim == 4:
@@ -81,7 +83,8 @@ def of_samples(made: Made, measures: list[str], own: bool, embedding: Embedding)
         maps = all_maps(moments, measures)
     maps = {"probability": moments.mean_p} | maps
     found = {f"self/{name}": value for name, value in maps.items()} | made.maps
-    found["features/embedding"] = pooled_embedding(embedding)
+    if embedding is not None:
+        found["features/embedding"] = pooled_embedding(embedding)
     if samples.token is not None:
         found["features/mask_token"] = samples.token.float()
     return Findings(found, scores(samples, made.on_grid(samples.frame), own=own, moments=moments))
@@ -142,12 +145,8 @@ def record_of(
 
 
 def pooled_embedding(embedding: Embedding) -> Tensor:
-    """`[c]`: the mean of an image's encoding over its valid, unpadded part; of a volume over the slices encoded."""
-    if "slices" in embedding.extra:
-        return torch.stack([pooled_embedding(one) for one in embedding.extra["slices"].values()]).mean(0)
-    if isinstance(embedding.frame, VolumeFrame):
-        return embedding.features[0].mean(dim=(1, 2, 3)).cpu()
+    """`[c]`: the mean of an image's encoding over its valid, unpadded part; of a volume that of its middle slice."""
     features = embedding.features[0].float()
-    frame = embedding.frame
+    frame = getattr(embedding.frame, "plane", embedding.frame)
     h, w = (max(1, round(side * n / frame.size)) for side, n in zip(frame.resized, features.shape[-2:], strict=True))
     return features[:, :h, :w].mean(dim=(1, 2)).cpu()

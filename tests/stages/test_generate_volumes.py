@@ -49,6 +49,10 @@ def test_a_promptable_segmenter_slice_by_slice(data, tmp_path, fake_segmenter):
     maps = records.maps(records.table.record_id[0])
     assert maps["self/entropy"].shape == (10, 16, 14)  # each slice on the fake's grid
     assert maps["features/embedding"].shape == (1,) and maps["features/mask_token"].shape == (5,)
+    of_image = [
+        records.maps(one)["features/embedding"] for one in records.table[records.table.image_id == "v01"].record_id
+    ]
+    assert all(np.array_equal(one, of_image[0]) for one in of_image)  # whatever slices their prompts went through
     corrupted = records.table[~records.table.natural]
     assert corrupted.dice.std() > 0.15 and set(corrupted.variant) == set(VOLUME_CORRUPTIONS)
     assert '"depth"' in records.table.prompt[0]
@@ -66,6 +70,7 @@ def test_orientation_of_the_files_changes_nothing(tmp_path, name):
         records = RecordSet(out)
         tables.append(records.table.sort_values("record_id", ignore_index=True))
         kept.append({one: (records.mask(one), records.maps(one)) for one in tables[-1].record_id})
+        assert "features/embedding" not in records.map_names()  # a plain network keeps its input, which is none
         assert nib.aff2axcodes(records.volume_mask(tables[-1].record_id[0])[1].affine) == tuple(orientation)
     numbers = tables[0].select_dtypes("number").columns
     for table, files in zip(tables[1:], kept[1:], strict=True):
