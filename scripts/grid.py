@@ -3,10 +3,11 @@
 python scripts/grid.py configs/grid_ham10000.yaml runs/grid_ham10000 [--methods tta ...]
 
 Sikha O K et al. 2025 (arXiv 2508.01460). Of each method the record set is generated (unless `records` names one that is
-there) and its spread test masks are frozen, before any training; then a model is trained a map and framework, on that
-map alone. Everything goes on where it stopped; the cells of a method share one decoded cache. Writes OUT/grid.csv and
-OUT/grid.md (test rows, natural and spread) and OUT/map_means.csv (correlation of each map's mean over the image with
-the Dice). With --methods other methods keep the rows that they have.
+there) and its spread test masks are frozen, before any training, in the file that `frozen` of the config names
+("{method}" stands for the method's name; else OUT/METHOD/spread.json); then a model is trained a map and framework, on
+that map alone. Everything goes on where it stopped; the cells of a method share one decoded cache. Writes OUT/grid.csv
+and OUT/grid.md (test rows, natural and spread) and OUT/map_means.csv (correlation of each map's mean over the image
+with the Dice). With --methods other methods keep the rows that they have. `paper` of the config is printed beside.
 """
 
 from __future__ import annotations
@@ -48,9 +49,8 @@ def record_set(told: Mapping[str, Any], method: Mapping[str, Any], home: Path) -
     return generate.run(from_mapping("generate", values)).out
 
 
-def frozen_spread(records: Path, home: Path) -> Path:
+def frozen_spread(records: Path, path: Path) -> Path:
     """The file of the frozen spread masks; frozen now where there is none yet."""
-    path = home / "spread.json"
     if not path.exists():
         write_frozen(path, freeze(RecordSet(records), "test", UNSEEN))
     return path
@@ -117,7 +117,7 @@ def run_method(told: Mapping[str, Any], name: str, out: Path) -> None:
     home, n_resamples = out / name, int(told.get("n_resamples", 2000))
     home.mkdir(parents=True, exist_ok=True)
     records = record_set(told, told["methods"][name], home)
-    frozen = frozen_spread(records, home)
+    frozen = frozen_spread(records, Path(told.get("frozen", str(home / "spread.json")).format(method=name)))
     if not (home / "map_means.csv").exists():
         means = map_means(records, frozen, told["maps"], n_resamples)
         means.insert(0, "method", name)
@@ -156,6 +156,7 @@ def main(argv: list[str] | None = None) -> None:
         run_method(told, name, args.out)
     grid, means = collect(methods, args.out, "grid.csv"), collect(methods, args.out, "map_means.csv")
     blocks = [f"# Grid of {args.config.name}", "Intervals: 95 %, bootstrap of whole groups. Test split."]
+    blocks += [told["paper"]] if "paper" in told else []
     for title, table, keys, shown in (
         ("Quality model", grid, KEYS, SHOWN),
         ("Mean of a map over the image against Dice", means, ["method", "map", "subset"], SHOWN),

@@ -46,7 +46,10 @@ def write(folder: Path, told: dict) -> str:
 def test_a_table_of_all_cells_and_a_second_run_trains_nothing(script, told, records, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(frozen, "SD_RANGE", (0.0, 1.0))
     grid, out = script("grid"), tmp_path / "out"
+    told |= {"frozen": str(tmp_path / "spread_{method}.json"), "paper": "Theirs."}
     grid.main([write(tmp_path, told), str(out), "--methods", "tta"])
+    assert (tmp_path / "spread_tta.json").exists() and not (out / "tta" / "spread.json").exists()
+    assert "\n\nTheirs.\n\n## Quality model" in (out / "grid.md").read_text()
     table = pd.read_csv(out / "grid.csv")
     cells = table.groupby(["map", "framework"])["subset"].apply(set)
     assert len(cells) == 4 and all({"natural", "spread"} <= subsets for subsets in cells)
