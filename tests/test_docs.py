@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from fakes import FakeSegmenter, put_fake
 from PIL import Image
+from tiny_volumes import write_data
 
 from sqp import segmenters
 from sqp.cli import COMMANDS, _joined, main, parse
@@ -34,6 +35,7 @@ SMALL = {
     "evaluate": ["--n_resamples=20", "--gallery=3"],
     "explain": ["--max_records=8", "--checked=2", "--neighbours=2", "--cases=1", "--n_resamples=20"],
     "fit localizer": ["--size=64", "--epochs=1", "--progress=false"],
+    "fit segmenter": ["--width=4", "--epochs=1", "--patch=16", "--progress=false"],
     "export": [],
 }
 MADE_BEFORE = {
@@ -43,7 +45,7 @@ MADE_BEFORE = {
     ]
 }
 """What a page takes for granted, as its reader comes from the README."""
-SLOW = {"README.md", "explain.md", "tutorial.md"}
+SLOW = {"README.md", "explain.md", "tutorial.md", "volumes.md"}
 
 
 class Block(NamedTuple):
@@ -110,11 +112,15 @@ def home(tmp_path, monkeypatch):
     for name, seed in (("my", 3), ("new", 4)):
         write_synthetic(tmp_path / name, 60 if name == "my" else 4, seed=seed, size=(48, 64))
         (tmp_path / name / "labels.csv").unlink()
-    more = write_synthetic(tmp_path / "more", 40, seed=5, size=(48, 64))
-    for kind in ("images", "masks"):
-        (tmp_path / "my" / f"more_{kind}").mkdir()
-        for file in (more / kind).iterdir():
-            file.rename(tmp_path / "my" / f"more_{kind}" / f"more_{file.name}")
+    write_data(tmp_path / "mr", 30)
+    write_data(tmp_path / "new_mr", 2)
+    write_synthetic(tmp_path / "more_my", 40, seed=5, size=(48, 64))
+    write_data(tmp_path / "more_mr", 20)
+    for name, truth in (("my", "masks"), ("mr", "labels")):  # of other cases, so of other names
+        for kind in ("images", truth):
+            (tmp_path / name / f"more_{kind}").mkdir()
+            for file in (tmp_path / f"more_{name}" / kind).iterdir():
+                file.rename(tmp_path / name / f"more_{kind}" / f"more_{file.name}")
     put_fake(monkeypatch)
     monkeypatch.setitem(segmenters.SEGMENTERS, "litemedsam", lambda checkpoint=None, **options: FakeSegmenter())
     monkeypatch.chdir(tmp_path)
