@@ -102,9 +102,8 @@ class LandmarkTask(VolumeLocalizerTask):
         return Pairs(cache, rows, spec)
 
     def module(self, spec: Any, network: nn.Module, recipe: Recipe, fitted: Any) -> FitModule:
-        supports = [fitted.volume(row) for row in range(min(len(fitted), self.config.supports))]
         assert isinstance(network, LandmarkNetwork)
-        return LandmarkModule(spec, network, recipe, supports)
+        return LandmarkModule(spec, network, recipe, fitted.supports(self.config.supports))
 
     def next(self, spec: Any, checkpoint: Path) -> str:
         return f"--prompter landmarks --prompter_options.checkpoint {checkpoint}"
