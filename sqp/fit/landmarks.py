@@ -23,6 +23,7 @@ from sqp.prompts.volume_prompts import box_iou_3d, volume_box
 POSITIONS = 64  # voxels of a patch that are told from each other in a step
 SHIFT = 4  # a patch's voxels are found again in one moved along each axis by up to this part of its side
 TEMPERATURE = 0.1
+OFFSETS = 20.0  # weight of their error, a share far below 1: at 1 the features' loss alone shaped the network
 NOISE = 0.1  # standard deviations of the normalised voxels
 
 Support = tuple[Tensor, np.ndarray]
@@ -123,7 +124,7 @@ class LandmarkModule(FitModule):
         again: Seen = self.network(batch["again"])
         alike = [(output.fine, again.fine), (output.coarse, again.coarse)]
         apart = sum(told_apart(a, b, batch["places"], batch["told"]) for a, b in alike)
-        return F.mse_loss(found, batch["offset"] / reach) + apart
+        return OFFSETS * F.mse_loss(found, batch["offset"] / reach) + apart
 
     def on_validation_epoch_start(self) -> None:
         """The landmarks as the network sees them now are kept beside its weights."""
