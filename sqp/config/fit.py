@@ -128,7 +128,7 @@ class FitLocalizerConfig(FitConfig):
         cube: heatmap3d: side in voxels to which a whole volume is squashed.
         window: landmarks: side in voxels of the patches that it sees.
         spacing: landmarks: (d, h, w) in mm to which volumes are resampled; default the median of the fitted ones.
-        supports: landmarks: so many of the fitted volumes, the first, whose extreme points are kept.
+        supports: landmarks: so many of the fitted volumes, the first with structure, whose extreme points are kept.
     """
 
     train_splits: list[str] = field(default_factory=lambda: ["train"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -11,25 +12,28 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchmetrics import MeanMetric
 
+from sqp.errors import ConfigError
 from sqp.fit.module import FitModule, Recipe
 from sqp.fit.volume_cache import VolumeCache
 from sqp.fit.volume_segmenter import contrasted
 from sqp.prompts.landmark_network import LandmarkNetwork, LandmarkSpec, Seen
-from sqp.prompts.landmarks import cut, locate, points_box, remember
+from sqp.prompts.landmarks import cut, locate, points_box, remember, starts
 from sqp.prompts.volume_prompts import box_iou_3d, volume_box
-from sqp.seeding import torch_generator
 
 POSITIONS = 64  # voxels of a patch that are told from each other in a step
+SHIFT = 4  # a patch's voxels are found again in one moved along each axis by up to this part of its side
 TEMPERATURE = 0.1
+OFFSETS = 20.0  # weight of their error, a share far below 1: at 1 the features' loss alone shaped the network
 NOISE = 0.1  # standard deviations of the normalised voxels
 
 Support = tuple[Tensor, np.ndarray]
 
 
 class Pairs(Dataset):  # type: ignore[type-arg]
-    """`data[[(row, draw), ...]]` -> two patches of each volume and the offset between them; `data[row]` -> a volume.
+    """`data[[(row, draw), ...]]` -> patches of each volume and how they lie to each other; `data[row]` -> a volume.
 
-    A batch: image and other `[n, 1, p, p, p]`, offset `[n, 3]` in mm (d, h, w) from the first centre to the second.
+    A batch: image, other and again `[n, 1, p, p, p]`; valid, what of again lies in the volume, bool; offset `[n, 3]` in
+    mm (d, h, w) from the centre of image to that of other; places and told: see `shared`, of image and again.
     """
 
     def __init__(self, cache: VolumeCache, rows: np.ndarray, spec: LandmarkSpec) -> None:
@@ -43,19 +47,49 @@ class Pairs(Dataset):  # type: ignore[type-arg]
         image, truth = self.cache.read(int(self.rows[row]))
         return torch.from_numpy(np.array(image)).float(), np.array(truth)
 
+    def supports(self, most: int) -> list[Support]:
+        """The first volumes whose structure is still there at the working spacing. ConfigError where there is none."""
+        left = (row for row in range(len(self)) if self.cache.read(int(self.rows[row]))[1].any())
+        found = [self.volume(row) for row in islice(left, most)]
+        if not found:
+            spacing = ", ".join(f"{side:g}" for side in self.spec.spacing)
+            raise ConfigError(f"no fitted volume has any structure left at spacing [{spacing}] mm: give a finer one")
+        return found
+
     def __getitem__(self, index: int | Sequence[tuple[int, int]]) -> dict[str, Tensor]:
         if isinstance(index, int):
             image, truth = self.volume(index)
             return {"image": image[None, None], "truth": torch.from_numpy(truth)[None, None]}
-        both, offsets = [], []
-        for row, draw in index:
-            voxels, _ = self.volume(row)
-            centres = np.floor(np.random.default_rng(draw).uniform(0, voxels.shape, (2, 3))) + 0.5
-            both.append(cut(voxels, centres, self.spec.patch))
-            offsets.append((centres[1] - centres[0]) * np.array(self.spec.spacing))
-        patches = torch.stack(both)
-        offset = torch.from_numpy(np.stack(offsets)).float()
-        return {"image": patches[:, 0], "other": patches[:, 1], "valid": torch.ones(1), "offset": offset}
+        parts = [self._patches(int(self.rows[row]), draw) for row, draw in index]
+        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+
+    def _patches(self, row: int, draw: int) -> dict[str, Tensor]:
+        """One row of a batch; all centres are those of voxels of the volume."""
+        voxels, _ = self.cache.read(row)
+        rng, patch, shape = np.random.default_rng(draw), self.spec.patch, np.array(voxels.shape)
+        one, other = np.floor(rng.uniform(0, shape, (2, 3))) + 0.5
+        moved = np.clip(one + rng.integers(-(patch // SHIFT), patch // SHIFT + 1, 3), 0.5, shape - 0.5)
+        cuts = dict(zip(("image", "other", "again"), cut(voxels, np.stack([one, other, moved]), patch), strict=True))
+        (valid,) = cut(np.broadcast_to(True, voxels.shape), moved[None], patch).bool()
+        places, told = shared(np.stack([one, moved]), shape, patch, rng)
+        offset = torch.from_numpy((other - one) * np.array(self.spec.spacing)).float()
+        return cuts | {"valid": valid, "offset": offset, "places": places, "told": told}
+
+
+def shared(centres: np.ndarray, shape: np.ndarray, patch: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Different voxels of a volume of `shape` that both patches around centres `[2, 3]` hold, none of them beyond it.
+
+    Flat places `[2, POSITIONS]` of each in the one patch and in the other; bool `[POSITIONS]`: false past the last one.
+    """
+    first = starts(centres, patch)
+    low = np.maximum(first.max(axis=0), 0)
+    sides = np.minimum(first.min(axis=0) + patch, shape) - low
+    count = min(POSITIONS, int(sides.prod()))
+    chosen = rng.choice(int(sides.prod()), count, replace=False)
+    voxels = np.stack(np.unravel_index(chosen, sides), axis=-1) + low
+    places = np.zeros((2, POSITIONS), int)
+    places[:, :count] = [np.ravel_multi_index(tuple((voxels - start).T), (patch,) * 3) for start in first]
+    return torch.from_numpy(places), torch.arange(POSITIONS) < count
 
 
 class LandmarkModule(FitModule):
@@ -77,21 +111,20 @@ class LandmarkModule(FitModule):
         return seen
 
     def augmented(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """`again`: the patches with another contrast and noise, whose voxels must look as before."""
-        again = contrasted(batch["image"], generator)
+        """`again` with another contrast and noise, in which the voxels must look as before; none beyond the volume."""
+        again = contrasted(batch["again"], generator)
         noise = torch.randn(again.shape, generator=generator).to(again)
-        return batch | {"again": again + NOISE * noise}
+        return batch | {"again": (again + NOISE * noise) * batch["valid"]}
 
     def loss(self, output: Seen, batch: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         """Squared error of the offset, as a share of the reach, and cross-entropy of both features."""
         other: Seen = self.network(batch["other"])
         reach = self.network.reach
         found = self.network.offset(output.latent, other.latent) / reach
-        again: Seen = self.network(batch.get("again", batch["image"]))
-        chosen = torch_generator(self.recipe.seed, "positions", self.global_step)
-        places = torch.randint(output.fine[0, 0].numel(), (POSITIONS,), generator=chosen).to(found.device)
+        again: Seen = self.network(batch["again"])
         alike = [(output.fine, again.fine), (output.coarse, again.coarse)]
-        return F.mse_loss(found, batch["offset"] / reach) + sum(told_apart(a, b, places) for a, b in alike)
+        apart = sum(told_apart(a, b, batch["places"], batch["told"]) for a, b in alike)
+        return OFFSETS * F.mse_loss(found, batch["offset"] / reach) + apart
 
     def on_validation_epoch_start(self) -> None:
         """The landmarks as the network sees them now are kept beside its weights."""
@@ -106,9 +139,17 @@ class LandmarkModule(FitModule):
         self.log(self.monitor, self.val_iou, prog_bar=True, batch_size=1)
 
 
-def told_apart(one: Tensor, again: Tensor, places: Tensor) -> Tensor:
-    """Cross-entropy `[]` of finding each of the flat `places` again by its features, `[n, c, p, p, p]` unit vectors."""
-    first, second = (part.flatten(2)[:, :, places] for part in (one, again))
+def told_apart(one: Tensor, again: Tensor, places: Tensor, told: Tensor) -> Tensor:
+    """Cross-entropy `[]` of finding the voxels of one patch in the other by features `[n, c, p, p, p]`, unit vectors.
+
+    `places [n, 2, m]` and `told [n, m]` are those of `shared`; what is not told counts neither way.
+    """
+    first, second = (
+        part.flatten(2).gather(2, places[:, None, k].expand(-1, part.shape[1], -1))
+        for k, part in enumerate((one, again))
+    )
     logits = torch.einsum("nci,ncj->nij", first, second) / TEMPERATURE
-    target = torch.arange(len(places), device=logits.device).expand(len(logits), -1)
-    return F.cross_entropy(logits.flatten(0, 1), target.flatten())
+    logits = logits.masked_fill(~told[:, None], -torch.inf)
+    ignored = -100
+    target = torch.where(told, torch.arange(told.shape[1], device=told.device), ignored)
+    return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=ignored)

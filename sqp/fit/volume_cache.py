@@ -23,6 +23,7 @@ from sqp.errors import CaseError
 from sqp.fit.cache import cache_key
 from sqp.io.atomic import write_atomic, write_json
 from sqp.networks.voxels import normalised
+from sqp.prompts.volume_localizer import cube
 from sqp.seeding import derive_seed, numpy_generator
 from sqp.segmenters.checkpoint import NetworkSpec
 from sqp.types import Case
@@ -35,6 +36,7 @@ FORMAT = 1
 class VolumeCache:
     """A pair of files a case, in the order given: voxels float16 (normalised) and truth bool, `[d, h, w]` each.
 
+    Of volumes squashed to cubes the truth is float16, the structure's share of each cell.
     `broken` says by row why a case could not be read.
     """
 
@@ -50,16 +52,19 @@ class VolumeCache:
 
 
 def build_volume_cache(
-    cases: Sequence[Case], spacing: tuple[float, ...], folder: Path, workers: int = 0, progress: bool = True
+    cases: Sequence[Case], working: tuple[float, ...] | int, folder: Path, workers: int = 0, progress: bool = True
 ) -> VolumeCache:
-    """The cache of these cases under `folder`; read unless it is there, by `workers` processes (0: this one)."""
+    """The cache of these cases under `folder`; read unless it is there, by `workers` processes (0: this one).
+
+    `working` is the spacing (d, h, w) in mm, 0 for an axis as it is, or the side of a cube to which all are squashed.
+    """
     labels = [case.labels for case in cases]
-    home = folder / cache_key(cases, "volumes", FORMAT, spacing, labels)
+    home = folder / cache_key(cases, "volumes", FORMAT, working, labels)
     if not (home / "done").exists():
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
         broken: dict[int, str] = {}
-        work = partial(_read, home=home, spacing=spacing)
+        work = partial(_read, home=home, working=working)
         pool: Any = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext()
         bar = tqdm(total=len(cases), unit="volume", desc="reading volumes", disable=None if progress else True)
         with pool, bar:
@@ -71,7 +76,7 @@ def build_volume_cache(
     return VolumeCache(home)
 
 
-def _read(task: tuple[int, Case], home: Path, spacing: tuple[float, ...]) -> tuple[int, str]:
+def _read(task: tuple[int, Case], home: Path, working: tuple[float, ...] | int) -> tuple[int, str]:
     """Write the files of one row; its number, and why it could not be read."""
     row, case = task
     try:
@@ -80,10 +85,18 @@ def _read(task: tuple[int, Case], home: Path, spacing: tuple[float, ...]) -> tup
         check_same_place(case.image_path, volume.geometry, case.truth_paths[0], there)
     except CaseError as error:
         return row, str(error)
-    at = VolumeFrame.at_spacing(volume.shape, volume.spacing, spacing)
-    frame = VolumeFrame(at.original, at.working, at.working)  # the truth as fine as the voxels
-    voxels = frame.image_to_input(normalised(volume.voxels)).numpy().astype(np.float16)
-    for name, array in (("image", voxels), ("truth", frame.mask_to_grid(truth).numpy())):
+    voxels, kept = normalised(volume.voxels), np.float16
+    if isinstance(working, int):
+        arrays = {
+            "image": cube(voxels, working).numpy().astype(kept),
+            "truth": cube(truth, working).numpy().astype(kept),
+        }
+    else:
+        at = VolumeFrame.at_spacing(volume.shape, volume.spacing, working)
+        frame = VolumeFrame(at.original, at.working, at.working)  # the truth as fine as the voxels
+        image = frame.image_to_input(voxels).numpy().astype(kept)
+        arrays = {"image": image, "truth": frame.mask_to_grid(truth).numpy()}
+    for name, array in arrays.items():
         write_atomic(home / f"{row}-{name}.npy", partial(np.save, arr=array))
     return row, ""
 

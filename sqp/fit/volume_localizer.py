@@ -14,7 +14,7 @@ from sqp.fit.losses import dice_bce
 from sqp.fit.module import FitModule, Recipe
 from sqp.fit.volume_cache import VolumeCache
 from sqp.fit.volume_segmenter import contrasted
-from sqp.prompts.volume_localizer import VolumeLocalizerSpec, cube, heatmap_box
+from sqp.prompts.volume_localizer import VolumeLocalizerSpec, heatmap_box
 from sqp.prompts.volume_prompts import box_iou_3d, volume_box
 
 SHIFT = 0.1  # of the cube's side, the farthest that it is moved along an axis
@@ -23,16 +23,16 @@ SHIFT = 0.1  # of the cube's side, the farthest that it is moved along an axis
 class Cubes(Dataset):  # type: ignore[type-arg]
     """`data[[(row, draw), ...]]`, or `data[row]`, -> squashed volumes `[n, 1, s, s, s]`, truth as shares, all valid."""
 
-    def __init__(self, cache: VolumeCache, rows: np.ndarray, size: int) -> None:
-        self.cache, self.rows, self.size = cache, rows, size
+    def __init__(self, cache: VolumeCache, rows: np.ndarray) -> None:
+        self.cache, self.rows = cache, rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int | Sequence[tuple[int, int]]) -> dict[str, Tensor]:
         rows = [index] if isinstance(index, int) else [row for row, _ in index]
-        pairs = [[cube(np.array(part), self.size) for part in self.cache.read(int(self.rows[row]))] for row in rows]
-        image, truth = (torch.stack(part)[:, None] for part in zip(*pairs, strict=True))
+        pairs = [self.cache.read(int(self.rows[row])) for row in rows]
+        image, truth = (torch.from_numpy(np.stack(part)).float()[:, None] for part in zip(*pairs, strict=True))
         return {"image": image, "truth": truth, "valid": torch.ones_like(truth, dtype=torch.bool)}
 
 
@@ -72,13 +72,12 @@ class VolumeLocalizerModule(FitModule):
 
 
 def shifted(x: Tensor, steps: Sequence[int]) -> Tensor:
-    """`[n, c, d, h, w]` moved by whole cells along d, h and w, zeros coming in.
+    """`[n, c, d, h, w]` moved by whole cells along d, h and w, the edge drawn out: in use no cube has an empty rim.
 
-    >>> shifted(torch.arange(3.0).view(1, 1, 1, 1, 3), (0, 0, 1)).flatten().tolist()
-    [0.0, 0.0, 1.0]
+    >>> shifted(torch.arange(1.0, 4).view(1, 1, 1, 1, 3), (0, 0, 1)).flatten().tolist()
+    [1.0, 1.0, 2.0]
     """
-    out = torch.roll(x, list(steps), dims=(2, 3, 4))
     for axis, step in enumerate(steps, start=2):
-        if step:
-            out.narrow(axis, 0 if step > 0 else out.shape[axis] + step, abs(step)).zero_()
-    return out
+        side = x.shape[axis]
+        x = x.index_select(axis, (torch.arange(side, device=x.device) - step).clamp(0, side - 1))
+    return x

@@ -56,6 +56,7 @@ def locate(network: LandmarkNetwork, voxels: Tensor, spec: LandmarkSpec, match: 
     step, shape = np.array(spec.spacing), np.array(voxels.shape)
     at = np.repeat(shape[None] / 2.0, LANDMARKS, axis=0)
     for _ in range(STEPS):
+        at = np.floor(at) + 0.5  # what the patches stand for: `starts`
         seen = network(cut(voxels, at, spec.patch).to(device))
         moved = network.offset(seen.latent, network.latents).cpu().numpy()
         at = np.clip(at + moved / step, 0.5, shape - 0.5)
@@ -78,21 +79,24 @@ def locate(network: LandmarkNetwork, voxels: Tensor, spec: LandmarkSpec, match: 
     return at
 
 
-def cut(voxels: Tensor, centres: np.ndarray, patch: int) -> Tensor:
-    """Patches `[n, 1, p, p, p]` around centres `[n, 3]` of `[d, h, w]`; beyond the volume 0, its mean."""
-    out = torch.zeros(len(centres), 1, patch, patch, patch)
+def cut(voxels: Tensor | np.ndarray, centres: np.ndarray, patch: int) -> Tensor:
+    """float32 patches `[n, 1, p, p, p]` around centres `[n, 3]` of `[d, h, w]`; beyond the volume 0, its mean."""
+    out = np.zeros((len(centres), 1, patch, patch, patch), np.float32)
     for row, start in enumerate(starts(centres, patch)):
         low = np.maximum(start, 0)
         high = np.minimum(start + patch, voxels.shape)
         if (high > low).all():
             there = tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))
-            out[row, 0][there] = voxels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].float()
-    return out
+            out[row, 0][there] = voxels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    return torch.from_numpy(out)
 
 
 def starts(centres: np.ndarray, patch: int) -> np.ndarray:
-    """First voxels `[n, 3]` of the patches around these centres."""
-    return np.floor(centres - patch / 2 + 0.5).astype(int)
+    """First voxels `[n, 3]` of the patches of even side whose voxel just before the middle holds these centres.
+
+    A patch stands for the centre of that voxel, in training as in use.
+    """
+    return np.floor(centres).astype(int) + 1 - patch // 2
 
 
 def extreme_points(mask: np.ndarray) -> np.ndarray:
@@ -115,14 +119,12 @@ def points_box(points: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def remember(network: LandmarkNetwork, supports: Sequence[tuple[Tensor, np.ndarray]], spec: LandmarkSpec) -> None:
-    """Keep latents and features of the extreme points in `network`, means over the supports (voxels, their mask)."""
-    kept = []
+    """Keep latents and features of the extreme points in `network`, means over supports (voxels, a mask, not empty)."""
+    kept, middle = [], spec.patch // 2 - 1  # the landmark's voxel: `starts`
     for voxels, mask in supports:
         points = extreme_points(mask)
         seen = network(cut(voxels, points, spec.patch).to(network.latents.device))
-        rows = torch.arange(LANDMARKS)
-        d, h, w = torch.from_numpy(np.floor(points).astype(int) - starts(points, spec.patch)).T
-        kept.append((seen.latent, seen.fine[rows, :, d, h, w], seen.coarse[rows, :, d, h, w]))
+        kept.append((seen.latent, *(part[:, :, middle, middle, middle] for part in (seen.fine, seen.coarse))))
     latents, fine, coarse = (torch.stack(part).mean(dim=0) for part in zip(*kept, strict=True))
     network.latents.copy_(latents)
     network.fine.copy_(fine)

@@ -22,7 +22,6 @@ from sqp.stages.fit_volumes import DIGITS, geometries
 from sqp.stages.options import check_ranges
 from sqp.types import Case
 
-AS_IT_IS = (0.0, 0.0, 0.0)
 WIDTH = 8  # channels of the finest stage, where `width` is left as it is for images
 
 
@@ -53,11 +52,11 @@ class VolumeLocalizerTask(LocalizerTask):
     def cache(self, cases: Sequence[Case]) -> Any:
         c = self.config
         fitted = [case for case in cases if case.split != c.val_split]
-        return build_volume_cache(cases, self.spacing(fitted), c.cache or Path(c.out) / "cache", c.workers, c.progress)
+        return build_volume_cache(cases, self.working(fitted), c.cache or Path(c.out) / "cache", c.workers, c.progress)
 
-    def spacing(self, fitted: Sequence[Case]) -> tuple[float, ...]:
-        """(d, h, w) in mm at which the volumes are kept, 0 for an axis as it is."""
-        return AS_IT_IS
+    def working(self, fitted: Sequence[Case]) -> tuple[float, ...] | int:
+        """As what the volumes are kept: see `build_volume_cache`."""
+        raise NotImplementedError
 
     def loader(self, data: Any, batch_size: int, seed: int | None = None) -> Any:
         return patch_loader(data, batch_size, seed)
@@ -69,6 +68,9 @@ class VolumeLocalizerTask(LocalizerTask):
 class HeatmapTask(VolumeLocalizerTask):
     """The localizer in 3D."""
 
+    def working(self, fitted: Sequence[Case]) -> int:
+        return self.config.cube
+
     def spec(self, fitted: Sequence[Case]) -> Any:
         return VolumeLocalizerSpec(self.config.cube, self.width())
 
@@ -76,7 +78,7 @@ class HeatmapTask(VolumeLocalizerTask):
         return build_volume_localizer(spec)
 
     def images(self, cache: Any, rows: np.ndarray, spec: Any, cases: Sequence[Case]) -> Any:
-        return Cubes(cache, rows, spec.size)
+        return Cubes(cache, rows)
 
     def module(self, spec: Any, network: nn.Module, recipe: Recipe, fitted: Any) -> FitModule:
         return VolumeLocalizerModule(spec, network, recipe)
@@ -85,15 +87,15 @@ class HeatmapTask(VolumeLocalizerTask):
 class LandmarkTask(VolumeLocalizerTask):
     """Relative distance regression and matching to supports."""
 
-    def spacing(self, fitted: Sequence[Case]) -> tuple[float, ...]:
-        """As told, else the median of the fitted volumes by axis."""
+    def working(self, fitted: Sequence[Case]) -> tuple[float, ...]:
+        """The spacing as told, else the median of the fitted volumes by axis."""
         median = np.median([spacing for _, spacing in geometries(fitted)], axis=0)
         return tuple(np.round(self.config.spacing or median, DIGITS).tolist())
 
     def spec(self, fitted: Sequence[Case]) -> Any:
         """Its reach is the largest extent of the fitted volumes, in mm."""
         reach = np.max([np.array(shape) * spacing for shape, spacing in geometries(fitted)], axis=0)
-        return LandmarkSpec(self.spacing(fitted), self.config.window, tuple(np.ceil(reach).tolist()), self.width())
+        return LandmarkSpec(self.working(fitted), self.config.window, tuple(np.ceil(reach).tolist()), self.width())
 
     def network(self, spec: Any, pretrained: bool, file: Path | None) -> nn.Module:
         return LandmarkNetwork(spec)
@@ -102,9 +104,8 @@ class LandmarkTask(VolumeLocalizerTask):
         return Pairs(cache, rows, spec)
 
     def module(self, spec: Any, network: nn.Module, recipe: Recipe, fitted: Any) -> FitModule:
-        supports = [fitted.volume(row) for row in range(min(len(fitted), self.config.supports))]
         assert isinstance(network, LandmarkNetwork)
-        return LandmarkModule(spec, network, recipe, supports)
+        return LandmarkModule(spec, network, recipe, fitted.supports(self.config.supports))
 
     def next(self, spec: Any, checkpoint: Path) -> str:
         return f"--prompter landmarks --prompter_options.checkpoint {checkpoint}"
