@@ -131,7 +131,7 @@ class GenerateConfig:
         fusion_options: The fusion's own options, e.g. {alpha: 2} (power_law), {lam: 1} (exponential), {model: FILE}
             (learned).
         refine: Further records of each natural mask, refined (after the fusion, if there is one) by crf,
-            ur_sam_midpoint, ur_sam_printed, unc_fpc, unc_fnc or unc_fpnc.
+            ur_sam_midpoint, ur_sam_printed, unc_fpc, unc_fnc or unc_fpnc; volumes slice by slice.
         refine_options: By refinement its own options, e.g. {crf: {iterations: 10}, ur_sam_printed: {alpha_h: 1.2}}.
         variants: By split name, the further records of an image ('*' for every other split).
         seed: Seed of everything random.

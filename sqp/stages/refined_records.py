@@ -1,17 +1,26 @@
-"""Further masks from one natural mask's samples: another fusion of them, and refinements of the fused map."""
+"""Further masks from one natural mask's samples: another fusion of them, and refinements of the fused map.
+
+A volume is refined slice by slice, as UR-SAM does with CT: those that the prompt goes through, each for itself.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from sqp.config.generate import GenerateConfig
+from sqp.data.volumes import windowed
 from sqp.errors import ConfigError, lookup
 from sqp.stages.plan import PlannedRecord
+from sqp.stages.slice_segmenter import as_image, depth_of
 from sqp.types import Prompt, Samples
 from sqp.uncertainty.fusion import check_fusion, fuse
 from sqp.uncertainty.masks import mask_from_probability, mean_probability_map
-from sqp.uncertainty.refine import Ensemble, check_refinement, refine
+from sqp.uncertainty.refine import Ensemble, Refined, check_refinement, refine
+from sqp.volume import Volume
 
 
 def check_refined(config: GenerateConfig) -> None:
@@ -31,9 +40,9 @@ def check_refined(config: GenerateConfig) -> None:
 
 
 def refined_mask(
-    config: GenerateConfig, planned: PlannedRecord, image: np.ndarray, samples: Samples, prompt: Prompt
+    config: GenerateConfig, planned: PlannedRecord, image: np.ndarray | Volume, samples: Samples, prompt: Prompt
 ) -> tuple[np.ndarray, Tensor | None]:
-    """The mask bool `[h, w]` of a planned record, and the probability `[*grid]` behind it, where that is not p̄.
+    """The mask bool `[*space]` of a planned record, and the probability `[*grid]` behind it, where that is not p̄.
 
     Raises CaseError where a refinement does not apply to this prompt.
     """
@@ -45,7 +54,25 @@ def refined_mask(
         return mask_from_probability(fused, samples), fused
     at_image = samples.frame.grid_to_image(fused).cpu()
     options = config.refine_options.get(planned.refined_by, {})
-    found = refine(Ensemble(image, at_image, prompt), planned.refined_by, **options)
+    if isinstance(image, Volume):
+        found = refine_slices(image, at_image, prompt, planned.refined_by, **options)
+    else:
+        found = refine(Ensemble(image, at_image, prompt), planned.refined_by, **options)
     if found.probability is not None:
         return found.mask, samples.frame.image_to_grid(found.probability)
     return found.mask, fused if planned.fused_by else None
+
+
+def refine_slices(volume: Volume, probability: Tensor, prompt: Prompt, name: str, **options: Any) -> Refined:
+    """`refine` on each slice of the prompt's depth, its image windowed as the segmenter saw it; the others stay.
+
+    `probability` and what comes back are `[d, h, w]`; `unchanged` is "", for a slice's reason is none of the volume's.
+    """
+    pixels, mask, behind = windowed(volume.voxels), (probability >= 0.5).numpy(), probability.clone()
+    flat, refined = replace(prompt, depth=None), False
+    for z in range(*depth_of(prompt, len(mask))):
+        found = refine(Ensemble(as_image(pixels[z]), probability[z], flat), name, **options)
+        mask[z] = found.mask
+        if found.probability is not None:
+            behind[z], refined = found.probability, True
+    return Refined(mask, behind if refined else None)

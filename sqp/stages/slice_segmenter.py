@@ -97,7 +97,7 @@ class SliceSegmenter:
 
     def _slice(self, pixels: np.ndarray, known: dict[int, Embedding], z: int) -> Embedding:
         if z not in known:
-            known[z] = self.inner.encode(np.repeat(pixels[z][..., None], 3, axis=2))
+            known[z] = self.inner.encode(as_image(pixels[z]))
         return known[z]
 
 
@@ -120,6 +120,11 @@ class _Drawn:
         iou = float(weights @ torch.tensor([iou for _, iou, _ in self.told], dtype=torch.float64))
         tokens = [token for _, _, token in self.told if token is not None]
         return iou, (torch.stack(tokens) * weights[:, None].to(tokens[0])).sum(0) if tokens else None
+
+
+def as_image(plane: np.ndarray) -> np.ndarray:
+    """A windowed slice uint8 `[h, w]` -> the grey image `[h, w, 3]` that a segmenter of images gets."""
+    return np.repeat(plane[..., None], 3, axis=2)
 
 
 def depth_of(prompt: Prompt, slices: int) -> tuple[int, int]:

@@ -52,13 +52,18 @@ def _check(config: GenerateConfig, cases: Sequence[Case]) -> None:
         return
     lacking = {
         "cascade is set: leave it out": config.cascade is not None,
-        "refine is set: leave it out": bool(config.refine),
         "probs are given: leave them out": config.probs is not None,
         f"the referee is {config.referee.name}: leave it out": config.referee.name != NONE,
     }
     for told, given in lacking.items():
         if given:
             raise ConfigError(f"what works on images, but not on volumes: {told}")
+    boxed = [refinement for refinement in config.refine if refinement.startswith("ur_sam")]
+    if boxed and name in PLAIN:
+        raise ConfigError(
+            f"{boxed[0]} takes its threshold from the box that prompted a slice, and {name} was prompted by none: "
+            "refine by unc_fpc, unc_fnc, unc_fpnc or crf, or take a promptable segmenter"
+        )
     if name not in PLAIN:  # a plain network ignores prompts
         main = [] if config.given else [config.prompter]
         for prompter in [*main, *(one for one in used_prompters(config) if one != config.prompter)]:
