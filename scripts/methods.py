@@ -39,12 +39,15 @@ from sqp.stages.generate import collect_cases, select_cases
 from sqp.stages.generate_checks import check_config
 from sqp.stages.loaded_case import load_prompted
 from sqp.stages.pool import make_segmenter
+from sqp.stages.refined_records import refine_slices
+from sqp.stages.volume_checks import for_these, of_volumes
 from sqp.types import Case, Samples
 from sqp.uncertainty import mean_probability_map, sample
 from sqp.uncertainty.binarise import binarise, filter_uncertain
 from sqp.uncertainty.fusion import fuse
 from sqp.uncertainty.learned_fusion import calibration_pixels, fit
 from sqp.uncertainty.refine import Ensemble, refine
+from sqp.volume import Volume
 
 NORMAL = "normal"  # the sampler that does not sample
 OVERLAPS = ("dice", "iou", "accuracy", "precision", "recall")
@@ -82,10 +85,10 @@ def methods(told: dict[str, Any], out: Path) -> Iterator[Method]:
 
 
 class Runner:
-    """One image -> its samples, and its row for each method."""
+    """One image, or one of `volumes`, -> its samples, and its row for each method."""
 
-    def __init__(self, config: GenerateConfig, told: dict[str, Any]) -> None:
-        self.config, self.told, self.segmenter = config, told, make_segmenter(config)
+    def __init__(self, config: GenerateConfig, told: dict[str, Any], volumes: bool) -> None:
+        self.config, self.told, self.segmenter = config, told, make_segmenter(config, volumes)
 
     def samples(self, case: Case) -> tuple[Any, Any, dict[str, Samples]]:
         """The loaded case, its prompt and the samples by name. CaseError where its files or prompt are no good."""
@@ -135,7 +138,10 @@ class Runner:
             elif method.kind == "filter":
                 mask = filter_uncertain(mask, ensemble.entropy, method.rule, **options)[0]
             elif method.kind == "refine":
-                refined = refine(ensemble, method.rule, **options)
+                if isinstance(loaded.image, Volume):
+                    refined = refine_slices(loaded.image, ensemble.probability, prompt, method.rule, **options)
+                else:
+                    refined = refine(ensemble, method.rule, **options)
                 probability = probability if refined.probability is None else refined.probability
                 mask, unchanged = torch.from_numpy(refined.mask), refined.unchanged
             measured = outcome(loaded.truth, probability, mask)
@@ -146,7 +152,7 @@ class Runner:
 
 
 def outcome(truth: np.ndarray, probability: Tensor, mask: Tensor) -> dict[str, float]:
-    """Every metric of one mask bool `[h, w]` and its probability at the image's size."""
+    """Every metric of one mask bool `[*space]` and its probability at the image's size."""
     m, p = mask.numpy(), probability.double().clamp(0, 1).numpy()
     found = {name: OVERLAP[name](m, truth) for name in OVERLAPS}
     found |= {name: metric(p, truth) for name, metric in PIXEL_CALIBRATION.items()}
@@ -157,11 +163,11 @@ def outcome(truth: np.ndarray, probability: Tensor, mask: Tensor) -> dict[str, f
 _runner: Runner
 
 
-def _start(config: GenerateConfig, told: dict[str, Any], threads: int) -> None:
+def _start(config: GenerateConfig, told: dict[str, Any], volumes: bool, threads: int) -> None:
     global _runner
     torch.set_num_threads(threads)
     keep_freed_memory()
-    _runner = Runner(config, told)
+    _runner = Runner(config, told, volumes)
 
 
 def _pixels(case: Case) -> Any:
@@ -192,14 +198,14 @@ Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 @contextmanager
-def workers(config: GenerateConfig, told: dict[str, Any], n: int) -> Iterator[Run]:
+def workers(config: GenerateConfig, told: dict[str, Any], volumes: bool, n: int) -> Iterator[Run]:
     """Run tasks in n processes that hold a segmenter each; 0 in this one."""
     threads = max(1, torch.get_num_threads() // max(1, n))
     if not n:
-        _start(config, told, threads)
+        _start(config, told, volumes, threads)
         yield map
         return
-    with get_context("spawn").Pool(n, _start, (config, told, threads)) as pool:
+    with get_context("spawn").Pool(n, _start, (config, told, volumes, threads)) as pool:
         yield pool.imap_unordered
 
 
@@ -249,7 +255,9 @@ def main(argv: list[str] | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     config: GenerateConfig = from_mapping("generate", told["generate"] | {"out": str(out)})
     check_config(config)
-    with workers(config, told, args.workers) as run:
+    everyone = collect_cases(config)[0]
+    config = for_these(config, everyone)
+    with workers(config, told, of_volumes(everyone), args.workers) as run:
         fit_fusions(run, config, told, out, args.max_images)
         everything = list(methods(told, out))
         measure(run, cases_of(config, "val", args.max_images), everything, out / "val", config.seed)

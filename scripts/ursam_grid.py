@@ -33,6 +33,7 @@ from sqp.stages.generate import collect_cases, select_cases
 from sqp.stages.generate_checks import check_config
 from sqp.stages.loaded_case import load_prompted
 from sqp.stages.pool import make_segmenter
+from sqp.stages.volume_checks import of_volumes
 from sqp.types import Case, Samples, Segmenter
 from sqp.uncertainty import mean_probability_map, sample
 from sqp.uncertainty.refine import Ensemble, Refined, refine
@@ -104,6 +105,8 @@ def main(argv: list[str] | None = None) -> None:
     config.max_images = args.max_images or config.max_images
     check_config(config)
     cases = select_cases(collect_cases(config)[0], config)
+    if of_volumes(cases):
+        sys.exit(f"{config.images} holds volumes, and this grid is of images: take scripts/methods.py for them")
     segmenter, rows = make_segmenter(config), []
     for case in tqdm(cases, unit="image", disable=None):
         try:

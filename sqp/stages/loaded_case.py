@@ -15,6 +15,7 @@ from sqp.errors import CaseError
 from sqp.prompts import PROMPTERS
 from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
 from sqp.seeding import numpy_generator
+from sqp.stages.named_prompters import prompter_of
 from sqp.types import Case, Prompt
 from sqp.volume import Volume
 
@@ -82,9 +83,13 @@ def read_truth(case: Case) -> np.ndarray:
 
 
 def load_prompted(case: Case, config: GenerateConfig) -> tuple[LoadedCase, Prompt]:
-    """A case with its truth, and the configured prompter's first prompt; CaseError where either is missing."""
+    """A case with its truth, and the configured prompter's first prompt; CaseError where either is missing.
+
+    ConfigError for a prompter that this kind of image does not have.
+    """
     loaded = load_case(case)
     if loaded.truth is None:
         raise CaseError(f"{case.image_id} has no ground truth")
-    options = {"generator": numpy_generator(config.seed, case.image_id, "prompt"), **config.prompter_options}
-    return loaded, PROMPTERS[config.prompter](loaded.image, truth=loaded.truth, **options)[0]
+    prompter, own = prompter_of(config, config.prompter, loaded.prompters)
+    options = {"generator": numpy_generator(config.seed, case.image_id, "prompt"), **own}
+    return loaded, prompter(loaded.image, truth=loaded.truth, **options)[0]

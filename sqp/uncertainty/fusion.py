@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from sqp.errors import ConfigError, lookup
 from sqp.uncertainty.learned_fusion import learned
-from sqp.uncertainty.moments import Moments
+from sqp.uncertainty.moments import Moments, by_slabs
 from sqp.uncertainty.named_options import check_options
 
 LEAST = 1e-6
@@ -78,9 +79,10 @@ FUSIONS: dict[str, Callable[..., Tensor]] = {
 def fuse(logits: Tensor | Moments, rule: str = "mean", **options: Any) -> Tensor:
     """The fused probability map `[*grid]`, float32 in 0..1, by a rule of `FUSIONS` with its own options.
 
+    Every cell is fused by itself, so a volume some slices at a time.
     Raises ConfigError for an unknown rule or a negative exponent.
     """
-    return lookup("fusion", rule, FUSIONS)(logits, **options).clamp(0, 1)
+    return by_slabs(partial(lookup("fusion", rule, FUSIONS), **options), logits).clamp(0, 1)
 
 
 def check_fusion(rule: str, options: Mapping[str, Any]) -> None:

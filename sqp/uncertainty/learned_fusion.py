@@ -79,9 +79,9 @@ def calibration_pixels(
 
     `truth` bool `[*grid]`. An image gives at most all of its pixels.
     """
-    flat = features(logits).flatten(0, -2)
-    chosen = torch.randperm(len(flat), generator=generator)[:count]
-    return flat[chosen].cpu().numpy(), truth.flatten()[chosen].cpu().numpy()
+    cells = Moments.of(logits).logits.flatten(1)
+    chosen = torch.randperm(cells.shape[1], generator=generator)[:count]
+    return features(cells[:, chosen]).cpu().numpy(), truth.flatten()[chosen].cpu().numpy()
 
 
 def fit(pixels: Sequence[tuple[np.ndarray, np.ndarray]]) -> LearnedFusion:

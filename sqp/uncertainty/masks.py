@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sqp.types import Samples
-from sqp.uncertainty.moments import Moments
+from sqp.uncertainty.moments import Moments, by_slabs
 
 
 def mean_probability_map(samples: Samples | Tensor | Moments) -> Tensor:
@@ -16,7 +16,8 @@ def mean_probability_map(samples: Samples | Tensor | Moments) -> Tensor:
     >>> mean_probability_map(torch.tensor([[60.0], [-60.0]])).tolist()
     [0.5]
     """
-    return Moments.of(samples.logits if isinstance(samples, Samples) else samples).mean_p
+    logits = samples.logits if isinstance(samples, Samples) else samples
+    return by_slabs(lambda part: Moments.of(part).mean_p, logits)
 
 
 def mask_from_logits(samples: Samples) -> np.ndarray:

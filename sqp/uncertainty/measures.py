@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from sqp.errors import lookup
-from sqp.uncertainty.moments import Moments
-
-SLAB = 16  # slices of a volume at a time
+from sqp.uncertainty.moments import SLAB, Moments
 
 
 def certainty(logits: Tensor | Moments) -> Tensor:

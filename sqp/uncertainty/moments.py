@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+SLAB = 16  # slices of a volume at a time
 
 
 @dataclass(frozen=True)
@@ -69,3 +72,16 @@ class Moments:
     def sample_entropy(self) -> Tensor:
         """Mean of H(p_s) in bits `[*grid]`."""
         return self.nats_of_each.mean(0) / math.log(2)
+
+
+def by_slabs(cellwise: Callable[[Tensor | Moments], Tensor], logits: Tensor | Moments) -> Tensor:
+    """`cellwise` of samples `[s, *grid]` -> `[*grid]`, of a volume's logits some slices at a time.
+
+    So what is made of every sample on the way (p, 1 - p, entropies, weights) is never in memory as a whole.
+
+    >>> by_slabs(lambda logits: Moments.of(logits).mean_p, torch.zeros(2, 20, 1, 1)).shape
+    torch.Size([20, 1, 1])
+    """
+    if isinstance(logits, Moments) or logits.ndim != 4:
+        return cellwise(logits)
+    return torch.cat([cellwise(slab) for slab in logits.split(SLAB, dim=1)])

@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from sqp.data.synthetic import write_synthetic
+from sqp.errors import ConfigError
 from tests.plain_networks import write_checkpoint
+from tests.tiny_volumes import write_data
 
 FRACTIONS = {"calibration": 0.3, "val": 0.3, "test": 0.4}
 
@@ -75,3 +77,30 @@ def test_the_report_has_a_row_a_method_with_its_interval_and_tests(run: Path, sc
     chosen = pd.read_csv(tmp_path / "chosen.csv")
     assert chosen.groupby(["of", "step"]).chosen.sum().ge(1).all()
     assert "unc_fnc" in (tmp_path / "ur_sam.md").read_text() and (tmp_path / "boxes.png").stat().st_size > 10_000
+
+
+def test_on_volumes_the_fusion_is_learned_and_slices_are_refined(script, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data", 5)
+    rows = [f"{data}/images/v{k:02d}.nii.gz,{data}/labels/v{k:02d}.nii.gz" for k in range(5)]
+    splits = ["calibration", "calibration", "val", "test", "test"]
+    lines = ["image,truth,split", *(f"{row},{split}" for row, split in zip(rows, splits, strict=True))]
+    (tmp_path / "cases.csv").write_text("\n".join(lines))
+    network = {"name": "unet3d", "checkpoint": str(write_checkpoint(tmp_path / "w.safetensors", "unet3d"))}
+    cases = {"images": str(tmp_path / "cases.csv"), "label": [1, 2], "prompter": "truth_box"}
+    told = {
+        "generate": cases | {"out": "unused", "segmenter": network},
+        "fit": {"images": 2, "pixels": 500},
+        "samplers": {"dropout": {"name": "mc_dropout", "n": 3, "p": 0.3}},
+        "fusions": {"learned": [{}]},
+        "steps": [{"name": "unc_fnc", "of": "dropout", "refine": "unc_fnc", "options": [{"threshold": 0.9}]}],
+    }
+    (tmp_path / "methods.yaml").write_text(yaml.safe_dump(told, sort_keys=False))
+    script("methods").main([str(tmp_path / "methods.yaml"), str(tmp_path / "run"), "--workers", "0"])
+    table = script("methods_report").load(tmp_path / "run" / "test")
+    means = table.groupby("step").dice.mean()
+    assert set(means.index) == {"mean", "learned", "unc_fnc"} and table.groupby("step").size().eq(2).all()
+    assert (tmp_path / "run" / "fusion-dropout.json").exists() and table.dice.between(0, 1).all()
+    otsu = told | {"generate": {**told["generate"], "prompter": "otsu"}}
+    (tmp_path / "otsu.yaml").write_text(yaml.safe_dump(otsu, sort_keys=False))
+    with pytest.raises(ConfigError, match="unknown prompter 'otsu'"):
+        script("methods").main([str(tmp_path / "otsu.yaml"), str(tmp_path / "otsu"), "--workers", "0"])

@@ -9,6 +9,8 @@ from scipy.special import expit, log_expit
 
 from sqp.errors import ConfigError
 from sqp.uncertainty.fusion import FUSIONS, LEAST, check_fusion, fuse
+from sqp.uncertainty.learned_fusion import LearnedFusion
+from sqp.uncertainty.moments import SLAB
 
 OWN = {"mean": {}, "inverse": {}, "exponential": {"lam": 3.0}, "power_law": {"alpha": 2.0}}
 STACKS = (
@@ -25,6 +27,19 @@ def reference(logits, rule):
     u = np.clip(-(p * log_expit(x) + expit(-x) * log_expit(-x)) / np.log(2), LEAST, None)
     w = {"mean": u**0, "inverse": 1 / u, "exponential": np.exp(-3 * u), "power_law": u**-2.0}[rule]
     return (w / w.sum(0) * p).sum(0)
+
+
+LEARNED = {"model": LearnedFusion((0.5, -0.3, 0.2, -0.1, 1.2), 0.3, (0.1,) * 5, (1.5,) * 5, 100)}
+
+
+@pytest.mark.parametrize(("rule", "options"), [*OWN.items(), ("learned", LEARNED)])
+def test_a_volume_is_fused_slab_by_slab_as_if_at_once(rule, options, monkeypatch):
+    logits = 6 * torch.randn(4, 2 * SLAB + 5, 6, 7, generator=torch.Generator().manual_seed(0))
+    whole = FUSIONS[rule](logits, **options)
+    seen, at_once = [], FUSIONS[rule]
+    monkeypatch.setitem(FUSIONS, rule, lambda slab, **told: seen.append(slab.shape[1]) or at_once(slab, **told))
+    torch.testing.assert_close(fuse(logits, rule, **options), whole, atol=1e-6, rtol=0)
+    assert seen == [SLAB, SLAB, 5]
 
 
 @pytest.mark.parametrize("rule", OWN)

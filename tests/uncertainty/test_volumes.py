@@ -14,6 +14,8 @@ from sqp.segmenters import build_segmenter
 from sqp.segmenters.ensemble import EnsembleSegmenter
 from sqp.types import Prompt, Samples
 from sqp.uncertainty import MEASURES, SCORES, all_maps, mask_from_logits, mask_on_grid, sample, scores, slab_maps
+from sqp.uncertainty.masks import mean_probability_map
+from sqp.uncertainty.moments import SLAB, Moments
 from sqp.uncertainty.volume_transforms import FLIPS, VolumeTransform, draw_volume_transforms
 from sqp.volume import Geometry, Volume
 from sqp.volume_frame import VolumeFrame
@@ -98,6 +100,13 @@ def test_the_mask_on_the_grid_and_back():
     mask = mask_from_logits(samples)
     assert mask.shape == SHAPE and mask[2:6, 3:9, 2:8].all() and mask.sum() == 4 * 6 * 6
     assert torch.equal(mask_on_grid(mask, samples), p[0] > 0)
+
+
+def test_the_mean_of_a_volume_is_made_slab_by_slab(monkeypatch):
+    logits = torch.randn(3, 37, 4, 5, generator=torch_generator(0)) * 3
+    most, of = [], Moments.of
+    monkeypatch.setattr(Moments, "of", lambda part: most.append(part.shape[1]) or of(part))
+    assert torch.equal(mean_probability_map(logits), torch.sigmoid(logits).mean(0)) and max(most) == SLAB
 
 
 def test_maps_made_slab_by_slab_are_the_same():
