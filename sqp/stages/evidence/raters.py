@@ -35,11 +35,11 @@ CORRELATIONS = {"quantity": "with the raters' disagreement", "n": "n", "pearson"
 READING = (
     "Images whose truth was drawn more than once, natural masks, none of them in the training or calibration of the "
     "model. Consensus is where all raters say the same, dissensus the other pixels (with two raters 0.5 is good "
-    "there). The CRPS is of the area (in pixels, Σp of the map) under the normal law of the raters' areas; of two "
-    "equal areas it is the absolute error. The quality model is asked for one Dice; what the raters do not agree on "
-    "it cannot know, so its error stands beside their disagreement. In ISIC 2018 the two truths are two official "
-    "releases of one mask, and these images were chosen because the releases differ: they are no ceiling for ISIC as "
-    "a whole."
+    "there). The CRPS is of the area (in pixels, of a volume in mm³; Σp of the map) under the normal law of the "
+    "raters' areas; of two equal areas it is the absolute error. The quality model is asked for one Dice; what the "
+    "raters do not agree on it cannot know, so its error stands beside their disagreement. In ISIC 2018 the two truths "
+    "are two official releases of one mask, and these images were chosen because the releases differ: they are no "
+    "ceiling for ISIC as a whole."
 )
 NONE = "No natural record of the test split or of the split '{split}' has more than one truth."
 
@@ -79,8 +79,9 @@ def by_image(rows: pd.DataFrame) -> pd.DataFrame:
         except (CaseError, ConfigError) as error:
             table.append(ids | {"note": str(error)})
             continue
-        mean_area = float(pixels.truths.sum(axis=(1, 2)).mean())
-        numbers = rater_row(pixels.mask, pixels.truths, pixels.probability)
+        cell = float(np.prod(row["spacing"])) if pixels.mask.ndim == 3 else 1.0  # mm³ of a voxel
+        mean_area = cell * float(pixels.truths.sum()) / len(pixels.truths)
+        numbers = rater_row(pixels.mask, pixels.truths, pixels.probability, pixel_area=cell)
         share = float(numbers["area_crps"]) / mean_area if mean_area else np.nan
         table.append(ids | numbers | {"area_crps_share": share})
     result = pd.DataFrame(table).reindex(columns=[*IDS, "n_raters", *LABELS, "dice_sd", "note"])

@@ -9,10 +9,14 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_erosion
 from sklearn.metrics import f1_score
+from tiny_volumes import SPACING, write_nifti
+from volumesets import make_volume_set
 
 from sqp.data.images import read_mask
-from sqp.io import RecordSet
-from sqp.stages.evidence.raters import raters_page
+from sqp.data.volumes import read_structure
+from sqp.io import RecordSet, read_record_sets
+from sqp.metrics.raters import area_crps
+from sqp.stages.evidence.raters import by_image, raters_page
 
 
 @pytest.fixture
@@ -45,6 +49,23 @@ def test_means_against_scikit_learn(two_raters):
     inside = (rows["low"].to_numpy() <= own) & (own <= rows["high"].to_numpy())
     assert table.loc["the model's interval holds the mean Dice", "mean"] == pytest.approx(inside.mean())
     assert table.loc["Dice of the raters with each other", "mean"] == pytest.approx(between.mean())
+
+
+def test_the_area_of_a_volume_is_in_cubic_millimetres(tmp_path):
+    folder = make_volume_set(tmp_path / "records", {"test": 3})
+    rows = read_record_sets([folder])
+    rows = rows[rows["natural"]].reset_index(drop=True).assign(predicted_dice=0.8, low=0.7, high=0.9)
+    both = []
+    for i, (path,) in enumerate(rows["truth_path"]):
+        second = write_nifti(tmp_path / f"second{i}.nii.gz", binary_erosion(read_structure(path)[0]))
+        both.append([path, str(second)])
+    found = by_image(rows.assign(truth_path=both))
+    records, cell = RecordSet(folder), np.prod(SPACING)
+    for row, name, paths in zip(found.itertuples(), rows["record_id"], both, strict=True):
+        volumes = np.array([cell * read_structure(path)[0].sum() for path in paths])
+        p = records.maps(name)["self/probability"].astype(float).sum() * cell
+        assert row.area_crps == pytest.approx(area_crps(p, volumes), rel=2e-3)  # maps are kept off 0 and 1
+        assert row.area_crps_share == pytest.approx(row.area_crps / volumes.mean())
 
 
 def test_where_the_raters_agree_there_is_no_dissensus_and_it_is_said(two_raters):
