@@ -14,6 +14,7 @@ from sqp.errors import CaseError
 from sqp.volume import TOLERANCE, Geometry, Volume
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
+BINARY = (1, 255)  # what masks hold that are no label maps
 WINDOW = (0.5, 99.5)  # percentiles of the volume that become black and white (MedSAM's preparation)
 
 
@@ -44,15 +45,14 @@ def read_geometry(path: str | Path) -> Geometry:
     return _geometry(path, "volume", shape, affine)
 
 
-def read_structure(
-    path: str | Path, labels: Sequence[int] = (), may_be_empty: bool = False
-) -> tuple[np.ndarray, Geometry]:
+def read_structure(path: str | Path, labels: Sequence[int] = (), given: bool = False) -> tuple[np.ndarray, Geometry]:
     """A label map -> the structure bool `[d, h, w]`, and where it lies.
 
     `labels` are the values that belong to it, several are merged; () takes the one value beside 0 that the file has.
     `CaseError` where the file cannot be read, is no label map, holds several labels and none was chosen, or does not
-    hold one of `labels`; and, unless it `may_be_empty`, where no voxel is of the structure. One that may be empty may
-    lack some of several labels, not all of them while it has others.
+    hold one of `labels`, or where no voxel is of the structure. A mask that is `given` to be judged may be empty, and
+    may lack labels: its maker missed the structure. Where it holds 1 alone, or 255 (`BINARY`), that is the structure,
+    whatever `labels` are.
     """
     array, geometry = _read(path, "label map")
     values = np.unique(array)
@@ -62,11 +62,12 @@ def read_structure(
     if not labels and len(found) > 1:
         raise CaseError(f"label map {path} holds the labels {_said(found)}: choose with --label, e.g. [{found[0]}]")
     missing = [label for label in labels if label not in found]
-    if may_be_empty and len(missing) < len(labels):  # a segmenter may miss a part
-        missing = []
-    if not found and not may_be_empty:
+    if given:
+        binary = len(found) == 1 and found[0] in BINARY
+        return np.isin(array, found if binary else labels or found), geometry
+    if not found:
         raise CaseError(f"label map {path} is empty: no voxel is labelled, so there is nothing to compare with")
-    if missing and found:
+    if missing:
         raise CaseError(f"label {_said(missing)} is not in {path}, which holds {_said(found)}: correct --label")
     return np.isin(array, labels or found), geometry
 

@@ -68,7 +68,7 @@ def _load_volume(case: Case) -> LoadedCase:
     paths = list(case.truth_paths)
     if case.mask_path is not None:
         paths.append(case.mask_path)
-        truths.append(read_structure(case.mask_path, case.labels, may_be_empty=True))
+        truths.append(read_structure(case.mask_path, case.labels, given=True))
     for path, (_, there) in zip(paths, truths, strict=True):
         check_same_place(case.image_path, volume.geometry, path, there)
     masks = [mask for mask, _ in truths]

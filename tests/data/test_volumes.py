@@ -53,10 +53,29 @@ def test_labels_that_are_not_there(tmp_path):
     empty = write_nifti(tmp_path / "empty.nii.gz", np.zeros(SHAPE, bool))
     with pytest.raises(CaseError, match=r"empty\.nii\.gz is empty"):
         read_structure(empty, (1,))
-    assert not read_structure(empty, (1,), may_be_empty=True)[0].any()
     image = write_nifti(tmp_path / "image.nii.gz", bright(ellipsoid()))
     with pytest.raises(CaseError, match="no whole numbers"):
         read_structure(image)
+
+
+def test_a_given_mask_is_binary_or_may_lack_the_label(tmp_path):
+    mask = ellipsoid()
+    for value in (1, 255):
+        binary = write_nifti(tmp_path / f"{value}.nii.gz", mask.astype(np.uint8) * value)
+        for labels in ((), (1,), (2,), (2, 3)):
+            assert np.array_equal(read_structure(binary, labels, given=True)[0], mask)
+        with pytest.raises(CaseError, match=rf"label 2 is not in .*{value}\.nii\.gz, which holds {value}"):
+            read_structure(binary, (2,))  # a truth
+    write_data(tmp_path, 1)
+    both = tmp_path / "labels" / "v00.nii.gz"
+    assert np.array_equal(read_structure(both, (1, 3), given=True)[0], read_structure(both, (1,))[0])
+    assert not read_structure(both, (3,), given=True)[0].any()
+    other = write_nifti(tmp_path / "other.nii.gz", mask.astype(np.uint8) * 3)
+    assert not read_structure(other, (2,), given=True)[0].any()
+    empty = write_nifti(tmp_path / "empty.nii.gz", np.zeros(SHAPE, bool))
+    assert not read_structure(empty, (1,), given=True)[0].any()
+    with pytest.raises(CaseError, match="holds the labels 1, 2: choose"):
+        read_structure(both, given=True)
 
 
 def broken(path, kind):

@@ -90,6 +90,20 @@ def test_given_masks_are_judged_without_a_segmenter(data, tmp_path):
     assert RecordSet(tmp_path / "out").table.dice.eq(1).all()
 
 
+def test_sqps_own_masks_are_judged_under_the_label_that_made_them(data, tmp_path, fake_segmenter):
+    fake = {"label": [2], "prompter": "truth_box", "segmenter": SegmenterConfig("fake"), "variants": {}}
+    own = config(data, tmp_path / "own", sampler=SamplerConfig("deterministic"), **fake)
+    generate.run(own)
+    first = RecordSet(own.out).table
+    for row in first.itertuples():
+        (own.out / row.mask_path).rename(own.out / "masks" / f"{row.image_id}.nii.gz")
+    none = {"segmenter": SegmenterConfig("none"), "referee": RefereeConfig("none"), "prompter": "mask_box"}
+    again = replace(own, images=data / "images", out=tmp_path / "again", masks=own.out / "masks", **none)
+    assert generate.run(replace(again, truth=data / "labels")).skipped == {}
+    second = RecordSet(again.out).table.set_index("image_id").dice
+    assert second.loc[first.image_id].tolist() == first.dice.tolist()
+
+
 def test_broken_cases_are_skipped_with_a_sentence(tmp_path, fake_segmenter):
     data = write_data(tmp_path / "data", 3)
     write_nifti(data / "labels" / "v00.nii.gz", np.zeros(SHAPE, bool))

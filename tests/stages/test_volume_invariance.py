@@ -114,8 +114,12 @@ def test_bad_volumes_of_a_batch_are_skipped_with_a_sentence_each(made, tmp_path,
     assert "affine.nii.gz has another affine than its image" in capsys.readouterr().err
 
 
-def test_a_label_that_is_not_there_ends_with_one_sentence(made, tmp_path, capsys):
+def test_a_label_that_the_truth_lacks_ends_with_one_sentence_and_a_mask_that_lacks_it_is_empty(made, tmp_path, capsys):
     data = write_data(tmp_path, 1, truth="masks")
-    assert main([*arguments(made, data, tmp_path / "out"), "--label", "[7]"]) == 2
+    label, truth = ["--label", "[7]"], ["--truth", str(data / "masks")]
+    assert main([*arguments(made, data, tmp_path / "mask"), *label]) == 0
+    assert pd.read_csv(tmp_path / "mask" / "predictions.csv")["reason"].tolist() == ["empty mask"]
+    capsys.readouterr()
+    assert main([*arguments(made, data, tmp_path / "out"), *label, *truth]) == 2
     told = capsys.readouterr().err.strip()
     assert "label 7 is not in" in told and "Traceback" not in told and len(told.splitlines()) == 1
