@@ -74,12 +74,24 @@ def network_logits(network: nn.Module, voxels: Tensor, spec: NetworkSpec, device
 def _by_slices(network: nn.Module, volume: Tensor, spec: NetworkSpec, device: torch.device) -> Tensor:
     """`[d, h, w]` -> logits `[d, h, w]`."""
     d, h, w = volume.shape
-    padded = F.pad(volume, (0, -w % DIVISOR, 0, -h % DIVISOR))
+    padded, top, left = _padded(volume, spec.patch)
     parts = []
     for rows in torch.arange(d).split(SLICES):
         part = with_neighbours(padded, rows, spec.neighbours).to(device)
-        parts.append(network(part)[:, 0, :h, :w].float().cpu())
+        parts.append(network(part)[:, 0, top : top + h, left : left + w].float().cpu())
     return torch.cat(parts)
+
+
+def _padded(volume: Tensor, patch: Sequence[int]) -> tuple[Tensor, int, int]:
+    """`[d, h, w]` with h and w multiples of `DIVISOR`, as much at either end, and the row and column where it begins.
+
+    What is added is the edge again, but zeros along a side shorter than the patch's: there the training showed them.
+    """
+    (h, w), (rows, columns) = volume.shape[1:], patch[1:]
+    high, wide = -h % DIVISOR, -w % DIVISOR
+    top, left = high // 2, wide // 2
+    volume = F.pad(volume, (0, 0, top, high - top), "constant" if h < rows else "replicate")
+    return F.pad(volume, (left, wide - left, 0, 0), "constant" if w < columns else "replicate"), top, left
 
 
 build_unet3d = builder("unet3d", build_volume_network, VolumeSegmenter)

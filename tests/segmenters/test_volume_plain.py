@@ -45,6 +45,26 @@ def test_parts_are_put_together_to_the_whole():
     assert torch.allclose(out, 2 * x - 1, atol=1e-5)
 
 
+class Coarse(torch.nn.Module):
+    """The mean of blocks of 16 x 16, as fine as the input: a flip of it is that of the input, on multiples of 16."""
+
+    def forward(self, x):
+        return torch.nn.functional.interpolate(torch.nn.functional.avg_pool2d(x[:, 1:2], 16), scale_factor=16)
+
+
+@pytest.mark.parametrize("sides", [(32, 48), (20, 38), (12, 38), (20, 10)])  # less than the patch's 16: zeros around
+def test_2_5d_a_flipped_volume_has_the_flipped_result(sides):
+    spec, x = SMALL["unet25d"], torch.rand(1, 1, 3, *sides, generator=torch.Generator().manual_seed(0))
+    out = network_logits(Coarse(), x, spec, torch.device("cpu"))
+    assert out.shape == x.shape
+    for axis in (3, 4):
+        flipped = network_logits(Coarse(), x.flip(axis), spec, torch.device("cpu"))
+        assert torch.allclose(flipped.flip(axis), out, atol=1e-6)
+    filled = [min(side, 16) / 16 for side in sides]
+    of_ones = network_logits(Coarse(), torch.ones_like(x), spec, torch.device("cpu"))
+    assert torch.allclose(of_ones, torch.tensor(filled[0] * filled[1]))
+
+
 class Middle(torch.nn.Module):
     """The middle channel, marked by its neighbours."""
 
