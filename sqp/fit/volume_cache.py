@@ -130,9 +130,9 @@ class Patches(Dataset):  # type: ignore[type-arg]
         rng = np.random.default_rng(draw)
         low, high = np.array([0.5] * 3), np.array(image.shape) - 0.5
         centre = rng.uniform(low, high)
-        inside = np.argwhere(truth) if draw % 2 else ()
+        inside = np.flatnonzero(truth) if draw % 2 else ()
         if len(inside):
-            centre = inside[int(rng.integers(len(inside)))] + 0.5
+            centre = np.array(np.unravel_index(inside[int(rng.integers(len(inside)))], truth.shape)) + 0.5
         sides = np.array(self.spec.patch)
         start = np.floor(centre - sides / 2 + 0.5).astype(int)
         fits = np.array(image.shape) - sides
