@@ -139,7 +139,8 @@ class Runner:
                 mask = filter_uncertain(mask, ensemble.entropy, method.rule, **options)[0]
             elif method.kind == "refine":
                 if isinstance(loaded.image, Volume):
-                    refined = refine_slices(loaded.image, ensemble.probability, prompt, method.rule, **options)
+                    window = self.config.segmenter.window
+                    refined = refine_slices(loaded.image, window, ensemble.probability, prompt, method.rule, **options)
                 else:
                     refined = refine(ensemble, method.rule, **options)
                 probability = probability if refined.probability is None else refined.probability

@@ -78,6 +78,8 @@ class SegmenterConfig:
         checkpoints: Files of an ensemble, in place of checkpoint; the sampler ensemble takes a sample from each.
         propagate: Of volumes, segmented slice by slice: the box is put to the middle slice alone, and from there the
             box of each mask to the next slice, until a mask is empty.
+        window: Of volumes, segmented slice by slice: what is black and white, in the units of the volume, e.g. [-160,
+            240] HU for soft tissue in CT; default: the percentiles 0.5 and 99.5 of the volume.
         precision: float32, or bfloat16 (autocast).
         multimask: auto, true or false: whether three candidates are decoded and the one of highest predicted IoU kept.
     """
@@ -88,6 +90,7 @@ class SegmenterConfig:
     multimask: str = "auto"
     checkpoints: tuple[Path, ...] = ()
     propagate: bool = False
+    window: tuple[float, ...] = ()
 
     def files(self) -> tuple[Path | None, ...]:
         """The checkpoint of each member: one for a segmenter that is no ensemble."""

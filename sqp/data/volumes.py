@@ -15,7 +15,7 @@ from sqp.volume import TOLERANCE, Geometry, Volume
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 BINARY = (1, 255)  # what masks hold that are no label maps
-WINDOW = (0.5, 99.5)  # percentiles of the volume that become black and white (MedSAM's preparation)
+WINDOW = (0.5, 99.5)  # percentiles of the volume that become black and white, where no window is chosen
 
 
 def is_volume(path: str | Path) -> bool:
@@ -72,9 +72,13 @@ def read_structure(path: str | Path, labels: Sequence[int] = (), given: bool = F
     return np.isin(array, labels or found), geometry
 
 
-def windowed(voxels: np.ndarray) -> np.ndarray:
-    """Voxels in any units -> uint8 of the same shape: the percentiles `WINDOW` of the volume are 0 and 255."""
-    low, high = np.percentile(voxels, WINDOW)
+def windowed(voxels: np.ndarray, window: Sequence[float] = ()) -> np.ndarray:
+    """Voxels in any units -> uint8 of the same shape: `window` (low, high) in these units is 0 and 255.
+
+    () takes the percentiles `WINDOW` of the whole volume. MedSAM's preparation has a window for CT (soft tissue: -160
+    to 240 HU), and for MR the same percentiles of the voxels that are not 0.
+    """
+    low, high = window or np.percentile(voxels, WINDOW)
     scaled = (voxels - np.float32(low)) * np.float32(255 / (high - low) if high > low else 0)
     return np.clip(scaled + 0.5, 0, 255).astype(np.uint8)
 

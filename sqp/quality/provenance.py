@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from sqp.config.generate import SamplerConfig
+from sqp.config.generate import SamplerConfig, SegmenterConfig
 from sqp.config.referee import NONE
 from sqp.data.licences import UNKNOWN
 from sqp.errors import ConfigError
@@ -21,6 +21,7 @@ CHECKED: dict[str, tuple[str, ...]] = {
         "segmenter.name",
         "segmenter.weights_sha256",
         "segmenter.multimask",
+        "segmenter.window",
         "sampler.name",
         "sampler.n",
         "sampler.ratio",
@@ -44,8 +45,12 @@ CHECKED: dict[str, tuple[str, ...]] = {
 anywhere, and its maps come from its own prompt. Precision is not compared either: records made in bfloat16 are read
 like those in float32, and how far their predictions move is not measured here. The grid is the segmenter's own."""
 
-YOUNGER = {name: getattr(SamplerConfig(), name) for name in ("set", "sigma", "p", "sites")}
-"""Options of samplers that the first record sets did not have."""
+YOUNGER = {
+    "sampler": {name: getattr(SamplerConfig(), name) for name in ("set", "sigma", "p", "sites")},
+    "segmenter": {"window": SegmenterConfig().window},
+    "referee": {"name": NONE},
+}
+"""What the first record sets did not have, with the value that it then had."""
 
 KEPT = (
     *("segmenter", "prompter", "prompter_options", "cascade", "cascade_options", "sampler", "referee", "measures"),
@@ -139,7 +144,7 @@ def group_hashes(table: pd.DataFrame) -> list[str]:
 
 def _flat(config: Mapping[str, Any], sources: Sequence[str]) -> dict[str, Any]:
     """The checked keys, dotted; a key that is younger than the record set has its default, any other None."""
-    config = with_defaults(config, {"sampler": YOUNGER, "referee": {"name": NONE}})
+    config = with_defaults(config, YOUNGER)
     out: dict[str, Any] = {}
     for key in (key for source in sources for key in CHECKED.get(source, ())):
         value: Any = config

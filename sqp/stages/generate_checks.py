@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
 from sqp.config.referee import NONE
@@ -21,6 +24,7 @@ def check_config(config: GenerateConfig) -> None:
     """ConfigError names the option, and the nearest name where one is unknown."""
     _check_names(config)
     _check_numbers(config)
+    _check_window(config.segmenter.window)
     check_prompters(config)
     check_sampler(config)
     check_refined(config)
@@ -60,3 +64,8 @@ def _check_numbers(config: GenerateConfig) -> None:
     for name, (value, lowest) in least.items():
         if value < lowest:
             raise ConfigError(f"{name} is {value}; it must be at least {lowest:g}")
+
+
+def _check_window(window: Sequence[float]) -> None:
+    if window and not (len(window) == 2 and -math.inf < window[0] < window[1] < math.inf):
+        raise ConfigError(f"segmenter.window is {list(window)}; give two numbers, the lower first, e.g. [-160, 240]")

@@ -47,7 +47,7 @@ def make_segmenter(config: GenerateConfig, volumes: bool = False) -> Segmenter:
         for file in s.files()
     ]
     if volumes and s.name not in VOLUMETRIC:
-        members = [SliceSegmenter(member, s.propagate) for member in members]
+        members = [SliceSegmenter(member, s.propagate, window=s.window) for member in members]
     return EnsembleSegmenter(members) if s.checkpoints else members[0]
 
 

@@ -5,6 +5,7 @@ A volume is refined slice by slice, as UR-SAM does with CT: those that the promp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,7 +56,7 @@ def refined_mask(
     at_image = samples.frame.grid_to_image(fused).cpu()
     options = config.refine_options.get(planned.refined_by, {})
     if isinstance(image, Volume):
-        found = refine_slices(image, at_image, prompt, planned.refined_by, **options)
+        found = refine_slices(image, config.segmenter.window, at_image, prompt, planned.refined_by, **options)
     else:
         found = refine(Ensemble(image, at_image, prompt), planned.refined_by, **options)
     if found.probability is not None:
@@ -63,12 +64,14 @@ def refined_mask(
     return found.mask, fused if planned.fused_by else None
 
 
-def refine_slices(volume: Volume, probability: Tensor, prompt: Prompt, name: str, **options: Any) -> Refined:
-    """`refine` on each slice of the prompt's depth, its image windowed as the segmenter saw it; the others stay.
+def refine_slices(
+    volume: Volume, window: Sequence[float], probability: Tensor, prompt: Prompt, name: str, **options: Any
+) -> Refined:
+    """`refine` on each slice of the prompt's depth, seen in the `window` of the segmenter; the others stay.
 
     `probability` and what comes back are `[d, h, w]`; `unchanged` is "", for a slice's reason is none of the volume's.
     """
-    pixels, mask, behind = windowed(volume.voxels), (probability >= 0.5).numpy(), probability.clone()
+    pixels, mask, behind = windowed(volume.voxels, window), (probability >= 0.5).numpy(), probability.clone()
     flat, refined = replace(prompt, depth=None), False
     for z in range(*depth_of(prompt, len(mask))):
         found = refine(Ensemble(as_image(pixels[z]), probability[z], flat), name, **options)

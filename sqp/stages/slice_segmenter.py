@@ -28,20 +28,23 @@ class SliceSegmenter:
     A prompt's box is put to every slice of its `depth` (without one: to all). With `propagate` only the middle one gets
     it; from there the box of each slice's mask, grown by `margin` and kept within the prompt's, is put to the next one
     up and down, until a mask is empty. Of several candidates the one of the highest predicted IoU is taken in each
-    slice. IoU and token of the volume are means over its slices, weighted by the area of their masks.
+    slice. Voxels become pixels by `window`, as in `windowed`. IoU and token of the volume are means over its slices,
+    weighted by the area of their masks.
     """
 
     chunk = 1  # prompts in one pass of the decoder under dropout: each slice is another image
 
-    def __init__(self, inner: Segmenter, propagate: bool = False, margin: float = 0.1) -> None:
-        self.inner, self.propagate, self.margin = inner, propagate, margin
+    def __init__(
+        self, inner: Segmenter, propagate: bool = False, margin: float = 0.1, window: Sequence[float] = ()
+    ) -> None:
+        self.inner, self.propagate, self.margin, self.window = inner, propagate, margin, window
         self.name, self.weights_sha256, self.promptable = inner.name, inner.weights_sha256, inner.promptable
         # where dropout is injected; not by the name `sam`, whose decoder may then recall what it made of one image
         self.network = getattr(inner, "sam", getattr(inner, "network", None))
 
     def encode(self, image: Volume) -> Embedding:
         """Nothing is encoded yet but the middle slice: `extra` has the pixels and, by slice, its embedding."""
-        pixels = windowed(image.voxels)
+        pixels = windowed(image.voxels, self.window)
         slices: dict[int, Embedding] = {}
         middle = self._slice(pixels, slices, len(pixels) // 2)
         frame = SlicesFrame(len(pixels), middle.frame)

@@ -42,8 +42,10 @@ def _check(config: GenerateConfig, cases: Sequence[Case]) -> None:
     if not of_volumes(cases):
         if name in VOLUMETRIC:
             raise ConfigError(f"{name} segments volumes and these cases are images: take unet, or another segmenter")
-        if config.label or config.segmenter.propagate:
-            raise ConfigError("label and segmenter.propagate belong to volumes (NIfTI, DICOM): leave them out")
+        if config.label or config.segmenter.propagate or config.segmenter.window:
+            raise ConfigError(
+                "label, segmenter.propagate and segmenter.window belong to volumes (NIfTI, DICOM): leave them out"
+            )
         for prompter in used_prompters(config):
             if prompter_and_options(config, prompter)[0] not in PROMPTERS:
                 raise ConfigError(
@@ -58,6 +60,13 @@ def _check(config: GenerateConfig, cases: Sequence[Case]) -> None:
     for told, given in lacking.items():
         if given:
             raise ConfigError(f"what works on images, but not on volumes: {told}")
+    if name in VOLUMETRIC:
+        for option in ("propagate", "window"):
+            if getattr(config.segmenter, option):
+                raise ConfigError(
+                    f"segmenter.{option} is for segmenters of images, which see a volume slice by slice, and {name} "
+                    "segments the volume itself: leave it out"
+                )
     boxed = [refinement for refinement in config.refine if refinement.startswith("ur_sam")]
     if boxed and name in PLAIN:
         raise ConfigError(

@@ -69,6 +69,13 @@ def test_an_option_of_a_sampler_that_a_record_set_is_too_old_for_has_its_default
         common_expectation([CONFIG, other], "bundle")
 
 
+def test_a_window_of_volumes_is_compared_and_was_none_before_there_was_one() -> None:
+    windows = [{**CONFIG, "segmenter": {**CONFIG["segmenter"], "window": window}} for window in ([], [-160.0, 240.0])]
+    assert common_expectation([CONFIG, windows[0]], "bundle") == CONFIG
+    with pytest.raises(ConfigError, match=r"segmenter\.window=\[\] and segmenter\.window=\[-160\.0, 240\.0\]"):
+        common_expectation([CONFIG, windows[1]], "bundle")
+
+
 def test_only_the_keys_of_what_is_read_are_compared(tmp_path: Path) -> None:
     refereed = {**CONFIG, "referee": {"name": "litemedsam", "prompts": 3, "weights": "/home/me/a.pt"}}
     other = {**refereed, "segmenter": {**CONFIG["segmenter"], "name": "none"}, "sampler": {**CONFIG["sampler"], "n": 1}}

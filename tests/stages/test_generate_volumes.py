@@ -7,6 +7,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 from plain_networks import write_checkpoint
 from tiny_volumes import SHAPE, SPACING, write_data, write_nifti
 
@@ -115,14 +116,32 @@ def test_broken_cases_are_skipped_with_a_sentence(tmp_path, fake_segmenter):
     assert "holds the labels 1, 2: choose with --label" in result.skipped["v02"]
 
 
+def test_a_window_belongs_to_the_records_and_older_ones_had_none(data, tmp_path, fake_segmenter):
+    fake = {"prompter": "truth_box", "sampler": SamplerConfig("deterministic"), "variants": {}}
+    told = config(data, tmp_path, segmenter=SegmenterConfig("fake"), **fake)
+    generate.run(told)
+    path = tmp_path / "run.yaml"
+    stored = yaml.safe_load(path.read_text())
+    assert stored["config"]["segmenter"].pop("window") == []
+    path.write_text(yaml.safe_dump(stored))
+    assert generate.run(told).written == 0
+    with pytest.raises(ConfigError, match=r"segmenter\.window=\[\], this run has segmenter\.window=\[20, 60\]"):
+        generate.run(replace(told, segmenter=SegmenterConfig("fake", window=(20, 60))))
+    for window in ((240, -160), (40,), (0.0, float("inf"))):
+        with pytest.raises(ConfigError, match="give two numbers, the lower first"):
+            generate.run(replace(told, segmenter=SegmenterConfig("fake", window=window)))
+
+
 def test_what_volumes_do_not_have(data, tmp_path, fake_segmenter, lesions):
     told = config(data, tmp_path, segmenter=SegmenterConfig("fake"))
     with pytest.raises(ConfigError, match="unknown prompter of volumes 'otsu'"):
         generate.run(told)
     with pytest.raises(ConfigError, match="not on volumes: cascade is set"):
         generate.run(replace(told, cascade="litemedsam", prompter="whole_image"))
-    with pytest.raises(ConfigError, match=r"label and segmenter\.propagate belong to volumes"):
-        generate.run(replace(told, images=lesions))
+    for more in ({}, {"propagate": True}, {"window": (0, 100)}):
+        with pytest.raises(ConfigError, match=r"label, segmenter\.propagate and segmenter\.window belong to volumes"):
+            segmenter = SegmenterConfig("fake", **more)
+            generate.run(replace(told, images=lesions, segmenter=segmenter, label=[] if more else told.label))
     (tmp_path / "mixed.csv").write_text(f"image\n{data}/images/v00.nii.gz\n{next((lesions / 'images').iterdir())}\n")
     with pytest.raises(ConfigError, match=r"v00.nii.gz is a volume and .* is an image"):
         generate.run(replace(told, images=tmp_path / "mixed.csv", prompter="whole_image"))

@@ -104,7 +104,8 @@ def test_the_prompts_slices_are_refined_one_by_one_and_the_others_stay(told):
     assert generate.run(told).written == 0
 
 
-def test_each_slice_is_seen_as_the_segmenter_saw_it(told, monkeypatch):
+@pytest.mark.parametrize("window", [(), (-90.0, -30.0)])
+def test_each_slice_is_seen_as_the_segmenter_saw_it(told, monkeypatch, window):
     seen = []
 
     def spy(ensemble: Ensemble, name, **options):
@@ -112,11 +113,12 @@ def test_each_slice_is_seen_as_the_segmenter_saw_it(told, monkeypatch):
         return refine(ensemble, name, **options)
 
     monkeypatch.setattr("sqp.stages.refined_records.refine", spy)
-    generate.run(replace(told, refine=["ur_sam_midpoint"], refine_options={}, max_images=1))
+    segmenter = SegmenterConfig("fake", window=window)
+    generate.run(replace(told, segmenter=segmenter, refine=["ur_sam_midpoint"], refine_options={}, max_images=1))
     records = RecordSet(told.out)
     row = records.table[records.table.refined_by == ""].iloc[0]
     prompt, before = json.loads(row.prompt), records.mask(row.record_id)
-    pixels = windowed(read_volume(row.image_path).voxels)
+    pixels = windowed(read_volume(row.image_path).voxels, window)
     low, high = map(int, prompt["depth"])
     mine = seen[: high - low]
     for z, ensemble in zip(range(low, high), mine, strict=True):

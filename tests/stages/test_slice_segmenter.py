@@ -12,7 +12,7 @@ from tiny_volumes import SPACING, bright, ellipsoid
 from sqp.data.volumes import windowed
 from sqp.seeding import torch_generator
 from sqp.segmenters.sam import PromptableSegmenter, standardise
-from sqp.stages.slice_segmenter import OUTSIDE, SliceSegmenter
+from sqp.stages.slice_segmenter import OUTSIDE, SliceSegmenter, as_image
 from sqp.types import Prompt
 from sqp.uncertainty import sample
 from sqp.volume import Geometry, Volume
@@ -84,6 +84,18 @@ def test_percentiles_of_the_volume_are_black_and_white():
     pixels = windowed(np.linspace(-1000, 3000, 24_000, dtype=np.float32).reshape(10, 40, 60))
     assert pixels.min() == 0 and pixels.max() == 255 and abs(float(pixels.mean()) - 127.5) < 1
     assert (windowed(np.full((2, 3, 4), 7.0, np.float32)) == 0).all()
+
+
+def test_a_window_is_black_and_white_in_the_units_of_the_volume(volume):
+    hu = np.array([[[-1000, -160, 40, 240, 3000]]], np.float32)
+    assert windowed(hu, (-160, 240)).ravel().tolist() == [0, 0, 128, 255, 255]
+    inner, window = FakeSegmenter(size=32, stride=1), (-90.0, -30.0)
+    segmenter = SliceSegmenter(inner, window=window)
+    seen = segmenter.decode(segmenter.encode(volume), [BOX]).logits[0, 0, 4]
+    for told, same in ((window, True), ((), False)):
+        image = as_image(windowed(volume.voxels, told)[4])
+        alone = inner.decode(inner.encode(image), [Prompt(box=BOX.box)]).best().logits[0, 0]
+        assert torch.equal(seen, alone) == same
 
 
 @pytest.mark.parametrize("sampler", ["prompt_jitter", "mc_dropout"])
