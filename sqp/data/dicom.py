@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +10,22 @@ import numpy as np
 
 from sqp.errors import CaseError, ConfigError
 
+INDEX = "DICOMDIR"  # DICOM as well, but a table of contents
+LOOKED_AT = 16  # files of a folder: what lies beside slices (a README, previews) is few
 UNEVEN = 0.02  # share of the slice distance by which one gap may differ: scanners round positions
 
 
 def is_series(folder: Path) -> bool:
-    """Whether the first file of a folder is DICOM (its four letters stand at byte 128); hidden files do not count."""
-    files = sorted(path for path in folder.glob("[!.]*") if path.is_file())
-    if not files:
-        return False
-    with files[0].open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    """Whether one of a folder's first `LOOKED_AT` files is DICOM; hidden files and a DICOMDIR do not count."""
+    return any(map(_is_dicom, _files(folder)[:LOOKED_AT]))
 
 
 def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """float32 voxels `[x, y, z]` in the scanner's units (HU, for CT), and the affine to RAS millimetres.
 
-    `CaseError` where the folder holds no slices, slices of several series, of several sizes, or with a gap between
-    them; `ConfigError` where pydicom is not installed.
+    Files beside the slices that are no DICOM are left out. `CaseError` where the folder holds no slices, one that is
+    damaged, slices of several series, of several sizes, or with a gap between them; `ConfigError` where pydicom is not
+    installed.
     """
     try:
         import pydicom
@@ -33,14 +33,16 @@ def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ConfigError(f"{folder} is DICOM, and pydicom is not installed: pip install 'sqp[dicom]'") from error
     from monai.data.image_reader import PydicomReader
 
-    files = sorted(path for path in folder.glob("[!.]*") if path.is_file())
+    files = _slices(folder)
     try:
         slices = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
         if len(slices) < 2:
             raise CaseError(f"{folder} holds {len(slices)} DICOM slices: a volume has at least two")
         _check(folder, slices)
-        reader = PydicomReader()
-        array, meta = reader.get_data(reader.read(folder))
+        reader: Any = PydicomReader()
+        whole = reader.read(files)
+        reader.has_series, reader.filenames = True, [files]  # a list of files is else taken for channels
+        array, meta = reader.get_data(whole)
     except (
         pydicom.errors.InvalidDicomError,
         AttributeError,
@@ -51,6 +53,31 @@ def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     ) as error:
         raise CaseError(f"cannot read the DICOM series {folder} ({error}): export it again, or as NIfTI") from error
     return np.asarray(array, dtype=np.float32), np.asarray(meta["affine"], dtype=float)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("[!.]*") if path.is_file() and path.name.upper() != INDEX)
+
+
+def _is_dicom(path: Path) -> bool:
+    """By its four letters at byte 128."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _slices(folder: Path) -> list[Path]:
+    """The DICOM files of a folder. CaseError for one that is named as they are, but for digits, and is none."""
+    files = _files(folder)
+    slices = [path for path in files if _is_dicom(path)]
+    names = {_without_digits(path) for path in slices}
+    for path in sorted({*files} - {*slices}):
+        if _without_digits(path) in names:
+            raise CaseError(f"{path} is named as the DICOM slices beside it and is none: export the series again")
+    return slices
+
+
+def _without_digits(path: Path) -> str:
+    return re.sub(r"\d+", "", path.name)
 
 
 def _check(folder: Path, slices: list[Any]) -> None:

@@ -10,6 +10,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from tiny_volumes import SHAPE, SPACING, bright, ellipsoid, write_nifti
 
 from sqp.data import find_cases
+from sqp.data.dicom import is_series
 from sqp.data.volumes import check_same_place, read_structure, read_volume
 from sqp.errors import CaseError
 
@@ -60,6 +61,24 @@ def test_series_are_cases_named_as_their_folders(tmp_path):
     assert [(c.image_id, c.truth_paths[0].name) for c in cases] == [("p1", "p1.nii.gz"), ("p2", "p2.nii.gz")]
     (alone,) = find_cases(tmp_path / "images" / "p1")
     assert alone.image_id == "p1"
+
+
+def test_what_lies_beside_the_slices_does_not_hide_a_series(tmp_path):
+    voxels = bright(ellipsoid()).round()
+    folder = write_series(tmp_path / "images" / "p1 [CT]", voxels)
+    for name in ("000 README", "000.txt", "zz.json"):
+        (folder / name).write_text("of the export")
+    index = write_series(tmp_path / "elsewhere", voxels, skip=range(1, SHAPE[0]))  # DICOM, but no slice of this series
+    next(index.iterdir()).rename(folder / "DICOMDIR")
+    index.rmdir()
+    (case,) = find_cases(tmp_path)
+    assert np.array_equal(read_volume(case.image_path).voxels, voxels)
+    (folder / "003.dcm").write_bytes(b"")
+    with pytest.raises(CaseError, match=r"003\.dcm is named as the DICOM slices beside it and is none"):
+        read_volume(folder)
+    for file in folder.glob("*.dcm"):
+        file.unlink()
+    assert not is_series(folder)  # a DICOMDIR alone is none
 
 
 def test_faulty_series(tmp_path):

@@ -146,5 +146,11 @@ def test_what_volumes_do_not_have(data, tmp_path, fake_segmenter, lesions):
     with pytest.raises(ConfigError, match=r"v00.nii.gz is a volume and .* is an image"):
         generate.run(replace(told, images=tmp_path / "mixed.csv", prompter="whole_image"))
     checkpoint = write_checkpoint(tmp_path / "w.safetensors", "unet3d")
+    for more in ({"propagate": True}, {"window": (0, 100)}):
+        sentence = (
+            rf"segmenter\.{next(iter(more))} is for segmenters of images, .* and unet3d segments the volume itself"
+        )
+        with pytest.raises(ConfigError, match=sentence):
+            generate.run(replace(told, segmenter=SegmenterConfig("unet3d", checkpoint, **more)))
     with pytest.raises(ConfigError, match="unet3d segments volumes and these cases are images"):
         generate.run(replace(told, images=lesions, label=[], segmenter=SegmenterConfig("unet3d", checkpoint)))
