@@ -132,12 +132,35 @@ def test_a_window_belongs_to_the_records_and_older_ones_had_none(data, tmp_path,
             generate.run(replace(told, segmenter=SegmenterConfig("fake", window=window)))
 
 
+def test_what_works_on_images_only_is_refused_before_anything_is_written(data, tmp_path, fake_segmenter):
+    told = config(data, tmp_path / "out", segmenter=SegmenterConfig("fake"), prompter="whole_image", variants={})
+    (tmp_path / "probs").mkdir()
+    for k in range(3):
+        np.save(tmp_path / "probs" / f"v{k:02d}.npy", np.zeros(SHAPE, np.float32))
+    masks = {"images": data / "images", "masks": data / "labels"}
+    plain = SegmenterConfig("unet25d", write_checkpoint(tmp_path / "w.safetensors", "unet25d"))
+    localizer = {"prompter": "localizer", "prompter_options": {"checkpoint": plain.checkpoint, "flips": 1}}
+    refused = {
+        "not on volumes: cascade is set": {"cascade": "litemedsam"},
+        "not on volumes: probs are given": {"probs": tmp_path / "probs"},
+        "not on volumes: the referee is fake": masks | {"referee": RefereeConfig("fake")},
+        "ur_sam_printed takes": {
+            "segmenter": plain,
+            "refine": ["ur_sam_printed"],
+            "refine_options": {"ur_sam_printed": {"alpha_h": 1}},
+        },
+        "unknown option of the prompter localizer of volumes 'flips'": localizer,
+    }
+    for sentence, changes in refused.items():
+        with pytest.raises(ConfigError, match=sentence):
+            generate.run(replace(told, **changes))
+    assert not told.out.exists()
+
+
 def test_what_volumes_do_not_have(data, tmp_path, fake_segmenter, lesions):
     told = config(data, tmp_path, segmenter=SegmenterConfig("fake"))
     with pytest.raises(ConfigError, match="unknown prompter of volumes 'otsu'"):
         generate.run(told)
-    with pytest.raises(ConfigError, match="not on volumes: cascade is set"):
-        generate.run(replace(told, cascade="litemedsam", prompter="whole_image"))
     for more in ({}, {"propagate": True}, {"window": (0, 100)}):
         with pytest.raises(ConfigError, match=r"label, segmenter\.propagate and segmenter\.window belong to volumes"):
             segmenter = SegmenterConfig("fake", **more)
