@@ -25,6 +25,7 @@ from sqp.types import Prompt
 from sqp.uncertainty import sample
 from sqp.uncertainty.refine import Ensemble, refine
 from sqp.volume import Geometry, Volume
+from sqp.volume_frame import VolumeFrame
 
 SHAPE = (9, 40, 48)
 OPTIONS = {
@@ -133,11 +134,14 @@ def test_a_network_without_prompts_has_no_box_to_rectify_by_but_is_compared(told
     with pytest.raises(ConfigError, match=r"ur_sam_midpoint takes .* unet3d was prompted by none: refine by unc_fpc"):
         generate.run(plain)
     assert not plain.out.exists()
-    generate.run(
-        replace(plain, prompter="whole_image", refine=["unc_fpnc"], refine_options={"unc_fpnc": {"threshold": 0}})
-    )
+    unc = {"refine": ["unc_fpnc"], "refine_options": {"unc_fpnc": {"threshold": 0}}}
+    generate.run(replace(plain, prompter="whole_image", fusion="power_law", **unc))
     records = RecordSet(plain.out)
-    derived = records.table[records.table.refined_by == "unc_fpnc"]
-    assert len(derived) == 2
-    for row in derived.itertuples():  # everything is uncertain, so foreground and background change places
-        assert np.array_equal(records.mask(row.record_id), ~records.mask(row.parent_record_id))
+    for _, made in records.table.groupby("image_id"):
+        names = made.set_index(["fused_by", "refined_by"]).record_id
+        fused, turned = names["power_law", ""], names["power_law", "unc_fpnc"]
+        # everything is uncertain, so foreground and background change places
+        assert len(names) == 3 and np.array_equal(records.mask(turned), ~records.mask(fused))
+        frame = VolumeFrame(SHAPE, *[records.maps(fused)["refined/probability"].shape] * 2)
+        p = torch.from_numpy(records.maps(fused)["refined/probability"].astype(np.float32))
+        assert ((frame.grid_to_image(p) >= 0.5).numpy() == records.mask(fused)).mean() > 0.99
