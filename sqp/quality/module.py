@@ -162,7 +162,8 @@ class QualityModel(pl.LightningModule):
             raise ConfigError(
                 f"backbone '{self.spec.backbone}' has no maps to draw an error map from: drop --error_map"
             )
-        return TruthDecoder(self.backbone.level_widths).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        decoder = TruthDecoder(self.backbone.level_widths, self.spec.dims)
+        return decoder.to(memory_format=torch.channels_last) if self.spec.dims == 2 else decoder  # type: ignore[call-overload]
 
     def set_normalization(self, mean: ArrayLike, std: ArrayLike) -> None:
         """Statistics of the planes; a backbone with pretrained weights keeps its own for the image.

@@ -9,7 +9,7 @@ compares with what another classifier draws); here both share one network, and o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,34 +19,40 @@ from torch import Tensor, nn
 WIDTH = 48
 EVIDENCE = 8
 """Numbers a record that `evidence` gives."""
+CONVOLUTIONS: dict[int, tuple[type[nn.Module], type[nn.Module], str]] = {
+    2: (nn.Conv2d, nn.BatchNorm2d, "bilinear"),
+    3: (nn.Conv3d, nn.BatchNorm3d, "trilinear"),
+}
+POOLS: dict[int, Callable[..., Tensor]] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 
 
 class TruthDecoder(nn.Module):
-    """Levels of a backbone, finest first -> logits `[n, 1, h, w]` of the truth at the finest level.
+    """Levels of a backbone, finest first -> logits `[n, 1, *space]` of the truth at the finest level.
 
-    A feature pyramid (Lin et al., CVPR 2017): from the coarsest level up, each added to the next finer one.
+    A feature pyramid (Lin et al., CVPR 2017): from the coarsest level up, each added to the next finer one. `dims` is 3
+    for volumes.
     """
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], dims: int = 2) -> None:
         super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(width, WIDTH, 1, bias=False) for width in widths)
+        conv, norm, self.mode = CONVOLUTIONS[dims]
+        self.lateral = nn.ModuleList(conv(width, WIDTH, 1, bias=False) for width in widths)
         self.smooth = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm2d(WIDTH), nn.SiLU(), nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False))
-            for _ in widths
+            nn.Sequential(norm(WIDTH), nn.SiLU(), conv(WIDTH, WIDTH, 3, padding=1, bias=False)) for _ in widths
         )
-        self.out = nn.Sequential(nn.BatchNorm2d(WIDTH), nn.SiLU(), nn.Conv2d(WIDTH, 1, 1))
+        self.out = nn.Sequential(norm(WIDTH), nn.SiLU(), conv(WIDTH, 1, 1))
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Finest level first."""
         x = self.smooth[-1](self.lateral[-1](levels[-1]))
         for i in reversed(range(len(levels) - 1)):
-            x = F.interpolate(x, levels[i].shape[-2:], mode="bilinear", align_corners=False)
+            x = F.interpolate(x, levels[i].shape[2:], mode=self.mode, align_corners=False)
             x = self.smooth[i](x + self.lateral[i](levels[i]))
         return self.out(x)
 
 
 class Comparison(NamedTuple):
-    """soft_dice `[n]` of the mask with the expected truth; evidence `[n, EVIDENCE]`; error map `[n, h, w]`, 0-1."""
+    """soft_dice `[n]` of the mask with the expected truth; evidence `[n, EVIDENCE]`; error map `[n, *space]`, 0-1."""
 
     soft_dice: Tensor
     evidence: Tensor
@@ -54,7 +60,7 @@ class Comparison(NamedTuple):
 
 
 def compare(logits: Tensor, mask: Tensor) -> Comparison:
-    """Logits of the truth `[n, 1, h, w]` against the mask `[n, s, s]` (0-1, area-averaged to h x w).
+    """Logits of the truth `[n, 1, *space]` against the mask `[n, s, s]` or `[n, s, s, s]` (0-1, area-averaged to these).
 
     The error map is the probability that a pixel is wrong: p of the truth where the mask is empty, 1 - p where it is
     set. Two empty maps agree.
@@ -67,12 +73,11 @@ def compare(logits: Tensor, mask: Tensor) -> Comparison:
     p = torch.sigmoid(flat)
     m = _shrunk(mask, flat)
     tiny = 1e-3  # of the frame's pixels: below it both are as good as empty
-    both, of_p, of_m = (x.mean(dim=(1, 2)) for x in (p * m, p, m))
+    both, of_p, of_m = map(_mean, (p * m, p, m))
     soft_dice = (2 * both + tiny) / (of_p + of_m + tiny)
     hard = (p > 0.5).float()
-    of_hard = hard.mean(dim=(1, 2))
-    hard_dice = (2 * (hard * m).mean(dim=(1, 2)) + tiny) / (of_hard + of_m + tiny)
-    entropy = (F.softplus(flat) - flat * p).mean(dim=(1, 2))  # in nats, with a finite gradient everywhere
+    hard_dice = (2 * _mean(hard * m) + tiny) / (_mean(hard) + of_m + tiny)
+    entropy = _mean(F.softplus(flat) - flat * p)  # in nats, with a finite gradient everywhere
     evidence = torch.stack(
         [
             _logit(soft_dice),
@@ -89,9 +94,14 @@ def compare(logits: Tensor, mask: Tensor) -> Comparison:
     return Comparison(soft_dice, evidence, p + m - 2 * p * m)
 
 
+def _mean(maps: Tensor) -> Tensor:
+    """`[n]`: of each map."""
+    return maps.flatten(1).mean(dim=1)
+
+
 def _shrunk(plane: Tensor, like: Tensor) -> Tensor:
-    """`[n, s, s]` averaged over areas to the size of `like`."""
-    return F.adaptive_avg_pool2d(plane[:, None].float(), (like.shape[-2], like.shape[-1]))[:, 0]
+    """`[n, s, s]`, or of volumes, averaged over areas to the size of `like`."""
+    return POOLS[like.ndim - 1](plane[:, None].float(), like.shape[1:])[:, 0]
 
 
 def _logit(share: Tensor) -> Tensor:
@@ -99,10 +109,11 @@ def _logit(share: Tensor) -> Tensor:
 
 
 def truth_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Binary cross-entropy plus 1 - soft Dice of each record, `[n]`; truth `[n, s, s]` in 0-1."""
+    """Binary cross-entropy plus 1 - soft Dice of each record, `[n]`; truth `[n, s, s]`, or of volumes, in 0-1."""
     flat = logits[:, 0].float()
-    target = _shrunk(truth, flat)
-    entropy = F.binary_cross_entropy_with_logits(flat, target, reduction="none").mean(dim=(1, 2))
+    target = _shrunk(truth, flat).flatten(1)
+    flat = flat.flatten(1)
+    entropy = F.binary_cross_entropy_with_logits(flat, target, reduction="none").mean(dim=1)
     p = torch.sigmoid(flat)
-    overlap = (2 * (p * target).sum(dim=(1, 2)) + 1) / (p.sum(dim=(1, 2)) + target.sum(dim=(1, 2)) + 1)
+    overlap = (2 * (p * target).sum(dim=1) + 1) / (p.sum(dim=1) + target.sum(dim=1) + 1)
     return entropy + 1 - overlap

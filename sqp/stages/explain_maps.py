@@ -112,9 +112,10 @@ def plain_maps(
 
 
 def error_maps(model: QualityModel | Ensemble, planes: Tensor, scores: Tensor | None) -> np.ndarray:
-    """The second head's error map `[b, s, s]`, brought up bilinearly to the planes' frame."""
-    found = torch.from_numpy(error_map(model, planes, scores))
-    return F.interpolate(found[:, None], planes.shape[-2:], mode="bilinear", align_corners=False)[:, 0].numpy()
+    """The second head's error map `[b, s, s]`, of volumes `[b, s, s, s]`, brought up to the planes' frame, linearly."""
+    found, shape = torch.from_numpy(error_map(model, planes, scores)), planes.shape[2:]
+    mode = "bilinear" if len(shape) == 2 else "trilinear"
+    return F.interpolate(found[:, None], shape, mode=mode, align_corners=False)[:, 0].numpy()
 
 
 def layer_of(other: QualityModel | Ensemble, layer: Layer) -> Layer:

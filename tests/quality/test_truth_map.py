@@ -15,10 +15,12 @@ def logits_of(mask: torch.Tensor, size: float = 30.0) -> torch.Tensor:
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), share=st.floats(0.05, 0.95))
-def test_a_sure_truth_gives_the_dice_and_the_pixels_that_differ(seed: int, share: float) -> None:
+@given(seed=st.integers(0, 10_000), share=st.floats(0.05, 0.95), shape=st.sampled_from([(16, 16), (6, 6, 6)]))
+def test_a_sure_truth_gives_the_dice_and_the_pixels_that_differ(
+    seed: int, share: float, shape: tuple[int, ...]
+) -> None:
     generator = torch.Generator().manual_seed(seed)
-    truth, mask = (torch.rand(3, 16, 16, generator=generator) < share for _ in range(2))
+    truth, mask = (torch.rand(3, *shape, generator=generator) < share for _ in range(2))
     got = compare(logits_of(truth), mask.float())
     for row in range(3):
         sizes = (mask[row].float().mean() + truth[row].float().mean()).item()
@@ -48,8 +50,9 @@ def test_evidence_has_gradients_at_empty_and_full() -> None:
         assert logits.grad is not None and logits.grad.isfinite().all()
 
 
-def test_loss_is_least_at_the_truth() -> None:
-    truth = torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(0)) < 0.3
+@pytest.mark.parametrize("shape", [(16, 16), (8, 8, 8)])
+def test_loss_is_least_at_the_truth(shape: tuple[int, ...]) -> None:
+    truth = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) < 0.3
     right, wrong = (truth_loss(logits_of(t), truth.float()) for t in (truth, ~truth))
     assert right.shape == (2,) and (right < 1e-3).all() and (wrong > 10).all()
 
@@ -58,3 +61,6 @@ def test_loss_is_least_at_the_truth() -> None:
 def test_decoder_answers_at_the_finest_level(sizes: tuple[int, ...]) -> None:
     levels = [torch.randn(2, 5 + i, size, size + 2) for i, size in enumerate(sizes)]
     assert TruthDecoder([x.shape[1] for x in levels])(levels).shape == (2, 1, sizes[0], sizes[0] + 2)
+    volumes = [torch.randn(2, 5 + i, size // 2, size, size + 2) for i, size in enumerate(sizes)]
+    decoded = TruthDecoder([x.shape[1] for x in volumes], 3)(volumes)
+    assert decoded.shape == (2, 1, sizes[0] // 2, sizes[0], sizes[0] + 2)

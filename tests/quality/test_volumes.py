@@ -11,7 +11,7 @@ from volumesets import SPLITS, WRONG, make_volume_set
 from sqp.config.train import TrainConfig
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
-from sqp.quality import Bundle, predict_records
+from sqp.quality import Bundle, error_maps, predict_records
 from sqp.quality.augment import dihedral
 from sqp.quality.backbones import VOLUME_BACKBONES, build_backbone
 from sqp.quality.channels import image_planes, plane_names, record_planes
@@ -61,9 +61,12 @@ def test_the_turns_of_a_volume_are_its_eight_flips(turn):
     assert torch.equal(moved, planes.flip(axes)) and torch.equal(dihedral(moved, torch.tensor([turn])), planes)
 
 
-@pytest.mark.parametrize("backbone", VOLUME_BACKBONES)
-def test_trained_and_predicted(volumes, tmp_path, backbone):
+@pytest.mark.parametrize(
+    ("backbone", "error_map"), [*((name, False) for name in VOLUME_BACKBONES), ("compact3d", True)]
+)
+def test_trained_and_predicted(volumes, tmp_path, backbone, error_map):
     told = {"size": 32, "epochs": 3, "batch_size": 12, "progress": False, "flips": 2, "accelerator": "cpu"}
+    told["error_map"] = error_map
     result = run(TrainConfig([volumes], tmp_path, backbone=backbone, inputs="image+mask+self/entropy", **told))
     bundle = Bundle.load(result.bundle)
     assert bundle.model.spec.dims == 3 and list(bundle.description()["planes"]) == ["image", "mask", "self/entropy"]
@@ -75,6 +78,9 @@ def test_trained_and_predicted(volumes, tmp_path, backbone):
     both = table.merge(again, on="record_id", suffixes=("", "_other"))
     assert len(both) == len(table)
     assert both.predicted_dice_other.to_numpy() == pytest.approx(both.predicted_dice.to_numpy(), abs=1e-6)
+    maps = error_maps(bundle, table)
+    assert len(maps) == (len(table) if error_map else 0)
+    assert all(values.shape == (16, 16, 16) and (values >= 0).all() and (values <= 1).all() for values in maps.values())
 
 
 def test_a_backbone_reads_one_kind_of_records(volumes, record_set, tmp_path):
@@ -83,7 +89,7 @@ def test_a_backbone_reads_one_kind_of_records(volumes, record_set, tmp_path):
     with pytest.raises(ConfigError, match="holds images, and this run has the backbone slices"):
         run(TrainConfig([record_set], tmp_path, backbone="slices", progress=False))
     with pytest.raises(ConfigError, match="no maps to draw an error map from"):
-        QualityModel(ModelSpec(CHANNELS, 32, "compact3d", error_map=True))
+        QualityModel(ModelSpec(CHANNELS, 32, "slices", error_map=True))
 
 
 def test_pixels_of_a_volume_for_the_pages(volumes):

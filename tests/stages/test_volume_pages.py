@@ -34,7 +34,7 @@ def records(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bundle(records, tmp_path_factory):
     out = tmp_path_factory.mktemp("model")
-    told = {"inputs": "image+mask", "backbone": "compact3d", "size": 32, "epochs": 1, "flips": 2}
+    told = {"inputs": "image+mask", "backbone": "compact3d", "size": 32, "epochs": 1, "flips": 2, "error_map": True}
     return train.run(TrainConfig([records], out, progress=False, accelerator="cpu", **told)).bundle
 
 

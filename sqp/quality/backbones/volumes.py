@@ -15,17 +15,11 @@ from sqp.quality.channels import plane_names
 WIDTHS = (16, 32, 64, 128)
 
 
-class AverageAndMax(nn.Module):
-    """`[n, c, d, h, w]` -> `[n, 2c]`: a share of the volume, and whether anything is wrong anywhere."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x.mean(dim=(2, 3, 4)), x.amax(dim=(2, 3, 4))], dim=1)
-
-
 class Compact3d(Backbone):
     """MONAI's `ResNet` in 3D, one basic block a stage at 1/2, 1/4, 1/8 and 1/16; features `[n, 256]`."""
 
     width = 2 * WIDTHS[-1]
+    level_widths = WIDTHS
 
     def __init__(self, planes: int) -> None:
         super().__init__()
@@ -43,12 +37,20 @@ class Compact3d(Backbone):
             feed_forward=False,
             bias_downsample=False,
         )
-        network.avgpool = AverageAndMax()
         self.network = network
 
     def forward(self, planes: Tensor) -> Tensor:
-        """`[n, c, d, h, w]` -> `[n, 256]`."""
-        return self.network(planes)
+        """`[n, c, d, h, w]` -> `[n, 256]`: a share of the volume, and whether anything is wrong anywhere."""
+        return self.pyramid(planes)[0]
+
+    def pyramid(self, planes: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Features, and the outputs of the four stages at 1/2 to 1/16."""
+        net, levels = self.network, []
+        x = net.act(net.bn1(net.conv1(planes)))
+        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+            x = stage(x)
+            levels.append(x)
+        return torch.cat([x.mean(dim=(2, 3, 4)), x.amax(dim=(2, 3, 4))], dim=1), levels
 
 
 class Slices(Backbone):
