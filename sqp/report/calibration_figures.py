@@ -56,7 +56,7 @@ def pixel_calibration(fits: Sequence[ScaledPixels], numbers: pd.DataFrame) -> Fi
                 left.plot(table["confidence"], table["target"], style, color=colour, ms=6, lw=1.5, label=label)
     left.set(xlim=(0, 1), ylim=(0, 1))
     labelled(
-        left, "probability of a pixel (mean of its bin)", "share of these pixels that are lesion", "All test pixels"
+        left, "probability of a pixel (mean of its bin)", "share of these pixels that are foreground", "All test pixels"
     )
     left.legend(fontsize=STYLE["text"], loc="lower right", framealpha=0.85)
     ece, dice = numbers["ece"].to_numpy(float), numbers["dice"].to_numpy(float)
