@@ -65,17 +65,15 @@ def draw_cases(
     views: dict[int, View] = {}
     cuts: dict[int, Cut] = {}
     for i, place in enumerate(places.tolist()):
-        views[place], cut = cuts_of(
-            RecordSet(records[place]["record_set"]), records[place], next(iter(maps.values()))[i]
-        )
-        cuts[place] = cut
+        leading = maps.get(ERROR_MAP, next(iter(maps.values())))[i]  # a CAM's highest cell may lie far from the mask
+        views[place], cuts[place] = cuts_of(RecordSet(records[place]["record_set"]), records[place], leading)
         kinds = error_kinds(material.masks[place], material.truths[place]) if material.known[place] else None
         figure = case_figure(
             views[place],
             records[place],
-            {name: cut(values[i]) for name, values in maps.items()},
-            {name: cut(values[i]) for name, values in groups.items()},
-            None if kinds is None else cut(kinds),
+            {name: cuts[place](values[i]) for name, values in maps.items()},
+            {name: cuts[place](values[i]) for name, values in groups.items()},
+            None if kinds is None else cuts[place](kinds),
             {name: float(np.abs(values[i]).sum()) for name, values in groups.items()},
         )
         save(figure, folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', str(records[place]['record_id']))}.png", dpi=90)
