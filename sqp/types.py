@@ -127,6 +127,8 @@ class Decoded:
 
     def best(self) -> Decoded:
         """The candidate of highest predicted IoU per prompt, k = 1 (the first one where there is no prediction)."""
+        if self.logits.shape[1] == 1:
+            return self  # of a volume a copy would be large
         index = torch.nan_to_num(self.iou, nan=-torch.inf).argmax(dim=1)
         rows = torch.arange(len(index))
         tokens = None if self.tokens is None else self.tokens[rows, index][:, None]

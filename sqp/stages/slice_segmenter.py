@@ -52,7 +52,8 @@ class SliceSegmenter:
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:
         """Logits `[n, 1, *grid]` float32, IoU `[n, 1]`, tokens `[n, 1, c]` where the segmenter gives them."""
-        drawn = [_Drawn(embedding.frame) for _ in prompts]
+        logits = torch.full((len(prompts), 1, *embedding.frame.grid), OUTSIDE)
+        drawn = [_Drawn(one[0]) for one in logits]
         flat = [replace(prompt, depth=None) for prompt in prompts]
         depths = [depth_of(prompt, embedding.frame.slices) for prompt in prompts]
         if self.propagate:
@@ -65,7 +66,7 @@ class SliceSegmenter:
         ious, tokens = zip(*(one.means() for one in drawn), strict=True)
         known = [token for token in tokens if token is not None]
         return Decoded(
-            torch.stack([one.logits for one in drawn])[:, None],
+            logits,
             torch.tensor(ious, dtype=torch.float32)[:, None],
             torch.stack(known)[:, None] if known else None,
         )
@@ -105,10 +106,10 @@ class SliceSegmenter:
 
 
 class _Drawn:
-    """What one prompt has drawn so far: logits `[*grid]`, and of each slice area, IoU and token."""
+    """What one prompt draws: logits `[*grid]`, filled slice by slice, and of each slice area, IoU and token."""
 
-    def __init__(self, frame: SlicesFrame) -> None:
-        self.logits = torch.full(frame.grid, OUTSIDE)
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
         self.told: list[tuple[float, float, Tensor | None]] = []
 
     def put(self, z: int, best: Decoded, row: int) -> None:
