@@ -170,7 +170,7 @@ def test_a_group_in_two_splits(record_set: Path, tmp_path: Path) -> None:
 
 def test_training_that_diverges(record_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "plane_statistics", lambda data: ([float("nan")] * 6, [1.0] * 6))
-    with pytest.raises(Exception, match="diverged in its first epoch"):
+    with pytest.raises(ConfigError, match="training loss of epoch 0 is nan"):
         run(config(record_set, tmp_path, epochs=1))
 
 
