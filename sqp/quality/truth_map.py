@@ -60,7 +60,9 @@ class Comparison(NamedTuple):
 
 
 def compare(logits: Tensor, mask: Tensor) -> Comparison:
-    """Logits of the truth `[n, 1, *space]` against the mask `[n, s, s]` or `[n, s, s, s]` (0-1, area-averaged to these).
+    """Logits of the truth `[n, 1, *space]` against the mask `[n, s, s]`, of volumes `[n, s, s, s]`.
+
+    The mask, 0-1, is averaged over areas to the logits' space.
 
     The error map is the probability that a pixel is wrong: p of the truth where the mask is empty, 1 - p where it is
     set. Two empty maps agree.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,12 +44,16 @@ class SliceSegmenter:
         self.network = getattr(inner, "sam", getattr(inner, "network", None))
 
     def encode(self, image: Volume) -> Embedding:
-        """Nothing is encoded yet but the middle slice: `extra` has the pixels and, by slice, its embedding."""
+        """Nothing is encoded yet but the middle slice: `extra` has the pixels and, by slice, its embedding.
+
+        The features of all slices lie in one block, which goes back to the system as a whole; small ones would not.
+        """
         pixels = windowed(image.voxels, self.window)
-        slices: dict[int, Embedding] = {}
-        middle = self._slice(pixels, slices, len(pixels) // 2)
-        frame = SlicesFrame(len(pixels), middle.frame)
-        return Embedding(middle.features, frame, {"pixels": pixels, "slices": slices})
+        middle = self.inner.encode(as_image(pixels[len(pixels) // 2]))
+        block = middle.features.new_empty((len(pixels), *middle.features.shape[1:]))
+        extra: dict[str, Any] = {"pixels": pixels, "slices": {}, "features": block}
+        _keep(extra, len(pixels) // 2, middle)
+        return Embedding(middle.features, SlicesFrame(len(pixels), middle.frame), extra)
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:
         """Logits `[n, 1, *grid]` float32, IoU `[n, 1]`, tokens `[n, 1, c]` where the segmenter gives them."""
@@ -74,8 +79,7 @@ class SliceSegmenter:
     def _put(self, embedding: Embedding, z: int, drawn: list[_Drawn], prompts: list[Prompt]) -> None:
         """Slice z of several prompts at once."""
         if prompts:
-            known, pixels = embedding.extra["slices"], embedding.extra["pixels"]
-            best = self.inner.decode(self._slice(pixels, known, z), prompts).best()
+            best = self.inner.decode(self._slice(embedding.extra, z), prompts).best()
             for row, one in enumerate(drawn):
                 one.put(z, best, row)
 
@@ -99,10 +103,17 @@ class SliceSegmenter:
         box = (max(x0, a0), max(y0, b0), min(x1, a1), min(y1, b1))
         return prompt.with_box(box) if box[2] - box[0] >= 1 and box[3] - box[1] >= 1 else None
 
-    def _slice(self, pixels: np.ndarray, known: dict[int, Embedding], z: int) -> Embedding:
-        if z not in known:
-            known[z] = self.inner.encode(as_image(pixels[z]))
-        return known[z]
+    def _slice(self, extra: dict[str, Any], z: int) -> Embedding:
+        if z not in extra["slices"]:
+            _keep(extra, z, self.inner.encode(as_image(extra["pixels"][z])))
+        found: Embedding = extra["slices"][z]
+        return found
+
+
+def _keep(extra: dict[str, Any], z: int, encoded: Embedding) -> None:
+    """Put the embedding of slice z with the others, its features into their block."""
+    extra["features"][z] = encoded.features[0]
+    extra["slices"][z] = replace(encoded, features=extra["features"][z : z + 1])
 
 
 class _Drawn:
