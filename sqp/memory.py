@@ -24,3 +24,13 @@ def keep_freed_memory() -> bool:
         return False
     settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, KEEP), (M_TOP_PAD, TOP_PAD))
     return all([mallopt(key, value) == 1 for key, value in settings])
+
+
+def give_back_memory() -> bool:
+    """Return what is freed by now to the system, as after a large volume; True where something was (glibc only)."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except AttributeError:
+        return False

@@ -15,8 +15,9 @@ import torch
 from sqp.config.fit import VOLUMETRIC
 from sqp.config.generate import GenerateConfig
 from sqp.config.referee import NONE
+from sqp.data.volumes import is_volume
 from sqp.errors import CaseError, SqpError
-from sqp.memory import keep_freed_memory
+from sqp.memory import give_back_memory, keep_freed_memory
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.ensemble import EnsembleSegmenter
 from sqp.stages.case_records import RecordMaker
@@ -63,6 +64,9 @@ def _attempt(maker: RecordMaker, case: Case, done: set[str]) -> Outcome:
         return case.image_id, *maker(case, done)
     except CaseError as error:
         return case.image_id, 0, [str(error)]
+    finally:
+        if is_volume(case.image_path):
+            give_back_memory()
 
 
 def _run_here(

@@ -81,19 +81,21 @@ def test_the_keyboard_goes_through_the_cases(opened):
     opened.keyboard.press("j")
     opened.keyboard.press("ArrowRight")
     focused = "document.activeElement.querySelector('.id').textContent"
-    assert opened.evaluate(focused) == "rec-009"
+    opened.wait_for_function(f"{focused} === 'rec-009'")
     assert opened.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     opened.keyboard.press("Enter")
-    assert opened.inner_text("#viewer-id") == "rec-009" and opened.locator("#panels figure").count() == 3
+    shown = "document.querySelector('#viewer-id').innerText"
+    opened.wait_for_function(f"{shown} === 'rec-009'")
+    assert opened.locator("#panels figure").count() == 3
     for key, name in (("ArrowRight", "rec-010"), ("j", "rec-008"), ("ArrowLeft", "rec-010")):
         opened.keyboard.press(key)
-        assert opened.inner_text("#viewer-id") == name
+        opened.wait_for_function(f"{shown} === '{name}'")
     assert opened.locator("#panels g.mask").is_visible()
     opened.keyboard.press("m")
     assert not opened.locator("#panels g.mask").is_visible() and opened.locator("#panels g.truth").is_visible()
     opened.keyboard.press("Escape")
     assert not opened.locator("#viewer").is_visible()
-    assert opened.evaluate(focused) == "rec-010"  # where the reader had got to
+    opened.wait_for_function(f"{focused} === 'rec-010'")  # where the reader had got to
     opened.keyboard.press("/")
     assert opened.evaluate("document.activeElement.id") == "search"
     opened.keyboard.type("rec-000")

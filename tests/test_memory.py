@@ -1,0 +1,34 @@
+"""What is freed goes back to the system when it is asked for, though the allocator was told to keep it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROBE = """
+import numpy as np
+from sqp.memory import give_back_memory, keep_freed_memory
+
+def resident():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS")) / 1e3
+
+kept = keep_freed_memory()
+blocks = [np.ones(500_000) for _ in range(100)]  # 4 MB each
+last = np.ones(500_000)  # above them, so that the heap cannot shrink by itself
+full = resident()
+del blocks
+freed = resident()
+told = give_back_memory()
+print(kept, told, full, freed, resident())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_freed_memory_goes_back_when_it_is_asked_for():
+    answer = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True).stdout.split()
+    kept, told, (full, freed, left) = answer[0], answer[1], map(float, answer[2:])
+    if kept != "True":
+        pytest.skip("not glibc")
+    assert told == "True" and freed > full - 50 and left < full - 300  # MB
