@@ -48,6 +48,7 @@ class PredictResult:
     skipped: dict[str, str] = field(default_factory=dict)
     fail_under: float | None = None
     choice: Choice | None = None
+    label: list[int] = field(default_factory=list)
 
     @property
     def below(self) -> int:
@@ -75,6 +76,8 @@ class PredictResult:
             lines += [f"{len(self.skipped)} skipped (records/skipped.csv has all)", *reasons, ""]
         if self.unreadable:
             lines += [f"{self.unreadable} records cannot be read; the column reason says why", ""]
+        if len(self.table) and self.table["mask_empty"].all():
+            lines += [f"every mask is empty{_no_label(self.label)}", ""]
         if self.choice is not None:
             lines += [f"accept: {risk_sentence(self.choice)}", ""]
         if self.fail_under is not None:
@@ -122,9 +125,14 @@ def run(config: PredictConfig) -> PredictResult:
         gallery=config.gallery,
         error_maps=drawn,
     )
-    result = PredictResult(config.out, table, skipped, config.fail_under, choice)
+    result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label))
     _write_run(config, bundle, result, time.monotonic() - started)
     return result
+
+
+def _no_label(label: Sequence[int]) -> str:
+    """What may be wrong where no mask has a pixel of the labels asked for."""
+    return f": no pixel has --label {' '.join(map(str, label))}, look whether that is the value" if label else ""
 
 
 def check(config: PredictConfig) -> None:

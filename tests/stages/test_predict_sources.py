@@ -127,6 +127,16 @@ def test_image_and_mask_alone_load_no_segmenter_at_all(bare, data, fake_segmente
     assert "predictions.csv" in capsys.readouterr().out
 
 
+def test_masks_that_are_all_empty_are_told(bare, data, fake_segmenter):
+    assert "every mask is empty" not in predict.run(judge(bare, data)).summary()
+    for path in (data / "masks").iterdir():
+        Image.fromarray(np.zeros_like(np.asarray(Image.open(path)))).save(path)
+    nothing = predict.run(judge(bare, data, out=data / "nothing"))
+    assert set(nothing.table.verdict) == {"abstain"} and "every mask is empty\n" in nothing.summary()
+    mistyped = replace(nothing, label=[7]).summary()  # of volumes: their masks may hold several labels
+    assert "every mask is empty: no pixel has --label 7, look whether that is the value" in mistyped
+
+
 def test_probabilities_of_the_maker_are_used_where_they_are_given(bare, data, fake_segmenter):
     generate.run(GenerateConfig(data / "images", data / "r", masks=data / "masks", probs=data / "probs",
                                 segmenter=SegmenterConfig("fake"), sampler=SamplerConfig(n=2)))  # fmt: skip

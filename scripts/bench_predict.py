@@ -1,0 +1,144 @@
+"""What judging foreign masks costs with the bundles that come with sqp: images a second, memory, beside an encoding.
+
+python scripts/bench_predict.py benchmarks/speed_predict.csv [--images 10000]
+
+Synthetic lesions of 512 x 512 with a mask each: 100 are drawn, and linked under as many names as are asked for.
+`sqp predict --images --masks` runs as a process of its own, on all cores for images a second (wall, start and page
+included) and memory; the same run is killed once and started again. The case with the referee is timed on one thread
+in CPU seconds, as a ratio to LiteMedSAM's encoding of the same images: the difference of a run of many and one of few
+images, without pictures, so that the start and the page do not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from sqp.data import read_image
+from sqp.data.synthetic import write_synthetic
+from sqp.segmenters import build_segmenter
+
+SIZE, DRAWN = (512, 512), 100
+FEW, MANY = 4, 28
+BARE = ["--gallery", "0", "--worst", "0"]
+
+
+def cases(folder: Path, drawn: Path, n: int) -> Path:
+    """A folder with `images` and `masks` of n cases, linked to the drawn ones."""
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+        files = sorted((drawn / kind).iterdir())
+        for i in range(n):
+            file = files[i % len(files)]
+            os.link(file, folder / kind / f"case_{i:05d}{file.suffix}")
+    return folder
+
+
+def command(data: Path, out: Path, model: str, workers: int) -> list[str]:
+    """`sqp predict` of a folder's masks."""
+    told = {"images": data / "images", "masks": data / "masks", "out": out, "model": model, "workers": workers}
+    return [sys.executable, "-m", "sqp", "predict", *(str(x) for key, v in told.items() for x in (f"--{key}", v))]
+
+
+def measured(args: list[str], **environment: str) -> tuple[float, float, float]:
+    """Wall seconds, CPU seconds, and MB of the largest process of a run."""
+    code = (
+        "import resource, subprocess, sys, time; start = time.perf_counter();"
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL);"
+        "u = resource.getrusage(resource.RUSAGE_CHILDREN);"
+        "print(time.perf_counter() - start, u.ru_utime + u.ru_stime, u.ru_maxrss / 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args], check=True, capture_output=True, text=True, env=os.environ | environment
+    )
+    wall, cpu, largest = map(float, done.stdout.split())
+    return wall, cpu, largest
+
+
+def streamed(folder: Path, drawn: Path, n: int) -> list[dict[str, object]]:
+    """Images a second without a referee, memory of a tenth and of all, and what is made again after a kill."""
+    cores = os.cpu_count() or 1
+    few, many = cases(folder / "few", drawn, n // 10), cases(folder / "many", drawn, n)
+    _, _, small = measured(command(few, folder / "out_few", "fast", cores))
+    wall, _, large = measured(command(many, folder / "out_many", "fast", cores))
+    return [
+        row(f"`fast`, {n} images on {cores} cores", n / wall, "images/s", ">= 25"),
+        row(f"largest process, {n} images", large, "MB", ""),
+        row(f"largest process, {n} images / {n // 10}", large / small, "ratio", "flat: about 1"),
+        *killed(command(many, folder / "out_killed", "fast", cores), folder / "out_killed"),
+    ]
+
+
+def killed(args: list[str], out: Path) -> list[dict[str, object]]:
+    """SIGKILL while records are made; the same command again."""
+    rows = out / "records" / "rows"
+    process = subprocess.Popen(args, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and (not rows.is_dir() or len(list(rows.iterdir())) < 500):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = {path: path.stat().st_mtime_ns for path in rows.glob("*.json")}
+    subprocess.run(args, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    again = sum(path.stat().st_mtime_ns != then for path, then in finished.items())
+    judged = len(pd.read_csv(out / "predictions.csv"))
+    return [
+        row("records finished when it was killed", len(finished), "", ""),
+        row("of these made again by the next run", again, "", "0"),
+        row("predictions after it", judged, "", ""),
+    ]
+
+
+def refereed(folder: Path, drawn: Path) -> list[dict[str, object]]:
+    """A case with the referee, to the end of its prediction, beside LiteMedSAM's encoding."""
+    torch.set_num_threads(1)
+    segmenter, times = build_segmenter("litemedsam"), []
+    for path in sorted((drawn / "images").iterdir())[: MANY - FEW + 1]:
+        image = read_image(path)
+        start = time.process_time()
+        segmenter.encode(image)
+        times.append(time.process_time() - start)
+    encoding = statistics.median(times[1:])
+    cpu = {}
+    for n in (FEW, MANY):
+        data = cases(folder / f"referee_{n}", drawn, n)
+        cpu[n] = measured(command(data, folder / f"out_referee_{n}", "default", 0) + BARE, OMP_NUM_THREADS="1")[1]
+    case = (cpu[MANY] - cpu[FEW]) / (MANY - FEW)
+    return [
+        row("LiteMedSAM's encoding, one thread", encoding, "s CPU", ""),
+        row("`default` with its referee, a case, one thread", case, "s CPU", ""),
+        row("`default` with its referee, a case / an encoding", case / encoding, "ratio", "<= 1.3"),
+    ]
+
+
+def row(what: str, value: float, unit: str, target: str) -> dict[str, object]:
+    """A line of the table."""
+    print(f"{what}: {value:.3f} {unit} {target}", flush=True)
+    return {"what": what, "value": round(value, 4), "unit": unit, "target": target}
+
+
+def main() -> None:
+    """Run all and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--images", type=int, default=10_000)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_synthetic(folder / "drawn", DRAWN, seed=0, size=SIZE)
+        rows = refereed(folder, folder / "drawn") + streamed(folder, folder / "drawn", args.images)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(args.out, index=False)
+
+
+if __name__ == "__main__":
+    main()
