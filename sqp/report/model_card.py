@@ -6,6 +6,7 @@ Its facts are read off the bundle and, where one is given, an evaluation; limits
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -14,6 +15,7 @@ from sqp.quality.bundle import Bundle
 from sqp.quality.ensemble import Ensemble
 from sqp.quality.licences import licences_behind
 from sqp.quality.risk import RiskRule
+from sqp.quality.sources import REFEREE, SELF
 from sqp.report.findings import MODEL, risk_sentence
 from sqp.report.tables import markdown
 
@@ -54,17 +56,35 @@ def model_card(bundle: Bundle, evaluation: pd.DataFrame | None = None, exported:
 
 def _what(bundle: Bundle) -> str:
     spec, members = bundle.model.spec, len(bundle.model.members) if isinstance(bundle.model, Ensemble) else 1
-    makers = " or ".join(sorted({str(one.get("segmenter", {}).get("name", "a segmenter")) for one in bundle.expects}))
     dims = dims_of(spec.backbone)
     sides = f"{' x '.join([str(spec.size)] * dims)} {'pixels' if dims == 2 else 'voxels'}"
     parameters = sum(value.numel() for value in bundle.model.parameters())
+    scores = f" and the score{'s' * (len(spec.scores) != 1)} {_code(spec.scores)}" if spec.scores else ""
     return (
         f"It predicts the Dice of a mask, with a {1 - bundle.conformal.alpha:.0%} interval, from "
-        f"{', '.join(f'`{name}`' for name in bundle.channels)}"
-        f"{f' and {len(spec.scores)} scores' if spec.scores else ''}, at {sides}; the maps "
-        f"come from {makers}. Backbone `{spec.backbone}`{f', {members} members' if members > 1 else ''}, "
-        f"{parameters:,} parameters{', with a map of expected errors' if spec.error_map else ''}."
+        f"{_code(bundle.channels)}{scores}, at {sides}. {_makers(bundle)} Backbone `{spec.backbone}`"
+        f"{f', {members} members' if members > 1 else ''}, {parameters:,} parameters"
+        f"{', with a map of expected errors' if spec.error_map else ''}."
     )
+
+
+def _makers(bundle: Bundle) -> str:
+    """Whose masks it learned from, and who must be at hand where it judges."""
+    names = {key: _names(bundle, key) for key in ("segmenter", "referee")}
+    told = f"It learned from masks of {names['segmenter'] or 'a segmenter'}, and of what was made from them."
+    if SELF in bundle.sources:
+        told += f" What it reads of samples (`self/*`) is that of {names['segmenter'] or 'the segmenter'}."
+    if REFEREE in bundle.sources:
+        told += f" Its referee is {names['referee'] or 'not told'}, which segments the image beside the mask."
+    return told
+
+
+def _names(bundle: Bundle, key: str) -> str:
+    return " and ".join(sorted({str(one[key]["name"]) for one in bundle.expects if "name" in one.get(key, {})}))
+
+
+def _code(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _data(bundle: Bundle) -> str:

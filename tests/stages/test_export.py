@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from sqp.data.images import read_image
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.quality import Bundle, error_maps, predict_records
+from sqp.report.model_card import model_card
 from sqp.stages import export, train
 
 SIZES = {(48, 64): (24, 32), (75, 61): (64, 52), (400, 610): (42, 64)}  # image -> grid
@@ -70,6 +72,19 @@ def test_the_card_tells_what_the_bundle_knows(trained, tmp_path):
     assert f"{told['val']['mae']:.3f}" in text and "0.750" in text and "0.094" in text and "0.123" not in text
     assert "`--risk 0.05`: nothing is accepted, since no threshold is safe: tested on" in text
     assert "The bundle does not say" not in text and "neither the segmenter" in text
+    maker = told["expects"][0]["segmenter"]["name"]
+    assert f"It learned from masks of {maker}, and of what was made from them. What it reads of samples" in text
+    assert "Its referee" not in text
+
+
+def test_the_card_names_the_referee_that_must_be_at_hand(trained):
+    bundle = Bundle.load(trained / "bundle")
+    bundle.expects[0]["referee"] = {"name": "litemedsam"}
+    channels = ("image", "mask", "referee/probability")
+    bundle.model.spec = replace(bundle.model.spec, channels=channels, scores=("referee_dice",))
+    text = model_card(bundle)
+    assert "from `image`, `mask`, `referee/probability` and the score `referee_dice`, at" in text
+    assert "Its referee is litemedsam, which segments the image beside the mask." in text
 
 
 @pytest.mark.parametrize(
