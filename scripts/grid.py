@@ -3,11 +3,13 @@
 python scripts/grid.py configs/grid_ham10000.yaml runs/grid_ham10000 [--methods tta ...]
 
 Sikha O K et al. 2025 (arXiv 2508.01460). Of each method the record set is generated (unless `records` names one that is
-there) and its spread test masks are frozen, before any training, in the file that `frozen` of the config names
-("{method}" stands for the method's name; else OUT/METHOD/spread.json); then a model is trained a map and framework, on
-that map alone. Everything goes on where it stopped; the cells of a method share one decoded cache. Writes OUT/grid.csv
-and OUT/grid.md (test rows, natural and spread) and OUT/map_means.csv (correlation of each map's mean over the image
-with the Dice). With --methods other methods keep the rows that they have. `paper` of the config is printed beside.
+there), in one pass or those of `passes` (which say of which splits, and how many images), and its spread test masks are
+frozen, before any training, in the file that `frozen` of the config names ("{method}" stands for the method's name;
+else OUT/METHOD/spread.json); then a model is trained a map and framework, on that map alone. Everything goes on where
+it stopped; the cells of a method share one decoded cache. Writes OUT/grid.csv and OUT/grid.md (test rows, natural and
+spread) and OUT/map_means.csv: each map's mean over the image, and the aggregates of these means that are fitted on
+calibration rows, against the Dice. With --methods other methods keep the rows that they have. `paper` of the config is
+printed beside.
 """
 
 from __future__ import annotations
@@ -29,15 +31,19 @@ from sqp.errors import lookup, script_status
 from sqp.io import RecordSet, read_record_sets
 from sqp.io.atomic import write_text
 from sqp.io.frozen import freeze, frozen_rows, read_frozen, write_frozen
+from sqp.io.hashing import sha256_of_all
 from sqp.metrics import agreement
-from sqp.metrics.stats import Resamples, bootstrap
-from sqp.report.tables import formatted, markdown, write_csv
+from sqp.metrics.aggregation import AGGREGATES
+from sqp.metrics.stats import Resamples, bootstrap, paired_difference
+from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
 from sqp.stages import generate, train
 from sqp.stages.comparison import MODEL, compare, short
 from sqp.stages.evaluate_rows import load_rows
-from sqp.stages.subsets import subsets
+from sqp.stages.paired import cells as interval_cells
+from sqp.stages.subsets import Subset, subsets
 
 KEYS = ["method", "map", "framework", "subset"]
+CERTAINTY = "certainty"  # the one map that is higher = surer
 SHOWN = ["n", "n_groups", "sd_dice", "r2", "pearson", "spearman", "mae", "rmse", "coverage", "width"]
 
 
@@ -46,7 +52,8 @@ def record_set(told: Mapping[str, Any], method: Mapping[str, Any], home: Path) -
     if "records" in method:
         return Path(method["records"])
     values = {**told.get("generate", {}), **method, "out": str(home / "records")}
-    return generate.run(from_mapping("generate", values)).out
+    made = [generate.run(from_mapping("generate", {**values, **part})) for part in told.get("passes", [{}])]
+    return made[-1].out
 
 
 def frozen_spread(records: Path, path: Path) -> Path:
@@ -73,8 +80,9 @@ def trained(told: Mapping[str, Any], inputs: str, records: Path, home: Path, out
 
 def tested(bundle: Path, records: Path, frozen: Path, n_resamples: int) -> pd.DataFrame:
     """A row a subset of the test split: the model's statistics with their intervals by group."""
-    done = bundle.parent / f"test-{n_resamples}.csv"
-    if not done.exists() or done.stat().st_mtime < (bundle / "bundle.json").stat().st_mtime:
+    made_from = sha256_of_all([*bundle.iterdir(), records / "records.parquet", frozen])
+    done = bundle.parent / f"test-{n_resamples}-{made_from[:16]}.csv"
+    if not done.exists():
         config = EvaluateConfig(out=bundle.parent, records=[records], model=bundle, frozen=[frozen])
         rows = load_rows(config)
         parts = []
@@ -86,30 +94,44 @@ def tested(bundle: Path, records: Path, frozen: Path, n_resamples: int) -> pd.Da
 
 
 def map_means(records: Path, frozen: Path, maps: list[str], n_resamples: int) -> pd.DataFrame:
-    """Pearson and Spearman of each map's mean over the image with the Dice, test rows, intervals by group.
+    """Each map's mean over the image, and their aggregates, against the Dice: test rows, intervals by group.
 
-    A measure is higher = more uncertain (certainty is the exception), so good ones are below 0.
+    A measure is higher = more uncertain (certainty is the exception), so good ones are below 0; aggregates are above.
+    These are fitted on calibration rows; `spearman_gain` is what one has over the map that is the best there.
     """
     table = read_record_sets([records])
-    rows = table[(table["split"] == "test") & table["dice"].notna()]
+    table = table[table["dice"].notna()]
+    rows, calibration = table[table["split"] == "test"], table[table["split"] == "calibration"]
     rows = rows[frozen_rows(read_frozen(frozen), rows)]
-    source = RecordSet(records)
-    names = [f"self/{name}" for name in maps]
-    means = pd.DataFrame(
-        [{k: float(v.mean(dtype=np.float64)) for k, v in source.maps(r, names).items()} for r in rows["record_id"]],
-        rows.index,
-    )
-    out = []
-    for part in subsets(rows, table[table["split"] == "calibration"], list(UNSEEN)):
-        resamples = Resamples.draw(part.test["group"].astype(str).to_numpy(), n_resamples)
-        for name in maps:
-            x, y = means.loc[part.test.index, f"self/{name}"], part.test["dice"]
-            row: dict[str, Any] = {"map": name, "subset": part.name, "n": len(y), "sd_dice": agreement.sd(x, y)}
-            for key, statistic in (("pearson", agreement.pearson), ("spearman", agreement.spearman)):
-                low, high = bootstrap(statistic, x, y, resamples=resamples)
-                row |= {key: statistic(x, y), f"{key}_low": low, f"{key}_high": high}
-            out.append(row)
-    return pd.DataFrame(out)
+    names, source = [f"self/{name}" for name in maps], RecordSet(records)
+
+    def with_means(part: pd.DataFrame) -> pd.DataFrame:
+        read = [{k: float(v.mean(dtype=np.float64)) for k, v in source.maps(r, names).items()} for r in part.record_id]
+        return part.join(pd.DataFrame(read, part.index, names))
+
+    parts = subsets(with_means(rows), with_means(calibration), list(UNSEEN))
+    return pd.DataFrame([row for part in parts for row in mean_rows(part, names, n_resamples)])
+
+
+def mean_rows(part: Subset, names: list[str], n_resamples: int) -> Iterator[dict[str, Any]]:
+    """A row a map, then a row an aggregate."""
+    sign = np.array([1 if name == f"self/{CERTAINTY}" else -1 for name in names])
+    fitted_on, truth = part.calibration["dice"], part.test["dice"].to_numpy(float)
+    means, known = part.test[names].to_numpy(float), part.calibration[names].to_numpy(float)
+    columns = {name.removeprefix("self/"): means[:, i] for i, name in enumerate(names)}
+    columns |= {name: fit(sign * known, fitted_on)(sign * means) for name, fit in AGGREGATES.items()}
+    there = [agreement.spearman(sign[i] * known[:, i], fitted_on) for i in range(len(names))]
+    best = int(np.argmax(np.nan_to_num(there, nan=-1.0)))  # NaN: a map that is constant there
+    resamples = Resamples.draw(part.test["group"].astype(str).to_numpy(), n_resamples)
+    for name, x in columns.items():
+        row: dict[str, Any] = {"map": name, "subset": part.name, "n": len(x), "sd_dice": agreement.sd(x, truth)}
+        for key, statistic in (("pearson", agreement.pearson), ("spearman", agreement.spearman)):
+            row |= interval_cells(key, statistic(x, truth), *bootstrap(statistic, x, truth, resamples=resamples))
+        row["over"] = names[best].removeprefix("self/") if name in AGGREGATES else ""
+        if row["over"]:
+            gain = paired_difference(agreement.spearman, truth, x, sign[best] * means[:, best], resamples=resamples)
+            row |= interval_cells("spearman_gain", *gain)
+        yield row
 
 
 def run_method(told: Mapping[str, Any], name: str, out: Path) -> None:
@@ -118,10 +140,9 @@ def run_method(told: Mapping[str, Any], name: str, out: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
     records = record_set(told, told["methods"][name], home)
     frozen = frozen_spread(records, Path(told.get("frozen", str(home / "spread.json")).format(method=name)))
-    if not (home / "map_means.csv").exists():
-        means = map_means(records, frozen, told["maps"], n_resamples)
-        means.insert(0, "method", name)
-        write_csv(means, home / "map_means.csv")
+    means = map_means(records, frozen, told["maps"], n_resamples)
+    means.insert(0, "method", name)
+    write_csv(means, home / "map_means.csv")
     parts = []
     for map_name, framework, inputs in cells(told):
         folder = home / map_name / framework
@@ -157,12 +178,13 @@ def main(argv: list[str] | None = None) -> None:
     grid, means = collect(methods, args.out, "grid.csv"), collect(methods, args.out, "map_means.csv")
     blocks = [f"# Grid of {args.config.name}", "Intervals: 95 %, bootstrap of whole groups. Test split."]
     blocks += [told["paper"]] if "paper" in told else []
-    for title, table, keys, shown in (
-        ("Quality model", grid, KEYS, SHOWN),
-        ("Mean of a map over the image against Dice", means, ["method", "map", "subset"], SHOWN),
+    gain = {"spearman_gain": "Spearman: over the best map", "over": "best map on calibration"}
+    for title, table, keys, more in (
+        ("Quality model", grid, KEYS, {}),
+        ("Mean of a map over the image against Dice", means, ["method", "map", "subset"], gain),
     ):
-        columns = [column for column in table if column.removesuffix("_low").removesuffix("_high") in shown]
-        blocks += [f"## {title}", markdown(table[keys].join(formatted(table[columns])))]
+        headings = {name: HEADINGS[name] for name in HEADINGS if name in SHOWN} | more
+        blocks += [f"## {title}", markdown(table[keys].join(formatted(table, headings)))]
     write_text(args.out / "grid.md", "\n\n".join(blocks) + "\n")
     print("\n\n".join(blocks))
 

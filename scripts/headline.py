@@ -3,9 +3,10 @@
 python scripts/headline.py configs/headline.yaml runs/headline benchmarks/headline
 
 Writes OUT.csv and OUT.md: a row per test set, subset and method, with 95 % bootstrap intervals by group, and the
-targets of the protocol with what was reached. Predictions are kept in the second folder and made anew where a bundle is
-newer. Lines from score to Dice are fitted on the calibration split of `home`, for the transfer too. Nothing is trained
-or chosen here.
+targets of the protocol with what was reached. Predictions are kept in the second folder and made anew where what they
+were made from has changed. Lines from score to Dice are fitted on the calibration split of `home`, for the transfer
+too. How far Pearson falls there is asked of spread masks matched in Dice: of both sets as many are drawn, at random, as
+make the shares of all bins of 0.1 the same. Nothing is trained or chosen here.
 """
 
 from __future__ import annotations
@@ -23,22 +24,26 @@ import yaml
 
 from sqp.config.evaluate import EvaluateConfig
 from sqp.config.generate import UNSEEN
-from sqp.errors import ConfigError, script_status
-from sqp.io import read_record_sets
+from sqp.errors import script_status
+from sqp.io import RecordSet, read_record_sets
 from sqp.io.atomic import write_text
 from sqp.io.frozen import read_frozen
-from sqp.metrics import agreement, selective
-from sqp.metrics.stats import Resamples, bootstrap, paired_difference
+from sqp.io.hashing import sha256_of_all
+from sqp.metrics import agreement, selective, weighted
+from sqp.metrics.stats import Resamples, bootstrap, paired_difference, percentiles
 from sqp.quality import Bundle, QualityModel, predict_records
 from sqp.quality.columns import score_names
 from sqp.report.predictions import write_predictions
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
 from sqp.stages.aggregates import with_aggregates
-from sqp.stages.comparison import MEDIAN, MODEL, compare, short
+from sqp.stages.comparison import MEAN, MEDIAN, MODEL, compare, short
 from sqp.stages.evaluate_rows import check_groups, load_rows
+from sqp.stages.paired import cells
 from sqp.stages.subsets import subsets
 
 HOME = "home"
+TRUTH = "truth"  # who made a corrupted mask that was not made from a segmenter's
+BINS = 10
 PREDICTED = ["predicted_dice", "low", "high"]
 KEYS = ["set", "subset", "method"]
 MORE = {"aurc": "AURC", "aurc_difference": "AURC: model - method", "bias": "bias"}
@@ -61,8 +66,9 @@ def predicted(told: Mapping[str, Any], where: Mapping[str, Any], anywhere: bool,
     test = table[table["split"] == "test"]
     members = {name for file in where["frozen"] for name in read_frozen(file)["masks"]}
     asked = test[(test["variant"] == "natural") | test["record_id"].isin(members)]
-    done = work / "predictions.parquet"
-    if not done.exists() or done.stat().st_mtime < (path / "bundle.json").stat().st_mtime:
+    tables = [Path(folder) / "records.parquet" for folder in where["records"]]
+    work = work / sha256_of_all([*path.iterdir(), *tables, *where["frozen"]])[:16]
+    if not (work / "predictions.parquet").exists():
         bundle = load_bundle(path, told.get("backbone"), anywhere)
         check_groups(asked, bundle.info.get("groups_sha256", []), path)
         folders = [str(folder) for folder in where["records"]]
@@ -71,17 +77,8 @@ def predicted(told: Mapping[str, Any], where: Mapping[str, Any], anywhere: bool,
     return load_rows(EvaluateConfig(out=work, records=records, predictions=work, frozen=frozen)).test
 
 
-def borrowed(told: Mapping[str, Any], rows: pd.DataFrame) -> pd.Series:
-    """A score of the natural records of another record set, by image; NaN for images that it lacks."""
-    table = read_record_sets([told["records"]])
-    natural = table[table["variant"] == "natural"].drop_duplicates("image_id").set_index("image_id")
-    if told["score"] not in natural:
-        raise ConfigError(f"{told['records']} has no score '{told['score']}'; it has {', '.join(score_names(table))}")
-    return rows["image_id"].map(natural[told["score"]])
-
-
 def set_rows(told: Mapping[str, Any], name: str, work: Path) -> pd.DataFrame:
-    """Test rows of a set with the model's predictions, those of the others as `NAME/predicted_dice`, borrowed scores.
+    """Test rows of a set with the model's predictions, those of the others as `NAME/predicted_dice`.
 
     Images of a transfer set on which the models of `home` were trained or calibrated are left out.
     """
@@ -90,11 +87,19 @@ def set_rows(told: Mapping[str, Any], name: str, work: Path) -> pd.DataFrame:
     for other, one in told.get("others", {}).items():
         theirs = predicted(one, where, name != HOME, work / name / other.replace(" ", "_")).set_index("record_id")
         rows = rows.join(theirs[PREDICTED].add_prefix(f"{other}/"), on="record_id")
-    for score, one in told.get("borrowed", {}).items():
-        rows[score] = borrowed(one, rows)
     home = read_record_sets(told[HOME]["records"])
     known = set(home.loc[home["split"] != "test", "image_id"])
     return rows[~rows["image_id"].isin(known)].reset_index(drop=True)
+
+
+def made_by(where: Mapping[str, Any]) -> str:
+    """Who made the masks of a set, and how their samples were drawn."""
+    makers = []
+    for folder in where["records"]:
+        rows = RecordSet(folder).table.drop_duplicates(["segmenter", "sampler", "n_samples"])
+        rows = rows[rows["segmenter"] != TRUTH]
+        makers += [f"{row.segmenter}, {row.n_samples} samples by {row.sampler}" for row in rows.itertuples()]
+    return "; ".join(dict.fromkeys(makers))
 
 
 def compared(
@@ -102,11 +107,13 @@ def compared(
 ) -> pd.DataFrame:
     """A row a method: as in `evaluate`, with the other predictors, AURC of all and the bias of the predictors."""
     test, calibration, scores = with_aggregates(test, calibration, scores)
-    table = short(compare(test, calibration, scores, n_resamples)).set_index("method", drop=False)
+    whole = compare(test, calibration, scores, n_resamples)
+    table = short(whole).assign(n_within=whole["n_within"]).set_index("method", drop=False)
     truth, group = test["dice"].to_numpy(float), test["group"].astype(str).to_numpy()
     resamples = Resamples.draw(group, n_resamples)
     model = test["predicted_dice"].to_numpy(float)
     columns = {MODEL: model} | {name: test[name].to_numpy(float) for name in scores}
+    columns |= dict.fromkeys((MEDIAN, MEAN), np.zeros(len(test)))  # a constant tells nothing: the mean risk
     rows = {name: table.loc[name].to_dict() for name in table.index}
     for name in others:
         columns[name] = test[f"{name}/predicted_dice"].to_numpy(float)
@@ -114,13 +121,13 @@ def compared(
         rows[name] = short(compare(own, calibration, [], n_resamples)).iloc[0].to_dict() | {"method": name}
         for key, statistic in (("spearman", agreement.spearman), ("mae", agreement.mae)):
             found = paired_difference(statistic, truth, model, columns[name], resamples=resamples)
-            rows[name] |= _cells(f"{key}_difference", *found)
+            rows[name] |= cells(f"{key}_difference", *found)
     for name, values in columns.items():
         risk = 1 - truth
         rows[name] |= _measured("aurc", selective.aurc, values, risk, resamples)
         if name != MODEL:
             found = paired_difference(selective.aurc, risk, model, values, resamples=resamples)
-            rows[name] |= _cells("aurc_difference", *found)
+            rows[name] |= cells("aurc_difference", *found)
         if name in (MODEL, *others):
             rows[name] |= _measured("bias", agreement.bias, values, truth, resamples)
     order = [MODEL, *others, *(name for name in rows if name not in (MODEL, *others))]
@@ -130,15 +137,40 @@ def compared(
 def _measured(
     name: str, statistic: Callable[..., float], x: np.ndarray, y: np.ndarray, resamples: Resamples
 ) -> dict[str, float]:
-    return _cells(name, statistic(x, y), *bootstrap(statistic, x, y, resamples=resamples))
+    return cells(name, statistic(x, y), *bootstrap(statistic, x, y, resamples=resamples))
 
 
-def _cells(name: str, value: float, low: float, high: float) -> dict[str, float]:
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
+def matched(home: pd.DataFrame, away: pd.DataFrame, n_resamples: int) -> dict[str, float]:
+    """How far Pearson falls from home to away on spread masks whose Dice are distributed alike, with its interval.
+
+    The two sets are of different images: each is resampled on its own.
+    """
+    both = [rows[np.isfinite(rows["dice"]) & np.isfinite(rows["predicted_dice"])] for rows in (home, away)]
+    bins = [np.minimum((rows["dice"].to_numpy() * BINS).astype(int), BINS - 1) for rows in both]
+    counts = [np.bincount(own, minlength=BINS) for own in bins]
+    share = np.minimum(*(own / own.sum() for own in counts))
+    share = share / share.sum()
+    found: dict[str, float] = {}
+    spreads = []
+    for name, rows, own, count in zip(("home", "away"), both, bins, counts, strict=True):
+        most = min(n / part for n, part in zip(count, share, strict=True) if part)
+        rng = np.random.default_rng(0)
+        drawn = [rng.permutation(np.flatnonzero(own == i))[: int(most * share[i] + 1e-9)] for i in range(BINS)]
+        part = rows.iloc[np.sort(np.concatenate(drawn))]
+        x, y = part["predicted_dice"].to_numpy(float), part["dice"].to_numpy(float)
+        resamples = Resamples.draw(part["group"].astype(str).to_numpy(), n_resamples)
+        spreads.append(np.concatenate([weighted.pearson(w, x, y) for w in resamples.weights(np.ones(len(x), bool))]))
+        values = {"n": len(part), "sd": y.std(), "pearson": agreement.pearson(x, y)}
+        values |= {"mae": agreement.mae(x, y), "bias": agreement.bias(x, y)}
+        found |= {f"{key}_{name}": float(value) for key, value in values.items()}
+    return found | cells("fall", found["pearson_home"] - found["pearson_away"], *percentiles(spreads[0] - spreads[1]))
 
 
-def targets(table: pd.DataFrame, pairwise: str) -> pd.DataFrame:
-    """The protocol's targets: what was asked, what was reached, whether it is met."""
+def targets(table: pd.DataFrame, falls: Mapping[str, Mapping[str, float]], rival: str) -> pd.DataFrame:
+    """The protocol's targets: what was asked, what was reached, whether it is met. `falls`: `matched` of each set.
+
+    `rival`: the free score that natural masks must be ranked better than by.
+    """
     at = table.set_index(KEYS)
     rows = []
 
@@ -156,18 +188,17 @@ def targets(table: pd.DataFrame, pairwise: str) -> pd.DataFrame:
         if subset == "natural":
             row("natural: MAE", found["mae"], most=0.035)
             row("natural: MAE / predict-the-median's", found["mae"] / at.loc[(HOME, subset, MEDIAN), "mae"], most=0.75)
-            rival = at.loc[(HOME, subset, pairwise)]
-            row(f"natural: Spearman above {pairwise}'s, low end", rival["spearman_difference_low"], least=0)
-            row(f"natural: AURC below {pairwise}'s, high end", rival["aurc_difference_high"], most=0)
+            theirs = at.loc[(HOME, subset, rival)]
+            row(f"natural: Spearman above {rival}'s, low end", theirs["spearman_difference_low"], least=0)
+            row(f"natural: AURC below {rival}'s, high end", theirs["aurc_difference_high"], most=0)
         if subset in ("natural", "spread"):
             row(f"{subset}: coverage of 90 % intervals", found["coverage"], 0.88, 0.92)
             row(f"{subset}: mean width", found["width"], most=0.20)
-    for name in table["set"].unique():
-        here, home = (name, "spread", MODEL), (HOME, "spread", MODEL)
-        if name != HOME and here in at.index:
-            spreads = f"SD(Dice) {at.loc[here, 'sd_dice']:.3f} against {at.loc[home, 'sd_dice']:.3f}"
-            fall = at.loc[home, "pearson"] - at.loc[here, "pearson"]
-            row(f"{name}, spread ({spreads}): Pearson falls by", fall, most=0.05)
+    for name, found in falls.items():
+        alike = f"n {found['n_home']:.0f} and {found['n_away']:.0f}, SD(Dice) {found['sd_home']:.3f} and "
+        alike += f"{found['sd_away']:.3f}; there MAE {found['mae_away']:.3f}, bias {found['bias_away']:.3f}; "
+        alike += f"interval {found['fall_low']:.3f} to {found['fall_high']:.3f}"
+        row(f"{name}, matched spread ({alike}): Pearson falls by", found["fall"], most=0.05)
     return pd.DataFrame(rows)
 
 
@@ -179,29 +210,31 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="OUT.csv and OUT.md are written")
     args = parser.parse_args(argv)
     told = yaml.safe_load(args.config.read_text())
-    n_resamples, extra = int(told.get("n_resamples", 2000)), list(told.get("borrowed", {}))
+    n_resamples = int(told.get("n_resamples", 2000))
     home = read_record_sets(told[HOME]["records"])
     calibration = home[home["split"] == "calibration"].reset_index(drop=True)
-    for score, one in told.get("borrowed", {}).items():
-        calibration[score] = borrowed(one, calibration)
     headings = {key: name for key, name in HEADINGS.items() if key != "note"} | MORE | {"note": HEADINGS["note"]}
-    parts, blocks = [], []
+    parts, blocks, spread = [], [], {}
     for name in (HOME, *told.get("transfer", {})):
         rows = set_rows(told, name, args.work)
-        scores = [*score_names(home), *extra]
+        scores = score_names(home)
         rows[[score for score in scores if score not in rows]] = np.nan
         for part in subsets(rows, calibration, list(UNSEEN)):
             if part.dataset != "all":
                 continue
+            if part.name == "spread":
+                spread[name] = part.test
             table = compared(part.test, part.calibration, list(told.get("others", {})), scores, n_resamples)
             parts.append(table.assign(set=name, subset=part.name))
             shown = markdown(formatted(table, headings))
-            blocks += [f"## {name}, {part.name}", f"Lines fitted on {part.fit} of home.", shown]
+            makers = made_by(told[HOME] if name == HOME else told["transfer"][name])
+            blocks += [f"## {name}, {part.name}", f"{makers}. Lines fitted on {part.fit} of home.", shown]
     table = pd.concat(parts)
     table = table[[*KEYS, *(column for column in table if column not in KEYS)]]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_csv(table, args.out.with_suffix(".csv"))
-    reached = targets(table, next(iter(extra), "pairwise_dice"))
+    falls = {name: matched(spread[HOME], rows, n_resamples) for name, rows in spread.items() if name != HOME}
+    reached = targets(table, falls, told.get("rival", "pairwise_dice"))
     head = [
         "# Headline",
         f"`python scripts/headline.py {args.config} {args.work} {args.out}`. Test split, 95 % intervals from "

@@ -19,6 +19,7 @@ HEADINGS = {
     "pearson": "Pearson",
     "spearman": "Spearman",
     "within_spearman": "within-image Spearman",
+    "n_within": "images of it",
     "r2": "R2",
     "mae": "MAE",
     "rmse": "RMSE",

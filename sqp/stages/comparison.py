@@ -77,6 +77,7 @@ def compare(
         row: dict[str, object] = dict.fromkeys(("method", "n", "n_groups"), name)
         row["sd_dice"] = float(truth[keep].std()) if keep.any() else np.nan
         row |= paired.row(name, methods)
+        row["n_within"] = _n_within(raw[keep], truth[keep], paired.shared[1][keep])
         if name in tests:
             row |= {"p": tests[name].p, "p_holm": tests[name].p_holm}
         if name == MODEL and kind.from_dice and {"low", "high"} <= set(test.columns):
@@ -89,7 +90,7 @@ def compare(
 
 def short(table: pd.DataFrame) -> pd.DataFrame:
     """The columns of evaluation.csv: without `DETAILS`, and of the differences only `COMPARED`."""
-    left_out = {"p", "p_holm"} | {f"{name}{end}" for name in DETAILS for end in ("", "_low", "_high")}
+    left_out = {"p", "p_holm", "n_within"} | {f"{name}{end}" for name in DETAILS for end in ("", "_low", "_high")}
     for name in (*RANKED, "within_spearman", *IN_TARGET):
         if name not in COMPARED:
             left_out |= {f"{name}_difference{end}" for end in ("", "_low", "_high")}
@@ -110,6 +111,12 @@ def _methods(
         raw = test[name].to_numpy(float)
         methods[name] = (raw, _through_line(raw, name, calibration, target))
     return methods
+
+
+def _n_within(score: np.ndarray, truth: np.ndarray, image: np.ndarray) -> float:
+    """Images that the within-image Spearman is the mean of; NaN where there are none."""
+    known = np.isfinite(weighted.spearman_by_group(score, truth, image, int(image.max(initial=-1)) + 1)).sum()
+    return float(known) if known else np.nan
 
 
 def _tests(methods: dict[str, tuple[np.ndarray, np.ndarray]], truth: np.ndarray, image: pd.Series) -> list[PairedTest]:

@@ -67,6 +67,11 @@ class Paired:
         return row
 
 
+def cells(name: str, value: float, low: float, high: float) -> dict[str, float]:
+    """A statistic and its interval as three cells."""
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
 def ends(name: str, values: np.ndarray) -> dict[str, float]:
     """The percentile interval of a statistic `[b]` as two cells."""
     return dict(zip((f"{name}_low", f"{name}_high"), percentiles(values), strict=True))

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from fakes import put_fake
 from recordsets import SPLITS, make_record_set
 from scipy.stats import pearsonr
 from volumesets import make_volume_set
 
 from sqp.cli import from_mapping
 from sqp.data.split_files import read_splits
+from sqp.data.synthetic import write_synthetic
 from sqp.errors import ConfigError, script_status
 from sqp.io import RecordSet, frozen
 from sqp.stages import train_members
@@ -63,6 +65,11 @@ def test_a_table_of_all_cells_and_a_second_run_trains_nothing(script, told, reco
     mean = [np.float64(source.maps(r)["self/epkl"]).mean() for r in natural.record_id]
     assert means.loc[("epkl", "natural"), "pearson"] == pytest.approx(pearsonr(mean, natural.dice)[0], abs=1e-5)
     assert means.loc[("epkl", "natural"), "n"] == 30
+    for name in ("rank_average", "nonneg_regression"):
+        row = means.loc[(name, "natural")]
+        assert row["over"] in told["maps"] and row["spearman_gain_low"] <= row["spearman_gain"]
+        alone = means.loc[(row["over"], "natural"), "spearman"] * (1 if row["over"] == "certainty" else -1)
+        assert row["spearman"] - alone == pytest.approx(row["spearman_gain"], abs=1e-5)
 
     monkeypatch.setattr(train_members, "fit", lambda *a, **k: pytest.fail("trained again"))
     monkeypatch.setattr(grid, "compare", lambda *a, **k: pytest.fail("tested again"))
@@ -88,7 +95,19 @@ def test_a_grid_of_volumes(script, tmp_path, monkeypatch) -> None:
     assert table.loc["natural", "n"] == 6 and spread["counts"]["spread_unseen"] == 6
     name, digest = next(iter(spread["masks"].items()))
     assert frozen.mask_hash(RecordSet(records).volume_mask(name)[0]) == digest
-    assert pd.read_csv(out / "map_means.csv").set_index("subset").loc["spread", "n"] == 6
+    assert pd.read_csv(out / "map_means.csv").set_index(["subset", "map"]).loc[("spread", "epkl"), "n"] == 6
+
+
+def test_records_are_made_in_passes(script, tmp_path, monkeypatch) -> None:
+    lesions = write_synthetic(tmp_path / "lesions", 12, seed=0, size=(48, 64))
+    put_fake(monkeypatch)
+    told = {
+        "generate": {"images": str(lesions), "segmenter": {"name": "fake"}, "sampler": {"n": 2}},
+        "passes": [{"only": ["train"], "max_images": 2}, {"only": ["test"]}],
+    }
+    table = RecordSet(script("grid").record_set(told, {}, tmp_path / "tta")).table
+    images = table.groupby("split")["image_id"].nunique()
+    assert images["train"] == 2 and set(images.index) == {"train", "test"}
 
 
 def test_wrong_names_are_told(script, told, tmp_path, capsys) -> None:

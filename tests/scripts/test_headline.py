@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +43,15 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict:
             "peer": {"model": str(home / "peer" / "bundle")},
             "peer, slip": {"model": str(home / "peer" / "bundle"), "backbone": "siamese_slip"},
         },
-        "borrowed": {"ensemble_pairwise": {"records": str(home / "elsewhere"), "score": "soft_dice_confidence"}},
         "transfer": {"elsewhere": where["elsewhere"]},
+        "rival": "soft_dice_confidence",
         "n_resamples": 50,
     }
+
+
+def rows_dice(told: dict) -> pd.Series:
+    table = RecordSet(told["home"]["records"][0]).table
+    return table[(table["split"] == "test") & (table["variant"] == "natural")]["dice"]
 
 
 def write(folder: Path, told: dict) -> str:
@@ -65,7 +69,6 @@ def test_all_methods_on_the_same_rows(script, told, tmp_path, monkeypatch) -> No
         "quality_model",
         "peer",
         "peer, slip",
-        "ensemble_pairwise",
         "area",
         "rank_average",
         "nonneg_regression",
@@ -79,13 +82,18 @@ def test_all_methods_on_the_same_rows(script, told, tmp_path, monkeypatch) -> No
     assert peer.aurc_difference == pytest.approx(model.aurc - peer.aurc, abs=1e-5)
     assert natural.loc["rank_average", ["aurc", "aurc_difference_low"]].notna().all()
     assert np.isfinite([model.bias, model.bias_low, model.aurc_high]).all()
+    both = table.loc[("home", "all")]
+    assert both.loc["quality_model", "n_within"] <= 20 and natural["n_within"].isna().all()
+    assert natural.loc["predict_the_mean", "aurc"] == pytest.approx(1 - rows_dice(told).mean(), abs=1e-5)
 
-    rows = pd.read_parquet(tmp_path / "work" / "home" / "quality_model" / "predictions.parquet")
+    stored = list((tmp_path / "work" / "home" / "quality_model").glob("*/predictions.parquet"))
+    assert len(stored) == 1
+    rows = pd.read_parquet(stored[0])
     rows = rows[rows.variant == "natural"]
     assert model.aurc == pytest.approx(selective.aurc(rows.predicted_dice, 1 - rows.dice), abs=1e-6)
     assert model.bias == pytest.approx((rows.predicted_dice - rows.dice).mean(), abs=1e-6)
     text = (tmp_path / "out" / "headline.md").read_text()
-    assert "spread: Pearson" in text and "elsewhere, spread (SD(Dice)" in text and "AURC: model - method" in text
+    assert "spread: Pearson" in text and "elsewhere, matched spread (n " in text and "AURC: model - method" in text
 
     monkeypatch.setattr(headline, "predict_records", lambda *a, **k: pytest.fail("predicted again"))
     headline.main(arguments)
@@ -105,11 +113,19 @@ def _hashes(group: str) -> list[str]:
     return group_hashes(pd.DataFrame({"group": [group]}))
 
 
-def test_a_score_to_borrow_that_is_not_there(script, told) -> None:
-    rows = pd.DataFrame({"image_id": ["test000"]})
-    one = {"records": told["home"]["records"][0], "score": "pairwise"}
-    with pytest.raises(ConfigError, match="has no score 'pairwise'; it has c_lesion"):
-        script("headline").borrowed(one, rows)
+def test_matched_sets_have_the_same_shares_of_dice_and_are_each_others_equal_where_they_are_one(script) -> None:
+    rng = np.random.default_rng(0)
+    dice = np.concatenate([rng.uniform(0, 1, 300), rng.uniform(0.9, 1, 900)])
+    home = pd.DataFrame({"dice": dice, "group": np.arange(1200), "predicted_dice": dice + rng.normal(0, 0.1, 1200)})
+    away = home.iloc[:300].assign(predicted_dice=lambda rows: rows["predicted_dice"] + 0.1)
+    headline = script("headline")
+    found = headline.matched(home, away, 200)
+    assert found["sd_home"] == pytest.approx(found["sd_away"], abs=0.02)
+    assert home["dice"].std() < away["dice"].std() - 0.02  # as they came they are not alike
+    assert found["bias_away"] - found["bias_home"] == pytest.approx(0.1, abs=0.02)
+    assert found["fall_low"] < 0 < found["fall_high"] and abs(found["fall"]) < 0.02
+    same = headline.matched(away, away, 50)
+    assert same["fall"] == 0 and same["n_home"] == same["n_away"] == 300
 
 
 def test_targets_say_what_is_met(script) -> None:
@@ -122,7 +138,13 @@ def test_targets_say_what_is_met(script) -> None:
             rows.append({**good, "method": "predict_the_median", "mae": 0.1})
             rival = {"spearman_difference_low": 0.1, "aurc_difference_high": 0.01}
             rows.append({**good, "method": "pairwise_dice", **rival})
-    found = script("headline").targets(pd.DataFrame(rows), "pairwise_dice").set_index("target")["met"]
+    names = ("n", "sd", "mae", "bias")
+    falls = {
+        name: {f"{key}_{end}": 0.2 for key in names for end in ("home", "away")}
+        | {"fall": fall, "fall_low": fall - 0.1, "fall_high": fall + 0.1}
+        for name, fall in (("away", 0.04), ("far", 0.2))
+    }
+    found = script("headline").targets(pd.DataFrame(rows), falls, "pairwise_dice").set_index("target")["met"]
     assert found["spread: R2"] == found["natural: MAE"] == "yes"
     assert found["natural: Spearman above pairwise_dice's, low end"] == "yes"
     assert found["natural: AURC below pairwise_dice's, high end"] == "no"
@@ -136,4 +158,3 @@ def test_the_config_in_the_repository_names_what_the_script_reads() -> None:
         assert set(where) == {"records", "frozen"}
         assert all((ROOT / path).exists() or path.startswith("runs/") for path in where["frozen"])
     assert all(set(one) <= {"model", "backbone"} for one in told["others"].values())
-    assert json.dumps(told["borrowed"]).count("pairwise_dice") == 2
