@@ -25,9 +25,11 @@ from sqp.config.evaluate import EvaluateConfig
 from sqp.config.generate import UNSEEN
 from sqp.config.train import TrainConfig
 from sqp.errors import ConfigError, lookup, script_status
+from sqp.io import read_record_sets
 from sqp.io.atomic import write_text
 from sqp.metrics import weighted
 from sqp.metrics.stats import Resamples, percentiles
+from sqp.prompts import SIMULATED_MANUAL
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
 from sqp.stages import train
 from sqp.stages.evaluate_rows import load_rows
@@ -56,13 +58,16 @@ def predictions(config: TrainConfig, split: str, frozen: Sequence[Path]) -> pd.D
             out=Path(config.out), records=config.records, model=result.bundle, split=split, frozen=list(frozen)
         )
         write_csv(load_rows(asked).test[COLUMNS], stored)
-    return pd.read_csv(stored)[COLUMNS].dropna().sort_values("record_id", ignore_index=True)
+    rows = pd.read_csv(stored)[COLUMNS].dropna().sort_values("record_id", ignore_index=True)
+    prompters = read_record_sets(config.records).set_index("record_id")["prompter"]
+    return rows.assign(prompter=prompters.loc[rows["record_id"]].to_numpy())
 
 
 def subsets(rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """bool per row: natural masks, and corrupted ones of families that training knows."""
+    """bool per row: natural masks of prompters that know no truth, and corrupted ones of families of the training."""
     natural = (rows["variant"] == "natural").to_numpy()
-    return {"natural": natural, "spread": ~natural & ~rows["variant"].isin(UNSEEN).to_numpy()}
+    own = natural & ~rows["prompter"].isin(SIMULATED_MANUAL).to_numpy()
+    return {"natural": own, "spread": ~natural & ~rows["variant"].isin(UNSEEN).to_numpy()}
 
 
 def statistics(

@@ -64,7 +64,8 @@ def test_the_interval_is_that_of_the_mean_over_seeds(script) -> None:
     ablate = script("ablate")
     rng = np.random.default_rng(0)
     truth = rng.uniform(size=60)
-    common = {"record_id": [f"r{i:02d}" for i in range(60)], "group": np.arange(60) // 2, "variant": "natural"}
+    common = {"record_id": [f"r{i:02d}" for i in range(60)], "group": np.arange(60) // 2}
+    common |= {"variant": "natural", "prompter": "otsu"}
     seeds = [pd.DataFrame(common | {"dice": truth, "predicted_dice": truth + rng.normal(0, 0.1, 60)}) for _ in range(3)]
     worse = [rows.assign(predicted_dice=rows.predicted_dice + 0.5) for rows in seeds]
     table = ablate.table_of({"full": seeds, "worse": worse}, 200).set_index("row")
@@ -74,6 +75,15 @@ def test_the_interval_is_that_of_the_mean_over_seeds(script) -> None:
     assert table.loc["worse", "mae_difference_low"] > 0.3 and np.isnan(table.loc["full", "mae_difference"])
     with pytest.raises(ConfigError, match="row 'worse' was not judged on the records of 'full'"):
         ablate.table_of({"full": seeds, "worse": [worse[0].iloc[1:]]}, 10)
+
+
+def test_simulated_manual_masks_are_no_natural_ones(script) -> None:
+    rows = pd.DataFrame({"variant": ["natural", "natural", "erosion", "shift"], "prompter": ["otsu", "truth_box"] * 2})
+    found = script("ablate").subsets(rows)
+    assert {name: keep.tolist() for name, keep in found.items()} == {
+        "natural": [True, False, False, False],
+        "spread": [False, False, True, False],
+    }
 
 
 def test_the_config_in_the_repository(script) -> None:
