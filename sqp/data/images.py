@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from sqp.data.photographs import MOST, between
 from sqp.errors import CaseError
@@ -109,6 +109,19 @@ def holds_photograph(path: str | Path) -> bool:
             grey = _luminance(image)
             return _areas_between([grey, *_colours(image)]) > MOST
     except CaseError:
+        return False
+
+
+def turned_in_place(path: str | Path) -> bool:
+    """Whether EXIF turns or mirrors an image within its size, so that a mask of the raw pixels fits and lies wrong.
+
+    Read off the header; False for a PNG, which would have to be decoded for it, and for a file that cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            turn = 1 if image.format == "PNG" else image.getexif().get(ExifTags.Base.Orientation, 1)
+            return turn in (2, 3, 4) or (turn in (5, 6, 7, 8) and image.width == image.height)
+    except _UNREADABLE:
         return False
 
 

@@ -14,6 +14,7 @@ from sqp.data.images import (
     read_image,
     read_mask,
     read_probability,
+    turned_in_place,
 )
 from sqp.errors import CaseError
 
@@ -50,6 +51,15 @@ def test_exif_orientation_is_undone(tmp_path, orientation, suffix):
     }[orientation]
     path = save(tmp_path / f"a.{suffix}", np.ascontiguousarray(stored), exif=exif(orientation))
     assert np.array_equal(read_image(path), COLOUR)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_turned_within_its_size_is_told(tmp_path, orientation):
+    for name, side, expected in (("wide", 9, orientation in (2, 3, 4)), ("square", 6, orientation > 1)):
+        path = save(tmp_path / f"{name}.jpg", COLOUR[:, :side], exif=exif(orientation))
+        assert turned_in_place(path) == expected
+    assert not turned_in_place(save(tmp_path / "a.png", COLOUR))
+    assert not turned_in_place(tmp_path / "none.jpg")
 
 
 def test_mask_follows_exif(tmp_path):
