@@ -173,7 +173,9 @@ def _match(option: str, given: Path, cases: list[Case]) -> Mapping[str, Path]:
     images = {case.image_path.name for case in cases if _same(case.image_path.parent, given)}
     files = match_stems(given, ids, suffixes, images)
     if not files and images:
-        raise ConfigError(f"--images and {option} are the same folder, {given}, which holds nothing but the images")
+        raise ConfigError(
+            f"--images and {option} are the same folder, {given}, and no mask is in it: give that of the masks"
+        )
     if not files:
         raise ConfigError(f"{option} {given} holds no files of {', '.join(suffixes)}")
     if not ids & files.keys():

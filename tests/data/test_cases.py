@@ -168,7 +168,7 @@ def test_one_folder_of_images_and_masks(tmp_path):
     assert found.without_truth == ("a", "b") and found.notes == ()
     assert find_cases(flat / "a.jpg", masks=flat)[0].mask_path == flat / "a_mask.png"
     same = put(tmp_path / "same", "a.jpg")
-    with pytest.raises(ConfigError, match=r"--images and --masks are the same folder, .*same, which holds nothing but"):
+    with pytest.raises(ConfigError, match=r"--images and --masks are the same folder, .*same, and no mask is in it"):
         find_cases(same, masks=same)
     with pytest.raises(ConfigError, match=r"--masks .*a\.jpg is the image itself"):
         find_cases(same / "a.jpg", masks=same / "a.jpg")
