@@ -26,12 +26,14 @@ from PIL import Image
 from sqp.config.generate import GenerateConfig
 from sqp.data.synthetic import synthetic_lesion, write_synthetic
 from sqp.io import RecordWriter
+from sqp.io.hashing import stamp_of
 from sqp.io.schema import Record
 from sqp.memory import keep_freed_memory
 from sqp.prompts import PROMPTERS
 from sqp.seeding import torch_generator
 from sqp.segmenters import build_segmenter
 from sqp.stages import generate
+from sqp.stages.finished_records import files_of
 from sqp.stages.plan import plan_case
 from sqp.uncertainty import Moments, all_maps, mask_from_logits, mask_on_grid, sample, scores
 
@@ -118,6 +120,7 @@ def finished(config: GenerateConfig) -> None:
             **blank, record_id=planned.record_id, image_id=case.image_id, group=case.group,
             image_path=str(case.image_path), truth_path=[], height=8, width=8, spacing=[], n_samples=8, seed=0,
             variant="natural", severity=0.0, natural=True, parent_record_id="", dice=float("nan"), iou=float("nan"),
+            files=stamp_of(files_of(case)),
         )  # fmt: skip
         path = config.out / "rows" / f"{planned.record_id}.json"
         path.write_text(pd.Series(record.as_row()).to_json())

@@ -8,10 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol, overload
 
-from sqp.data.folders import SUFFIXES, match_stems
+from sqp.data.folders import SAYS_TRUTH, SUFFIXES, match_stems
 from sqp.data.images import PROBABILITY_SUFFIXES
+from sqp.data.left_out import counted, left_out
 from sqp.errors import ConfigError, lookup
 from sqp.types import Case
+
+PLAIN = ("dicom", "folders")
+"""Layouts of no known data set: their `masks/` may be anybody's."""
 
 
 class Layout(Protocol):
@@ -30,12 +34,14 @@ class CaseList(Sequence[Case]):
 
     `unmatched`: ids of images that have no file in the folder of masks or probabilities that was given, so
     nothing is there to be judged; they are not among `cases`. `extra`: files of the given folders that fit no
-    image. `without_truth`: ids of cases that have no ground truth; these are kept, their Dice will be NaN.
+    image. `notes`: sentences on what else was left aside. `without_truth`: ids of cases that have no ground truth;
+    these are kept, their Dice will be NaN.
     """
 
     cases: list[Case]
     unmatched: tuple[str, ...] = ()
     extra: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def without_truth(self) -> tuple[str, ...]:
@@ -64,50 +70,82 @@ def find_cases(
 
     `truth`, `masks` (to be judged) and `probs` are folders, or single files for a single image, matched by
     stem; an ending such as `_segmentation` or `-mask` does not count, nor, where nothing else fits, upper and lower
-    case. `truth` replaces the layout's own. `labels` are the values of label maps that make the structure (volumes).
-    Raises `ConfigError` for a missing path, an unknown layout, no images, two images of one id, and where
-    nothing matches.
+    case. `truth` replaces the layout's own. Where masks or probabilities are judged, a plain folder (`PLAIN`) has truth
+    only where its folder says so (`folders.SAYS_TRUTH`: `masks/` may hold anybody's), and a file that is judged is
+    never the truth of itself. Where `masks` is the folder of the images too, `a_mask.png` is judged beside
+    `a.jpg`. `labels` are the values of label maps that make the structure (volumes).
+    Raises `ConfigError` for a missing path, an unknown layout, no images, two images of one id, where nothing matches,
+    and where what is judged is given as images or as truth too.
     """
     path = Path(images)
     if not path.exists():
         raise ConfigError(f"--images {path} does not exist: check the path")
-    cases = _layout(path, layout).load(path)
+    name, cases = _loaded(path, layout)
     if not cases:
         raise ConfigError(f"no images in {path}: looked for {', '.join(SUFFIXES)}")
     cases = _sorted_without_duplicates([replace(case, labels=tuple(labels)) for case in cases] if labels else cases)
+    given = {"--truth": truth, "--masks": masks, "--probs": probs}
+    notes = left_out(path, [Path(folder) for folder in given.values() if folder]) if name == "folders" else []
+    judged = masks is not None or probs is not None
+    cases, beside = _without_unnamed_truth(cases) if judged and name in PLAIN else (cases, {})
 
     unmatched: set[str] = set()
     extra: list[Path] = []
-    for option, given, suffixes in (
-        ("--truth", truth, SUFFIXES),
-        ("--masks", masks, SUFFIXES),
-        ("--probs", probs, PROBABILITY_SUFFIXES),
-    ):
-        if given is None:
+    for option, folder in given.items():
+        if folder is None:
             continue
-        files = _match(option, Path(given), cases, suffixes)
+        files = _match(option, Path(folder), cases)
         ids = {case.image_id for case in cases}
-        extra += [file for stem, file in files.items() if stem not in ids]
+        strange = [file for stem, file in files.items() if stem not in ids]
+        extra += strange
+        notes += counted([file.name for file in strange], f"file{{s}} of {option} {{are}} of no image")
         cases = [_with_file(option, case, files.get(case.image_id)) for case in cases]
         if option != "--truth":
             unmatched |= ids - files.keys()
     kept = [case for case in cases if case.image_id not in unmatched]
     if not kept:
         raise ConfigError(f"no image of {path} has a file both in --masks {masks} and in --probs {probs}")
-    return CaseList(kept, tuple(sorted(unmatched)), tuple(extra))
+    if truth is None:
+        kept = [replace(case, truth_paths=tuple(f for f in case.truth_paths if not _judges(case, f))) for case in kept]
+        idle = [str(beside[c.image_id]) for c in kept if c.image_id in beside and not _judges(c, beside[c.image_id])]
+        notes += counted(idle, "mask{s} beside the images {are} not taken for truth without --truth")
+    for own in (file for case in kept for file in case.truth_paths if _judges(case, file)):
+        raise ConfigError(f"--truth {own} is the very file that is judged: no mask is its own truth, leave it out")
+    return CaseList(kept, tuple(sorted(unmatched)), tuple(extra), tuple(notes))
 
 
-def _layout(path: Path, name: str) -> Layout:
+def _without_unnamed_truth(cases: list[Case]) -> tuple[list[Case], dict[str, Path]]:
+    """The cases without the truths that lie in no folder of `SAYS_TRUTH`, and these by image id."""
+    told = [case for case in cases if case.truth_paths]
+    apart = {c.image_id: c.truth_paths[0] for c in told if c.truth_paths[0].parent.name not in SAYS_TRUTH}
+    return [replace(case, truth_paths=()) if case.image_id in apart else case for case in cases], apart
+
+
+def _judges(case: Case, file: Path) -> bool:
+    """Whether the file is the very one that is judged."""
+    return any(_same(file, path) for path in (case.mask_path, case.probability_path) if path is not None)
+
+
+def _same(one: str | Path, other: str | Path) -> bool:
+    """Whether two paths lead to one file; False where one leads nowhere."""
+    try:
+        return Path(one).samefile(other)
+    except OSError:
+        return False
+
+
+def _loaded(path: Path, name: str) -> tuple[str, list[Case]]:
+    """The layout's name, and its cases."""
     from sqp.data import LAYOUTS  # the table imports this file
 
     if name != "auto":
         chosen = lookup("layout", name, LAYOUTS)
         if not chosen.recognise(path):
             raise ConfigError(f"--images {path} is not of the layout '{name}': point at its root, or use 'auto'")
-        return chosen
-    for candidate in LAYOUTS.values():
+        return name, chosen.load(path)
+    for known, candidate in LAYOUTS.items():
         if candidate.recognise(path):
-            return candidate
+            return known, candidate.load(path)
     what = f"holds no images ({', '.join(SUFFIXES)})" if path.is_dir() else "is no image, no volume and no .csv"
     raise ConfigError(f"--images {path} {what} and is of no known layout: known are {', '.join(LAYOUTS)}")
 
@@ -120,23 +158,31 @@ def _sorted_without_duplicates(cases: list[Case]) -> list[Case]:
     return cases
 
 
-def _match(option: str, given: Path, cases: list[Case], suffixes: Sequence[str]) -> Mapping[str, Path]:
-    """image_id -> file of the given folder; `ConfigError` where none matches."""
+def _match(option: str, given: Path, cases: list[Case]) -> Mapping[str, Path]:
+    """image_id -> file of the given folder, the images left out; `ConfigError` where none matches."""
+    suffixes = PROBABILITY_SUFFIXES if option == "--probs" else SUFFIXES
     if given.is_file():
         if len(cases) != 1:
             raise ConfigError(f"{option} {given} is one file for {len(cases)} images: give a folder")
+        if _same(given, cases[0].image_path):
+            raise ConfigError(f"{option} {given} is the image itself: give the file of its mask")
         return {cases[0].image_id: given}
     if not given.is_dir():
         raise ConfigError(f"{option} {given} does not exist: check the path")
     ids = {case.image_id for case in cases}
-    files = match_stems(given, ids, suffixes)
+    images = {case.image_path.name for case in cases if _same(case.image_path.parent, given)}
+    files = match_stems(given, ids, suffixes, images)
+    if not files and images:
+        raise ConfigError(
+            f"--images and {option} are the same folder, {given}, and no mask is in it: give that of the masks"
+        )
     if not files:
         raise ConfigError(f"{option} {given} holds no files of {', '.join(suffixes)}")
     if not ids & files.keys():
         raise ConfigError(
             f"none of the {len(files)} files in {option} {given} matches one of the {len(ids)} images: "
             f"'{next(iter(files.values())).name}' against '{cases[0].image_path.name}'; names must agree "
-            "up to the suffix, or end in _segmentation, _mask, _lesion or _seg (or with a dash)"
+            "up to the suffix, or end in _segmentation, _mask, _lesion, _seg, _pred or _prediction (or with a dash)"
         )
     return files
 

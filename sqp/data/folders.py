@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from sqp.data.images import IMAGE_SUFFIXES
+from sqp.data.images import IMAGE_SUFFIXES, holds_photograph
 from sqp.data.volumes import VOLUME_SUFFIXES
 from sqp.errors import ConfigError
 from sqp.types import Case
 
 SUFFIXES = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)
 IMAGE_FOLDERS = ("images", "image", "imgs", "imagesTr")  # the last as the Medical Segmentation Decathlon has them
-TRUTH_FOLDERS = ("masks", "mask", "truth", "ground_truth", "groundtruth", "gt", "labels", "labelsTr")
+SAYS_TRUTH = ("truth", "ground_truth", "groundtruth", "gt", "labels", "labelsTr")
+TRUTH_FOLDERS = ("masks", "mask", *SAYS_TRUTH)
 
-_MASK_ENDING = re.compile(r"[_-](segmentation|mask|lesion|seg)$", re.IGNORECASE)
+_MASK_ENDING = re.compile(r"[_-](segmentation|mask|lesion|seg|prediction|pred)$", re.IGNORECASE)
+_PREDICTION = re.compile(r"[_-](prediction|pred)$", re.IGNORECASE)
 _NO_IMAGE = re.compile(r"_superpixels$", re.IGNORECASE)  # ISIC 2017 keeps them among its images
 
 
@@ -31,7 +33,8 @@ def recognise(path: Path) -> bool:
 def load(path: Path) -> list[Case]:
     """A case per image; files of its stem in `masks/` (or another of `TRUTH_FOLDERS`) are its truth.
 
-    In one flat folder, `a_mask.png` (or another ending of a mask) beside `a.jpg` is the truth of `a`.
+    In one flat folder, `a_mask.png` (or another ending of a mask) beside `a.jpg` is the truth of `a`, unless it is a
+    photograph (`images.holds_photograph`): then it is an image of its own. `a_pred.png` is neither image nor truth.
     """
     if path.is_file():
         return [Case(composed(stem_of(path)), path)]
@@ -40,8 +43,9 @@ def load(path: Path) -> list[Case]:
     if folder == path:
         marked = [stem for stem in images if cut_ending(stem) != stem]
         owners = match_names(map(cut_ending, marked), images)
-        truth = _unique((owners[cut_ending(s)], images[s]) for s in marked if cut_ending(s) in owners)
-        images = {stem: file for stem, file in images.items() if file not in truth.values()}
+        masks = [s for s in marked if cut_ending(s) in owners and not holds_photograph(images[s])]
+        truth = _unique((owners[cut_ending(s)], images[s]) for s in masks if not _PREDICTION.search(s))
+        images = {stem: file for stem, file in images.items() if stem not in masks}
     else:
         truth_folder = child(path, TRUTH_FOLDERS)
         truth = match_stems(truth_folder, images) if truth_folder else {}
@@ -56,29 +60,41 @@ def by_stem(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]
     return _unique((composed(stem_of(file)), file) for file in sorted(_files(folder, tuple(suffixes))))
 
 
-def match_stems(folder: Path, ids: Iterable[str], suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
-    """As `by_stem`, for masks: the key is the one of `ids` that the stem names (`match_names`), else the stem without
-    the ending of a mask."""
-    files = sorted(_files(folder, tuple(suffixes)))
-    named = match_names([stem_of(file) for file in files], ids)
-    return _unique((named.get(stem_of(file), cut_ending(composed(stem_of(file)))), file) for file in files)
+def match_stems(
+    folder: Path, ids: Iterable[str], suffixes: Iterable[str] = SUFFIXES, leave: Collection[str] = ()
+) -> dict[str, Path]:
+    """As `by_stem`, for masks: the key is the one of `ids` that the stem names (`match_names`), else the whole stem.
+
+    A file that has the very name of an id keeps away those that name it with an ending. Files of the names `leave` are
+    left out.
+    """
+    found = sorted(file for file in _files(folder, tuple(suffixes)) if file.name not in leave)
+    files = {file: composed(stem_of(file)) for file in found}
+    named = match_names(files.values(), ids)
+    exact = {named[stem] for stem in files.values() if stem in named and _same_name(stem, named[stem])}
+
+    def key(stem: str) -> str:
+        wanted = named.get(stem, stem)
+        return stem if wanted in exact and not _same_name(stem, wanted) else wanted
+
+    return _unique((key(stem), file) for file, stem in files.items())
 
 
 def match_names(names: Iterable[str], ids: Iterable[str]) -> dict[str, str]:
-    """Name -> the id that it names: equal in Unicode's composed form, whole or without the ending of a mask; ids that
-    nothing names so are matched whatever the case of the letters, if that is unique.
+    """Name -> the id that it names: equal in Unicode's composed form, whole or without the endings of a mask (the fewer
+    are cut, the better); ids that nothing names so are matched whatever the case of the letters, if that is unique.
 
-    >>> match_names(["a-mask", "B_seg", "c"], ["a", "b"])
-    {'a-mask': 'a', 'B_seg': 'b'}
+    >>> match_names(["a-mask", "B_seg", "c", "d_lesion_mask"], ["a", "b", "d"])
+    {'a-mask': 'a', 'd_lesion_mask': 'd', 'B_seg': 'b'}
     """
-    forms = {name: (composed(name), cut_ending(composed(name))) for name in names}
+    forms = {name: _without_endings(composed(name)) for name in names}
     known = {composed(image_id): image_id for image_id in ids}
-    found = {name: known[form] for name, both in forms.items() for form in reversed(both) if form in known}
+    found = {name: known[form] for name, tried in forms.items() for form in reversed(tried) if form in known}
     folded: dict[str, list[str]] = {}
     for form in known.keys() - {composed(image_id) for image_id in found.values()}:
         folded.setdefault(form.casefold(), []).append(known[form])
-    for name, both in forms.items():
-        matches = next((folded[form.casefold()] for form in both if form.casefold() in folded), [])
+    for name, tried in forms.items():
+        matches = next((folded[form.casefold()] for form in tried if form.casefold() in folded), [])
         if name not in found and len(matches) == 1:
             found[name] = matches[0]
     return found
@@ -105,6 +121,18 @@ def cut_ending(stem: str) -> str:
     'ISIC_0000000'
     """
     return _MASK_ENDING.sub("", stem)
+
+
+def _without_endings(stem: str) -> list[str]:
+    """The stem, and what is left of it as its endings are cut one by one."""
+    tried = [stem]
+    while cut_ending(tried[-1]) != tried[-1]:
+        tried.append(cut_ending(tried[-1]))
+    return tried
+
+
+def _same_name(stem: str, image_id: str) -> bool:
+    return stem.casefold() == composed(image_id).casefold()
 
 
 def child(path: Path, names: Iterable[str]) -> Path | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
+from sqp.data.photographs import MOST, between
 from sqp.errors import CaseError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -90,25 +91,74 @@ def read_mask(path: str | Path) -> np.ndarray:
 
     The range is 1 (a 0/1 label mask), 255, 4095 or 65535, the smallest that holds the greatest value. Palette
     files become luminance first, so the order of their indices does not matter; transparent pixels are
-    background, and where only the transparency varies, it is the mask. Raises `CaseError` for a file that
-    cannot be read, and for one that is neither 0/1 nor 0/maximum (labels 0, 1, 2; a percentage).
+    background, and where only the transparency varies, it is the mask. Grey edges, smoothed or compressed, and
+    masks in two colours pass. Raises `CaseError` for a file that cannot be read, for one that is neither 0/1 nor
+    0/maximum (labels 0, 1, 2; a percentage), and for one of which whole areas lie in between, in its luminance
+    or in one of its colours (`photographs.between`): a photograph, a map of probabilities.
     """
     path = Path(path)
     with _opened(path, "mask") as image:
-        grey = _luminance(image)
-    return _binary(grey, f"mask {path}")
+        grey, colours = _luminance(image), _colours(image)
+    return _binary(grey, f"mask {path}", colours)
 
 
-def _binary(grey: np.ndarray, what: str) -> np.ndarray:
+def holds_photograph(path: str | Path) -> bool:
+    """Whether a file that may be a mask is a photograph, by the rule in `read_mask`; False where it is broken."""
+    try:
+        with _opened(Path(path), "image") as image:
+            grey = _luminance(image)
+            return _areas_between([grey, *_colours(image)]) > MOST
+    except CaseError:
+        return False
+
+
+def turned_in_place(path: str | Path) -> bool:
+    """Whether EXIF turns or mirrors an image within its size, so that a mask of the raw pixels fits and lies wrong.
+
+    Read off the header; False for a PNG, which would have to be decoded for it, and for a file that cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            turn = 1 if image.format == "PNG" else image.getexif().get(ExifTags.Base.Orientation, 1)
+            return turn in (2, 3, 4) or (turn in (5, 6, 7, 8) and image.width == image.height)
+    except _UNREADABLE:
+        return False
+
+
+def _colours(image: Image.Image) -> list[np.ndarray]:
+    """The planes of red, green and blue, where the file has colours that `_luminance` weighs."""
+    grey = image.mode in ("1", "L") or _is_deep(image) or image.has_transparency_data
+    return [] if grey else [np.asarray(plane) for plane in image.convert("RGB").split()]
+
+
+def _areas_between(planes: Sequence[np.ndarray]) -> float:
+    """The greatest share `between` of the planes, each measured in the least range that holds it."""
+    tops = [float(plane.max(initial=0)) for plane in planes]
+    shares = (between(p, _range_of(top) or top) for p, top in zip(planes, tops, strict=True) if p.size)
+    return max(shares, default=0.0)
+
+
+def _range_of(top: float) -> int | None:
+    """The least range of a mask's values that holds `top`."""
+    return next((r for r in (1, *_GREY_RANGES) if top <= r), None)
+
+
+def _binary(grey: np.ndarray, what: str, colours: Sequence[np.ndarray] = ()) -> np.ndarray:
     """Grey -> bool, by the rule in `read_mask`."""
     if not np.isfinite(grey).all() or (grey.size and grey.min() < 0):
         raise CaseError(f"{what} holds negative or non-finite values: write it as 8-bit PNG with 0 and 255")
     top = float(grey.max(initial=0))
-    full = next((r for r in (1, *_GREY_RANGES) if top <= r), None)
+    full = _range_of(top)
     if full is None or (full > 1 and 0 < top <= full / 2):
         raise CaseError(
             f"{what} is neither 0/1 nor 0/255: its greatest value is {top:g}; "
             "write one mask a file, as 8-bit PNG with 0 and 255"
+        )
+    share = _areas_between([grey, *colours])
+    if share > MOST:
+        raise CaseError(
+            f"{what} is no mask but a photograph or a map of probabilities: {share:.0%} of its pixels lie in areas "
+            "neither dark nor bright; look whether images and masks are swapped, and give probabilities as --probs"
         )
     return grey > full / 2
 
@@ -117,7 +167,8 @@ def read_probability(path: str | Path) -> np.ndarray:
     """A foreground probability map -> float32 `[h, w]` in 0-1.
 
     `.npy` of floats in 0-1 (axes of length one are dropped), or uint8 / uint16 as `.npy` or PNG, divided by
-    255 or 65535. Raises `CaseError` for NaN and for values outside of 0-1 (logits).
+    255 or 65535. Raises `CaseError` for NaN, for values outside of 0-1 (logits), and for whole numbers of which 1
+    is the greatest: a mask of 0 and 1, or probabilities that are all next to nothing.
     """
     path = Path(path)
     if path.suffix.lower() == ".npy":
@@ -126,6 +177,11 @@ def read_probability(path: str | Path) -> np.ndarray:
         with _opened(path, "probability map") as image:
             values = _luminance(image)
     if values.dtype in (np.uint8, np.uint16):
+        if values.max(initial=0) == 1:
+            raise CaseError(
+                f"probability map {path} holds 0 and 1 as {values.dtype}, where 1 is 1/{np.iinfo(values.dtype).max}: "
+                "give masks of 0 and 1 as --masks, or save floats in 0-1"
+            )
         values = values / np.float32(np.iinfo(values.dtype).max)
     values = np.squeeze(values) if values.ndim > 2 else values
     if values.ndim != 2:

@@ -33,9 +33,9 @@ def recognise(path: Path) -> bool:
 def load(path: Path) -> list[Case]:
     """A case per row. `image` is required; several truths of one image stand in one cell, parted by `;`.
 
-    `mask` is the mask to be judged, `truth` the ground truth. Unknown columns are ignored. Raises `ConfigError` for an
-    unreadable table, a missing column, a blank cell of the image or (where there is that column) of the mask, an
-    unknown split, a column of probability maps, which are not used yet, and where no image of the table exists.
+    `mask` is the mask to be judged, `probability` (or `probs`) what is behind it, `truth` the ground truth. Unknown
+    columns are ignored. Raises `ConfigError` for an unreadable table, a missing column, a blank cell of the image or
+    (where there is that column) of the mask or the probability, an unknown split, and where no image exists.
     """
     table = read_table(path)
     values = {field: column(table, field) for field in COLUMNS}
@@ -44,22 +44,18 @@ def load(path: Path) -> list[Case]:
             f"{path} has no column 'image' (or 'image_path'), only {', '.join(table.columns)}: "
             "name the column of the image files so"
         )
-    if values["probability"] is not None:
-        raise ConfigError(
-            f"{path} has a column of probability maps ('{name_of(table, 'probability')}'), which sqp does not use yet: "
-            "drop the column"
-        )
     root = path.parent
     cases = []
     for number in range(len(table)):
         row = {field: "" if found is None else found[number] for field, found in values.items()}
         if not row["image"]:
             raise ConfigError(f"{path}, row {number + 2}: the cell of the image is empty: fill it or drop the row")
-        if values["mask"] is not None and not row["mask"]:
-            raise ConfigError(
-                f"{path}, row {number + 2}: the cell of the mask of {row['image']} is empty: fill it, or drop the row "
-                f"or the whole column '{name_of(table, 'mask')}'"
-            )
+        for field in ("mask", "probability"):
+            if values[field] is not None and not row[field]:
+                raise ConfigError(
+                    f"{path}, row {number + 2}: the cell of the {field} of {row['image']} is empty: fill it, or drop "
+                    f"the row or the whole column '{name_of(table, field)}'"
+                )
         image = root / row["image"]
         cases.append(
             Case(
@@ -67,6 +63,7 @@ def load(path: Path) -> list[Case]:
                 image_path=image,
                 truth_paths=tuple(root / name.strip() for name in row["truth"].split(";") if name.strip()),
                 mask_path=root / row["mask"] if row["mask"] else None,
+                probability_path=root / row["probability"] if row["probability"] else None,
                 group=row["group"],
                 split=checked_split(row["split"], path, number + 2),
                 dataset=row["dataset"],

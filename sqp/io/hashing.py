@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -16,3 +16,36 @@ def sha256_of(path: str | Path) -> str:
 def sha256_of_all(paths: Iterable[str | Path]) -> str:
     """sha256 of the hashes of several files, whatever their order: what was made from them is old where it differs."""
     return hashlib.sha256("".join(sorted(map(sha256_of, paths))).encode()).hexdigest()
+
+
+def stamp_of(paths: Iterable[Path]) -> str:
+    """What tells later whether files, or folders of files, have changed: size, time and sha256 of each, parted by ;."""
+    return ";".join(f"{_look(path)} {sha256_of_all(_parts(path))}" for path in paths)
+
+
+def unchanged(stamp: str, paths: Sequence[Path]) -> bool:
+    """Whether the files are those of a stamp. Only where size or time differ is a file read.
+
+    False too where there are more or fewer of them, and where one is gone.
+    """
+    stamped = stamp.split(";")
+    return len(stamped) == len(paths) and all(map(_is, stamped, paths))
+
+
+def _is(stamped: str, path: Path) -> bool:
+    look, _, digest = stamped.rpartition(" ")
+    try:
+        return look == _look(path) or digest == sha256_of_all(_parts(path))
+    except OSError:
+        return False
+
+
+def _look(path: Path) -> str:
+    """Size and time of a file; of a folder how many files, their size together and the latest time."""
+    stats = [part.stat() for part in _parts(path)]
+    return f"{len(stats)} {sum(s.st_size for s in stats)} {max((s.st_mtime_ns for s in stats), default=0)}"
+
+
+def _parts(path: Path) -> list[Path]:
+    """The file, or the files of a folder (a DICOM series)."""
+    return sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".") if path.is_dir() else [path]

@@ -53,9 +53,19 @@ class RecordWriter:
 
     def done(self) -> set[str]:
         """Ids of all finished records."""
-        table = self.folder / "records.parquet"
-        ids = set(pq.read_table(table, columns=["record_id"])[0].to_pylist()) if table.exists() else set()
-        return ids | {path.stem for path in (self.folder / "rows").glob("*.json")}
+        return set(self.stamps())
+
+    def stamps(self) -> dict[str, str]:
+        """Id of each finished record -> the stamp of the files that it was made of, "" where it is older than these."""
+        path = self.folder / "records.parquet"
+        found: dict[str, str] = {}
+        if path.exists():
+            known = "files" in pq.read_schema(path).names
+            table = pq.read_table(path, columns=["record_id", *(["files"] if known else [])])
+            ids = table["record_id"].to_pylist()
+            found = dict(zip(ids, table["files"].to_pylist() if known else [""] * len(ids), strict=True))
+        rows = [json.loads(row.read_text()) for row in (self.folder / "rows").glob("*.json")]
+        return found | {row["record_id"]: row.get("files", "") for row in rows}
 
     def consolidate(self) -> int:
         """Fold the rows into `records.parquet`, sorted by id within what is added; returns the number of records.

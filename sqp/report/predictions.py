@@ -16,7 +16,7 @@ def write_predictions(folder: str | Path, table: pd.DataFrame) -> tuple[Path, Pa
     """Write both files into `folder`, each whole or not at all; returns their paths (csv, parquet).
 
     Columns: image_id, record_id, predicted_dice, low, high, verdict, every score, then the rest. The csv has
-    six decimals and leaves out list columns; the parquet file has everything.
+    six decimals and leaves out list columns and the stamp of the files; the parquet file has everything.
     """
     missing = [name for name in FIRST if name not in table.columns]
     if missing:
@@ -25,7 +25,7 @@ def write_predictions(folder: str | Path, table: pd.DataFrame) -> tuple[Path, Pa
     folder.mkdir(parents=True, exist_ok=True)
     csv, parquet = folder / "predictions.csv", folder / "predictions.parquet"
     table = ordered(table)
-    flat = table.drop(columns=[name for name in ("truth_path", "spacing") if name in table.columns])
+    flat = table.drop(columns=[name for name in ("truth_path", "spacing", "files") if name in table.columns])
     write_text(csv, flat.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     write_atomic(parquet, lambda file: table.to_parquet(file, index=False))
     return csv, parquet

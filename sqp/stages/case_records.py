@@ -12,10 +12,12 @@ from sqp.config.referee import NONE
 from sqp.data import corrupt, corrupt_to_dice
 from sqp.errors import CaseError
 from sqp.io import RecordWriter
+from sqp.io.hashing import stamp_of
 from sqp.metrics.overlap import dice
 from sqp.prompts import PROMPTERS
 from sqp.seeding import numpy_generator, torch_generator
 from sqp.stages.cascade import Cascade
+from sqp.stages.finished_records import files_of
 from sqp.stages.loaded_case import LoadedCase, load_case, read_truth
 from sqp.stages.made import Findings, Made, joined, of_mask, of_probability, of_samples, record_of
 from sqp.stages.named_prompters import prompter_of
@@ -55,6 +57,7 @@ class RecordMaker:
         if done.issuperset(planned.record_id for planned in plan):
             return 0, []
         loaded = load_case(case)
+        loaded.files = stamp_of(files_of(case))
         embedding = None if self.segmenter is None else self.segmenter.encode(loaded.image)
         problems: list[str] = []
         made = self._natural(loaded, embedding, [p for p in plan if p.variant == "natural" and not p.parent], problems)

@@ -13,6 +13,8 @@ from tqdm import tqdm
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
 from sqp.config.referee import NONE
 from sqp.data import find_cases
+from sqp.data.images import turned_in_place
+from sqp.data.left_out import counted
 from sqp.data.licences import of_licences
 from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_splits
@@ -21,6 +23,7 @@ from sqp.io import RecordWriter
 from sqp.io.atomic import write_atomic
 from sqp.segmenters.ensemble import ensemble_sha256
 from sqp.segmenters.weights import locate
+from sqp.stages.finished_records import still_done
 from sqp.stages.fitted_images import leave_out_fitted
 from sqp.stages.fitted_parts import parts_of_records
 from sqp.stages.generate_checks import check_config
@@ -47,6 +50,7 @@ class GenerateResult:
     seconds: float = 0.0
     unsplit: int = 0
     record_ids: list[str] = field(default_factory=list)  # of this run's cases, not of earlier runs with other cases
+    notes: list[str] = field(default_factory=list)  # what the user should know of the files, a sentence each
 
     @property
     def exit_status(self) -> int:
@@ -60,14 +64,14 @@ class GenerateResult:
             lines.append(f"{len(self.skipped)} images skipped, reasons in {self.out / 'skipped.csv'}")
         if self.unsplit:
             lines.append(f"{self.unsplit} images are in no split: train and evaluate will not use them")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
 
 def run(config: GenerateConfig) -> GenerateResult:
     """Write the record set of `config`; broken cases are skipped and reported unless `config.strict`."""
     started = time.monotonic()
     check_config(config)
-    everything, skipped, made_splits = collect_cases(config)
+    everything, skipped, made_splits, notes = collect_cases(config)
     everything = of_licences(everything, config.licence)
     config = for_these(config, everything)
     cases = select_cases(everything, config)
@@ -82,7 +86,7 @@ def run(config: GenerateConfig) -> GenerateResult:
         if made_splits is not None:  # only now is the folder known to be sqp's
             write_splits(config.out / KEPT_SPLITS, made_splits)
         plans = {case.image_id: [planned.record_id for planned in plan_case(case, config)] for case in cases}
-        done = writer.done()
+        done, changed = still_done(writer, cases, plans)
         pending = [case for case in cases if not done.issuperset(plans[case.image_id])]
         written = 0
         progress = tqdm(total=len(pending), unit="image", desc="generate", disable=None)
@@ -104,15 +108,19 @@ def run(config: GenerateConfig) -> GenerateResult:
             run = {"versions": versions(), "execution": execution, "fitted": behind, "counts": counts}
             records = writer.finish(run)
             _write_skipped(config.out, skipped)
-    made = writer.done()
+    made, _ = still_done(writer, cases, plans)
     ids = [name for names in plans.values() for name in names if name in made]
     some = any(case.split for case in everything)
     unsplit = sum(not case.split for case in cases) if some else 0
-    return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids)
+    notes += counted(changed, "image{s} or truth{s} changed since the records were made: made anew")
+    turned = [c.image_path.name for c in cases if (c.mask_path or c.probability_path) and turned_in_place(c.image_path)]
+    notes += counted(turned, "image{s} {are} turned by the EXIF tag: a mask drawn on the raw pixels would be misplaced")
+    return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes)
 
 
-def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], Splits | None]:
-    """All cases with their splits, what is skipped for want of a mask in `--masks`, and the splits if made here.
+def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], Splits | None, list[str]]:
+    """All cases with their splits, what is skipped for want of a mask in `--masks`, the splits if made here, and what
+    else was left aside, in sentences.
 
     Splits are those of `--splits`, else the data's own, else made by group: then `run` keeps them in OUT/splits.json,
     so that a later run with more images moves none from one split to another.
@@ -124,7 +132,8 @@ def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], S
         cases = apply_splits(cases, read_splits(config.splits or kept))
     elif not config.given:
         cases, made = with_default_splits(cases, config.seed)
-    return cases, dict.fromkeys(found.unmatched, f"no mask of that name in {_given_options(config)}"), made
+    skipped = dict.fromkeys(found.unmatched, f"no mask of that name in {_given_options(config)}")
+    return cases, skipped, made, list(found.notes)
 
 
 def select_cases(cases: list[Case], config: GenerateConfig) -> list[Case]:

@@ -25,7 +25,7 @@ class LoadedCase:
     """The pixels of a case: image uint8 `[h, w, 3]`, truths and the given mask bool `[h, w]`.
 
     Of a volume the image is a `Volume`, masks are `[d, h, w]`, and the case has its spacing. `probability` float32
-    `[h, w]` is what the maker of the given mask believed, where that is told.
+    `[h, w]` is what the maker of the given mask believed, where that is told. `files` is the stamp of image and truths.
     """
 
     case: Case
@@ -33,6 +33,7 @@ class LoadedCase:
     truths: list[np.ndarray]
     given: np.ndarray | None
     probability: np.ndarray | None = None
+    files: str = ""
 
     @property
     def prompters(self) -> Mapping[str, Callable[..., list[Prompt]]]:

@@ -141,6 +141,7 @@ def record_of(
         iou=float(np.mean([iou(mask, truth) for truth in truths])) if truths else math.nan,
         referee_own=found.own,
         scores=found.scores,
+        files=loaded.files,
     )
 
 

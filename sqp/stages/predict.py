@@ -15,7 +15,7 @@ import yaml
 from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.generate import GenerateConfig, SamplerConfig
 from sqp.config.predict import PredictConfig
-from sqp.errors import ConfigError
+from sqp.errors import ConfigError, lookup
 from sqp.io.atomic import write_text
 from sqp.quality.bundle import Bundle
 from sqp.quality.error_map import error_maps
@@ -37,11 +37,15 @@ from sqp.stages import generate
 from sqp.stages.like_training import cascade_like, needed_sources, prompter_like, referee_like, segmenter_like
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import stored_config, versions
+from sqp.types import SPLITS
 
 
 @dataclass
 class PredictResult:
-    """The predictions of a run, and where they are. `skipped` maps an image id to why it has none."""
+    """The predictions of a run, and where they are. `skipped` maps an image id to why it has none.
+
+    `notes` are sentences on the files that were given.
+    """
 
     out: Path
     table: pd.DataFrame
@@ -49,6 +53,7 @@ class PredictResult:
     fail_under: float | None = None
     choice: Choice | None = None
     label: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def below(self) -> int:
@@ -74,6 +79,7 @@ class PredictResult:
         if self.skipped:
             reasons = [f"  {name}: {reason}" for name, reason in list(self.skipped.items())[:5]]
             lines += [f"{len(self.skipped)} skipped (records/skipped.csv has all)", *reasons, ""]
+        lines += [*self.notes, ""] if self.notes else []
         if self.unreadable:
             lines += [f"{self.unreadable} records cannot be read; the column reason says why", ""]
         if len(self.table) and self.table["mask_empty"].all():
@@ -96,9 +102,11 @@ def run(config: PredictConfig) -> PredictResult:
     choice = None if rule is None else bundle.choose(rule)
     folders: list[Path] = list(config.records)
     skipped: dict[str, str] = {}
+    notes: list[str] = []
     record_ids: Collection[str] | None = None
     if config.images is not None:
-        folders, skipped, record_ids = _made(config, bundle)
+        made = _made(config, bundle)
+        folders, skipped, record_ids, notes = [made.out], made.skipped, made.record_ids, made.notes
     table = predict_records(
         bundle,
         folders,
@@ -125,7 +133,7 @@ def run(config: PredictConfig) -> PredictResult:
         gallery=config.gallery,
         error_maps=drawn,
     )
-    result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label))
+    result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label), notes)
     _write_run(config, bundle, result, time.monotonic() - started)
     return result
 
@@ -141,6 +149,8 @@ def check(config: PredictConfig) -> None:
         raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")
     if config.records and (config.masks or config.truth or config.probs):
         raise ConfigError("--masks and --truth go with --images, as --probs does; a record set has its masks already")
+    for name in config.split:
+        lookup("split", name, dict.fromkeys(SPLITS))
     check_thresholds(config.accept, config.reject)
     risk_rule(config)
     many = float("inf")
@@ -155,13 +165,13 @@ def risk_rule(config: PredictConfig) -> RiskRule | None:
     return None if config.risk is None else RiskRule(config.risk, config.failure, config.confidence)
 
 
-def _made(config: PredictConfig, bundle: Bundle) -> tuple[list[Path], dict[str, str], list[str]]:
-    """The record set of the images, what was skipped, and the ids of this run's records (an earlier one's stay out)."""
+def _made(config: PredictConfig, bundle: Bundle) -> generate.GenerateResult:
+    """The record set of the images. ConfigError where it has no record of them."""
     made = generate.run(generate_config(config, bundle.expects, bundle.sources))
     if not made.record_ids:
         reasons = "; ".join(list(made.skipped.values())[:3])
         raise ConfigError(f"no image of {config.images} could be segmented: {reasons}")
-    return [made.out], made.skipped, made.record_ids
+    return made
 
 
 def generate_config(

@@ -35,7 +35,13 @@ def test_a_single_file(tmp_path):
     assert (case.image_id, case.mask_path) == ("a", mask)
 
 
-@pytest.mark.parametrize("ending", ["", "_segmentation", "_Segmentation", "_mask", "_lesion", "_seg", "-mask", "-seg"])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        *("", "_segmentation", "_Segmentation", "_mask", "_lesion", "_seg", "-mask", "-seg"),
+        *("_pred", "_prediction", "_lesion_mask", "-mask_pred"),
+    ],
+)
 def test_masks_match_by_stem(tmp_path, ending):
     put(tmp_path / "i", "a.jpg", "b.jpg", "c.jpg")
     masks = put(tmp_path / "m", f"a{ending}.png", f"c{ending}.png", f"z{ending}.png")
@@ -53,6 +59,17 @@ def test_an_ending_that_belongs_to_the_image_is_kept(tmp_path):
         "a_lesion.png",
         "b_lesion.png",
     ]
+
+
+def test_the_fewest_endings_are_cut_and_a_whole_name_comes_first(tmp_path):
+    images = put(tmp_path / "i", "a.jpg")
+    Image.fromarray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16).save(images / "a_lesion.png")
+    masks = put(tmp_path / "m", "a_mask.png", "a_lesion_mask.png")
+    assert [case.mask_path.name for case in find_cases(images, masks=masks)] == ["a_mask.png", "a_lesion_mask.png"]
+    (images / "a_lesion.png").unlink()
+    whole = put(tmp_path / "w", "a.png", "a_lesion.png")
+    found = find_cases(images, masks=whole)
+    assert (found[0].mask_path, found.extra) == (whole / "a.png", (whole / "a_lesion.png",))
 
 
 @pytest.mark.parametrize(
@@ -104,6 +121,75 @@ def test_truth_given_replaces_the_layouts_own(tmp_path):
     other = put(tmp_path / "other", "a.png")
     assert find_cases(tmp_path)[0].truth_paths == (tmp_path / "masks" / "a.png",)
     assert find_cases(tmp_path, truth=other)[0].truth_paths == (other / "a.png",)
+
+
+def test_what_is_judged_is_never_its_own_truth(tmp_path):
+    put(tmp_path / "images", "a.jpg", "b.jpg")
+    masks = put(tmp_path / "masks", "a.png", "b.png")
+    assert len(find_cases(tmp_path).without_truth) == 0
+    judged = find_cases(tmp_path, masks=masks)
+    assert judged.without_truth == ("a", "b") and judged.notes == ()
+    named = put(tmp_path / "gt", "a.png", "b.png")
+    masks.rename(tmp_path / "mine")
+    assert find_cases(tmp_path, masks=named).without_truth == ("a", "b")  # the very files, though the name says truth
+    assert find_cases(tmp_path, masks=tmp_path / "mine").without_truth == ()
+    (tmp_path / "link").symlink_to(named)
+    with pytest.raises(ConfigError, match=r"--truth .*a\.png is the very file that is judged"):
+        find_cases(tmp_path, truth=tmp_path / "link", masks=named)
+
+
+def test_masks_beside_the_images_are_no_truth_of_masks_from_elsewhere(tmp_path):
+    put(tmp_path / "images", "a.jpg", "b.jpg")
+    put(tmp_path / "masks", "a.png", "b.png")
+    judged = find_cases(tmp_path, masks=put(tmp_path / "mine", "a.png", "b.png"))
+    assert judged.without_truth == ("a", "b")
+    (note,) = judged.notes
+    assert note.startswith("2 masks beside the images are not taken for truth without --truth, e.g. ")
+    with_truth = find_cases(tmp_path, truth=tmp_path / "masks", masks=tmp_path / "mine")
+    assert (with_truth.without_truth, with_truth.notes) == ((), ())
+
+
+def test_a_known_data_set_keeps_its_truth_but_for_the_judged_file(tmp_path):
+    for folder in ("images", "masks", "masks_2017"):
+        put(tmp_path / folder, "a.png")
+    (tmp_path / "labels.csv").write_text("image_id\na\n")
+    elsewhere = put(tmp_path / "mine", "a.png")
+    assert len(find_cases(tmp_path, masks=elsewhere)[0].truth_paths) == 2
+    (case,) = find_cases(tmp_path, masks=tmp_path / "masks")
+    assert case.truth_paths == (tmp_path / "masks_2017" / "a.png",)
+    (tmp_path / "t.csv").write_text("image,mask,truth\nimages/a.png,mine/a.png,mine/../mine/a.png\n")
+    assert find_cases(tmp_path / "t.csv")[0].truth_paths == ()
+
+
+def test_one_folder_of_images_and_masks(tmp_path):
+    flat = put(tmp_path / "flat", "a.jpg", "a_mask.png", "b.jpg", "b_pred.png")
+    found = find_cases(flat, masks=flat)
+    assert {case.image_id: case.mask_path.name for case in found} == {"a": "a_mask.png", "b": "b_pred.png"}
+    assert found.without_truth == ("a", "b") and found.notes == ()
+    assert find_cases(flat / "a.jpg", masks=flat)[0].mask_path == flat / "a_mask.png"
+    same = put(tmp_path / "same", "a.jpg")
+    with pytest.raises(ConfigError, match=r"--images and --masks are the same folder, .*same, and no mask is in it"):
+        find_cases(same, masks=same)
+    with pytest.raises(ConfigError, match=r"--masks .*a\.jpg is the image itself"):
+        find_cases(same / "a.jpg", masks=same / "a.jpg")
+
+
+def test_what_is_left_aside_is_told(tmp_path):
+    images = put(tmp_path / "i", "a.jpg")
+    (images / "b.heic").write_bytes(b"x")
+    (images / "notes.txt").write_text("x")
+    put(images / "p2", "c.jpg")
+    put(images / "masks", "a.png")  # no images, by its name
+    masks = put(tmp_path / "m", "a.png", "y.png", "z.png")
+    assert find_cases(images, masks=masks).notes == (
+        "1 file is of a type that is not read, e.g. b.heic",
+        "1 subfolder with images is not read, e.g. p2",
+        "2 files of --masks are of no image, e.g. y.png",
+    )
+    assert find_cases(images, masks=images / "masks", truth=images / "p2" / "c.jpg").notes == (
+        "1 file is of a type that is not read, e.g. b.heic",
+        "1 subfolder with images is not read, e.g. p2",
+    )
 
 
 def test_missing_folders_are_named(tmp_path):

@@ -8,11 +8,13 @@ from PIL import Image
 
 from sqp.data.images import (
     check_same_size,
+    holds_photograph,
     image_of_array,
     mask_of_array,
     read_image,
     read_mask,
     read_probability,
+    turned_in_place,
 )
 from sqp.errors import CaseError
 
@@ -49,6 +51,15 @@ def test_exif_orientation_is_undone(tmp_path, orientation, suffix):
     }[orientation]
     path = save(tmp_path / f"a.{suffix}", np.ascontiguousarray(stored), exif=exif(orientation))
     assert np.array_equal(read_image(path), COLOUR)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_turned_within_its_size_is_told(tmp_path, orientation):
+    for name, side, expected in (("wide", 9, orientation in (2, 3, 4)), ("square", 6, orientation > 1)):
+        path = save(tmp_path / f"{name}.jpg", COLOUR[:, :side], exif=exif(orientation))
+        assert turned_in_place(path) == expected
+    assert not turned_in_place(save(tmp_path / "a.png", COLOUR))
+    assert not turned_in_place(tmp_path / "none.jpg")
 
 
 def test_mask_follows_exif(tmp_path):
@@ -130,6 +141,70 @@ def test_label_masks_of_several_classes_are_refused(tmp_path, top):
     path = save(tmp_path / "labels.png", MASK * np.uint8(top))
     with pytest.raises(CaseError, match=rf"labels.png.*greatest value is {top}"):
         read_mask(path)
+
+
+def photograph(side=96):
+    """A dark spot on bright skin, its colours apart, its light from one side."""
+    y, x = np.mgrid[:side, :side] / side
+    spot = np.exp(-(((x - 0.5) ** 2 + (y - 0.5) ** 2) / 0.04))
+    skin = 0.75 + 0.2 * x - 0.6 * spot
+    return (255 * np.clip(np.stack([skin, skin * 0.8, skin * 0.7], axis=2), 0, 1)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
+def test_a_photograph_is_no_mask(tmp_path, mode):
+    path = save(tmp_path / "p.png", photograph(), mode)
+    with pytest.raises(CaseError, match=r"mask .*p\.png is no mask but a photograph or a map of probabilities: \d+%"):
+        read_mask(path)
+    assert holds_photograph(path)
+
+
+def test_colours_alone_betray_a_photograph(tmp_path):
+    y, x = np.mgrid[:64, :64]
+    green = np.where(x < 32, 0, 255)
+    flat = np.stack([np.full((64, 64), 128), green, np.full((64, 64), 128)], axis=2).astype(np.uint8)
+    assert read_mask(save(tmp_path / "two.png", flat)).mean() == 0.5  # a mask in two colours
+    flat[..., 2] = 4 * y
+    with pytest.raises(CaseError, match="no mask but a photograph"):
+        read_mask(save(tmp_path / "many.png", flat))
+
+
+def test_a_photograph_as_an_array_is_no_mask():
+    with pytest.raises(CaseError, match="the mask array is no mask but a photograph"):
+        mask_of_array(photograph()[..., 0])
+
+
+@pytest.mark.parametrize("quality", [20, 60, 90])
+@pytest.mark.parametrize("side", [64, 128, 512])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("radius", [0.02, 0.3, 0.7])
+def test_masks_with_soft_and_compressed_edges_pass(tmp_path, quality, side, mode, radius):
+    y, x = np.mgrid[: 4 * side, : 4 * side] / (4 * side) - 0.5
+    ragged = radius * (1 + 0.2 * np.sin(9 * np.arctan2(y, x)))
+    drawn = Image.fromarray((np.hypot(x, y) < ragged).astype(np.uint8) * 255)
+    image = drawn.resize((side, side), Image.Resampling.BICUBIC)
+    expected = np.asarray(image) > 127.5
+    image.convert(mode).save(tmp_path / "m.jpg", quality=quality)
+    assert not holds_photograph(tmp_path / "m.jpg")
+    assert (read_mask(tmp_path / "m.jpg") != expected).mean() < 0.01
+
+
+def test_a_broken_file_is_not_called_a_photograph(tmp_path):
+    (tmp_path / "m.png").write_text("no image")
+    assert not holds_photograph(tmp_path / "m.png")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_masks_of_0_and_1_are_no_probabilities(tmp_path, dtype):
+    array = MASK.astype(dtype)
+    np.save(tmp_path / "p.npy", array)
+    for path in (tmp_path / "p.npy", save(tmp_path / "p.png", array)):
+        with pytest.raises(CaseError, match=rf"holds 0 and 1 as {array.dtype}, .* as --masks"):
+            read_probability(path)
+    np.save(tmp_path / "bool.npy", MASK)
+    assert np.array_equal(read_probability(tmp_path / "bool.npy"), MASK.astype(np.float32))
+    np.save(tmp_path / "none.npy", 0 * array)
+    assert not read_probability(tmp_path / "none.npy").any()
 
 
 def test_probability_maps(tmp_path):

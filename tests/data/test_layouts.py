@@ -188,7 +188,10 @@ def test_table_with_all_columns(tmp_path):
         ("image\nq.png\nr.png\n", "none of the 2 images .* exists"),
         ("", "cannot read the table"),
         ("image,mask\na.png,m.png\nb.png,\n", r"row 3: the cell of the mask of b\.png is empty"),
-        ("image,probs\na.png,p.npy\n", r"probability maps \('probs'\), which sqp does not use yet: drop the column"),
+        (
+            "image,probs\na.png,p.npy\nb.png,\n",
+            r"row 3: the cell of the probability of b\.png is empty.*column 'probs'",
+        ),
     ],
 )
 def test_bad_tables(tmp_path, text, message):
@@ -209,3 +212,26 @@ def test_masks_beside_images_in_one_folder(tmp_path):
     cases = find_cases(tmp_path)
     assert [case.image_id for case in cases] == ["a", "b", "c_mask"]
     assert cases[0].truth_paths == (tmp_path / "a_mask.png",)
+
+
+def test_a_close_up_beside_its_overview_is_an_image_of_its_own(tmp_path):
+    put(tmp_path, "p1.jpg", "p2.png", "p2_mask.png")
+    levels = np.linspace(40, 220, 64 * 64).reshape(64, 64).astype(np.uint8)
+    Image.fromarray(np.stack([levels, levels // 2, levels.T], axis=2)).save(tmp_path / "p1_lesion.jpg")
+    cases = find_cases(tmp_path)
+    assert [case.image_id for case in cases] == ["p1", "p1_lesion", "p2"]
+    assert [len(case.truth_paths) for case in cases] == [0, 0, 1]
+
+
+def test_a_prediction_beside_its_image_is_no_truth(tmp_path):
+    put(tmp_path, "a.png", "a_pred.png", "a_mask.png", "b.png", "b_prediction.png")
+    assert {case.image_id: [p.name for p in case.truth_paths] for case in find_cases(tmp_path)} == {
+        "a": ["a_mask.png"],
+        "b": [],
+    }
+
+
+def test_a_table_with_probabilities(tmp_path):
+    put(tmp_path, "a.png")
+    (tmp_path / "c.csv").write_text("image,probs\na.png,p/a.npy\n")
+    assert find_cases(tmp_path / "c.csv")[0].probability_path == tmp_path / "p" / "a.npy"

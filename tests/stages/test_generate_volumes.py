@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import nibabel as nib
@@ -86,7 +87,8 @@ def test_orientation_of_the_files_changes_nothing(tmp_path, name):
 
 def test_given_masks_are_judged_without_a_segmenter(data, tmp_path):
     none = {"segmenter": SegmenterConfig("none"), "referee": RefereeConfig("none"), "variants": {}}
-    told = config(data / "images", tmp_path / "out", masks=data / "labels", truth=data / "labels", **none)
+    masks = shutil.copytree(data / "labels", tmp_path / "masks")
+    told = config(data / "images", tmp_path / "out", masks=masks, truth=data / "labels", **none)
     assert generate.run(told).skipped == {}
     assert RecordSet(tmp_path / "out").table.dice.eq(1).all()
 

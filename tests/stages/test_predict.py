@@ -217,6 +217,7 @@ def test_a_bundle_of_several_kinds_of_records_needs_records(config, bundle, tmp_
         ({"accept": 0.3}, r"reject is 0\.4, accept 0\.3"),
         ({"risk": 1.0}, r"risk is 1\.0; it must lie between 0 and 1"),
         ({"risk": 0.1, "confidence": 90.0}, r"confidence is 90\.0"),
+        ({"split": ["tset"]}, "unknown split 'tset', did you mean 'test'"),
         ({"fail_under": 80.0}, r"fail_under is 80\.0; it must lie between 0 and 1"),
         ({"images": None, "masks": None}, "either --images .* or --records"),
         ({"images": None, "records": [Path("x")]}, "--masks and --truth go with --images"),

@@ -54,12 +54,13 @@ def other(monkeypatch):
 
 @pytest.fixture
 def data(lesions, tmp_path):
-    """A few images with their masks."""
+    """A few images with their masks, and these once more as truth."""
     names = sorted(path.stem for path in (lesions / "masks").iterdir())[:IMAGES]
     for kind in ("images", "masks"):
         (tmp_path / "data" / kind).mkdir(parents=True)
         for name in names:
             shutil.copy(next((lesions / kind).glob(f"{name}.*")), tmp_path / "data" / kind)
+    shutil.copytree(tmp_path / "data" / "masks", tmp_path / "data" / "truth")
     return tmp_path / "data"
 
 
@@ -102,7 +103,7 @@ def test_generate_alone_has_no_referee_by_default(config):
 
 def test_another_referee_encodes_once_an_image_and_has_its_own_grid(config, fake_segmenter, other, data):
     plan = {"*": VariantPlan(corruptions=2, families=["erosion", "shift"])}
-    generate.run(replace(config, referee=RefereeConfig("other"), truth=data / "masks", variants=plan))
+    generate.run(replace(config, referee=RefereeConfig("other"), truth=data / "truth", variants=plan))
     assert fake_segmenter[0].encoded == other[0].encoded == IMAGES
     assert other[0].decoded == [2 + 3] * IMAGES  # two independent ones, and the boxes of three masks
     records = RecordSet(config.out)
@@ -112,7 +113,7 @@ def test_another_referee_encodes_once_an_image_and_has_its_own_grid(config, fake
 
 def test_no_mask_has_a_part_in_the_independent_answers(config, data):
     plan = {"*": VariantPlan(corruptions=2, families=["erosion", "shift"])}
-    generate.run(replace(config, truth=data / "masks", variants=plan))
+    generate.run(replace(config, truth=data / "truth", variants=plan))
     records = RecordSet(config.out)
     for _, rows in records.table.groupby("image_id"):
         maps = [records.maps(name, MAPS) for name in rows.record_id]

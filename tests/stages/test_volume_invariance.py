@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,7 +65,7 @@ def test_given_masks_are_judged_alike_in_any_orientation_of_their_own(made, tmp_
     other = write_data(tmp_path / "other", 2, "LPS", truth="masks")
     own, turned = (
         judged(made, data, tmp_path / name, masks=folder)
-        for name, folder in (("a", data / "labels"), ("b", other / "masks"))
+        for name, folder in (("a", shutil.copytree(data / "labels", tmp_path / "copy")), ("b", other / "masks"))
     )
     assert turned.to_numpy(float) == pytest.approx(own.to_numpy(float), abs=1e-6, nan_ok=True)
     assert (own["dice"] == 1).all(axis=None)
@@ -116,7 +118,7 @@ def test_bad_volumes_of_a_batch_are_skipped_with_a_sentence_each(made, tmp_path,
 
 def test_a_label_that_the_truth_lacks_ends_with_one_sentence_and_a_mask_that_lacks_it_is_empty(made, tmp_path, capsys):
     data = write_data(tmp_path, 1, truth="masks")
-    label, truth = ["--label", "[7]"], ["--truth", str(data / "masks")]
+    label, truth = ["--label", "[7]"], ["--truth", str(shutil.copytree(data / "masks", tmp_path / "truth"))]
     assert main([*arguments(made, data, tmp_path / "mask"), *label]) == 0
     assert pd.read_csv(tmp_path / "mask" / "predictions.csv")["reason"].tolist() == ["empty mask"]
     capsys.readouterr()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,8 @@ def test_evaluate_measures_in_mm_and_by_slice(records, bundle, tmp_path):
 
 def test_predict_judges_given_masks_of_a_structure(bundle, tmp_path):
     data = write_data(tmp_path / "data", 2)
-    told = {"images": data / "images", "masks": data / "labels", "truth": data / "labels", "model": bundle}
+    masks = shutil.copytree(data / "labels", tmp_path / "masks")
+    told = {"images": data / "images", "masks": masks, "truth": data / "labels", "model": bundle}
     result = predict.run(PredictConfig(out=tmp_path / "both", label=[1, 2], **told))
     assert result.skipped == {} and (result.table["dice"] == 1).all() and result.table["predicted_dice"].notna().all()
     assert all(one["slices"] for one in cases_of(tmp_path / "both" / "report.html"))
