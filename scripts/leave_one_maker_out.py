@@ -1,6 +1,7 @@
 """How well the quality model judges masks of a maker that it has never seen, beside the referee alone.
 
 python scripts/leave_one_maker_out.py configs/leave_one_maker_out.yaml runs/leave_one_maker_out [--makers fpn ...]
+python scripts/leave_one_maker_out.py configs/leave_one_maker_out.yaml runs/leave_one_maker_out --bundles default fast
 
 A maker is the segmenter of a record set; all that was made from its masks, and its calibration records, are left out of
 the training. The referee is the first of the config's that is not the maker left out. Test rows are the natural masks
@@ -8,6 +9,7 @@ of each maker, and these with the corrupted ones; masks that the referee's own m
 (`referee_own`) are no evidence of anything and left out. `referee_dice` goes through a line fitted on the calibration
 records of the seen makers where an error in Dice is asked for. 95 % intervals and differences (model - method) on the
 same bootstrap resamples of whole groups. Everything goes on where it stopped; with --makers the others keep their rows.
+With --bundles nothing is trained: these, which have seen all makers, judge the same rows, beside the first referee.
 Writes OUT/makers.csv and OUT/makers.md.
 """
 
@@ -23,10 +25,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from sqp.bundles import BUNDLES, bundle_folder
 from sqp.cli import from_mapping
 from sqp.errors import ConfigError, lookup, script_status
 from sqp.io import RecordSet
 from sqp.io.atomic import write_text
+from sqp.io.hashing import sha256_of_all
 from sqp.metrics.notes import join
 from sqp.metrics.stats import Resamples
 from sqp.metrics.weighted_selective import failure_auroc
@@ -69,14 +73,19 @@ def judged(told: Mapping[str, Any], sets: Mapping[str, list[Path]], left_out: st
     config = from_mapping("train", {**told["train"], "records": list(map(str, seen)), "out": str(home)})
     result = train.run(config)
     print(f"{left_out} left out: {result.summary()}", flush=True)
-    done = home / "predictions.parquet"
-    if not done.exists() or done.stat().st_mtime < (result.bundle / "bundle.json").stat().st_mtime:
-        bundle = Bundle.load(result.bundle).anywhere()  # the maker left out may be another segmenter
-        folders = [folder for several in sets.values() for folder in several if _tested(folder)]
-        write_predictions(home, predict_records(bundle, folders, splits=["test", "calibration"]))
-    rows = read_predictions(home)
-    test = rows[rows["split"] == "test"]
-    check_groups(test, Bundle.load(result.bundle).info["groups_sha256"], result.bundle)
+    return judged_by(result.bundle, sets, home)
+
+
+def judged_by(path: Path, sets: Mapping[str, list[Path]], home: Path) -> pd.DataFrame:
+    """Test and calibration rows of all makers, judged by a bundle that has seen no test group."""
+    folders = [folder for several in sets.values() for folder in several if _tested(folder)]
+    work = home / sha256_of_all([*path.iterdir(), *(folder / "records.parquet" for folder in folders)])[:16]
+    bundle = Bundle.load(path)
+    if not (work / "predictions.parquet").exists():
+        # the maker left out may be another segmenter
+        write_predictions(work, predict_records(bundle.anywhere(), folders, splits=["test", "calibration"]))
+    rows = read_predictions(work)
+    check_groups(rows[rows["split"] == "test"], bundle.info["groups_sha256"], path)
     makers = {str(folder): maker for maker, folders in sets.items() for folder in folders}
     rows = rows.assign(maker=rows["record_set"].map(makers))
     return rows[~rows["referee_own"].astype(bool) & rows["dice"].notna()].reset_index(drop=True)
@@ -146,11 +155,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--makers", nargs="+", help="leave only these out")
+    parser.add_argument(
+        "--bundles", nargs="+", default=[], choices=list(BUNDLES), help="judge with these, train nothing"
+    )
     args = parser.parse_args(argv)
     told = yaml.safe_load(args.config.read_text())
     sets = found_sets(told["records"])
     makers = list(dict.fromkeys(maker for by_maker in sets.values() for maker in by_maker))
-    for maker in args.makers or makers:
+    n_resamples = int(told.get("n_resamples", 2000))
+    for name in args.bundles:
+        referee = told["referees"][0]
+        rows = judged_by(bundle_folder(Path(name)), sets[referee], args.out / name)
+        write_csv(table_of(rows, f"none ({name})", referee, n_resamples), args.out / name / "makers.csv")
+    for maker in [] if args.bundles else args.makers or makers:
         lookup("maker", maker, dict.fromkeys(makers))
         referee = next((name for name in told["referees"] if name != maker and maker in sets.get(name, {})), None)
         if referee is None:
@@ -159,9 +176,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f"{', '.join(told['referees'])}): generate its masks with --referee of another model"
             )
         rows = judged(told, sets[referee], maker, args.out / maker)
-        write_csv(table_of(rows, maker, referee, int(told.get("n_resamples", 2000))), args.out / maker / "makers.csv")
-    done = [args.out / maker / "makers.csv" for maker in makers if (args.out / maker / "makers.csv").exists()]
-    table = pd.concat([pd.read_csv(path) for path in done], ignore_index=True)
+        write_csv(table_of(rows, maker, referee, n_resamples), args.out / maker / "makers.csv")
+    done = [args.out / name / "makers.csv" for name in (*makers, *BUNDLES)]
+    table = pd.concat([pd.read_csv(path) for path in done if path.exists()], ignore_index=True)
     write_csv(table, args.out / "makers.csv")
     title = (
         f"# Makers left out of {args.config.name}\n\nTest split. Differences are model - {REFEREE}: correlations and "

@@ -12,6 +12,7 @@ import yaml
 from recordsets import CONFIG, SPLITS, make_record_set
 from sklearn.metrics import roc_auc_score
 
+from sqp import bundles
 from sqp.cli import from_mapping
 from sqp.errors import ConfigError
 from sqp.quality import Bundle
@@ -72,7 +73,8 @@ def test_the_maker_is_in_no_part_of_the_training_and_has_another_referee(made):
 
 def test_figures_by_hand_and_own_masks_left_out(made):
     folder, table = made
-    rows = pd.read_parquet(folder / "out" / "fpn" / "predictions.parquet")
+    (stored,) = (folder / "out" / "fpn").glob("*/predictions.parquet")
+    rows = pd.read_parquet(stored)
     test = rows[(rows.split == "test") & ~rows.referee_own.astype(bool)]
     assert rows.referee_own.sum() > 0
     at = table.set_index(["left_out", "makers", "subset", "method"])
@@ -109,6 +111,18 @@ def test_it_goes_on_where_it_stopped(made, script, told, monkeypatch):
     module.main([str(folder / "makers.yaml"), str(folder / "out"), "--makers", "fpn"])
     assert bundle.stat().st_mtime_ns == before
     pd.testing.assert_frame_equal(pd.read_csv(folder / "out" / "makers.csv"), table)
+
+
+def test_a_bundle_that_has_seen_all_judges_the_same_rows(made, script, told, tmp_path, monkeypatch):
+    folder, table = made
+    monkeypatch.setattr(bundles, "HERE", tmp_path)
+    (tmp_path / "default").symlink_to(folder / "out" / "fpn" / "bundle")
+    seen = run(script, told, folder, "--bundles", "default").query("left_out == 'none (default)'")
+    keys = ["makers", "subset", "method"]
+    of_model = seen.query("method == 'quality_model'").set_index(keys).sort_index()
+    before = table.query("left_out == 'fpn' and method == 'quality_model'").set_index(keys).sort_index()
+    assert set(of_model.index.get_level_values("makers")) == {"all seen", "litemedsam", "mobilesam", "fpn"}
+    assert of_model.loc["fpn", "mae"].tolist() == before.loc["fpn", "mae"].tolist()  # one bundle, the same rows
 
 
 def test_what_it_refuses(script, told, tmp_path):
