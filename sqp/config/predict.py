@@ -42,7 +42,9 @@ class PredictConfig:
         worst: Number of the worst records that are drawn, abstentions first.
         gallery: Most records shown in the report.
         batch_size: Records predicted at once.
-        workers: Processes that segment; 0 runs in this one.
+        workers: Processes that segment; 0 runs in this one. By default one a core where there are many images (32 a
+            process at least; 500 where no network runs on them), but no more than the free memory holds (2 GB a
+            process, more with the large SAMs); 0 for fewer images, for volumes and on a GPU.
         device: cpu or cuda.
         strict: Stop at the first broken case, or record that cannot be read.
         overwrite: Make the records anew.
@@ -75,7 +77,7 @@ class PredictConfig:
     worst: int = 20
     gallery: int = 1000
     batch_size: int = 64
-    workers: int = 0
+    workers: int | None = None
     device: str = "cpu"
     strict: bool = False
     overwrite: bool = False

@@ -162,7 +162,9 @@ def check(config: PredictConfig) -> None:
     check_thresholds(config.accept, config.reject)
     risk_rule(config)
     many = float("inf")
-    check_ranges(config, {"batch_size": (1, many), "worst": (0, many), "gallery": (0, many), "workers": (0, 1024)})
+    check_ranges(config, {"batch_size": (1, many), "worst": (0, many), "gallery": (0, many)})
+    if config.workers is not None:
+        check_ranges(config, {"workers": (0, 1024)})
     check_device(config.device)
     if config.fail_under is not None:
         check_ranges(config, {"fail_under": (0, 1)})
