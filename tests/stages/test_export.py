@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,13 @@ from sqp.quality import Bundle, error_maps, predict_records
 from sqp.report.model_card import model_card
 from sqp.stages import export, train
 
-SIZES = {(48, 64): (24, 32), (75, 61): (64, 52), (400, 610): (42, 64), (3000, 30): (64, 8), (30, 3000): (8, 64)}  # image -> grid
+SIZES = {
+    (48, 64): (24, 32),
+    (75, 61): (64, 52),
+    (400, 610): (42, 64),
+    (3000, 30): (64, 8),
+    (30, 3000): (8, 64),
+}  # image -> grid
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +46,22 @@ def rich(record_set, tmp_path_factory) -> Path:
 
 def test_onnx_says_what_predict_says(rich, tmp_path, monkeypatch):
     onnxruntime = pytest.importorskip("onnxruntime")
-    result = export.run(ExportConfig(rich, onnx=tmp_path / "deep" / "model.onnx"))
-    assert "neither the segmenter" in result.summary() and result.files == [tmp_path / "deep" / "model.onnx"]
+    result = export.run(ExportConfig(rich, onnx=tmp_path / "deep" / "model.onnx", card=tmp_path / "card.md"))
+    assert "neither the segmenter" in result.summary() and result.files == [
+        tmp_path / "deep" / "model.onnx",
+        tmp_path / "card.md",
+    ]
     session = onnxruntime.InferenceSession(str(result.files[0]), providers=["CPUExecutionProvider"])
     names = json.loads(session.get_modelmeta().custom_metadata_map["scores"])
     bundle = Bundle.load(rich)
     assert names == list(bundle.standardizer.names)
+    card = (tmp_path / "card.md").read_text()
+    kinds = {"tensor(uint8)": "uint8", "tensor(bool)": "bool", "tensor(float)": "float32", "tensor(double)": "float64"}
+    for one in session.get_inputs():  # the card says what the file itself says
+        shape = ", ".join(map(str, one.shape))
+        assert re.search(rf"\| {one.name} +\| +{kinds[one.type]} \| +\[{shape}\] \|", card)
+    assert [f"- `{one.name}`: " in card for one in session.get_outputs()] == [True] * 5
+    assert f"in order (the file's metadata say it too): {', '.join(f'`{name}`' for name in names)}." in card
     for size, grid in SIZES.items():
         monkeypatch.setattr(recordsets, "SIZE", size)
         monkeypatch.setattr(recordsets, "GRID", grid)
@@ -82,7 +99,9 @@ def test_the_card_tells_what_the_bundle_knows(trained, tmp_path):
     assert "The bundle does not say" not in text and "neither the segmenter" in text
     maker = told["expects"][0]["segmenter"]["name"]
     assert f"It learned from masks of {maker}, and of what was made from them. What it reads of samples" in text
-    assert "Its referee" not in text
+    assert "Its referee" not in text and "ONNX file\n" not in text
+    assert text.startswith(f"# Model card: {trained.name}/bundle, predicted quality of a segmentation\n")
+    assert "By name (a plain folder's is its own): toy; fingerprint" in text
 
 
 def test_the_card_names_the_referee_that_must_be_at_hand(trained):
