@@ -40,9 +40,9 @@ def give_back_memory() -> bool:
 
 
 def available_memory(root: str | Path = "/") -> int | None:
-    """Bytes that further processes can take, in a container what its limit leaves; None where nobody tells (Linux does).
+    """Bytes that further processes can take, in a container what its limit leaves; None where nobody tells.
 
-    `root` is where the system's files lie.
+    Linux does; `root` is where the system's files lie.
     """
     found = [1024 * held for name, held in _numbers(Path(root, "proc/meminfo")) if name == "MemAvailable:"]
     for folder, limit, key in CONTAINERS:

@@ -1,4 +1,4 @@
-"""What is freed goes back to the system when it is asked for, though the allocator was told to keep it; what is left."""
+"""What is freed goes back to the system when it is asked for, though the allocator keeps it; and what there is."""
 
 from __future__ import annotations
 

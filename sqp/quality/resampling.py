@@ -36,11 +36,11 @@ def colours(image: Tensor, size: int) -> Tensor:
     counts = rows.sum(1)[:, None] * columns.sum(1)[None]
     reciprocal = (_number(2**32).float() / (256 * counts)).floor().double()  # as Pillow has it, of float32
     means = ((sums + (counts / 2).floor()) * reciprocal / 2**24).floor()
-    weights = (
+    down, across = (
         (_weights(_number(side) / _number(length), blocks.shape[0], size) * ONE + 0.5).floor()
         for side, length, blocks in ((h, lengths[0], rows), (w, lengths[1], columns))
     )
-    return _passes(means, *weights, lambda sums: (sums / ONE + 0.5).floor())
+    return _passes(means, down, across, lambda sums: (sums / ONE + 0.5).floor())
 
 
 def _passes(values: Tensor, rows: Tensor, columns: Tensor, kept: Callable[[Tensor], Tensor]) -> Tensor:

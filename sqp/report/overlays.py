@@ -29,7 +29,8 @@ def write_overlays(
     """Write `001-RECORD.png` … for the k worst records, abstentions first; returns the paths.
 
     `table` is a predictions table with the column `record_set`; where a record set is not there any more nothing is
-    written. Pictures of an earlier run in the folder are removed, also half of one. `error_maps` draws those of the k records.
+    written. Pictures of an earlier run in the folder are removed, also half of one. `error_maps` draws those of the k
+    records.
     """
     folder = Path(folder)
     for path in folder.glob("*.png"):

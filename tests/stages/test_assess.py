@@ -112,7 +112,7 @@ def test_one_clear_sentence(model, image, mask, message):
 def test_seed_and_files_are_those_of_the_command_line(bundle, fake_segmenter, pair):
     first, again, other = (sqp.load(bundle, seed=seed).assess(*pair) for seed in (9, 9, 10))
     assert first.dice == again.dice != other.dice
-    with pytest.raises(ConfigError, match="has sampler.name prompt_jitter and 2 checkpoints"):
+    with pytest.raises(ConfigError, match=r"has sampler\.name prompt_jitter and 2 checkpoints"):
         sqp.load(bundle, checkpoints=["/no/a", "/no/b"])
 
 
