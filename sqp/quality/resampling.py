@@ -1,9 +1,10 @@
 """Pillow's bilinear resizing as products with matrices in torch, so that a graph of any image size can hold it.
 
-`channels.resize` and `channels.image_planes` are what a bundle is trained with; these give the same planes, number for
-number, as Pillow 13 makes them (`Resample.c`, `Reduce.c`): whole images are first averaged over blocks, bytes are
-weighted by whole numbers and rounded after each pass, and a tall image is shrunk in its height first (before Pillow 13
-it was not: there a pixel differs by a grey level). A size may be symbolic (torch.export), so nothing branches on it.
+`channels.resize` and `channels.image_planes` are what a bundle is trained with; these give the same planes as Pillow 13
+(`Resample.c`, `Reduce.c`): whole images are first averaged over blocks, bytes are weighted by whole numbers and rounded
+after each pass, floats become float32 after each, and a tall image is shrunk in its height first (before Pillow 13 it
+was not: there a pixel differs by a grey level). Bytes are the same number for number; of floats a few in ten thousand
+differ by the last bit. A size may be symbolic (torch.export), so nothing branches on it.
 """
 
 from __future__ import annotations

@@ -39,13 +39,15 @@ def test_images_as_pillow_resizes_them(folder, h, w, size):
 @example(h=3000, w=30, size=96)
 def test_maps_as_pillow_resizes_them(h, w, size):
     values = np.random.default_rng(h * w).normal(size=(h, w)).astype(np.float32)
-    expected = resize(values, size)
-    np.testing.assert_array_max_ulp(plane(torch.from_numpy(values), size).numpy(), expected, maxulp=1)
+    found, expected = plane(torch.from_numpy(values), size).numpy(), resize(values, size)
+    np.testing.assert_allclose(found, expected, atol=5e-7)
+    assert (found != expected).mean() < 0.01  # ties, which sums in another order round to the other side
 
 
 @settings(max_examples=30, deadline=None)
 @given(h=SIDES, w=SIDES, size=st.sampled_from([32, 96, 224]))
 def test_masks_as_pillow_resizes_them_in_half_precision(h, w, size):
     mask = np.random.default_rng(h * w).integers(0, 2, (h, w)).astype(bool)
-    found = plane(torch.from_numpy(mask), size).half().numpy()
-    np.testing.assert_array_equal(found, resize(mask, size).astype(np.float16))
+    found, expected = plane(torch.from_numpy(mask), size).half().numpy(), resize(mask, size).astype(np.float16)
+    np.testing.assert_allclose(found, expected, atol=2**-11)
+    assert (found != expected).mean() < 0.001
