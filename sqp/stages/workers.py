@@ -14,6 +14,8 @@ from sqp.types import Case
 
 PAYS_AFTER = {True: 32, False: 500}
 """Images a process, with and without a network to run on them: below, its start (some seconds) costs more."""
+CORES = {True: 2, False: 1}
+"""Cores a process: on two of them one process with two threads encodes as fast as two processes, in half the memory."""
 GIGABYTE = 1e9
 NEEDS = 2 * GIGABYTE  # LiteMedSAM takes 1.3, and the rest is for large images
 LARGE = {"sam_vit_b": 6 * GIGABYTE, "medsam": 6 * GIGABYTE, "sam_vit_l": 9 * GIGABYTE, "sam_vit_h": 12 * GIGABYTE}
@@ -22,7 +24,7 @@ LARGE = {"sam_vit_b": 6 * GIGABYTE, "medsam": 6 * GIGABYTE, "sam_vit_l": 9 * GIG
 def workers_for(config: GenerateConfig, pending: Sequence[Case]) -> int:
     """Processes for the cases that are left, 0 to segment in this one.
 
-    Where none were asked for (`workers` None): one a core, but no more than pay off and the free memory holds; none
+    Where none were asked for (`workers` None): so many that all cores work, but no more than pay off and the free memory holds; none
     beside this one for volumes, each of which takes gigabytes, and on a GPU, which one process keeps busy.
     """
     if config.workers is not None:
@@ -31,6 +33,6 @@ def workers_for(config: GenerateConfig, pending: Sequence[Case]) -> int:
         return 0
     networks = {config.segmenter.name, config.referee.name} - {NONE}
     free, needs = available_memory(), sum(LARGE.get(name, NEEDS) for name in networks) or NEEDS
-    found = min(cpu_count(), len(pending) // PAYS_AFTER[bool(networks)])
+    found = min(cpu_count() // CORES[bool(networks)], len(pending) // PAYS_AFTER[bool(networks)])
     found = found if free is None else min(found, int(free // needs))
     return found if found > 1 else 0

@@ -14,7 +14,7 @@ from sqp.stages import pool, predict, workers
 from sqp.types import Case
 
 
-def chosen(images: int, suffix: str = ".png", free: float | None = 1e12, cores: int = 8, **options: object) -> int:
+def chosen(images: int, suffix: str = ".png", free: float | None = 1e12, cores: int = 16, **options: object) -> int:
     """Of so many images on such a machine, with LiteMedSAM."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "cpu_count", lambda: cores)
@@ -24,7 +24,8 @@ def chosen(images: int, suffix: str = ".png", free: float | None = 1e12, cores: 
 
 
 def test_many_images_use_all_cores():
-    assert chosen(10_000) == 8 and chosen(10_000, cores=2) == 2 and chosen(10_000, free=None) == 8
+    assert chosen(10_000) == 8 and chosen(10_000, cores=5) == 2 and chosen(10_000, free=None) == 8
+    assert chosen(10_000, cores=2) == 0  # the threads of this process use both
 
 
 def test_few_images_are_made_here():
@@ -41,14 +42,14 @@ def test_no_more_than_the_memory_holds():
 
 def test_without_a_network_it_takes_more_images_to_pay_off():
     alone = {"masks": Path("m"), "segmenter": SegmenterConfig("none"), "referee": RefereeConfig("none")}
-    assert chosen(999, **alone) == 0 and chosen(1000, **alone) == 2
+    assert chosen(999, **alone) == 0 and chosen(1000, **alone) == chosen(10_000, cores=2, **alone) == 2
 
 
 def test_volumes_and_a_gpu_have_one_process():
     assert chosen(10_000, suffix=".nii.gz") == 0 and chosen(10_000, device="cuda") == 0
 
 
-def test_what_was_asked_for_stands(monkeypatch):
+def test_what_was_asked_for_stands():
     assert chosen(1, workers=3) == 3 and chosen(10_000, workers=0) == 0
     assert GenerateConfig(Path("i"), Path("o")).workers == 0  # generate's own default
 
@@ -57,7 +58,7 @@ def test_predict_leaves_the_choice_to_the_number_of_images(monkeypatch):
     ran = []
     monkeypatch.setattr(pool, "_run_pool", lambda *args: ran.append(args[-1]))
     monkeypatch.setattr(pool, "_run_here", lambda *args: ran.append(0))
-    monkeypatch.setattr(workers, "cpu_count", lambda: 4)
+    monkeypatch.setattr(workers, "cpu_count", lambda: 8)
     monkeypatch.setattr(workers, "available_memory", lambda: None)
     like = {"segmenter": {"name": "litemedsam"}, "prompter": "otsu", "sampler": {"name": "prompt_jitter", "n": 2}}
     made = predict.generate_config(PredictConfig(images=Path("i")), [like | {"measures": ["entropy"]}])
