@@ -24,8 +24,8 @@ LARGE = {"sam_vit_b": 6 * GIGABYTE, "medsam": 6 * GIGABYTE, "sam_vit_l": 9 * GIG
 def workers_for(config: GenerateConfig, pending: Sequence[Case]) -> int:
     """Processes for the cases that are left, 0 to segment in this one.
 
-    Where none were asked for (`workers` None): so many that all cores work, but no more than pay off and the free memory holds; none
-    beside this one for volumes, each of which takes gigabytes, and on a GPU, which one process keeps busy.
+    Where none were asked for (`workers` None): so many that all cores work, but no more than pay off and the free
+    memory holds; none beside this one for volumes, each of which takes gigabytes, and on a GPU, which one keeps busy.
     """
     if config.workers is not None:
         return config.workers
