@@ -1,4 +1,4 @@
-"""What is freed goes back to the system when it is asked for, though the allocator was told to keep it."""
+"""What is freed goes back to the system when it is asked for, though the allocator keeps it; and what there is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+
+from sqp.memory import available_memory
 
 PROBE = """
 import numpy as np
@@ -32,3 +34,23 @@ def test_freed_memory_goes_back_when_it_is_asked_for():
     if kept != "True":
         pytest.skip("not glibc")
     assert told == "True" and freed > full - 50 and left < full - 300  # MB
+
+
+def test_what_is_left_for_further_processes(tmp_path):
+    assert available_memory(tmp_path) is None
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    write("proc/meminfo", "MemTotal:  16 kB\nMemAvailable:  9 kB\nHugePages_Total: x\n")
+    assert available_memory(tmp_path) == 9 * 1024
+    write("sys/fs/cgroup/memory.stat", "anon 1000\nfile 999999\n")  # what is cached of files can be given back
+    assert available_memory(tmp_path) == 9 * 1024  # no limit is told
+    write("sys/fs/cgroup/memory.max", "max\n")
+    assert available_memory(tmp_path) == 9 * 1024
+    write("sys/fs/cgroup/memory.max", "3000\n")
+    assert available_memory(tmp_path) == 2000
+    write("sys/fs/cgroup/memory/memory.limit_in_bytes", "1500\n")
+    write("sys/fs/cgroup/memory/memory.stat", "total_cache 7\ntotal_rss 1600\n")
+    assert available_memory(tmp_path) == 0

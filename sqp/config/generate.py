@@ -139,7 +139,7 @@ class GenerateConfig:
         refine_options: By refinement its own options, e.g. {crf: {iterations: 10}, ur_sam_printed: {alpha_h: 1.2}}.
         variants: By split name, the further records of an image ('*' for every other split).
         seed: Seed of everything random.
-        workers: Processes; 0 runs in this one.
+        workers: Processes; 0 runs in this one, null takes as many as pay off and fit (as `sqp predict` does).
         device: cpu or cuda.
         strict: Stop at the first broken case.
         overwrite: Empty the folder first.
@@ -174,7 +174,7 @@ class GenerateConfig:
     refine_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     variants: dict[str, VariantPlan] = field(default_factory=dict)
     seed: int = 0
-    workers: int = 0
+    workers: int | None = 0
     device: str = "cpu"
     strict: bool = False
     overwrite: bool = False

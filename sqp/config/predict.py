@@ -42,7 +42,10 @@ class PredictConfig:
         worst: Number of the worst records that are drawn, abstentions first.
         gallery: Most records shown in the report.
         batch_size: Records predicted at once.
-        workers: Processes that segment; 0 runs in this one.
+        workers: Processes that segment; 0 runs in this one. By default so many that all cores work, where there are
+            many images: one for two cores and 32 images (one for a core and 500 images where no network runs on them),
+            but no more than the free memory holds (2 GB each, more with the large SAMs); 0 where that is one, for
+            volumes and on a GPU.
         device: cpu or cuda.
         strict: Stop at the first broken case, or record that cannot be read.
         overwrite: Make the records anew.
@@ -75,7 +78,7 @@ class PredictConfig:
     worst: int = 20
     gallery: int = 1000
     batch_size: int = 64
-    workers: int = 0
+    workers: int | None = None
     device: str = "cpu"
     strict: bool = False
     overwrite: bool = False

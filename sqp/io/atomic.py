@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 
 from sqp.errors import SqpError
 
+LEFT = re.compile(r"\..+\.\d+\.tmp")  # names of temporary files
 FLOAT16_CAP = float(np.finfo(np.float16).max)  # 65504: where an unbounded map (EPKL) is cut in storage
 
 
@@ -35,6 +37,13 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def clear_left(folder: Path) -> None:
+    """Remove the temporary files that a killed run left in a folder into which no other run writes."""
+    for path in folder.glob(".*.tmp"):
+        if LEFT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -21,7 +21,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from sqp.errors import ConfigError
-from sqp.io.atomic import write_atomic, write_json, write_maps, write_mask, write_text
+from sqp.io.atomic import clear_left, write_atomic, write_json, write_maps, write_mask, write_text
 from sqp.io.schema import COLUMNS, YOUNGER, Record, arrow_schema
 from sqp.io.volume_files import write_volume_mask
 from sqp.volume import Geometry
@@ -124,6 +124,7 @@ class RecordWriter:
             self._clear()
         for name in FOLDERS:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
+            clear_left(self.folder / name)
         if self.done():
             stored = with_defaults(yaml.safe_load(path.read_text())["config"], defaults or {})
             differing = first_difference(stored, config)

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as safetensors_bytes
 
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
-from sqp.io.atomic import write_text
+from sqp.io.atomic import write_atomic, write_text
 from sqp.networks.half import packed
 from sqp.quality.channels import check_channels
 from sqp.quality.conformal import Conformal
@@ -108,7 +109,8 @@ class Bundle:
         tensors = {f"model.{k}": v.contiguous().clone() for k, v in weights.items()}
         if self.risk is not None:
             tensors |= {RISK + name: torch.from_numpy(value) for name, value in vars(self.risk).items()}
-        save_file(tensors | tensors_of(self.ood), folder / "model.safetensors")
+        content = safetensors_bytes(tensors | tensors_of(self.ood))
+        write_atomic(folder / "model.safetensors", lambda file: file.write(content))  # the library's own is 0600
         write_text(folder / "bundle.json", json.dumps(self.description(), indent=2) + "\n")
         return folder
 

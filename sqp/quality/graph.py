@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sqp.quality.augment import turned
 from sqp.quality.bundle import Bundle
 from sqp.quality.channels import IMAGE, MASK
-from sqp.quality.inference import SYMMETRIES
+from sqp.quality.inference import SYMMETRIES, turned_back
 from sqp.quality.resampling import colours, plane
 from sqp.quality.tabular import CLIP
 
@@ -29,8 +29,8 @@ class Graph(nn.Module):
     """`graph(image, mask, maps …, scores) -> dice, low, high, scale[, error]`, in the order of `inputs`.
 
     image uint8 `[h, w, 3]`; mask bool `[h, w]`; each map float32 on its grid, in its own units; scores float64 `[k]`
-    by the names of the bundle's, NaN where there is none. The outputs are scalars; the error map is `[s, s]`, over the
-    whole frame. The flips of the bundle and the members of an ensemble are inside.
+    by the names of the bundle's, NaN where there is none. The outputs are scalars; the error map is `[h, h]`, h <= s,
+    over the whole frame. The flips of the bundle and the members of an ensemble are inside.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -69,11 +69,15 @@ class Graph(nn.Module):
         """See the class."""
         planes = torch.cat([self._planes(name, value) for name, value in zip(self.channels, inputs, strict=False)])
         scores = self._scores(inputs[-1]) if self.scored else None
-        outs = [self.model(turned(planes[None], turn), scores) for turn in SYMMETRIES[: self.model.spec.flips]]
+        turns = SYMMETRIES[: self.model.spec.flips]
+        outs = [self.model(turned(planes[None], turn), scores) for turn in turns]
         dice, scale = (torch.stack([out[i][0] for out in outs]).mean() for i in range(2))
         half = self.quantile * scale
         told = dice, (dice - half).clamp(0, 1), (dice + half).clamp(0, 1), scale
-        return told if outs[0].error_map is None else (*told, outs[0].error_map[0])
+        if outs[0].error_map is None:
+            return told
+        maps = [turned_back(out.error_map, turn) for out, turn in zip(outs, turns, strict=True)]
+        return *told, torch.cat(maps).mean(0)
 
     def _planes(self, name: str, value: Tensor) -> Tensor:
         """`[c, s, s]` of a channel, rounded to float16 as `predict` and the cache do."""

@@ -56,10 +56,10 @@ def over_symmetries(make: Callable[[Tensor], np.ndarray], planes: Tensor, flips:
     Of volumes `[n, h, h, h]`. Each map is turned back before it counts, so the mean lies in the frame of `planes`.
     """
     turns = SYMMETRIES[:flips]
-    return np.mean([_turned_back(torch.from_numpy(make(turned(planes, t))), t).numpy() for t in turns], axis=0)
+    return np.mean([turned_back(torch.from_numpy(make(turned(planes, t))), t).numpy() for t in turns], axis=0)
 
 
-def _turned_back(maps: Tensor, turn: int) -> Tensor:
+def turned_back(maps: Tensor, turn: int) -> Tensor:
     """The inverse of `turned` on `[n, s, s]`: turned back, then flipped back; flips of volumes undo themselves."""
     if maps.ndim == 4:
         return turned(maps[:, None], turn)[:, 0]

@@ -1,11 +1,15 @@
 """Pillow's bilinear resizing as products with matrices in torch, so that a graph of any image size can hold it.
 
-`channels.resize` and `channels.image_planes` are what a bundle is trained with; these give the same planes. A size may
-be symbolic (torch.export), so nothing here branches on it.
+`channels.resize` and `channels.image_planes` are what a bundle is trained with; these give the same planes as Pillow 13
+(`Resample.c`, `Reduce.c`): whole images are first averaged over blocks, bytes are weighted by whole numbers and rounded
+after each pass, floats become float32 after each, and a tall image is shrunk in its height first (before Pillow 13 it
+was not: there a pixel differs by a grey level). Bytes are the same number for number; of floats a few in ten thousand
+differ by the last bit. A size may be symbolic (torch.export), so nothing branches on it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,40 +17,50 @@ from torch import Tensor
 
 GAP = 3
 """Pillow's `reducing_gap`: an image is first averaged over whole blocks, down to so many times the wanted size."""
+ONE = 2**22
+"""What Pillow calls 1 where it weights bytes by whole numbers."""
 
 
 def plane(values: Tensor, size: int) -> Tensor:
     """float `[h, w]` -> float32 `[size, size]`, as `channels.resize`."""
-    h, w = values.shape
-    rows, columns = _weights(_number(h), h, size).float(), _weights(_number(w), w, size).float()
-    return rows @ (values.float() @ columns.T)
+    h, w = (_number(side) for side in values.shape)
+    rows, columns = _weights(h, values.shape[0], size), _weights(w, values.shape[1], size)
+    return _passes(values.double(), rows, columns, lambda sums: sums.float().double()).float()
 
 
 def colours(image: Tensor, size: int) -> Tensor:
-    """uint8 `[h, w, 3]` -> float64 `[3, size, size]` of whole numbers, as `channels.image_planes`.
-
-    Pillow rounds after the blocks, after the columns and after the rows, and so does this. (Of some tall images Pillow
-    13 takes the rows first: there a pixel may differ by one grey level.)
-    """
+    """uint8 `[h, w, 3]` -> float64 `[3, size, size]` of whole numbers, as `channels.image_planes`."""
     h, w, _ = image.shape
     lengths = torch.sym_max(1, h // (GAP * size)), torch.sym_max(1, w // (GAP * size))
     rows, columns = _blocks(h, lengths[0]), _blocks(w, lengths[1])
-    sums = (rows @ image.permute(2, 0, 1).float() @ columns.T).double()  # exact: whole numbers below 2 ** 24
-    counts = rows.sum(1)[:, None].double() * columns.sum(1)[None].double()
-    means = ((sums + (counts / 2).floor()) * (2**24 / counts).floor() / 2**24).floor()  # Pillow's whole numbers
-    means = _rounded(means @ _weights(_number(w) / _number(lengths[1]), columns.shape[0], size).T)
-    return _rounded(_weights(_number(h) / _number(lengths[0]), rows.shape[0], size) @ means)
+    sums = (rows @ image.permute(2, 0, 1).float()).double() @ columns.double().T  # exact: of whole numbers
+    counts = rows.sum(1)[:, None] * columns.sum(1)[None]
+    reciprocal = (_number(2**32).float() / (256 * counts)).floor().double()  # as Pillow has it, of float32
+    means = ((sums + (counts / 2).floor()) * reciprocal / 2**24).floor()
+    down, across = (
+        (_weights(_number(side) / _number(length), blocks.shape[0], size) * ONE + 0.5).floor()
+        for side, length, blocks in ((h, lengths[0], rows), (w, lengths[1], columns))
+    )
+    return _passes(means, down, across, lambda sums: (sums / ONE + 0.5).floor())
+
+
+def _passes(values: Tensor, rows: Tensor, columns: Tensor, kept: Callable[[Tensor], Tensor]) -> Tensor:
+    """`values` `[…, h, w]` weighted along both sides, `kept` after each: the width first, unless far more rows go."""
+    size = len(rows)
+    gone = [_number(weights.shape[1]) - size for weights in (rows, columns)]
+    tall = (gone[0] > 0) & (gone[0] > 2 * gone[1])
+    return torch.where(tall, kept(kept(rows @ values) @ columns.T), kept(rows @ kept(values @ columns.T)))
 
 
 def _weights(length: Tensor, pixels: int, size: int) -> Tensor:
     """float64 `[size, pixels]`: a triangle about each new pixel, as wide as it is shrunk; rows sum to 1.
 
-    `length` is that of the resized line in old pixels; the last of them may reach past it.
+    `length` is that of the resized line in old pixels, in float32 as Pillow has it; the last of them may reach past it.
     """
-    scale = length / size
+    scale = length.float().double() / size
     centre = (torch.arange(size, dtype=torch.float64) + 0.5) * scale
-    at = torch.arange(pixels, dtype=torch.float64) + 0.5
-    weights = (1 - ((at[None] - centre[:, None]) / scale.clamp(min=1.0)).abs()).clamp(min=0)
+    away = torch.arange(pixels, dtype=torch.float64)[None] - centre[:, None] + 0.5
+    weights = (1 - (away * (1 / scale.clamp(min=1.0))).abs()).clamp(min=0)
     return weights / weights.sum(1, keepdim=True)
 
 
@@ -54,10 +68,6 @@ def _blocks(pixels: int, length: Any) -> Tensor:
     """float32 0/1 `[blocks, pixels]`: which pixels lie in which block of `length`; the last may be shorter."""
     blocks = (pixels + length - 1) // length
     return (torch.arange(pixels)[None] // length == torch.arange(blocks)[:, None]).float()
-
-
-def _rounded(values: Tensor) -> Tensor:
-    return (values + 0.5).floor().clamp(0, 255)
 
 
 def _number(size: Any) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from sqp.quality.risk import Choice
+from sqp.report.skipped import skipped_sentence
 
 MODEL, GUESSES = "quality_model", "predict_the_"  # methods of a comparison: the model, and what guesses one number
 FEW = 100  # masks; below it a share is off by 10 % points for no reason
@@ -23,12 +25,17 @@ class Findings:
 
 
 def prediction_findings(
-    table: pd.DataFrame, accept: float, reject: float, level: float | None = None, choice: Choice | None = None
+    table: pd.DataFrame,
+    accept: float,
+    reject: float,
+    level: float | None = None,
+    choice: Choice | None = None,
+    skipped: Mapping[str, str] | None = None,
 ) -> Findings:
     """What `sqp predict` found: how many masks can be used, why others got no answer, how the typical mask is.
 
     `level` is the nominal level of the intervals (0.9), where it is known; `choice` the threshold at a chosen risk,
-    which stands in place of `accept`.
+    which stands in place of `accept`; `skipped` maps the images that nothing is said of to why.
     """
     n = len(table)
     if not n:
@@ -39,6 +46,8 @@ def prediction_findings(
     if choice is not None and not choice.some:
         usable = "At the chosen risk no mask can be taken as it is"
     headline = f"{usable}, {redrawn:,} should be drawn again, {n - taken - redrawn:,} need a person's eye."
+    if skipped:
+        headline += f" {skipped_sentence(table, skipped)}"
     end = f"the low end of the mask's {f'{level:.0%} interval' if level else 'interval'}"
     rule = f"{end} reaches {accept:g}." if choice is None else risk_sentence(choice)
     points = [f"{DICE} Accept: {rule} Reject: the high end stays below {reject:g}. Everything else is for review."]

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,7 @@ def _case(records: RecordSet, row: Mapping[str, Any], error: np.ndarray | None, 
     return {
         "id": str(row["record_id"]),
         "image_id": str(row["image_id"]),
+        "file": Path(str(row.get("image_path") or "")).name,
         "verdict": str(row["verdict"]),
         **numbers,
         "kind": str(row.get("variant", "")),

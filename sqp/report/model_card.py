@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -17,8 +18,10 @@ from sqp.quality.licences import licences_behind
 from sqp.quality.risk import RiskRule
 from sqp.quality.sources import REFEREE, SELF
 from sqp.report.findings import MODEL, risk_sentence
+from sqp.report.onnx_section import onnx_section
 from sqp.report.tables import markdown
 
+BUNDLE = "bundle"
 RISKS = (0.02, 0.05, 0.1)
 FIGURES = ("n", "sd", "sd_dice", "pearson", "spearman", "r2", "mae", "rmse", "coverage", "width")
 LIMITS = (
@@ -37,8 +40,12 @@ NOT_FOR = (
 )
 
 
-def model_card(bundle: Bundle, evaluation: pd.DataFrame | None = None, exported: str = "") -> str:
-    """The card. `evaluation`: the table of `sqp evaluate`; `exported`: what an exported file lacks, in a sentence."""
+def model_card(
+    bundle: Bundle, evaluation: pd.DataFrame | None = None, exported: str = "", onnx: str | None = None
+) -> str:
+    """The card. `evaluation`: the table of `sqp evaluate`; `exported`: what an exported file lacks, in a sentence;
+    `onnx`: the name of the ONNX file whose inputs and outputs are told, where one was written.
+    """
     parts = {
         "What it does": _what(bundle),
         "Data": _data(bundle),
@@ -46,12 +53,19 @@ def model_card(bundle: Bundle, evaluation: pd.DataFrame | None = None, exported:
         "Protocol": _protocol(bundle),
         "Figures": _figures(bundle, evaluation),
         "Accepting at a risk": _risks(bundle),
+        **({} if onnx is None else {"The ONNX file": onnx_section(bundle, onnx)}),
         "Limits": _list([*LIMITS, *([exported] if exported else [])]),
         "What it is not for": _list(NOT_FOR),
         "Made with": ", ".join(f"{name} {number}" for name, number in bundle.info.get("versions", {}).items()),
     }
     sections = [f"## {title}\n\n{text or 'The bundle does not say.'}" for title, text in parts.items()]
-    return "\n\n".join(["# Model card: predicted quality of a segmentation", *sections]) + "\n"
+    return "\n\n".join([f"# Model card: {_title(bundle)}, predicted quality of a segmentation", *sections]) + "\n"
+
+
+def _title(bundle: Bundle) -> str:
+    """The bundle's folder, with the one above where it is called what `sqp train` calls it."""
+    folder = Path(bundle.name).resolve()
+    return f"{folder.parent.name}/{folder.name}" if folder.name == BUNDLE else folder.name
 
 
 def _what(bundle: Bundle) -> str:
@@ -93,7 +107,8 @@ def _data(bundle: Bundle) -> str:
         return ""
     names = ", ".join(data.get("datasets", [])) or "data without a name"
     table = pd.DataFrame([{"split": split, **counts} for split, counts in data.get("counts", {}).items()])
-    return f"{names}; fingerprint (sha256 of image, group and split) `{data['sha256']}`.\n\n{markdown(table)}"
+    origin = f"By name (a plain folder's is its own): {names}"
+    return f"{origin}; fingerprint (sha256 of image, group and split) `{data['sha256']}`.\n\n{markdown(table)}"
 
 
 def _licences(bundle: Bundle) -> str:

@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from sqp.io.atomic import clear_left
 from sqp.report.columns import worst_first
 from sqp.report.figures import save
 from sqp.report.gallery import ErrorMaps
@@ -28,12 +29,14 @@ def write_overlays(
     """Write `001-RECORD.png` … for the k worst records, abstentions first; returns the paths.
 
     `table` is a predictions table with the column `record_set`; where a record set is not there any more nothing is
-    written. Pictures of an earlier run in the folder are removed. `error_maps` draws those of the k records.
+    written. Pictures of an earlier run in the folder are removed, also half of one. `error_maps` draws those of the k
+    records.
     """
     folder = Path(folder)
     for path in folder.glob("*.png"):
         if re.match(r"\d{3,}-", path.name):
             path.unlink()
+    clear_left(folder)
     rows = worst_first(table).head(k)
     sets = open_sets(rows)
     if sets is None or rows.empty:
@@ -50,12 +53,13 @@ def overlay(view: View, row: Mapping[str, Any]) -> Figure:
     """One record's figure; `row` has record_id, predicted_dice, low, high, verdict and, if known, dice."""
     height, width = view.mask.shape
     aspect = min(max(height / width, 0.4), 2.0)
-    maps = [(view.coloured(), view.measure, COLOURS, view.top if view.uncertainty is not None else None)]
+    maps = [(view.coloured(), view.measure, COLOURS, view.top)] if view.uncertainty is not None else []
     wrong = view.wrong()
     if wrong is not None:
         maps.append((wrong, "mask expected to be wrong", ERROR_COLOURS, 1.0))
-    figure = Figure(figsize=(4.75 * (1 + len(maps)), 4.1 * aspect + 1.4), layout="constrained")
-    left, *others = figure.subplots(1, 1 + len(maps))
+    panels = 1 + len(maps)
+    figure = Figure(figsize=(4.75 * max(2, panels), 4.1 * aspect + 1.4), layout="constrained")  # the caption needs two
+    left, *others = figure.subplots(1, panels, squeeze=False)[0]
     left.imshow(view.outlined(), interpolation="nearest")
     left.set_title(", ".join(filter(None, ["mask", view.place, *view.lacks()])), fontsize=11)
     left.set_axis_off()
@@ -63,9 +67,8 @@ def overlay(view: View, row: Mapping[str, Any]) -> Figure:
         axes.imshow(pixels, interpolation="nearest")
         axes.set_title(title, fontsize=11)
         axes.set_axis_off()
-        if top is not None:
-            bar = ScalarMappable(Normalize(0, top), colours)
-            figure.colorbar(bar, ax=axes, fraction=0.046, pad=0.02).ax.tick_params(labelsize=10)
+        bar = ScalarMappable(Normalize(0, top), colours)
+        figure.colorbar(bar, ax=axes, fraction=0.046, pad=0.02).ax.tick_params(labelsize=10)
     left.plot([], [], color=MASK_COLOUR, lw=4, label="mask")
     if view.truth is not None:
         left.plot([], [], color=TRUTH_COLOUR, lw=4, label="truth")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -17,6 +17,7 @@ from sqp.report.findings import Findings
 from sqp.report.gallery import ErrorMaps, as_json, chosen, gallery_cases
 from sqp.report.inline import asset, document
 from sqp.report.sections import Section, anchor, section_html
+from sqp.report.skipped import skipped_html
 from sqp.report.view import COLOURS, ERROR_COLOURS
 
 SIGNS = {
@@ -38,12 +39,14 @@ def write_page(
     notes: str = "",
     gallery: int = 1000,
     error_maps: ErrorMaps | None = None,
+    skipped: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the page; returns its path.
 
     `table` is a predictions table (with `record_set`, where a gallery is wanted), `findings` the verdict in words,
     `sections` figures and tables in order, `gallery` the most cases: with more records half of the places go to the
-    lowest predictions, the rest evenly over the others. `error_maps` draws those of the cases that are shown.
+    lowest predictions, the rest evenly over the others. `error_maps` draws those of the cases that are shown; `skipped`
+    maps the images that have no prediction to why.
     """
     said, cases = _gallery(table, gallery, error_maps)
     figures = [section_html(section) for section in sections if section.is_figure]
@@ -55,7 +58,8 @@ def write_page(
         points="".join(f"<li>{escape(point)}</li>" for point in findings.points),
         counts=_counts(table),
         notes=f"<p>{escape(notes)}</p>" if notes else "",
-        links=_links(sections),
+        links=_links(sections, bool(skipped)),
+        skipped=skipped_html(skipped or {}),
         figures=f'<div id="figures">{"".join(figures)}</div>' if figures else "",
         tables="".join(tables),
         said=said,
@@ -87,9 +91,9 @@ def _counts(table: pd.DataFrame) -> str:
     return f'<div class="share" aria-hidden="true">{bar}</div><ul id="counts">{whole}{cells}</ul>'
 
 
-def _links(sections: Sequence[Section]) -> str:
-    links = [f'<a href="#{anchor(section.title)}">{escape(section.title)}</a>' for section in sections]
-    return "".join([*links, '<a href="#gallery">All cases</a>'])
+def _links(sections: Sequence[Section], skipped: bool) -> str:
+    named = [*[("part-skipped", "Skipped images")] * skipped, *((anchor(one.title), one.title) for one in sections)]
+    return "".join(f'<a href="#{part}">{escape(title)}</a>' for part, title in [*named, ("gallery", "All cases")])
 
 
 def _gallery(table: pd.DataFrame, most: int, error_maps: ErrorMaps | None) -> tuple[str, str]:

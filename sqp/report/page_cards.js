@@ -1,4 +1,4 @@
-// A case as elements: the picture with its contours, a map, the scale from 0 to 1, the words.
+// A case as elements: the picture with its contours, a map, if there is one, the scale from 0 to 1, the words.
 const SIGNS = { accept: "✓", review: "?", reject: "✗", abstain: "–" };
 
 function make(tag, className = "", text = null) {
@@ -83,12 +83,24 @@ function verdictMark(one) {
   return make("span", `remark ${one.verdict}`, [`${SIGNS[one.verdict] ?? ""} ${one.verdict}`, ...one.remarks].join(" · "));
 }
 
+// The map that a card has room for, by its name in the case: the uncertainty, else the expected error, else none.
+function shownMap(one) {
+  return ["uncertainty", "error"].find((name) => one[name]);
+}
+
+const WRONG = "mask expected to be wrong";
+
+function map(one, name) {
+  const what = name === "error" ? WRONG : one.measure;
+  return picture(one, one[name], what, `${what} in ${one.name}`);
+}
+
 function card(one, open) {
   const button = make("button", "card");
   button.type = "button";
   const pair = make("span", "pair");
-  pair.append(outlined(one), picture(one, one.uncertainty, one.measure, `${one.measure} of ${one.id}`));
-  button.append(pair, make("span", "id", one.id), scale(one), numbers(one), verdictMark(one));
+  pair.append(outlined(one), ...(shownMap(one) ? [map(one, shownMap(one))] : []));
+  button.append(pair, make("span", "id", one.name), scale(one), numbers(one), verdictMark(one));
   button.addEventListener("click", open);
   const item = make("li");
   item.append(button);

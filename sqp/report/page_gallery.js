@@ -9,6 +9,11 @@ const ORDERS = {
 };
 const cases = JSON.parse(document.getElementById("cases").textContent);
 for (const one of cases) if (one.slices) Object.assign(one, one.slices[one.slice]); // what a card shows of a volume
+const files = new Map(); // by file: how many cases are of it
+for (const { file } of cases) files.set(file, (files.get(file) ?? 0) + 1);
+for (const one of cases) { // what a reader knows a case by
+  one.name = !one.file ? one.id : files.get(one.file) > 1 ? `${one.file} · ${one.id}` : one.file;
+}
 const cards = document.getElementById("cards");
 const kind = document.getElementById("kind");
 const order = document.getElementById("order");
@@ -42,7 +47,7 @@ function apply() {
   const part = search.value.trim().toLowerCase();
   listed = cases.filter((one) => (!chosenVerdict() || one.verdict === chosenVerdict())
     && (!kind.value || one.kind === kind.value)
-    && `${one.id} ${one.image_id}`.toLowerCase().includes(part));
+    && `${one.name} ${one.id} ${one.image_id}`.toLowerCase().includes(part));
   const key = ORDERS[order.value];
   if (key) listed.sort((a, b) => key(a) - key(b));
   cards.replaceChildren();
@@ -106,6 +111,9 @@ if (cases.length) {
     if (known || !/true|error/.test(name)) option(order, name, name);
   }
   for (const id of ["controls", "keys", "legend"]) document.getElementById(id).hidden = false;
+  for (const name of ["uncertainty", "error"]) { // the maps of the cards
+    document.getElementById(`key-${name}`).hidden = !cases.some((one) => shownMap(one) === name);
+  }
   document.getElementById("controls").addEventListener("input", apply);
   document.getElementById("clear").addEventListener("click", () => {
     search.value = kind.value = "";

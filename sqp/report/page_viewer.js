@@ -20,7 +20,7 @@ function showCase(index) {
   if (index < 0 || index >= listed.length) return;
   current = index;
   const one = listed[index];
-  document.getElementById("viewer-id").textContent = one.id;
+  document.getElementById("viewer-id").textContent = one.name;
   document.getElementById("viewer-place").textContent = `${index + 1} of ${listed.length}`;
   document.getElementById("previous").disabled = index === 0;
   document.getElementById("next").disabled = index === listed.length - 1;
@@ -31,7 +31,7 @@ function showCase(index) {
   } else {
     showPanels(one);
   }
-  const facts = make("p", "remark", [`image ${one.image_id}`, one.kind, ...one.facts].filter(Boolean).join(" · "));
+  const facts = make("p", "remark", [`image ${one.image_id}`, `record ${one.id}`, one.kind, ...one.facts].filter(Boolean).join(" · "));
   document.getElementById("viewer-facts").replaceChildren(numbers(one), scale(one), verdictMark(one), facts);
   if (!viewer.open) viewer.showModal();
   viewer.focus();
@@ -48,12 +48,8 @@ function showSlice(index) {
 
 function showPanels(one) {
   panels.replaceChildren(panel(outlined(one), one.truth === null ? "image and mask" : "image, mask and truth"));
-  panels.append(panel(picture(one, one.uncertainty, one.measure, one.measure), one.measure, one.uncertainty && "uncertainty",
-    ["low", "high"]));
-  if (one.error) {
-    panels.append(panel(picture(one, one.error, "", "expected error"), "mask expected to be wrong", "error",
-      ["unlikely", "likely"]));
-  }
+  if (one.uncertainty) panels.append(panel(map(one, "uncertainty"), one.measure, "uncertainty", ["low", "high"]));
+  if (one.error) panels.append(panel(map(one, "error"), WRONG, "error", ["unlikely", "likely"]));
 }
 
 function contoursShown(name, shown = document.getElementById(`show-${name}`).checked) {

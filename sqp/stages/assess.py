@@ -7,25 +7,28 @@ whatever `generate` and `predict` learn to do is done here too, and the numbers 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 import weakref
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sqp.bundles import bundle_folder
 from sqp.config.predict import PredictConfig
-from sqp.data.images import image_of_array, mask_of_array
+from sqp.data.images import image_of_array, mask_of_array, read_image, read_mask
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.io.atomic import write_mask
 from sqp.quality.backbones import dims_of
 from sqp.quality.bundle import Bundle
+from sqp.quality.columns import score_names
 from sqp.quality.error_map import error_maps
 from sqp.quality.predict import predict_records
 from sqp.quality.risk import Choice
@@ -35,8 +38,8 @@ from sqp.stages.pool import make_maker
 from sqp.stages.predict import check, generate_config, risk_rule
 from sqp.types import Case
 
-Pixels = np.ndarray | str | os.PathLike[str]
-"""An array, or the file of one."""
+Pixels = np.ndarray | Image.Image | str | os.PathLike[str]
+"""An array of numpy, an image of Pillow, or the file of one."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Assessment:
     """What is said of one mask: predicted Dice, its interval (NaN where there is none), verdict, and why it abstains.
 
     maps: by name, over the whole image, each on its own grid: `self/entropy` … float16 `[gh, gw]`, and where the bundle
-    draws it `error` `[s, s]`, the probability that a pixel of the mask is wrong.
+    draws it `error` `[s, s]`, the probability that a pixel of the mask is wrong. scores: by name, as in predictions.csv
+    (`referee_dice` …; NaN where there is none). ood: whether it is out of distribution.
     """
 
     dice: float
@@ -53,6 +57,8 @@ class Assessment:
     verdict: str
     maps: Mapping[str, np.ndarray]
     reason: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    ood: bool = False
 
 
 class Model:
@@ -76,16 +82,16 @@ class Model:
         self._maker.writer.check(generate.described(made))
 
     def assess(self, image: Pixels, mask: Pixels) -> Assessment:
-        """Judge a mask of an image: arrays, or paths of files, which are read as `sqp predict` reads them.
+        """Judge a mask of an image: arrays, Pillow's, or paths of files, which are read as `sqp predict` reads them.
 
         image: `[h, w]`, `[h, w, 3]` or `[h, w, 4]`, uint8 or as `image_of_array` takes it; mask `[h, w]`: bool, 0/1 or
         0/255, as large as the image. CaseError where one cannot be read or they do not fit.
         """
         with self._lock, TemporaryDirectory(dir=self._work) as folder:
-            case = _case(image, mask, Path(folder))
-            _, problems = self._maker(case, set())
-            if problems:
-                raise CaseError(problems[0])
+            with _named(Path(folder)):
+                _, problems = self._maker(_case(image, mask, Path(folder)), set())
+                if problems:
+                    raise CaseError(problems[0])
             try:
                 return self._judge()
             finally:
@@ -112,7 +118,8 @@ class Model:
         maps |= {"error": drawn[(row["record_set"], row["record_id"])]} if drawn else {}
         dice, low, high = (float(row[name]) for name in ("predicted_dice", "low", "high"))
         shown = {name: values for name, values in maps.items() if values.ndim == 2}
-        return Assessment(dice, low, high, str(row["verdict"]), shown, str(row["reason"]))
+        scores = {name: float(row[name]) for name in score_names(table)}
+        return Assessment(dice, low, high, str(row["verdict"]), shown, str(row["reason"]), scores, bool(row["ood"]))
 
 
 def load(
@@ -124,6 +131,10 @@ def load(
     failure: float = 0.7,
     confidence: float = 0.9,
     checkpoint: str | os.PathLike[str] | None = None,
+    checkpoints: Sequence[str | os.PathLike[str]] = (),
+    referee_weights: str | os.PathLike[str] | None = None,
+    localizer: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
     device: str = "cpu",
 ) -> Model:
     """A quality model ready to judge masks: sqp's own, one of its names, or the folder of a bundle of yours.
@@ -139,27 +150,59 @@ def load(
     (True, True)
     """
     config = PredictConfig(
-        model=None if model is None else Path(model),
+        model=_path(model),
         accept=accept,
         reject=reject,
         risk=risk,
         failure=failure,
         confidence=confidence,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint=_path(checkpoint),
+        checkpoints=tuple(map(Path, checkpoints)),
+        referee_weights=_path(referee_weights),
+        localizer=_path(localizer),
+        seed=seed,
         device=device,
     )
     return Model(config)
 
 
+def _path(file: str | os.PathLike[str] | None) -> Path | None:
+    return None if file is None else Path(file)
+
+
 def _case(image: Pixels, mask: Pixels, folder: Path) -> Case:
-    """Paths as they are; arrays as files in the folder, the image without compression."""
+    """Paths as they are; what is in memory as files in the folder, the image without compression."""
     image_path, mask_path = folder / "image.bmp", folder / "mask.png"
-    if isinstance(image, np.ndarray):
-        Image.fromarray(image_of_array(image)).save(image_path)
-    else:
+    if isinstance(image, str | os.PathLike):
         image_path = Path(image)
-    if isinstance(mask, np.ndarray):
-        write_mask(mask_path, mask_of_array(mask))
     else:
+        Image.fromarray(image_of_array(_array(image, "image", read_image, folder))).save(image_path)
+    if isinstance(mask, str | os.PathLike):
         mask_path = Path(mask)
+    else:
+        write_mask(mask_path, mask_of_array(_array(mask, "mask", read_mask, folder)))
     return Case(image_path.stem, image_path, mask_path=mask_path)
+
+
+def _array(pixels: object, what: str, read: Callable[[Path], np.ndarray], folder: Path) -> np.ndarray:
+    """An array as it is, Pillow's image as a file of it is `read`, upright. CaseError for what is neither."""
+    if isinstance(pixels, np.ndarray):
+        return pixels
+    if not isinstance(pixels, Image.Image):
+        kind = f"{type(pixels).__module__}.{type(pixels).__name__}".removeprefix("builtins.")
+        raise CaseError(
+            f"the {what} is a {kind}: give an array of numpy (of a tensor: .cpu().numpy()), an image of Pillow, or the "
+            "path of a file"
+        )
+    ImageOps.exif_transpose(pixels).save(folder / f"{what}.tiff")
+    return read(folder / f"{what}.tiff")
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """A CaseError speaks of the image and the mask, not of files in the folder, which the user never saw."""
+    try:
+        yield
+    except CaseError as error:
+        ours = rf"(its )?(image |mask )?{re.escape(str(folder))}/(image|mask)\.\w+"
+        raise CaseError(re.sub(ours, r"the \3", str(error))) from error

@@ -51,7 +51,8 @@ def run(config: ExportConfig) -> ExportResult:
     if config.card is not None:
         table = None if config.evaluation is None else pd.read_csv(config.evaluation / "evaluation.csv")
         config.card.parent.mkdir(parents=True, exist_ok=True)
-        write_text(config.card, model_card(bundle, table, NOT_EXPORTED))
+        onnx = config.onnx.name if config.onnx is not None else None
+        write_text(config.card, model_card(bundle, table, NOT_EXPORTED, onnx))
         files.append(config.card)
     return ExportResult(files)
 

@@ -53,7 +53,7 @@ def _check_names(config: GenerateConfig) -> None:
 def _check_numbers(config: GenerateConfig) -> None:
     least: dict[str, tuple[float, float]] = {
         "sampler.n": (config.sampler.n, 1),
-        "workers": (config.workers, 0),
+        "workers": (config.workers or 0, 0),
         "max_images": (config.max_images, 0),
     }
     for split, plan in config.variants.items():

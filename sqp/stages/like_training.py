@@ -72,7 +72,10 @@ def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequen
         beside = bundle_folder(config.model) / LOCALIZER
         localizer = config.localizer or (beside if beside.is_file() else None)
         if localizer is None:
-            raise ConfigError(f"the referee of {_name(config)} is prompted by a localizer: give --localizer FILE")
+            raise ConfigError(
+                f"the referee of {_name(config)} is prompted by a localizer: give its file, "
+                "--localizer FILE (in Python: localizer=FILE)"
+            )
         if not localizer.is_file() or sha256_of(localizer) != wanted:
             raise ConfigError(
                 f"--localizer {localizer} is not the file that {_name(config)} was trained with (sha256 {wanted[:12]}…)"

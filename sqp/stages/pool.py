@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 
 import torch
+from joblib import cpu_count
 
 from sqp.config.fit import VOLUMETRIC
 from sqp.config.generate import GenerateConfig
@@ -25,6 +26,7 @@ from sqp.stages.plan import plan_case
 from sqp.stages.prompter_checks import MULTIMASK
 from sqp.stages.slice_segmenter import SliceSegmenter
 from sqp.stages.volume_checks import of_volumes
+from sqp.stages.workers import workers_for
 from sqp.types import Case, Segmenter
 
 Outcome = tuple[str, int, list[str]]
@@ -35,8 +37,8 @@ def make_records(
     config: GenerateConfig, pending: Sequence[Case], donors: Sequence[Case], done: set[str]
 ) -> Iterator[Outcome]:
     """The outcome of each pending case as it comes; `donors` lend masks to swap in, `done` are ids to leave out."""
-    run = _run_pool if config.workers else _run_here
-    return run(config, pending, donors, done)
+    workers = workers_for(config, pending)
+    return _run_pool(config, pending, donors, done, workers) if workers else _run_here(config, pending, donors, done)
 
 
 def make_segmenter(config: GenerateConfig, volumes: bool = False) -> Segmenter:
@@ -104,13 +106,13 @@ def _work(case: Case, done: set[str]) -> Outcome:
 
 
 def _run_pool(
-    config: GenerateConfig, pending: Sequence[Case], donors: Sequence[Case], done: set[str]
+    config: GenerateConfig, pending: Sequence[Case], donors: Sequence[Case], done: set[str], workers: int
 ) -> Iterator[Outcome]:
     if not pending:
         return
-    threads = max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // config.workers))  # OMP_NUM_THREADS counts
+    threads = max(1, min(torch.get_num_threads(), cpu_count() // workers))  # OMP_NUM_THREADS counts
     pool = ProcessPoolExecutor(
-        config.workers,
+        workers,
         get_context("spawn"),
         initializer=_start_worker,
         initargs=(config, list(donors), threads),
@@ -125,7 +127,7 @@ def _run_pool(
                 running.add(pool.submit(_work, case, mine))
 
     try:
-        submit(2 * config.workers)
+        submit(2 * workers)
         while running:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             running -= finished

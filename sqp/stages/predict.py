@@ -87,10 +87,17 @@ class PredictResult:
         if self.choice is not None:
             lines += [f"accept: {risk_sentence(self.choice)}", ""]
         if self.fail_under is not None:
-            verdict = f"{self.below} of {len(self.table)} below {self.fail_under:g} or abstained from"
-            lines.append(f"--fail-under {self.fail_under:g}: {verdict if self.below else 'met'}")
+            lines.append(f"--fail-under {self.fail_under:g}: {self._bar()}")
         lines.append(f"predictions: {self.out / 'predictions.csv'}\nreport: {self.out / 'report.html'}")
         return "\n".join(lines)
+
+    def _bar(self) -> str:
+        """Whether `fail_under` is met, and by what; nothing is known of images that were skipped."""
+        n = len(self.table)
+        told = f"{self.below} of {n} below {self.fail_under:g} or abstained from" if self.below else "met"
+        if not self.skipped:
+            return told
+        return f"{told if self.below else f'met by the {n} that were judged'}; {len(self.skipped)} skipped, not judged"
 
 
 def run(config: PredictConfig) -> PredictResult:
@@ -127,11 +134,12 @@ def run(config: PredictConfig) -> PredictResult:
         config.out / "report.html",
         table,
         title="Predicted quality",
-        findings=prediction_findings(table, config.accept, config.reject, 1 - bundle.conformal.alpha, choice),
+        findings=prediction_findings(table, config.accept, config.reject, 1 - bundle.conformal.alpha, choice, skipped),
         sections=[Section("Predicted Dice", save(distribution(table), config.out / "distribution.png"), DISTRIBUTION)],
         notes=f"Judged: {what}. Model: {config.model or DEFAULT}.",
         gallery=config.gallery,
         error_maps=drawn,
+        skipped=skipped,
     )
     result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label), notes)
     _write_run(config, bundle, result, time.monotonic() - started)
@@ -154,7 +162,9 @@ def check(config: PredictConfig) -> None:
     check_thresholds(config.accept, config.reject)
     risk_rule(config)
     many = float("inf")
-    check_ranges(config, {"batch_size": (1, many), "worst": (0, many), "gallery": (0, many), "workers": (0, 1024)})
+    check_ranges(config, {"batch_size": (1, many), "worst": (0, many), "gallery": (0, many)})
+    if config.workers is not None:
+        check_ranges(config, {"workers": (0, 1024)})
     check_device(config.device)
     if config.fail_under is not None:
         check_ranges(config, {"fail_under": (0, 1)})

@@ -73,6 +73,14 @@ def test_an_interrupted_run_is_readable_and_goes_on(tmp_path):
     assert sorted(pd.read_parquet(tmp_path / "records.parquet").record_id) == ["r1", "r2"]
 
 
+def test_half_a_file_of_a_killed_run_goes(tmp_path):
+    write(tmp_path, "r1")
+    for name in ("maps/.r2.npz.4711.tmp", "masks/.r2.png.4711.tmp", "rows/.mine.tmp"):
+        (tmp_path / name).touch()
+    write(tmp_path)
+    assert [path.name for path in tmp_path.rglob(".*.tmp")] == [".mine.tmp"]
+
+
 def test_a_table_older_than_a_column_is_read_and_goes_on(tmp_path):
     writer = RecordWriter(tmp_path)
     writer.check({})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,16 @@ def test_two_files_and_no_pickle(trained: Path) -> None:
     assert sorted(p.name for p in (trained / "bundle").iterdir()) == ["bundle.json", "model.safetensors"]
     tensors = load_file(trained / "bundle" / "model.safetensors")
     assert {"model.mean", "model.std", "ood.mean", "ood.precision", "ood.reference", "risk.low"} <= set(tensors)
+
+
+def test_who_may_read_it_is_the_users_to_say(bundle: Bundle, tmp_path: Path) -> None:
+    for mask, mode in ((0o022, 0o644), (0o027, 0o640)):
+        before = os.umask(mask)
+        try:
+            bundle.save(tmp_path / "copy")
+        finally:
+            os.umask(before)
+        assert {path.stat().st_mode & 0o777 for path in (tmp_path / "copy").iterdir()} == {mode}
 
 
 def test_what_it_tells(trained: Path, record_set: Path) -> None:

@@ -34,6 +34,13 @@ def rows(n: int = 200) -> pd.DataFrame:
     return pd.DataFrame({"verdict": verdict, "dice": dice})
 
 
+def test_images_that_were_skipped_belong_to_the_verdict():
+    table = rows(4).assign(predicted_dice=0.8, image_id=list("abcd"))
+    found = prediction_findings(table, 0.8, 0.7, skipped={"e": "truncated", "f": "no mask"})
+    assert found.headline.endswith(" need a person's eye. 2 of 6 images were skipped.")
+    assert "skipped" not in prediction_findings(table, 0.8, 0.7).headline
+
+
 def test_a_model_that_is_worth_it():
     found = evaluation_findings(comparison(), rows(), 0.8, 0.7, 0.9)
     text = " ".join(found.points)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from browser import chromium
 from volumesets import make_volume_set
 
 from sqp.io import RecordSet
+from sqp.io.atomic import write_maps
 from sqp.report.findings import Findings
 from sqp.report.page import write_page
 from sqp.report.sections import Section
@@ -43,6 +46,7 @@ def opened(browser, tmp_path, predictions):
 
 
 def ids(page) -> list[str]:
+    """Cards are known by the file of their image."""
     return page.locator("#cards .id").all_inner_texts()
 
 
@@ -63,16 +67,16 @@ def contrast(first: list[int], second: list[int]) -> float:
 
 
 def test_cards_filters_search_and_order(opened):
-    assert ids(opened)[:2] == ["rec-011", "rec-009"] and len(ids(opened)) == 12
+    assert ids(opened)[:2] == ["image11.png", "image9.png"] and len(ids(opened)) == 12
     opened.get_by_label("reject").check(force=True)
-    assert opened.inner_text("#shown") == "6 of 12 cases" and "rec-011" not in ids(opened)
-    opened.get_by_label("id", exact=True).fill("REC-009")
-    assert ids(opened) == ["rec-009"]
+    assert opened.inner_text("#shown") == "6 of 12 cases" and "image11.png" not in ids(opened)
+    opened.get_by_label("name", exact=True).fill("REC-009")
+    assert ids(opened) == ["image9.png"]
     opened.click("#clear")
     opened.select_option("#order", "best predicted first")
-    assert ids(opened)[0] == "rec-000" and ids(opened)[-1] == "rec-011"
+    assert ids(opened)[0] == "image0.png" and ids(opened)[-1] == "image11.png"
     opened.select_option("#order", "largest error first")
-    assert ids(opened)[0] == "rec-000"  # its error is a tenth of the greatest Dice
+    assert ids(opened)[0] == "image0.png"  # its error is a tenth of the greatest Dice
     assert opened.locator("#cards img").count() == 24
     assert opened.evaluate("[...document.images].every((one) => one.complete && one.naturalWidth > 0)")
 
@@ -81,13 +85,13 @@ def test_the_keyboard_goes_through_the_cases(opened):
     opened.keyboard.press("j")
     opened.keyboard.press("ArrowRight")
     focused = "document.activeElement.querySelector('.id').textContent"
-    opened.wait_for_function(f"{focused} === 'rec-009'")
+    opened.wait_for_function(f"{focused} === 'image9.png'")
     assert opened.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     opened.keyboard.press("Enter")
     shown = "document.querySelector('#viewer-id').innerText"
-    opened.wait_for_function(f"{shown} === 'rec-009'")
+    opened.wait_for_function(f"{shown} === 'image9.png'")
     assert opened.locator("#panels figure").count() == 3
-    for key, name in (("ArrowRight", "rec-010"), ("j", "rec-008"), ("ArrowLeft", "rec-010")):
+    for key, name in (("ArrowRight", "image10.png"), ("j", "image8.png"), ("ArrowLeft", "image10.png")):
         opened.keyboard.press(key)
         opened.wait_for_function(f"{shown} === '{name}'")
     assert opened.locator("#panels g.mask").is_visible()
@@ -95,7 +99,7 @@ def test_the_keyboard_goes_through_the_cases(opened):
     assert not opened.locator("#panels g.mask").is_visible() and opened.locator("#panels g.truth").is_visible()
     opened.keyboard.press("Escape")
     assert not opened.locator("#viewer").is_visible()
-    opened.wait_for_function(f"{focused} === 'rec-010'")  # where the reader had got to
+    opened.wait_for_function(f"{focused} === 'image10.png'")  # where the reader had got to
     opened.keyboard.press("/")
     assert opened.evaluate("document.activeElement.id") == "search"
     opened.keyboard.type("rec-000")
@@ -165,3 +169,57 @@ def test_slices_of_a_volume_are_gone_through(browser, tmp_path):
     assert page.locator("#slice").input_value() == "1"
     page.close()
     assert errors == []
+
+
+def open_page(browser, path, **options):
+    """The page of the predictions, ready; the browser's own errors fail elsewhere."""
+    page = browser.new_page()
+    page.goto(write_page(path, title="Page", findings=Findings("", ()), **options).as_uri())
+    return page
+
+
+@pytest.fixture
+def without_maps(record_set, predictions, tmp_path) -> pd.DataFrame:
+    """The predictions of a model of image and mask alone: its records have no maps."""
+    folder = shutil.copytree(record_set, tmp_path / "plain")
+    for path in (folder / "maps").iterdir():
+        write_maps(path, {})
+    return predictions.assign(record_set=str(folder))
+
+
+def test_a_card_shows_the_expected_error_where_there_is_no_uncertainty(browser, tmp_path, without_maps):
+    wrong = {(str(r.record_set), r.record_id): np.eye(8, dtype=np.float16) for r in without_maps.itertuples()}
+    page = open_page(browser, tmp_path / "r.html", table=without_maps, error_maps=lambda rows: wrong)
+    assert page.locator("#cards .card").first.locator("img").count() == 2
+    assert page.locator("#cards img[alt='mask expected to be wrong in image3.png']").count() == 1
+    assert page.is_visible("#key-error") and not page.is_visible("#key-uncertainty")
+    page.locator(".card").first.click()
+    assert page.locator("#panels figcaption").all_inner_texts() == [
+        "image, mask and truth", "mask expected to be wrong: unlikelylikely"
+    ]  # fmt: skip
+
+
+def test_a_card_without_any_map_is_one_picture(browser, tmp_path, without_maps):
+    page = open_page(browser, tmp_path / "r.html", table=without_maps)
+    assert "no uncertainty map" not in page.inner_text("main")
+    first = page.locator("#cards .card").first
+    assert first.locator(".picture").count() == 1
+    assert first.locator(".picture").bounding_box()["width"] > 0.9 * first.bounding_box()["width"] - 25
+    assert not page.is_visible("#key-error") and not page.is_visible("#key-uncertainty")
+
+
+def test_cases_of_one_file_are_told_apart(browser, tmp_path, predictions):
+    page = open_page(browser, tmp_path / "r.html", table=predictions.assign(image_path="/there/one.png"))
+    assert ids(page)[:2] == ["one.png · rec-011", "one.png · rec-009"]
+
+
+@pytest.mark.parametrize(("n", "folded"), [(2, False), (30, True)])
+def test_what_was_skipped_is_listed_and_folded_where_it_is_much(browser, tmp_path, predictions, n, folded):
+    skipped = {f"<lost>{i}": f"truncated & {i}" for i in range(n)}
+    page = open_page(browser, tmp_path / "r.html", table=predictions, skipped=skipped)
+    last = page.get_by_text(f"<lost>{n - 1}: truncated & {n - 1}")
+    assert last.is_visible() != folded
+    page.get_by_role("link", name="Skipped images").click()
+    if folded:
+        page.locator("summary").click()
+    assert last.is_visible() and page.locator("#part-skipped li").count() == n

@@ -90,6 +90,7 @@ def test_folder_is_made_only_when_needed(tmp_path, predictions):
 def test_overlays_of_an_earlier_run_are_removed_and_other_files_kept(tmp_path, predictions):
     write_overlays(predictions, tmp_path, k=3)
     (tmp_path / "mine.png").touch()
+    (tmp_path / ".018-rec-002.png.4711.tmp").touch()  # of a run that was killed
     write_overlays(predictions.iloc[3:6], tmp_path, k=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["001-rec-005.png", "mine.png"]
     assert write_overlays(predictions.assign(record_set="/moved"), tmp_path, k=1) == []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import sqp
@@ -15,6 +16,7 @@ from sqp.config.predict import PredictConfig
 from sqp.data.images import read_image, read_mask
 from sqp.errors import CaseError, ConfigError
 from sqp.io.atomic import write_mask
+from sqp.quality.columns import score_names
 from sqp.stages import predict
 
 
@@ -43,7 +45,9 @@ def test_the_numbers_are_those_of_the_command_line(model, bundle, lesions, tmp_p
         assert (found.dice, found.low, found.high) == pytest.approx(
             tuple(row[["predicted_dice", "low", "high"]]), abs=1e-6
         )
-        assert found.verdict == row["verdict"] and found.reason == row["reason"]
+        assert found.verdict == row["verdict"] and found.reason == row["reason"] and found.ood == row["ood"]
+        assert set(found.scores) == set(score_names(table)) >= {"c_lesion", "area"}
+        assert found.scores == pytest.approx(row[list(found.scores)].to_dict(), abs=1e-6, nan_ok=True)
     assert found.maps["self/entropy"].shape == (12, 16) and "error" not in found.maps
     assert not any(model._records.glob("*/*"))  # nothing is left behind
 
@@ -57,6 +61,8 @@ def test_arrays_are_as_good_as_files(model, pair, tmp_path):
     assert same(model.assess(image, mask.astype(np.uint8)[..., None] * 255), expected)
     assert same(model.assess(np.dstack([image, np.full(mask.shape, 255, np.uint8)]), mask.astype(float)), expected)
     assert same(model.assess(image.astype(np.float32) / 255, mask.astype(int)), expected)
+    assert same(model.assess(Image.fromarray(image), Image.fromarray(mask)), expected)
+    assert same(model.assess(Image.open(tmp_path / "image.bmp"), Image.open(tmp_path / "image.png")), expected)
     grey = image[..., 0]
     assert same(model.assess(grey, mask), model.assess(np.repeat(grey[..., None], 3, axis=2), mask))
 
@@ -85,7 +91,15 @@ def test_at_a_chosen_risk(bundle, fake_segmenter, pair):
         (np.full((5, 5, 3), 300.0), np.zeros((5, 5)), "the image array is float64: give colours as uint8"),
         (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), r"the mask array has shape \[5, 5, 3\]"),
         (np.zeros((5, 5), np.uint8), np.full((5, 5), 2), "the mask array is neither 0/1 nor 0/255"),
-        (np.zeros((5, 6), np.uint8), np.zeros((6, 5)), "5x6 pixels .* is 6x5 .*the sides are swapped"),
+        (
+            np.zeros((5, 6), np.uint8),
+            np.zeros((6, 5)),
+            r"^the mask is 5x6 pixels \(width x height\) but the image is 6x5 \(the sides are swapped",
+        ),
+        (torch.zeros(5, 5), np.zeros((5, 5)), "the image is a torch.Tensor: give an array of numpy"),
+        (np.zeros((5, 5), np.uint8), None, "the mask is a NoneType: give"),
+        (np.zeros((5, 5), np.uint8), [[0, 1]], "the mask is a list: give"),
+        (np.zeros((5, 5), np.uint8), Image.new("L", (5, 5), 100), "^the mask is neither 0/1 nor 0/255"),
         (Path("/nowhere.png"), np.zeros((5, 5)), r"/nowhere\.png does not exist"),
     ],
 )
@@ -93,6 +107,13 @@ def test_one_clear_sentence(model, image, mask, message):
     with pytest.raises(CaseError, match=message):
         model.assess(image, mask)
     assert not any(model._records.glob("*/*"))
+
+
+def test_seed_and_files_are_those_of_the_command_line(bundle, fake_segmenter, pair):
+    first, again, other = (sqp.load(bundle, seed=seed).assess(*pair) for seed in (9, 9, 10))
+    assert first.dice == again.dice != other.dice
+    with pytest.raises(ConfigError, match=r"has sampler\.name prompt_jitter and 2 checkpoints"):
+        sqp.load(bundle, checkpoints=["/no/a", "/no/b"])
 
 
 def test_wrong_options(bundle, fake_segmenter):

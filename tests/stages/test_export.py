@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import recordsets
+import torch
 
 from sqp.config.export import ExportConfig
 from sqp.config.train import TrainConfig
@@ -20,7 +22,13 @@ from sqp.quality import Bundle, error_maps, predict_records
 from sqp.report.model_card import model_card
 from sqp.stages import export, train
 
-SIZES = {(48, 64): (24, 32), (75, 61): (64, 52), (400, 610): (42, 64)}  # image -> grid
+SIZES = {
+    (48, 64): (24, 32),
+    (75, 61): (64, 52),
+    (400, 610): (42, 64),
+    (3000, 30): (64, 8),
+    (30, 3000): (8, 64),
+}  # image -> grid
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +36,32 @@ def rich(record_set, tmp_path_factory) -> Path:
     """A bundle with all that there is: two members, flips, scores, an error map."""
     out = tmp_path_factory.mktemp("rich")
     options = {"scores": ["all"], "error_map": True, "flips": 4, "members": 2, "epochs": 1, "progress": False}
-    return train.run(TrainConfig([record_set], out, size=32, **options)).bundle
+    folder = train.run(TrainConfig([record_set], out, size=32, **options)).bundle
+    bundle = Bundle.load(folder)
+    with torch.no_grad():
+        for member in bundle.model.members:  # an error map that is not flat, and another one for each turn
+            member.truth_decoder.out[-1].weight.mul_(300)
+    return bundle.save(folder)
 
 
 def test_onnx_says_what_predict_says(rich, tmp_path, monkeypatch):
     onnxruntime = pytest.importorskip("onnxruntime")
-    result = export.run(ExportConfig(rich, onnx=tmp_path / "deep" / "model.onnx"))
-    assert "neither the segmenter" in result.summary() and result.files == [tmp_path / "deep" / "model.onnx"]
+    result = export.run(ExportConfig(rich, onnx=tmp_path / "deep" / "model.onnx", card=tmp_path / "card.md"))
+    assert "neither the segmenter" in result.summary() and result.files == [
+        tmp_path / "deep" / "model.onnx",
+        tmp_path / "card.md",
+    ]
     session = onnxruntime.InferenceSession(str(result.files[0]), providers=["CPUExecutionProvider"])
     names = json.loads(session.get_modelmeta().custom_metadata_map["scores"])
     bundle = Bundle.load(rich)
     assert names == list(bundle.standardizer.names)
+    card = (tmp_path / "card.md").read_text()
+    kinds = {"tensor(uint8)": "uint8", "tensor(bool)": "bool", "tensor(float)": "float32", "tensor(double)": "float64"}
+    for one in session.get_inputs():  # the card says what the file itself says
+        shape = ", ".join(map(str, one.shape))
+        assert re.search(rf"\| {one.name} +\| +{kinds[one.type]} \| +\[{shape}\] \|", card)
+    assert [f"- `{one.name}`: " in card for one in session.get_outputs()] == [True] * 5
+    assert f"in order (the file's metadata say it too): {', '.join(f'`{name}`' for name in names)}." in card
     for size, grid in SIZES.items():
         monkeypatch.setattr(recordsets, "SIZE", size)
         monkeypatch.setattr(recordsets, "GRID", grid)
@@ -53,7 +76,9 @@ def test_onnx_says_what_predict_says(rich, tmp_path, monkeypatch):
             dice, low, high, scale, error = session.run(None, given)
             expected = [row[name] for name in ("predicted_dice", "low", "high", "scale")]
             assert [dice, low, high, scale] == pytest.approx(expected, abs=1e-4)
-            np.testing.assert_allclose(error, drawn[row["record_set"], row["record_id"]], atol=2e-3)  # kept as float16
+            told = drawn[row["record_set"], row["record_id"]]
+            assert np.ptp(told) > 0.1 and np.abs(told - told[:, ::-1]).max() > 0.1
+            np.testing.assert_allclose(error, told, atol=1e-4 + 2**-12)  # kept as float16
 
 
 def test_the_card_tells_what_the_bundle_knows(trained, tmp_path):
@@ -74,7 +99,9 @@ def test_the_card_tells_what_the_bundle_knows(trained, tmp_path):
     assert "The bundle does not say" not in text and "neither the segmenter" in text
     maker = told["expects"][0]["segmenter"]["name"]
     assert f"It learned from masks of {maker}, and of what was made from them. What it reads of samples" in text
-    assert "Its referee" not in text
+    assert "Its referee" not in text and "ONNX file\n" not in text
+    assert text.startswith(f"# Model card: {trained.name}/bundle, predicted quality of a segmentation\n")
+    assert "By name (a plain folder's is its own): toy; fingerprint" in text
 
 
 def test_the_card_names_the_referee_that_must_be_at_hand(trained):

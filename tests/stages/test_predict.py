@@ -166,7 +166,13 @@ def test_a_broken_image_is_skipped_and_strict_stops(config, data):
     result = predict.run(config)
     assert result.exit_status == 1 and list(result.skipped) == [broken.stem] and len(result.table) == IMAGES - 1
     assert broken.stem in result.summary()
-    assert predict.run(replace(config, fail_under=1.0)).exit_status == 3  # this tells more than a skipped image
+    page = (config.out / "report.html").read_text()
+    assert f"1 of {IMAGES} images was skipped." in page and f"<b>{broken.stem}</b>: cannot read image" in page
+    met = predict.run(replace(config, fail_under=0.0))
+    assert f"met by the {IMAGES - 1} that were judged; 1 skipped, not judged" in met.summary()
+    low = predict.run(replace(config, fail_under=1.0))
+    assert low.exit_status == 3  # this tells more than a skipped image
+    assert "below 1 or abstained from; 1 skipped, not judged" in low.summary()
     with pytest.raises(CaseError, match=broken.name):
         predict.run(replace(config, strict=True))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sqp
 from sqp.cli import main
 from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.config.predict import PredictConfig
@@ -159,8 +160,13 @@ def test_what_a_bundle_lacks_is_told(refereed, data, fake_segmenter, tmp_path):
     (moved / "bundle.json").write_text(
         text.replace('"prompters": [', f'"localizer_sha256": "{"ab" * 32}", "prompters": [')
     )
-    with pytest.raises(ConfigError, match="is prompted by a localizer: give --localizer FILE"):
+    remedy = r"is prompted by a localizer: give its file, --localizer FILE \(in Python: localizer=FILE\)"
+    with pytest.raises(ConfigError, match=remedy):
         predict.run(judge(moved, data))
+    with pytest.raises(ConfigError, match=r"bundle\.json is not the file that .* was trained with"):
+        sqp.load(moved, localizer=moved / "bundle.json")
+    with pytest.raises(ConfigError, match=r"referee\.weights is /no/file, which does not exist"):
+        sqp.load(refereed, referee_weights="/no/file")
     (moved / "localizer.safetensors").write_bytes(b"another")
     with pytest.raises(ConfigError, match=r"is not the file that .* was trained with \(sha256 abababababab"):
         predict.run(judge(moved, data))
