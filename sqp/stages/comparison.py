@@ -113,10 +113,10 @@ def _methods(
     return methods
 
 
-def _n_within(score: np.ndarray, truth: np.ndarray, image: np.ndarray) -> float:
-    """Images that the within-image Spearman is the mean of; NaN where there are none."""
-    known = np.isfinite(weighted.spearman_by_group(score, truth, image, int(image.max(initial=-1)) + 1)).sum()
-    return float(known) if known else np.nan
+def _n_within(score: np.ndarray, truth: np.ndarray, image: np.ndarray) -> int:
+    """Images that the within-image Spearman is the mean of."""
+    by_image = weighted.spearman_by_group(score, truth, image, int(image.max(initial=-1)) + 1)
+    return int(np.isfinite(by_image).sum())
 
 
 def _tests(methods: dict[str, tuple[np.ndarray, np.ndarray]], truth: np.ndarray, image: pd.Series) -> list[PairedTest]:
