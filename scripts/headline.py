@@ -107,8 +107,12 @@ def compared(
 ) -> pd.DataFrame:
     """A row a method: as in `evaluate`, with the other predictors, AURC of all and the bias of the predictors."""
     test, calibration, scores = with_aggregates(test, calibration, scores)
-    whole = compare(test, calibration, scores, n_resamples)
-    table = short(whole).assign(n_within=whole["n_within"]).set_index("method", drop=False)
+
+    def measured(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+        whole = compare(rows, calibration, names, n_resamples)
+        return short(whole).assign(n_within=whole["n_within"])
+
+    table = measured(test, scores).set_index("method", drop=False)
     truth, group = test["dice"].to_numpy(float), test["group"].astype(str).to_numpy()
     resamples = Resamples.draw(group, n_resamples)
     model = test["predicted_dice"].to_numpy(float)
@@ -118,7 +122,7 @@ def compared(
     for name in others:
         columns[name] = test[f"{name}/predicted_dice"].to_numpy(float)
         own = test.assign(**{key: test[f"{name}/{key}"] for key in PREDICTED})
-        rows[name] = short(compare(own, calibration, [], n_resamples)).iloc[0].to_dict() | {"method": name}
+        rows[name] = measured(own, []).iloc[0].to_dict() | {"method": name}
         for key, statistic in (("spearman", agreement.spearman), ("mae", agreement.mae)):
             found = paired_difference(statistic, truth, model, columns[name], resamples=resamples)
             rows[name] |= cells(f"{key}_difference", *found)
