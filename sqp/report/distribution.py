@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sqp.quality.verdict import VERDICTS
 from sqp.report.figures import STYLE
@@ -31,6 +32,7 @@ def distribution(table: pd.DataFrame) -> Figure:
     axes.set(xlim=(0, 1), ylim=(0, max(1.0, 1.08 * bottom.max())))
     axes.set_xlabel("predicted Dice", fontsize=STYLE["label"])
     axes.set_ylabel("masks", fontsize=STYLE["label"])
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=STYLE["tick"])
     axes.legend(fontsize=STYLE["text"], loc="upper left", framealpha=0.9)
     axes.grid(axis="y", alpha=0.25)
