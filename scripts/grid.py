@@ -34,12 +34,13 @@ from sqp.io.frozen import freeze, frozen_rows, read_frozen, write_frozen
 from sqp.io.hashing import sha256_of_all
 from sqp.metrics import agreement
 from sqp.metrics.aggregation import AGGREGATES
-from sqp.metrics.stats import Resamples, bootstrap, paired_difference
+from sqp.metrics.stats import Resamples, paired_difference
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
 from sqp.stages import generate, train
 from sqp.stages.comparison import MODEL, compare, short
 from sqp.stages.evaluate_rows import load_rows
 from sqp.stages.paired import cells as interval_cells
+from sqp.stages.paired import measured
 from sqp.stages.subsets import Subset, subsets
 
 KEYS = ["method", "map", "framework", "subset"]
@@ -126,7 +127,7 @@ def mean_rows(part: Subset, names: list[str], n_resamples: int) -> Iterator[dict
     for name, x in columns.items():
         row: dict[str, Any] = {"map": name, "subset": part.name, "n": len(x), "sd_dice": agreement.sd(x, truth)}
         for key, statistic in (("pearson", agreement.pearson), ("spearman", agreement.spearman)):
-            row |= interval_cells(key, statistic(x, truth), *bootstrap(statistic, x, truth, resamples=resamples))
+            row |= measured(key, statistic, x, truth, resamples)
         row["over"] = names[best].removeprefix("self/") if name in AGGREGATES else ""
         if row["over"]:
             gain = paired_difference(agreement.spearman, truth, x, sign[best] * means[:, best], resamples=resamples)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from sqp.io.atomic import write_text
 from sqp.io.frozen import read_frozen
 from sqp.io.hashing import sha256_of_all
 from sqp.metrics import agreement, selective, weighted
-from sqp.metrics.stats import Resamples, bootstrap, paired_difference, percentiles
+from sqp.metrics.stats import Resamples, paired_difference, percentiles
 from sqp.quality import Bundle, QualityModel, predict_records
 from sqp.quality.columns import score_names
 from sqp.report.predictions import write_predictions
@@ -38,7 +38,7 @@ from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
 from sqp.stages.aggregates import with_aggregates
 from sqp.stages.comparison import MEAN, MEDIAN, MODEL, compare, short
 from sqp.stages.evaluate_rows import check_groups, load_rows
-from sqp.stages.paired import cells
+from sqp.stages.paired import cells, measured
 from sqp.stages.subsets import subsets
 
 HOME = "home"
@@ -108,11 +108,11 @@ def compared(
     """A row a method: as in `evaluate`, with the other predictors, AURC of all and the bias of the predictors."""
     test, calibration, scores = with_aggregates(test, calibration, scores)
 
-    def measured(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    def in_short(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         whole = compare(rows, calibration, names, n_resamples)
         return short(whole).assign(n_within=whole["n_within"])
 
-    table = measured(test, scores).set_index("method", drop=False)
+    table = in_short(test, scores).set_index("method", drop=False)
     truth, group = test["dice"].to_numpy(float), test["group"].astype(str).to_numpy()
     resamples = Resamples.draw(group, n_resamples)
     model = test["predicted_dice"].to_numpy(float)
@@ -122,26 +122,20 @@ def compared(
     for name in others:
         columns[name] = test[f"{name}/predicted_dice"].to_numpy(float)
         own = test.assign(**{key: test[f"{name}/{key}"] for key in PREDICTED})
-        rows[name] = measured(own, []).iloc[0].to_dict() | {"method": name}
+        rows[name] = in_short(own, []).iloc[0].to_dict() | {"method": name}
         for key, statistic in (("spearman", agreement.spearman), ("mae", agreement.mae)):
             found = paired_difference(statistic, truth, model, columns[name], resamples=resamples)
             rows[name] |= cells(f"{key}_difference", *found)
     for name, values in columns.items():
         risk = 1 - truth
-        rows[name] |= _measured("aurc", selective.aurc, values, risk, resamples)
+        rows[name] |= measured("aurc", selective.aurc, values, risk, resamples)
         if name != MODEL:
             found = paired_difference(selective.aurc, risk, model, values, resamples=resamples)
             rows[name] |= cells("aurc_difference", *found)
         if name in (MODEL, *others):
-            rows[name] |= _measured("bias", agreement.bias, values, truth, resamples)
+            rows[name] |= measured("bias", agreement.bias, values, truth, resamples)
     order = [MODEL, *others, *(name for name in rows if name not in (MODEL, *others))]
     return pd.DataFrame([rows[name] for name in order])
-
-
-def _measured(
-    name: str, statistic: Callable[..., float], x: np.ndarray, y: np.ndarray, resamples: Resamples
-) -> dict[str, float]:
-    return cells(name, statistic(x, y), *bootstrap(statistic, x, y, resamples=resamples))
 
 
 def matched(home: pd.DataFrame, away: pd.DataFrame, n_resamples: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sqp.metrics.notes import agreement_note
-from sqp.metrics.stats import Resamples, percentiles
+from sqp.metrics.stats import Resamples, bootstrap, percentiles
 from sqp.metrics.weighted import correlations, mean
 from sqp.report.findings import MODEL
 
@@ -70,6 +70,13 @@ class Paired:
 def cells(name: str, value: float, low: float, high: float) -> dict[str, float]:
     """A statistic and its interval as three cells."""
     return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def measured(
+    name: str, statistic: Callable[..., float], x: np.ndarray, y: np.ndarray, resamples: Resamples
+) -> dict[str, float]:
+    """statistic(x, y) and its interval as three cells."""
+    return cells(name, statistic(x, y), *bootstrap(statistic, x, y, resamples=resamples))
 
 
 def ends(name: str, values: np.ndarray) -> dict[str, float]:
