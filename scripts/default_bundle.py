@@ -38,7 +38,7 @@ from sqp.stages import fit, generate, train
 from sqp.stages.like_training import LOCALIZER
 
 STEPS = ("fit", "records", "train")
-REST = ["calibration", "val", "test"]
+REST = ["calibration", "test"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Part:
 
 
 def parts(told: Mapping[str, Any], out: Path) -> Iterator[Part]:
-    """Both halves of train, and the rest; the networks are fitted where they are not there yet."""
+    """Both halves of train, val, and the rest; the networks are fitted where they are not there yet."""
     halves = halved(read_splits(told["splits"]))
     files = [out / f"{name}_half.json" for name in ("first", "second")]
     for file, splits in zip(files, halves, strict=True):
@@ -64,6 +64,7 @@ def parts(told: Mapping[str, Any], out: Path) -> Iterator[Part]:
     # the network that was fitted on the first half makes the masks of what is left of train: the second
     yield Part("second", files[0], ["train"], fitted[0], "train", 0.5)
     yield Part("first", files[1], ["train"], fitted[1], "train", 0.5)
+    yield Part("val", Path(told["splits"]), ["val"], fitted[0] | whole, "val", 1.0)
     yield Part("rest", Path(told["splits"]), REST, fitted[0] | whole, "rest", 1.0)
 
 

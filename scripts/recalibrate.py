@@ -1,9 +1,11 @@
 """Make a bundle's interval and out-of-distribution statistics anew, without training: minutes in place of hours.
 
 python scripts/recalibrate.py runs/isic2018/model/bundle runs/isic2018/model/bundle_new \
-    --records runs/isic2018/records [--cache runs/cache] [--ood_quantile 0.99] [--alpha 0.1] [--calibrate_on all]
+    --records runs/isic2018/records [--cache runs/cache] [--ood_quantile 0.99] [--alpha 0.1] [--calibrate_on all] \
+    [--calibrate_splits calibration val]
 
-The records must be those that it was trained on. The cache of decoded records is that of `sqp train`, if it is there.
+The records must be those that it was trained on; val and calibration may have more groups. The cache of decoded
+records is that of `sqp train`, if it is there.
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--ood_quantile", type=float)
     parser.add_argument("--alpha", type=float)
     parser.add_argument("--calibrate_on", choices=("all", "natural"))
+    parser.add_argument("--calibrate_splits", nargs="+", help="calibration, or calibration val")
     args = parser.parse_args(argv)
     bundle = Bundle.load(args.bundle)
-    names = ("cache", "ood_quantile", "alpha", "calibrate_on")
+    names = ("cache", "ood_quantile", "alpha", "calibrate_on", "calibrate_splits")
     changed = {name: value for name in names if (value := getattr(args, name)) is not None}
     made = recalibrate(bundle, training_config(bundle, args.records, args.out, **changed))
     made.save(args.out)

@@ -45,6 +45,8 @@ class TrainConfig(LoggerConfig):
         train_on: Records of the split train that the model learns from: all, or natural (as below).
         calibrate_on: Records of the split calibration that the interval rests on: all, or natural, those natural
             masks whose prompter is the one that their record set was configured with (not simulated manual ones).
+        calibrate_splits: calibration; with val beside it the interval is as wide as the split asks whose errors are
+            greater, for images that may be like those of either: say where the official val images are harder.
         ood_quantile: Share of the calibration groups that counts as in distribution.
         members: Models trained one after another, with seed, seed + 1 ..., whose mean is the prediction; one bundle
             holds all, and its interval is that of the mean.
@@ -92,6 +94,7 @@ class TrainConfig(LoggerConfig):
     alpha: float = 0.1
     train_on: str = "all"
     calibrate_on: str = "all"
+    calibrate_splits: list[str] = field(default_factory=lambda: ["calibration"])
     ood_quantile: float = 0.98
     members: int = 1
     half: bool = False
@@ -117,5 +120,8 @@ EXECUTION_KEYS = (
 """Keys that say how a run goes, not what the model is: another value in the same folder is no change of
 config."""
 
-YOUNGER: dict[str, object] = {"features": [], "train_on": "all", "members": 1, "half": False}
+YOUNGER: dict[str, object] = {
+    **{"features": [], "train_on": "all", "members": 1, "half": False},
+    "calibrate_splits": ["calibration"],
+}
 """Keys that the first runs did not have, with what they did."""

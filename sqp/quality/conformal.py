@@ -6,7 +6,8 @@ weight 1 / (G + 1), shared by its records, and 1 / (G + 1) to infinity; the weig
 normalised residual |dice - predicted| / scale is the half width in scales. Guarantee: if the groups are
 exchangeable with the one to come, a random record of it lies in its interval with a probability of at least 1
 - alpha, over the draw of both. It holds on average over records, not for each kind of image, and not for
-images of another kind.
+images of another kind. Of several splits the widest interval is taken: the guarantee then holds for groups that are
+exchangeable with those of any one of them, and it is wider than need be for the others.
 """
 
 from __future__ import annotations
@@ -41,6 +42,16 @@ class Conformal:
         residual = np.abs(np.asarray(dice, float) - np.asarray(predicted, float)) / np.asarray(scale, float)
         return cls(group_quantile(residual, group, alpha), alpha, groups, len(residual))
 
+    @classmethod
+    def widest(cls, fitted: Sequence[Conformal]) -> Conformal:
+        """The widest of those fitted on disjoint groups at one alpha; it counts the groups and records of all.
+
+        >>> Conformal.widest([Conformal(1.5, 0.1, 40, 90), Conformal(2.0, 0.1, 20, 30)])
+        Conformal(quantile=2.0, alpha=0.1, groups=60, records=120)
+        """
+        groups, records = sum(one.groups for one in fitted), sum(one.records for one in fitted)
+        return cls(max(one.quantile for one in fitted), fitted[0].alpha, groups, records)
+
     def interval(self, predicted: ArrayLike, scale: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """low, high in [0, 1]; NaN where the prediction is."""
         mean, half = np.asarray(predicted, float), self.quantile * np.asarray(scale, float)
@@ -53,14 +64,14 @@ def check_alpha(alpha: float) -> None:
         raise ConfigError(f"alpha is {alpha}; it must lie between 0 and 1 (0.1 for an interval at 90 %)")
 
 
-def check_groups(groups: int, alpha: float) -> None:
-    """ConfigError unless `groups` suffice for a finite quantile: at least 1 / alpha - 1."""
+def check_groups(groups: int, alpha: float, split: str = "calibration") -> None:
+    """ConfigError unless the `groups` of a split suffice for a finite quantile: at least 1 / alpha - 1."""
     check_alpha(alpha)
     need = math.ceil(1 / alpha - 1 - 1e-9)
     if groups < need:
         raise ConfigError(
-            f"the calibration split has {groups} groups, an interval at {1 - alpha:.0%} needs at least "
-            f"{need}: put more images into the split 'calibration', or choose a greater --alpha"
+            f"the {split} split has {groups} groups, an interval at {1 - alpha:.0%} needs at least "
+            f"{need}: put more images into the split '{split}', or choose a greater --alpha"
         )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sqp.config.generate import SamplerConfig, SegmenterConfig
@@ -139,7 +140,16 @@ def fingerprint(table: pd.DataFrame) -> dict[str, Any]:
 
 def group_hashes(table: pd.DataFrame) -> list[str]:
     """16 hex digits of the sha256 of each group, sorted: `evaluate` knows a group without its name."""
-    return sorted(hashlib.sha256(name.encode()).hexdigest()[:16] for name in set(table.group.astype(str)))
+    return sorted(map(_hash, set(table.group.astype(str))))
+
+
+def of_known_groups(table: pd.DataFrame, hashes: Iterable[str]) -> np.ndarray:
+    """bool per row: is its group among those that `group_hashes` made these of."""
+    return table.group.astype(str).map(_hash).isin(set(hashes)).to_numpy(bool)
+
+
+def _hash(group: str) -> str:
+    return hashlib.sha256(group.encode()).hexdigest()[:16]
 
 
 def _flat(config: Mapping[str, Any], sources: Sequence[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sqp.io import read_record_sets
 from sqp.io.frozen import frozen_rows, read_frozen
 from sqp.io.schema import NATURAL, kinds
 from sqp.quality.columns import FIRST, OTHER
-from sqp.quality.provenance import group_hashes
+from sqp.quality.provenance import of_known_groups
 from sqp.quality.risk import RiskEvidence
 from sqp.quality.verdict import judged
 from sqp.report.predictions import read_predictions
@@ -111,9 +111,8 @@ def frozen_members(test: pd.DataFrame, paths: list[Path]) -> pd.DataFrame:
 
 def check_groups(test: pd.DataFrame, hashes: list[str], model: Path) -> None:
     """ConfigError where a test group is among the hashed groups that a bundle was made from."""
-    known = set(hashes)
-    leaked = [str(name) for name, rows in test.groupby("group") if known.intersection(group_hashes(rows))]
-    if leaked:
+    leaked = test.loc[of_known_groups(test, hashes), "group"].astype(str).unique()
+    if len(leaked):
         raise ConfigError(
             f"{model} was trained or calibrated on {len(leaked)} of the groups that are tested, {leaked[0]} "
             "among them; test it on other records, or train it anew with the splits of these"

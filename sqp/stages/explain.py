@@ -24,7 +24,7 @@ from sqp.explain.target import EFFECTS
 from sqp.io.atomic import write_text
 from sqp.io.schema import NATURAL
 from sqp.quality.bundle import Bundle
-from sqp.quality.provenance import group_hashes
+from sqp.quality.provenance import of_known_groups
 from sqp.report import explain_figures as figures
 from sqp.report.embedding_figure import embedding as embedding_figure
 from sqp.report.embedding_page import write_embedding_page
@@ -175,8 +175,7 @@ def study_importance(config: ExplainConfig, material: Material) -> pd.DataFrame:
 
 def _seen(material: Material) -> list[str]:
     """A warning where the model was made from the groups that are explained."""
-    known = set(material.bundle.info.get("groups_sha256", []))
-    if not known.intersection(group_hashes(material.rows)):
+    if not of_known_groups(material.rows, material.bundle.info.get("groups_sha256", [])).any():
         return []
     return ["The model was trained, tuned or calibrated on some of these groups: agreement is flattered."]
 

@@ -1,7 +1,7 @@
 """A trained network with everything that follows its training made anew: intervals and distances, no weight changed.
 
-For bundles that are older than a part of it (the neighbours, the distances of the image's features), and for another
-level, quantile or kind of calibration record.
+For bundles that are older than a part of it (the neighbours, the distances of the image's features), for another
+level, quantile or kind of calibration record, and for more images of val and calibration than there were.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from sqp.config.train import EXECUTION_KEYS, TrainConfig
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
@@ -17,9 +19,9 @@ from sqp.quality.backbones import dims_of
 from sqp.quality.bundle import Bundle
 from sqp.quality.cache import build_cache
 from sqp.quality.features import with_features
-from sqp.quality.provenance import fingerprint
+from sqp.quality.provenance import fingerprint, of_known_groups
 from sqp.stages.train import calibrate, check_numbers, inferred, split_records
-from sqp.stages.train_rows import USED, learned_from, training_rows
+from sqp.stages.train_rows import USED, check_calibrate_splits, learned_from, training_rows
 
 
 def training_config(bundle: Bundle, records: list[Path], out: Path, **changed: Any) -> TrainConfig:
@@ -33,17 +35,20 @@ def training_config(bundle: Bundle, records: list[Path], out: Path, **changed: A
 def recalibrate(bundle: Bundle, config: TrainConfig) -> Bundle:
     """The bundle with interval and out-of-distribution statistics of this config, from the records it was trained on.
 
-    ConfigError where the records are others, which its groups and splits tell, or do not fit it.
+    Groups that it did not have may be added to val and calibration, never to train. ConfigError where the records are
+    others, which its groups and splits tell, or do not fit it.
     """
     check_numbers(config)
-    rows = training_rows(config.records, bundle.channels, config.alpha, config.calibrate_on)
+    check_calibrate_splits(config.calibrate_splits)
+    kinds = config.calibrate_on, config.calibrate_splits
+    rows = training_rows(config.records, bundle.channels, config.alpha, *kinds)
     for records in map(RecordSet, config.records):
         if (records.table["split"] == "calibration").any():  # from the others it only learned
             bundle.check_records(records)
-    if fingerprint(rows)["sha256"] != bundle.info.get("data", {}).get("sha256"):
+    if not _grown_from(rows, bundle):
         raise ConfigError(
             f"{bundle.name} was not trained on the images and splits of {', '.join(map(str, config.records))}: give "
-            "the record sets that it was trained on, or train anew"
+            "the record sets that it was trained on (val and calibration may have more groups), or train anew"
         )
     learned = learned_from(rows, config.train_on)
     cache = build_cache(
@@ -58,3 +63,10 @@ def recalibrate(bundle: Bundle, config: TrainConfig) -> Bundle:
     }
     made, _, _ = calibrate(config, bundle.model, bundle.standardizer, learned, outputs, bundle.expects)
     return made
+
+
+def _grown_from(rows: pd.DataFrame, bundle: Bundle) -> bool:
+    """Whether the groups that the bundle had are the same images in the same splits, and no other is in train."""
+    had = of_known_groups(rows, bundle.info.get("groups_sha256", []))
+    same = fingerprint(rows[had])["sha256"] == bundle.info.get("data", {}).get("sha256")
+    return same and not (rows["split"] == "train")[~had].any()

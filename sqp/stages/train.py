@@ -47,7 +47,14 @@ from sqp.report.wandb_run import check_logger, wandb_run
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import described, earlier_run, plain, versions
 from sqp.stages.train_members import build_model, fit_member
-from sqp.stages.train_rows import KINDS, USED, calibrates, learned_from, training_rows
+from sqp.stages.train_rows import (
+    KINDS,
+    USED,
+    calibrates,
+    check_calibrate_splits,
+    learned_from,
+    training_rows,
+)
 from sqp.stages.val_report import FIGURE, TABLE, write_val_report
 
 
@@ -86,7 +93,9 @@ def run(config: TrainConfig) -> TrainResult:
     for key in ("train_on", "calibrate_on"):
         lookup(f"choice of --{key}", getattr(config, key), dict.fromkeys(KINDS))
     held = parse_inputs(config.cache_inputs) if config.cache_inputs else ()
-    rows = training_rows(config.records, (*channels, *held), config.alpha, config.calibrate_on)
+    check_calibrate_splits(config.calibrate_splits)
+    kinds = config.calibrate_on, config.calibrate_splits
+    rows = training_rows(config.records, (*channels, *held), config.alpha, *kinds)
     learned = learned_from(rows, config.train_on)
     for folder in config.records:
         check_features(RecordSet(folder), config.features)
@@ -184,16 +193,10 @@ def calibrate(
     expects: list[dict[str, Any]],
 ) -> tuple[Bundle, dict[str, float], pd.DataFrame]:
     """The bundle, the metrics on val and the table of its predictions: all that follows when the model is fitted."""
-    calibration = rows[rows["split"] == "calibration"]
-    kept = calibrates(calibration, config.calibrate_on)
-    held = outputs["calibration"]
-    conformal = Conformal.fit(
-        held.dice[kept],
-        held.scale[kept],
-        calibration["dice"].to_numpy(float)[kept],
-        calibration["group"].to_numpy()[kept],
-        config.alpha,
+    conformal = Conformal.widest(
+        [_interval(config, rows[rows["split"] == split], outputs[split]) for split in config.calibrate_splits]
     )
+    calibration = rows[rows["split"] == "calibration"]
     sources = sources_of((*model.spec.channels, *standardizer.names))
     features = known_features(rows, outputs, expects, sources)
     ood = OodStatistics.fit(
@@ -227,6 +230,13 @@ def calibrate(
     if len(tested) and len(ordering):
         risk = RiskEvidence.fit(tested["low"], tested["dice"], tested["group"], ordering["low"], config.seed)
     return Bundle(model.eval(), standardizer, conformal, ood, expects, info, risk=risk), metrics, table
+
+
+def _interval(config: TrainConfig, rows: pd.DataFrame, outputs: Outputs) -> Conformal:
+    """The half width that one split asks for."""
+    kept = calibrates(rows, config.calibrate_on)
+    dice, group = rows["dice"].to_numpy(float)[kept], rows["group"].to_numpy()[kept]
+    return Conformal.fit(outputs.dice[kept], outputs.scale[kept], dice, group, config.alpha)
 
 
 def judge(

@@ -16,16 +16,22 @@ from sqp.quality.conformal import check_groups
 
 USED = ("train", "val", "calibration")
 KINDS = ("all", "natural")
+CALIBRATION = "calibration"
+CALIBRATE_SPLITS = (CALIBRATION, "val")
 
 
 def training_rows(
-    folders: Sequence[str | Path], channels: Sequence[str], alpha: float, calibrate_on: str = "all"
+    folders: Sequence[str | Path],
+    channels: Sequence[str],
+    alpha: float,
+    calibrate_on: str = "all",
+    calibrate_splits: Sequence[str] = (CALIBRATION,),
 ) -> pd.DataFrame:
     """The rows with truth of the three splits, sorted by split, record set and id, indices 0..n-1.
 
     ConfigError where a record set lacks a channel, a group or image lies in two splits, a split is empty, or
-    the calibration split has too few groups for alpha among the rows of `calibrate_on`. Rows of other splits are only
-    looked at for leakage.
+    a split that calibrates has too few groups for alpha among the rows of `calibrate_on`. Rows of other splits are
+    only looked at for leakage.
     """
     table = read_record_sets(list(folders))
     for folder in folders:
@@ -45,11 +51,21 @@ def training_rows(
             )
         if not (with_truth["split"] == split).any():
             raise ConfigError(f"no record of split '{split}' has a ground truth: generate it with --truth DIR")
-    held = with_truth[with_truth["split"] == "calibration"]
-    check_groups(held.loc[calibrates(held, calibrate_on), "group"].nunique(), alpha)
+    for split in calibrate_splits:
+        held = with_truth[with_truth["split"] == split]
+        check_groups(held.loc[calibrates(held, calibrate_on), "group"].nunique(), alpha, split)
     if (with_truth["split"] == "train").sum() < 2:
         raise ConfigError("the split 'train' has a single record; at least two are needed")
     return with_truth.sort_values(["split", "record_id"], ignore_index=True)
+
+
+def check_calibrate_splits(splits: Sequence[str]) -> None:
+    """ConfigError unless they are calibration, or it and val."""
+    if CALIBRATION not in splits or len(set(splits)) != len(splits) or not set(splits) <= set(CALIBRATE_SPLITS):
+        raise ConfigError(
+            f"calibrate_splits is [{', '.join(splits)}]: give [calibration], or [calibration, val] for an interval that "
+            "is as wide as the harder of the two asks"
+        )
 
 
 def learned_from(rows: pd.DataFrame, train_on: str) -> pd.DataFrame:

@@ -55,12 +55,12 @@ def made(tmp_path_factory, script):
         "referees": {"fake": {"generate": {"referee": {"name": "fake", "localizer": "{localizer}"}}}},
         "makers": {
             "fake": {
-                "images": {"train": 12, "rest": 14},
+                "images": (counts := {"train": 12, "val": 4, "rest": 10}),
                 "segmenter": {"name": "fake"},
                 "prompter": "truth_box",
                 "variants": {"*": {"prompters": ["found"], "corruptions": 1, "families": ["swap"]}},
             },
-            "unet": {"images": {"train": 12, "rest": 14}, "segmenter": {"name": "unet", "checkpoint": "{unet}"}},
+            "unet": {"images": counts, "segmenter": {"name": "unet", "checkpoint": "{unet}"}},
         },
         "train": {
             "default": {"inputs": "image+mask+referee", "scores": ["referee_dice", "area"]} | TRAIN,
@@ -80,16 +80,19 @@ def made(tmp_path_factory, script):
 def test_no_network_made_a_mask_of_an_image_that_it_was_fitted_on(made):
     out, told = made
     halves = {part: out / "fit" / f"unet_{name}_half" for part, name in (("second", "first"), ("first", "second"))}
-    for part, folder in {**halves, "rest": halves["second"]}.items():
+    for part, folder in {**halves, "val": halves["second"], "rest": halves["second"]}.items():
         table = RecordSet(out / "records" / "fake" / "unet" / part).table
         seen = set(fitted_images(next(folder.glob("*.safetensors"))))
         assert seen and not seen & {image_hash(name) for name in table["image_id"]}
     splits, both = read_splits(told["splits"]), halved(read_splits(told["splits"]))
-    tables = {part: RecordSet(out / "records" / "fake" / "fake" / part).table for part in ("first", "second", "rest")}
+    tables = {
+        part: RecordSet(out / "records" / "fake" / "fake" / part).table for part in ("first", "second", "val", "rest")
+    }
     assert set(tables["second"].group) <= set(both[0].splits["train"])
     assert set(tables["first"].group) <= set(both[1].splits["train"])
     assert set(pd.concat([tables["first"], tables["second"]]).split) == {"train"}
-    assert set(tables["rest"].split) == {"calibration", "val", "test"} and splits.splits["test"]
+    assert set(tables["val"].split) == {"val"} and splits.splits["test"]
+    assert set(tables["rest"].split) == {"calibration", "test"}
 
 
 def test_the_bundles_are_free_small_and_say_how_they_judge(made):

@@ -10,6 +10,7 @@ from recordsets import SPLITS, make_record_set
 
 from sqp.errors import ConfigError
 from sqp.quality import Bundle, predict_records
+from sqp.quality.conformal import group_quantile
 from sqp.quality.ood import IMAGE, MODEL
 from sqp.stages.recalibrate import recalibrate, training_config
 
@@ -45,6 +46,26 @@ def test_older_bundles_get_what_they_lack(trained, with_embeddings, tmp_path):
     plain = make_record_set(tmp_path / "plain")  # as a plain network leaves them
     without = predict_records(made, [plain], splits=["calibration"], progress=False)
     assert without["ood_image_distance"].isna().all() and not without["ood"].all()
+
+
+def test_val_may_grow_and_widen_the_interval(trained, tmp_path):
+    bundle = Bundle.load(trained / "bundle")
+    more = make_record_set(tmp_path / "more", {**SPLITS, "val": SPLITS["val"] + 9})
+    asked = {"calibrate_splits": ["calibration", "val"], "alpha": 0.2, "progress": False}
+    made = recalibrate(bundle, training_config(bundle, [more], tmp_path, **asked))
+    alone = recalibrate(bundle, training_config(bundle, [more], tmp_path, alpha=0.2, progress=False))
+    val = predict_records(alone, [more], splits=["val"], progress=False)
+    residual = (val["dice"] - val["predicted_dice"]).abs() / val["scale"]
+    of_val = group_quantile(residual, val["group"], 0.2)
+    assert made.conformal.quantile == pytest.approx(max(alone.conformal.quantile, of_val), rel=1e-3)
+    assert made.conformal.groups == alone.conformal.groups + val["group"].nunique()
+    assert made.info["data"]["counts"]["val"]["images"] == val["image_id"].nunique()
+    assert not set(bundle.info["groups_sha256"]) - set(made.info["groups_sha256"])  # a test group is still told apart
+    grown = make_record_set(tmp_path / "grown", {**SPLITS, "train": SPLITS["train"] + 1})
+    with pytest.raises(ConfigError, match="was not trained on"):
+        recalibrate(bundle, training_config(bundle, [grown], tmp_path, **asked))
+    with pytest.raises(ConfigError, match=r"give \[calibration\], or \[calibration, val\]"):
+        recalibrate(bundle, training_config(bundle, [more], tmp_path, calibrate_splits=["val"]))
 
 
 def test_other_records_are_refused(trained, tmp_path):
