@@ -131,7 +131,10 @@ class RecordMaker:
                 continue
             of_natural = (natural.maker, natural.drawn_by, natural.planned.record_id)
             sources.append((mask, severity, *(("truth", "", "") if from_truth else of_natural)))
-        samples = self._sample(loaded, embedding, prompts)
+        if self.segmenter is None or self.segmenter.promptable:
+            samples = self._sample(loaded, embedding, prompts)
+        else:  # no mask prompts it: its samples of this image are there already
+            samples = [natural.samples] * len(prompts)
         return [
             Made(planned, one, prompt, *source)
             for (planned, prompt), one, source in zip(prompts, samples, sources, strict=True)

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from fakes import FakeSegmenter
+from plain_networks import write_checkpoint
 from safetensors.numpy import save_file
 
 from sqp import segmenters
@@ -47,6 +49,26 @@ def test_noise_is_one_image_s_whatever_the_prompt(config, fake_segmenter):
     generate.run(replace(config, max_images=1, variants=plan, sampler=SamplerConfig("noise", 4)))
     images = RecordSet(config.out).table.image_id.nunique()
     assert len(RecordSet(config.out).table) == 3 * images and fake_segmenter[0].encoded == 4 * images
+
+
+def test_a_network_that_no_mask_prompts_is_sampled_once_an_image(config, monkeypatch, tmp_path):
+    calls = []
+
+    def spy(*args, **options):
+        calls.append(args)
+        return sample_many(*args, **options)
+
+    monkeypatch.setattr(case_records, "sample_many", spy)
+    network = SegmenterConfig("unet", write_checkpoint(tmp_path / "w.safetensors", "unet"))
+    plan = {"*": VariantPlan(corruptions=2)}
+    generate.run(
+        replace(config, max_images=1, segmenter=network, variants=plan, sampler=SamplerConfig("mc_dropout", 3))
+    )
+    records = RecordSet(config.out)
+    assert len(records.table) == 3 * len(calls) and len(calls) == records.table.image_id.nunique()
+    for _, rows in records.table.groupby("image_id"):
+        natural, *others = (records.maps(name)["self/probability"] for name in rows.record_id)
+        assert len(others) == 2 and all(np.array_equal(natural, other) for other in others)
 
 
 def test_a_record_set_from_before_an_option_goes_on(config):
