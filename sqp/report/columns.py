@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from sqp.prompts import SIMULATED_MANUAL
@@ -30,6 +32,25 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
     first = [name for name in FIRST if name in table.columns]
     rest = [name for name in table.columns if name not in {*first, *scores}]
     return table[[*first, *scores, *rest]]
+
+
+def shown_names(table: pd.DataFrame) -> list[str]:
+    """What a reader knows each record by: its image's file, with the id where several are of one file.
+
+    >>> paths = ["in/a.png", "in/b.png", "in/b.png", ""]
+    >>> shown_names(pd.DataFrame({"record_id": ["r1", "r2", "r3", "r4"], "image_path": paths}))
+    ['a.png', 'b.png · r2', 'b.png · r3', 'r4']
+    """
+    ids = table["record_id"].astype(str)
+    if "image_path" not in table.columns:
+        return ids.tolist()
+    paths = table["image_path"].fillna("").astype(str)
+    files = paths.map(lambda path: Path(path).name)
+    several = files.duplicated(keep=False)
+    return [
+        (f"{file} · {one}" if twice else file) if file else one
+        for file, one, twice in zip(files, ids, several, strict=True)
+    ]
 
 
 def worst_first(table: pd.DataFrame) -> pd.DataFrame:

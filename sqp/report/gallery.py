@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from sqp.io import RecordSet
-from sqp.report.columns import prompter_label, worst_first
+from sqp.report.columns import prompter_label, shown_names, worst_first
 from sqp.report.inline import data_uri
 from sqp.report.summary import warnings
 from sqp.report.view import View, load_view, open_sets, outline
@@ -48,7 +47,7 @@ def gallery_cases(rows: pd.DataFrame, error_maps: ErrorMaps | None = None) -> li
     slices = max(FEW_SLICES, min(SLICES, ALL_SLICES // max(1, len(rows))))
     todo = [
         (sets[row["record_set"]], row, wrong.get((row["record_set"], row["record_id"])), slices)
-        for row in rows.to_dict("records")
+        for row in rows.assign(shown=shown_names(rows)).to_dict("records")
     ]
     with ThreadPoolExecutor(THREADS) as pool:  # Pillow decodes outside of Python's lock
         return list(pool.map(lambda job: _case(*job), todo))
@@ -75,7 +74,7 @@ def _case(records: RecordSet, row: Mapping[str, Any], error: np.ndarray | None, 
     return {
         "id": str(row["record_id"]),
         "image_id": str(row["image_id"]),
-        "file": Path(str(row.get("image_path") or "")).name,
+        "name": str(row["shown"]),
         "verdict": str(row["verdict"]),
         **numbers,
         "kind": str(row.get("variant", "")),

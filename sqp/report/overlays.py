@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from sqp.io.atomic import clear_left
-from sqp.report.columns import worst_first
+from sqp.report.columns import shown_names, worst_first
 from sqp.report.figures import save
 from sqp.report.gallery import ErrorMaps
 from sqp.report.summary import interval, remarks
@@ -37,7 +37,7 @@ def write_overlays(
         if re.match(r"\d{3,}-", path.name):
             path.unlink()
     clear_left(folder)
-    rows = worst_first(table).head(k)
+    rows = worst_first(table.assign(shown=shown_names(table))).head(k)
     sets = open_sets(rows)
     if sets is None or rows.empty:
         return []
@@ -78,7 +78,9 @@ def overlay(view: View, row: Mapping[str, Any]) -> Figure:
 
 
 def caption(row: Mapping[str, Any]) -> str:
-    """The id, wrapped; then a line with predicted Dice, interval, verdict, reason, and truth where known."""
+    """Its name, wrapped; then a line with predicted Dice, interval, verdict, reason, and truth where known."""
     predicted = f"predicted Dice {interval(row['predicted_dice'], row['low'], row['high'])}"
     line = "  ·  ".join([predicted, str(row["verdict"]), *remarks(row)])
-    return "\n".join(textwrap.fill(text.replace("$", r"\$"), 80) for text in (str(row["record_id"]), line))
+    return "\n".join(
+        textwrap.fill(text.replace("$", r"\$"), 80) for text in (str(row.get("shown", row["record_id"])), line)
+    )

@@ -9,11 +9,6 @@ const ORDERS = {
 };
 const cases = JSON.parse(document.getElementById("cases").textContent);
 for (const one of cases) if (one.slices) Object.assign(one, one.slices[one.slice]); // what a card shows of a volume
-const files = new Map(); // by file: how many cases are of it
-for (const { file } of cases) files.set(file, (files.get(file) ?? 0) + 1);
-for (const one of cases) { // what a reader knows a case by
-  one.name = !one.file ? one.id : files.get(one.file) > 1 ? `${one.file} · ${one.id}` : one.file;
-}
 const cards = document.getElementById("cards");
 const kind = document.getElementById("kind");
 const order = document.getElementById("order");

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sqp.quality.verdict import VERDICTS
-from sqp.report.columns import SIMULATED, prompter_label, worst_first
+from sqp.report.columns import SIMULATED, prompter_label, shown_names, worst_first
 
 BARS = 40  # characters of the longest bar
 
@@ -46,12 +46,12 @@ def _distribution(predicted: np.ndarray) -> list[str]:
 
 def _worst(table: pd.DataFrame, count: int) -> list[str]:
     """Abstentions and lowest predictions, with interval, verdict, reason, and truth where it is known."""
-    rows = worst_first(table).head(count)
-    width = max(len(name) for name in rows["record_id"])
+    rows = worst_first(table.assign(shown=shown_names(table))).head(count)
+    width = max(len(name) for name in rows["shown"])
     lines = [f"abstentions, then lowest predicted Dice ({len(rows)} of {len(table):,})"]
     for row in rows.to_dict("records"):
         predicted = interval(row["predicted_dice"], row["low"], row["high"])
-        text = f"  {row['record_id']:<{width}}  {predicted:<22}  {row['verdict']}"
+        text = f"  {row['shown']:<{width}}  {predicted:<22}  {row['verdict']}"
         lines.append("  ".join([text, *remarks(row)]))
     return lines
 

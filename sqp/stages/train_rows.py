@@ -63,8 +63,8 @@ def check_calibrate_splits(splits: Sequence[str]) -> None:
     """ConfigError unless they are calibration, or it and val."""
     if CALIBRATION not in splits or len(set(splits)) != len(splits) or not set(splits) <= set(CALIBRATE_SPLITS):
         raise ConfigError(
-            f"calibrate_splits is [{', '.join(splits)}]: give [calibration], or [calibration, val] for an interval that "
-            "is as wide as the harder of the two asks"
+            f"calibrate_splits is [{', '.join(splits)}]: give [calibration], or [calibration, val] for an interval "
+            "that is as wide as the harder of the two asks"
         )
 
 
