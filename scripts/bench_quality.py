@@ -2,8 +2,9 @@
 
 python scripts/bench_quality.py BUNDLE RECORDS benchmarks/speed_quality.csv
 
-One thread, CPU seconds a record. Predicting is timed with everything it reads (image, mask, maps); the segmenter is
-timed on the same images with the sampler that made the records.
+One thread, CPU seconds a record. Predicting is timed with everything it reads (image, mask, maps), and without: the
+network alone over batches that are there. The segmenter is timed on the same images with the sampler that made the
+records.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from sqp.config.generate import GenerateConfig, SegmenterConfig
 from sqp.data import read_image
 from sqp.io import RecordSet
 from sqp.prompts import PROMPTERS
@@ -24,10 +27,11 @@ from sqp.quality.batches import BatchPlan, CachedRecords, loader
 from sqp.quality.bundle import Bundle
 from sqp.quality.cache import build_cache
 from sqp.quality.channels import plane_names
+from sqp.quality.inference import infer
 from sqp.quality.predict import predict_records
 from sqp.seeding import torch_generator
-from sqp.segmenters import build_segmenter
-from sqp.uncertainty import sample
+from sqp.stages.pool import make_segmenter
+from sqp.uncertainty import sample, sampler_options
 
 RECORDS, IMAGES, BATCH = 192, 6, 32
 
@@ -38,15 +42,18 @@ def main(bundle_path: str, records_path: str, out: str) -> None:
     bundle, records = Bundle.load(bundle_path), RecordSet(records_path)
     split = records.table["split"] == "test"
     table = records.table[split].head(RECORDS).reset_index(drop=True)
+    asked = set(records.table.loc[records.table["split"] == "val", "record_id"].head(2 * RECORDS))
     start = time.process_time()
-    predict_records(bundle, [records_path], BATCH, splits=["val"], progress=False, threads=1)
-    predicting = (time.process_time() - start) / int((records.table["split"] == "val").sum())
+    predict_records(bundle, [records_path], BATCH, splits=["val"], record_ids=asked, progress=False, threads=1)
+    predicting = (time.process_time() - start) / len(asked)
     segmenting = segment(records, table)
-    reading, stepping = train_step(bundle, table.assign(record_set=records_path))
+    alone, reading, stepping = network(bundle, table.assign(record_set=records_path))
     rows = [
         ("segmenting, with its samples, an image", segmenting, "s CPU", ""),
         ("predicting quality, with reading, a record", predicting, "s CPU", ""),
         ("predicting quality / segmenting", predicting / segmenting, "ratio", "<= 0.10"),
+        ("predicting quality, without reading, a record", alone, "s CPU", "<= 0.005, or the next"),
+        ("predicting quality, without reading / segmenting", alone / segmenting, "ratio", "<= 0.10"),
         ("reading cached records, a record", reading, "s CPU", ""),
         ("training step, a record", stepping, "s CPU", ""),
         ("reading / training step", reading / stepping, "ratio", "< 1"),
@@ -58,18 +65,21 @@ def main(bundle_path: str, records_path: str, out: str) -> None:
 
 def segment(records: RecordSet, table: pd.DataFrame) -> float:
     """CPU seconds to encode an image and draw the samples of its natural mask."""
-    sampler = records.config["sampler"]
-    segmenter = build_segmenter(records.config["segmenter"]["name"], records.config["segmenter"]["checkpoint"])
+    told, known = records.config, [field.name for field in fields(SegmenterConfig)]
+    sampler = told["sampler"]
+    options = {name: sampler[name] for name in sampler_options(sampler["name"]) if name in sampler}
+    own = SegmenterConfig(**{key: value for key, value in told["segmenter"].items() if key in known})
+    segmenter = make_segmenter(GenerateConfig(Path(), Path(), segmenter=own))
     images = [read_image(path) for path in table["image_path"].drop_duplicates().head(IMAGES)]
     start = time.process_time()
     for image in images:
-        prompt = PROMPTERS[records.config["prompter"]](image)[0]
-        sample(segmenter, image, prompt, sampler["n"], torch_generator(0), sampler=sampler["name"])
+        prompt = PROMPTERS[told["prompter"]](image)[0]
+        sample(segmenter, image, prompt, sampler["n"], torch_generator(0), sampler=sampler["name"], **options)
     return (time.process_time() - start) / len(images)
 
 
-def train_step(bundle: Bundle, table: pd.DataFrame) -> tuple[float, float]:
-    """CPU seconds a record to read a batch from the cache, and to augment it, go forward and back."""
+def network(bundle: Bundle, table: pd.DataFrame) -> tuple[float, float, float]:
+    """CPU seconds a record to predict from batches, to read one from the cache, and to augment, go forward and back."""
     with tempfile.TemporaryDirectory() as folder:
         cache = build_cache(table, bundle.channels, bundle.size, Path(folder), 0, False)
         dice = torch.tensor(table["dice"].to_numpy("float32"))
@@ -78,6 +88,10 @@ def train_step(bundle: Bundle, table: pd.DataFrame) -> tuple[float, float]:
         start = time.process_time()
         batches = list(loader(data, BatchPlan(len(data), BATCH, seed=0)))
         reading = (time.process_time() - start) / len(table)
+        infer(bundle.model, batches[:1])
+        start = time.process_time()
+        infer(bundle.model, batches)
+        alone = (time.process_time() - start) / len(table)
         names = plane_names(bundle.channels)
         first = names.index("image/red") if "image/red" in names else None
         augment = Augmentation(image=() if first is None else range(first, first + 3))
@@ -86,7 +100,7 @@ def train_step(bundle: Bundle, table: pd.DataFrame) -> tuple[float, float]:
         for batch in batches:
             output = model(augment(batch["planes"], torch_generator(0)), batch.get("scores"))
             ((output.dice - batch["dice"]) ** 2).mean().backward()
-        return reading, (time.process_time() - start) / len(table)
+        return alone, reading, (time.process_time() - start) / len(table)
 
 
 if __name__ == "__main__":
