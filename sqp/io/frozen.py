@@ -21,7 +21,7 @@ from sqp.io.reader import RecordSet
 
 BINS = 10
 MOST_PER_BIN = 0.20
-MOST = tuple(round(MOST_PER_BIN - 0.01 * step, 2) for step in range(9))
+MOST = tuple(round(MOST_PER_BIN - 0.01 * step, 2) for step in range(10))
 SD_RANGE = (0.25, 0.28)
 
 
