@@ -1,6 +1,6 @@
 """The paper's grid: Bayesian methods x uncertainty maps x frameworks, one quality model a cell, one table.
 
-python scripts/grid.py configs/grid_ham10000.yaml runs/grid_ham10000 [--methods tta ...]
+python scripts/grid.py configs/grid_ham10000.yaml runs/grid_ham10000 [--methods tta ...] [--freeze]
 
 Sikha O K et al. 2025 (arXiv 2508.01460). Of each method the record set is generated (unless `records` names one that is
 there), in one pass or those of `passes` (which say of which splits, and how many images), and its spread test masks are
@@ -8,8 +8,8 @@ frozen, before any training, in the file that `frozen` of the config names ("{me
 else OUT/METHOD/spread.json); then a model is trained a map and framework, on that map alone. Everything goes on where
 it stopped; the cells of a method share one decoded cache. Writes OUT/grid.csv and OUT/grid.md (test rows, natural and
 spread) and OUT/map_means.csv: each map's mean over the image, and the aggregates of these means that are fitted on
-calibration rows, against the Dice. With --methods other methods keep the rows that they have. `paper` of the config is
-printed beside.
+calibration rows, against the Dice. With --methods other methods keep the rows that they have; --freeze stops before any
+training, when all frozen sets are there to be committed. `paper` of the config is printed beside.
 """
 
 from __future__ import annotations
@@ -135,12 +135,17 @@ def mean_rows(part: Subset, names: list[str], n_resamples: int) -> Iterator[dict
         yield row
 
 
+def frozen_records(told: Mapping[str, Any], name: str, home: Path) -> tuple[Path, Path]:
+    """The record set of a method and its frozen spread masks."""
+    home.mkdir(parents=True, exist_ok=True)
+    records = record_set(told, told["methods"][name], home)
+    return records, frozen_spread(records, Path(told.get("frozen", str(home / "spread.json")).format(method=name)))
+
+
 def run_method(told: Mapping[str, Any], name: str, out: Path) -> None:
     """All cells of a method; OUT/NAME/grid.csv and OUT/NAME/map_means.csv."""
     home, n_resamples = out / name, int(told.get("n_resamples", 2000))
-    home.mkdir(parents=True, exist_ok=True)
-    records = record_set(told, told["methods"][name], home)
-    frozen = frozen_spread(records, Path(told.get("frozen", str(home / "spread.json")).format(method=name)))
+    records, frozen = frozen_records(told, name, home)
     means = map_means(records, frozen, told["maps"], n_resamples)
     means.insert(0, "method", name)
     write_csv(means, home / "map_means.csv")
@@ -170,12 +175,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--methods", nargs="+", help="only these; the others keep what they have")
+    parser.add_argument("--freeze", action="store_true", help="make and freeze the record sets, train nothing")
     args = parser.parse_args(argv)
     told = yaml.safe_load(args.config.read_text())
     methods = list(told["methods"])
     for name in args.methods or methods:
         lookup("method of the grid", name, told["methods"])
-        run_method(told, name, args.out)
+        if args.freeze:
+            records, frozen = frozen_records(told, name, args.out / name)
+            print(f"{name}: {records}, frozen in {frozen}", flush=True)
+        else:
+            run_method(told, name, args.out)
+    if args.freeze:
+        return
     grid, means = collect(methods, args.out, "grid.csv"), collect(methods, args.out, "map_means.csv")
     blocks = [f"# Grid of {args.config.name}", "Intervals: 95 %, bootstrap of whole groups. Test split."]
     blocks += [told["paper"]] if "paper" in told else []

@@ -49,8 +49,10 @@ def test_a_table_of_all_cells_and_a_second_run_trains_nothing(script, told, reco
     monkeypatch.setattr(frozen, "SD_RANGE", (0.0, 1.0))
     grid, out = script("grid"), tmp_path / "out"
     told |= {"frozen": str(tmp_path / "spread_{method}.json"), "paper": "Theirs."}
+    grid.main([write(tmp_path, told), str(out), "--methods", "tta", "--freeze"])
+    assert (tmp_path / "spread_tta.json").exists() and not (out / "grid.csv").exists() and not list(out.glob("tta/*"))
     grid.main([write(tmp_path, told), str(out), "--methods", "tta"])
-    assert (tmp_path / "spread_tta.json").exists() and not (out / "tta" / "spread.json").exists()
+    assert not (out / "tta" / "spread.json").exists()
     assert "\n\nTheirs.\n\n## Quality model" in (out / "grid.md").read_text()
     table = pd.read_csv(out / "grid.csv")
     cells = table.groupby(["map", "framework"])["subset"].apply(set)
