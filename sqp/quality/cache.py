@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -165,17 +166,28 @@ def _allocate(home: Path, n: int, images: int, channels: Sequence[str], shape: t
         open_memmap(home / f"{name}.npy", "w+", dtype, shape).flush()
 
 
+def _opened(folder: str) -> RecordSet:
+    """A record set whose table is read once, not once a record; anew where it has grown."""
+    table = Path(folder) / "records.parquet"
+    return _at(folder, table.stat().st_mtime_ns if table.exists() else 0)
+
+
+@lru_cache(maxsize=64)
+def _at(folder: str, stamp: int) -> RecordSet:
+    return RecordSet(folder)
+
+
 def _decode(task: Task, home: Path, channels: tuple[str, ...], size: int) -> int:
     """Fill the rows of one task; returns how many."""
     if IMAGE in channels:
         open_memmap(home / "images.npy", "r+")[task.image_row] = image_planes(task.image_path, size)
     if task.truth_paths:
-        records = RecordSet(task.records[0][1])
+        records = _opened(task.records[0][1])
         truth = truth_plane(task.truth_paths, size, records.labels if records.volumes else ())
         open_memmap(home / "truths.npy", "r+")[task.image_row] = np.round(truth * 255).astype(np.uint8)
     maps = open_memmap(home / "maps.npy", "r+")
     for row, folder, record_id in task.records:
-        planes = record_planes(RecordSet(folder), record_id, channels, size)
+        planes = record_planes(_opened(folder), record_id, channels, size)
         if np.isnan(planes).any():
             raise CaseError(f"record {record_id} in {folder} has NaN in its maps: generate it again")
         maps[row] = planes

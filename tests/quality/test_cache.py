@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from recordsets import make_record_set
 
@@ -40,6 +41,15 @@ def test_an_image_is_kept_once(record_set: Path, tmp_path: Path) -> None:
     cache = built(record_set, tmp_path)
     assert cache.images is not None
     assert len(cache.images) == read_record_sets([record_set]).image_path.nunique() < len(cache)
+
+
+def test_the_table_of_a_record_set_is_read_once_not_once_a_record(tmp_path: Path, monkeypatch) -> None:
+    table, read = read_record_sets([make_record_set(tmp_path / "records", {"train": 4})]), []
+    monkeypatch.setattr(
+        "sqp.io.reader.pd.read_parquet", lambda path, real=pd.read_parquet: read.append(path) or real(path)
+    )
+    build_cache(table, CHANNELS, 24, tmp_path / "cache", truth=True, progress=False)
+    assert len(table) == 12 and len(read) == 1
 
 
 def test_is_built_once_and_anew_when_a_record_changes(tmp_path: Path) -> None:
