@@ -5,8 +5,9 @@ python scripts/headline.py configs/headline.yaml runs/headline benchmarks/headli
 Writes OUT.csv and OUT.md: a row per test set, subset and method, with 95 % bootstrap intervals by group, and the
 targets of the protocol with what was reached. Predictions are kept in the second folder and made anew where what they
 were made from has changed. Lines from score to Dice are fitted on the calibration split of `home`, for the transfer
-too. How far Pearson falls there is asked of spread masks matched in Dice: of both sets as many are drawn, at random, as
-make the shares of all bins of 0.1 the same. Nothing is trained or chosen here.
+too. Others whose bundle is not there yet are left out, and named. How far Pearson falls in a transfer is asked of
+spread masks matched in Dice: of both sets as many are drawn, at random, as make the shares of all bins of 0.1 the same.
+Nothing is trained or chosen here.
 """
 
 from __future__ import annotations
@@ -208,6 +209,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="OUT.csv and OUT.md are written")
     args = parser.parse_args(argv)
     told = yaml.safe_load(args.config.read_text())
+    missing = [name for name, one in told.get("others", {}).items() if not Path(one["model"]).is_dir()]
+    told["others"] = {name: one for name, one in told.get("others", {}).items() if name not in missing}
     n_resamples = int(told.get("n_resamples", 2000))
     home = read_record_sets(told[HOME]["records"])
     calibration = home[home["split"] == "calibration"].reset_index(drop=True)
@@ -238,6 +241,7 @@ def main(argv: list[str] | None = None) -> None:
         f"`python scripts/headline.py {args.config} {args.work} {args.out}`. Test split, 95 % intervals from "
         f"{n_resamples:,} bootstrap resamples of whole groups. Differences are model - method: Spearman above 0, MAE "
         "and AURC below 0 are in the model's favour. A score's R2, MAE and RMSE are those of its least-squares line.",
+        *([f"Not trained yet, so not judged: {', '.join(missing)}."] if missing else []),
         "## Targets",
         markdown(reached),
     ]

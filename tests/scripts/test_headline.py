@@ -97,6 +97,9 @@ def test_all_methods_on_the_same_rows(script, told, tmp_path, monkeypatch) -> No
 
     monkeypatch.setattr(headline, "predict_records", lambda *a, **k: pytest.fail("predicted again"))
     headline.main(arguments)
+    others = {**told["others"], "slow peer": {"model": str(tmp_path / "none")}}  # not trained yet
+    headline.main([write(tmp_path, {**told, "others": others}), *arguments[1:]])
+    assert "Not trained yet, so not judged: slow peer." in (tmp_path / "out" / "headline.md").read_text()
 
 
 def test_a_model_that_has_seen_the_test_groups_is_refused(script, told, tmp_path) -> None:
