@@ -46,7 +46,7 @@ class TrainConfig(LoggerConfig):
         calibrate_on: Records of the split calibration that the interval rests on: all, or natural, those natural
             masks whose prompter is the one that their record set was configured with (not simulated manual ones).
         calibrate_splits: calibration; with val beside it the interval is as wide as the split asks whose errors are
-            greater, for images that may be like those of either: say where the official val images are harder.
+            greater, for images that may be like those of either, as where the official val images are harder.
         ood_quantile: Share of the calibration groups that counts as in distribution.
         members: Models trained one after another, with seed, seed + 1 ..., whose mean is the prediction; one bundle
             holds all, and its interval is that of the mean.
@@ -121,7 +121,10 @@ EXECUTION_KEYS = (
 config."""
 
 YOUNGER: dict[str, object] = {
-    **{"features": [], "train_on": "all", "members": 1, "half": False},
+    "features": [],
+    "train_on": "all",
+    "members": 1,
+    "half": False,
     "calibrate_splits": ["calibration"],
 }
 """Keys that the first runs did not have, with what they did."""

@@ -121,12 +121,12 @@ def _protocol(bundle: Bundle) -> str:
     training = bundle.info.get("training", {})
     keys = ("train_on", "calibrate_on", "epochs", "patience", "loss", "balance", "flips", "members", "seed")
     told = ", ".join(f"{key} {training[key]}" for key in keys if key in training)
-    splits = " and ".join(f"`{name}`" for name in training.get("calibrate_splits", ["calibration"]))
-    widest = "; the interval is as wide as the harder of them asks" if " and " in splits else ""
+    splits = [f"`{name}`" for name in training.get("calibrate_splits", ["calibration"])]
+    widest = "; the interval is as wide as the harder of them asks" if len(splits) > 1 else ""
     calibration = (
         f"Images are split by group (the lesion, else the image): it learned from the split train, stopped by the "
         f"error on val, and was calibrated on {bundle.conformal.groups:,} groups ({bundle.conformal.records:,} "
-        f"records) of {splits}, each group counted once{widest}. It has seen no other split."
+        f"records) of {' and '.join(splits)}, each group counted once{widest}. It has seen no other split."
     )
     return f"{calibration}\n\nTraining: {told}." if told else calibration
 

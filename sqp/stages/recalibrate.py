@@ -21,7 +21,7 @@ from sqp.quality.cache import build_cache
 from sqp.quality.features import with_features
 from sqp.quality.provenance import fingerprint, of_known_groups
 from sqp.stages.train import calibrate, check_numbers, inferred, split_records
-from sqp.stages.train_rows import USED, check_calibrate_splits, learned_from, training_rows
+from sqp.stages.train_rows import USED, learned_from, training_rows
 
 
 def training_config(bundle: Bundle, records: list[Path], out: Path, **changed: Any) -> TrainConfig:
@@ -39,7 +39,6 @@ def recalibrate(bundle: Bundle, config: TrainConfig) -> Bundle:
     others, which its groups and splits tell, or do not fit it.
     """
     check_numbers(config)
-    check_calibrate_splits(config.calibrate_splits)
     kinds = config.calibrate_on, config.calibrate_splits
     rows = training_rows(config.records, bundle.channels, config.alpha, *kinds)
     for records in map(RecordSet, config.records):

@@ -47,14 +47,7 @@ from sqp.report.wandb_run import check_logger, wandb_run
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import described, earlier_run, plain, versions
 from sqp.stages.train_members import build_model, fit_member
-from sqp.stages.train_rows import (
-    KINDS,
-    USED,
-    calibrates,
-    check_calibrate_splits,
-    learned_from,
-    training_rows,
-)
+from sqp.stages.train_rows import KINDS, USED, calibrates, learned_from, training_rows
 from sqp.stages.val_report import FIGURE, TABLE, write_val_report
 
 
@@ -93,7 +86,6 @@ def run(config: TrainConfig) -> TrainResult:
     for key in ("train_on", "calibrate_on"):
         lookup(f"choice of --{key}", getattr(config, key), dict.fromkeys(KINDS))
     held = parse_inputs(config.cache_inputs) if config.cache_inputs else ()
-    check_calibrate_splits(config.calibrate_splits)
     kinds = config.calibrate_on, config.calibrate_splits
     rows = training_rows(config.records, (*channels, *held), config.alpha, *kinds)
     learned = learned_from(rows, config.train_on)

@@ -30,9 +30,10 @@ def training_rows(
     """The rows with truth of the three splits, sorted by split, record set and id, indices 0..n-1.
 
     ConfigError where a record set lacks a channel, a group or image lies in two splits, a split is empty, or
-    a split that calibrates has too few groups for alpha among the rows of `calibrate_on`. Rows of other splits are
-    only looked at for leakage.
+    a split that calibrates is none that may, or has too few groups for alpha among the rows of `calibrate_on`. Rows of
+    other splits are only looked at for leakage.
     """
+    _check_calibrate_splits(calibrate_splits)
     table = read_record_sets(list(folders))
     for folder in folders:
         check_channels(RecordSet(folder), channels)
@@ -59,8 +60,7 @@ def training_rows(
     return with_truth.sort_values(["split", "record_id"], ignore_index=True)
 
 
-def check_calibrate_splits(splits: Sequence[str]) -> None:
-    """ConfigError unless they are calibration, or it and val."""
+def _check_calibrate_splits(splits: Sequence[str]) -> None:
     if CALIBRATION not in splits or len(set(splits)) != len(splits) or not set(splits) <= set(CALIBRATE_SPLITS):
         raise ConfigError(
             f"calibrate_splits is [{', '.join(splits)}]: give [calibration], or [calibration, val] for an interval "
