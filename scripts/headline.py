@@ -31,22 +31,29 @@ from sqp.io.atomic import write_text
 from sqp.io.frozen import read_frozen
 from sqp.io.hashing import sha256_of_all
 from sqp.metrics import agreement, selective, weighted
+from sqp.metrics.matched import matched, worst_share
 from sqp.metrics.stats import Resamples, paired_difference, percentiles
 from sqp.quality import Bundle, QualityModel, predict_records
 from sqp.quality.columns import score_names
 from sqp.report.predictions import write_predictions
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
 from sqp.stages.aggregates import with_aggregates
-from sqp.stages.comparison import MEAN, MEDIAN, MODEL, compare, short
+from sqp.stages.comparison import MEAN, MEDIAN, MODEL, compare, short, through_line
 from sqp.stages.evaluate_rows import check_groups, load_rows
 from sqp.stages.paired import cells, measured
 from sqp.stages.subsets import subsets
 
 HOME = "home"
 TRUTH = "truth"  # who made a corrupted mask that was not made from a segmenter's
-BINS = 10
 PREDICTED = ["predicted_dice", "low", "high"]
 KEYS = ["set", "subset", "method"]
+FALLS = {
+    **{"method": "method", "n_home": "n, home", "n_away": "n, there", "sd_home": "SD(Dice), home"},
+    **{"sd_away": "SD(Dice), there", "pearson_home": "Pearson, home", "pearson_away": "Pearson, there"},
+    **{"fall": "Pearson falls by", "mae_home": "MAE, home", "mae_away": "MAE, there", "bias_away": "bias, there"},
+}
+ERRORS = {"method": "method", "n": "n", "worst": "worst 1 % of images: share of squared error"}
+ERRORS |= {"with_model": "correlation of its errors with the model's"}
 MORE = {"aurc": "AURC", "aurc_difference": "AURC: model - method", "bias": "bias"}
 
 
@@ -139,34 +146,54 @@ def compared(
     return pd.DataFrame([rows[name] for name in order])
 
 
-def matched(home: pd.DataFrame, away: pd.DataFrame, n_resamples: int) -> dict[str, float]:
-    """How far Pearson falls from home to away on spread masks whose Dice are distributed alike, with its interval.
+def transferred(home: pd.DataFrame, away: pd.DataFrame, names: Sequence[str], n_resamples: int) -> pd.DataFrame:
+    """A row a predictor: how far its Pearson falls from home to away on spread masks matched in Dice.
 
     The two sets are of different images: each is resampled on its own.
     """
-    both = [rows[np.isfinite(rows["dice"]) & np.isfinite(rows["predicted_dice"])] for rows in (home, away)]
-    bins = [np.minimum((rows["dice"].to_numpy() * BINS).astype(int), BINS - 1) for rows in both]
-    counts = [np.bincount(own, minlength=BINS) for own in bins]
-    share = np.minimum(*(own / own.sum() for own in counts))
-    share = share / share.sum()
-    found: dict[str, float] = {}
-    spreads = []
-    for name, rows, own, count in zip(("home", "away"), both, bins, counts, strict=True):
-        most = min(n / part for n, part in zip(count, share, strict=True) if part)
-        rng = np.random.default_rng(0)
-        drawn = [rng.permutation(np.flatnonzero(own == i))[: int(most * share[i] + 1e-9)] for i in range(BINS)]
-        part = rows.iloc[np.sort(np.concatenate(drawn))]
-        x, y = part["predicted_dice"].to_numpy(float), part["dice"].to_numpy(float)
-        resamples = Resamples.draw(part["group"].astype(str).to_numpy(), n_resamples)
-        spreads.append(np.concatenate([weighted.pearson(w, x, y) for w in resamples.weights(np.ones(len(x), bool))]))
-        values = {"n": len(part), "sd": y.std(), "pearson": agreement.pearson(x, y)}
-        values |= {"mae": agreement.mae(x, y), "bias": agreement.bias(x, y)}
-        found |= {f"{key}_{name}": float(value) for key, value in values.items()}
-    return found | cells("fall", found["pearson_home"] - found["pearson_away"], *percentiles(spreads[0] - spreads[1]))
+    columns = {name: "predicted_dice" if name == MODEL else f"{name}/predicted_dice" for name in names}
+    used = ["dice", *columns.values()]
+    both = [rows[np.isfinite(rows[used].to_numpy(float)).all(axis=1)] for rows in (home, away)]
+    drawn = matched(*(rows["dice"] for rows in both))
+    parts = {end: rows.iloc[kept] for end, rows, kept in zip(("home", "away"), both, drawn, strict=True)}
+    draws = {end: Resamples.draw(rows["group"].astype(str).to_numpy(), n_resamples) for end, rows in parts.items()}
+    table = []
+    for name, column in columns.items():
+        found: dict[str, Any] = {"method": name}
+        spreads = []
+        for end, rows in parts.items():
+            x, y = rows[column].to_numpy(float), rows["dice"].to_numpy(float)
+            weights = draws[end].weights(np.ones(len(x), bool))
+            spreads.append(np.concatenate([weighted.pearson(w, x, y) for w in weights]))
+            values = {"n": len(rows), "sd": y.std(), "pearson": agreement.pearson(x, y)}
+            values |= {"mae": agreement.mae(x, y), "bias": agreement.bias(x, y)}
+            found |= {f"{key}_{end}": float(value) for key, value in values.items()}
+        fall = found["pearson_home"] - found["pearson_away"]
+        table.append(found | cells("fall", fall, *percentiles(spreads[0] - spreads[1])))
+    return pd.DataFrame(table)
 
 
-def targets(table: pd.DataFrame, falls: Mapping[str, Mapping[str, float]], rival: str) -> pd.DataFrame:
-    """The protocol's targets: what was asked, what was reached, whether it is met. `falls`: `matched` of each set.
+def errors_of(
+    rows: pd.DataFrame, calibration: pd.DataFrame, names: Sequence[str], scores: Sequence[str]
+) -> pd.DataFrame:
+    """A row a method: its squared error's share in the worst 1 % of images, and whether it errs as the model does."""
+    rows, calibration, scores = with_aggregates(rows[np.isfinite(rows["dice"])], calibration, scores)
+    truth, image = rows["dice"].to_numpy(float), rows["image_id"].to_numpy()
+    columns = {MODEL: rows["predicted_dice"]} | {name: rows[f"{name}/predicted_dice"] for name in names}
+    values = {name: column.to_numpy(float) for name, column in columns.items()}
+    values |= {name: through_line(rows[name].to_numpy(float), name, calibration) for name in scores}
+    table = []
+    for name, value in values.items():
+        keep = np.isfinite(value)
+        if keep.any():
+            error, ours = (value - truth)[keep], (values[MODEL] - truth)[keep]
+            found = {"worst": worst_share(error, image[keep]), "with_model": agreement.pearson(error, ours)}
+            table.append({"method": name, "n": int(keep.sum())} | found)
+    return pd.DataFrame(table)
+
+
+def targets(table: pd.DataFrame, falls: Mapping[str, pd.DataFrame], rival: str) -> pd.DataFrame:
+    """The protocol's targets: what was asked, what was reached, whether it is met. `falls`: `transferred` of each set.
 
     `rival`: the free score that natural masks must be ranked better than by.
     """
@@ -194,10 +221,11 @@ def targets(table: pd.DataFrame, falls: Mapping[str, Mapping[str, float]], rival
             row(f"{subset}: coverage of 90 % intervals", found["coverage"], 0.88, 0.92)
             row(f"{subset}: mean width", found["width"], most=0.20)
     for name, found in falls.items():
-        alike = f"n {found['n_home']:.0f} and {found['n_away']:.0f}, SD(Dice) {found['sd_home']:.3f} and "
-        alike += f"{found['sd_away']:.3f}; there MAE {found['mae_away']:.3f}, bias {found['bias_away']:.3f}; "
-        alike += f"interval {found['fall_low']:.3f} to {found['fall_high']:.3f}"
-        row(f"{name}, matched spread ({alike}): Pearson falls by", found["fall"], most=0.05)
+        row(
+            f"{name}, spread masks matched in Dice: Pearson falls by",
+            found.set_index("method")["fall"][MODEL],
+            most=0.05,
+        )
     return pd.DataFrame(rows)
 
 
@@ -225,6 +253,8 @@ def main(argv: list[str] | None = None) -> None:
                 continue
             if part.name == "spread":
                 spread[name] = part.test
+                if name == HOME:
+                    errors = errors_of(part.test, part.calibration, list(told.get("others", {})), scores)
             table = compared(part.test, part.calibration, list(told.get("others", {})), scores, n_resamples)
             parts.append(table.assign(set=name, subset=part.name))
             shown = markdown(formatted(table, headings))
@@ -234,7 +264,10 @@ def main(argv: list[str] | None = None) -> None:
     table = table[[*KEYS, *(column for column in table if column not in KEYS)]]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_csv(table, args.out.with_suffix(".csv"))
-    falls = {name: matched(spread[HOME], rows, n_resamples) for name, rows in spread.items() if name != HOME}
+    predictors = [MODEL, *told.get("others", {})]
+    falls = {
+        name: transferred(spread[HOME], rows, predictors, n_resamples) for name, rows in spread.items() if name != HOME
+    }
     reached = targets(table, falls, told.get("rival", "pairwise_dice"))
     head = [
         "# Headline",
@@ -244,6 +277,10 @@ def main(argv: list[str] | None = None) -> None:
         *([f"Not trained yet, so not judged: {', '.join(missing)}."] if missing else []),
         "## Targets",
         markdown(reached),
+        *(["## Transfer, spread masks matched in Dice"] if falls else []),
+        *(text for name, rows in falls.items() for text in (f"{name}:", markdown(formatted(rows, FALLS)))),
+        "## Where the error lies: home, spread",
+        markdown(formatted(errors, ERRORS)),
     ]
     write_text(args.out.with_suffix(".md"), "\n\n".join([*head, *blocks]) + "\n")
     print("\n\n".join(head))

@@ -103,13 +103,13 @@ def _methods(
     """Each method's score, and the same on the scale of the target."""
     truth = calibration[target.column].to_numpy(float)
     predicted = test["predicted_dice"].to_numpy(float)
-    in_target = _through_line(predicted, "predicted_dice", calibration, target)
+    in_target = through_line(predicted, "predicted_dice", calibration, target)
     methods = {MODEL: (predicted, target.from_dice(predicted) if target.from_dice else in_target)}
     for name, constant in ((MEDIAN, np.median), (MEAN, np.mean)):
         methods[name] = (np.full(len(test), float(constant(truth)) if len(truth) else np.nan),) * 2
     for name in scores:
         raw = test[name].to_numpy(float)
-        methods[name] = (raw, _through_line(raw, name, calibration, target))
+        methods[name] = (raw, through_line(raw, name, calibration, target))
     return methods
 
 
@@ -126,7 +126,7 @@ def _tests(methods: dict[str, tuple[np.ndarray, np.ndarray]], truth: np.ndarray,
     return paired_tests(by_image, against=MODEL)
 
 
-def _through_line(raw: np.ndarray, name: str, calibration: pd.DataFrame, target: Target) -> np.ndarray:
+def through_line(raw: np.ndarray, name: str, calibration: pd.DataFrame, target: Target = TARGETS[DICE]) -> np.ndarray:
     """The score on the scale of the target; NaN without two different calibration rows."""
     fit = calibration[name].to_numpy(float) if name in calibration else np.empty(0)
     enough = np.unique(fit[np.isfinite(fit)]).size > 1

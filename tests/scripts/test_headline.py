@@ -93,7 +93,12 @@ def test_all_methods_on_the_same_rows(script, told, tmp_path, monkeypatch) -> No
     assert model.aurc == pytest.approx(selective.aurc(rows.predicted_dice, 1 - rows.dice), abs=1e-6)
     assert model.bias == pytest.approx((rows.predicted_dice - rows.dice).mean(), abs=1e-6)
     text = (tmp_path / "out" / "headline.md").read_text()
-    assert "spread: Pearson" in text and "elsewhere, matched spread (n " in text and "AURC: model - method" in text
+    assert "spread: Pearson" in text and "elsewhere, spread masks matched in Dice: " in text
+    assert (
+        "correlation of its errors with the model's" in text
+        and "Pearson falls by |" in text
+        and "AURC: model - method" in text
+    )
 
     monkeypatch.setattr(headline, "predict_records", lambda *a, **k: pytest.fail("predicted again"))
     headline.main(arguments)
@@ -116,19 +121,36 @@ def _hashes(group: str) -> list[str]:
     return group_hashes(pd.DataFrame({"group": [group]}))
 
 
-def test_matched_sets_have_the_same_shares_of_dice_and_are_each_others_equal_where_they_are_one(script) -> None:
+def test_a_fall_is_measured_on_sets_that_are_alike(script) -> None:
     rng = np.random.default_rng(0)
     dice = np.concatenate([rng.uniform(0, 1, 300), rng.uniform(0.9, 1, 900)])
     home = pd.DataFrame({"dice": dice, "group": np.arange(1200), "predicted_dice": dice + rng.normal(0, 0.1, 1200)})
+    home["peer/predicted_dice"] = rng.uniform(0, 1, 1200)
     away = home.iloc[:300].assign(predicted_dice=lambda rows: rows["predicted_dice"] + 0.1)
-    headline = script("headline")
-    found = headline.matched(home, away, 200)
-    assert found["sd_home"] == pytest.approx(found["sd_away"], abs=0.02)
+    transferred = script("headline").transferred
+    found = transferred(home, away, ["quality_model", "peer"], 200).set_index("method")
+    model = found.loc["quality_model"]
+    assert model["sd_home"] == pytest.approx(model["sd_away"], abs=0.02)
     assert home["dice"].std() < away["dice"].std() - 0.02  # as they came they are not alike
-    assert found["bias_away"] - found["bias_home"] == pytest.approx(0.1, abs=0.02)
-    assert found["fall_low"] < 0 < found["fall_high"] and abs(found["fall"]) < 0.02
-    same = headline.matched(away, away, 50)
+    assert model["bias_away"] - model["bias_home"] == pytest.approx(0.1, abs=0.02)
+    assert model["fall_low"] < 0 < model["fall_high"] and abs(model["fall"]) < 0.02
+    assert abs(found.loc["peer", "pearson_home"]) < 0.2 < 0.9 < model["pearson_home"]
+    same = transferred(away, away, ["quality_model"], 50).iloc[0]
     assert same["fall"] == 0 and same["n_home"] == same["n_away"] == 300
+
+
+def test_where_errors_lie_in_the_worst_images_and_with_the_model(script) -> None:
+    dice = np.linspace(0.2, 0.9, 200)
+    rows = pd.DataFrame({"dice": dice, "image_id": np.arange(200).astype(str), "predicted_dice": dice + 0.01})
+    rows.loc[7, "predicted_dice"] += 0.5  # one of the two worst
+    rows["peer/predicted_dice"] = dice - 2 * (rows["predicted_dice"] - dice)
+    rows["area"] = np.where(np.arange(200) == 3, np.nan, dice)
+    calibration = pd.DataFrame({"dice": [0.2, 0.4], "area": [0.2, 0.4], "image_id": ["a", "b"]})
+    found = script("headline").errors_of(rows, calibration, ["peer"], ["area"]).set_index("method")
+    assert found.loc["quality_model", "worst"] == pytest.approx((0.51**2 + 1e-4) / (0.51**2 + 199e-4))
+    assert found.loc["peer", "worst"] == pytest.approx(found.loc["quality_model", "worst"])
+    assert found["with_model"][["quality_model", "peer"]].tolist() == pytest.approx([1, -1])
+    assert found.loc["area", "n"] == 199
 
 
 def test_targets_say_what_is_met(script) -> None:
@@ -141,10 +163,8 @@ def test_targets_say_what_is_met(script) -> None:
             rows.append({**good, "method": "predict_the_median", "mae": 0.1})
             rival = {"spearman_difference_low": 0.1, "aurc_difference_high": 0.01}
             rows.append({**good, "method": "pairwise_dice", **rival})
-    names = ("n", "sd", "mae", "bias")
     falls = {
-        name: {f"{key}_{end}": 0.2 for key in names for end in ("home", "away")}
-        | {"fall": fall, "fall_low": fall - 0.1, "fall_high": fall + 0.1}
+        name: pd.DataFrame({"method": ["peer", "quality_model"], "fall": [0.3, fall]})
         for name, fall in (("away", 0.04), ("far", 0.2))
     }
     found = script("headline").targets(pd.DataFrame(rows), falls, "pairwise_dice").set_index("target")["met"]
