@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from sqp.cli import from_mapping
 from sqp.config.evaluate import EvaluateConfig
@@ -27,12 +26,14 @@ from sqp.config.train import TrainConfig
 from sqp.errors import ConfigError, lookup, script_status
 from sqp.io import read_record_sets
 from sqp.io.atomic import write_text
+from sqp.io.hashing import sha256_of_all
 from sqp.metrics import weighted
 from sqp.metrics.stats import Resamples, percentiles
 from sqp.prompts import SIMULATED_MANUAL
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
 from sqp.stages import train
 from sqp.stages.evaluate_rows import load_rows
+from sqp.yaml_files import script_config
 
 FULL = "full"
 FORMS = {"mae": weighted.mae, "rmse": weighted.rmse, "pearson": weighted.pearson, "spearman": weighted.spearman}
@@ -50,14 +51,16 @@ def train_config(told: Mapping[str, Any], row: str, seed: int, out: Path) -> Tra
 def predictions(config: TrainConfig, split: str, frozen: Sequence[Path]) -> pd.DataFrame:
     """Rows of a split with the predictions of a row's model, trained first where it is not there yet."""
     result = train.run(config)
-    stored = Path(config.out) / f"predictions_{split}.csv"
-    if split != "val" and not (
-        stored.exists() and stored.stat().st_mtime > (result.bundle / "bundle.json").stat().st_mtime
-    ):
-        asked = EvaluateConfig(
-            out=Path(config.out), records=config.records, model=result.bundle, split=split, frozen=list(frozen)
-        )
-        write_csv(load_rows(asked).test[COLUMNS], stored)
+    stored = Path(config.out) / "predictions_val.csv"
+    if split != "val":
+        tables = [Path(folder) / "records.parquet" for folder in config.records]
+        key = sha256_of_all([*result.bundle.iterdir(), *tables, *frozen])[:16]
+        stored = Path(config.out) / f"predictions_{split}_{key}.csv"
+        if not stored.exists():
+            asked = EvaluateConfig(
+                out=Path(config.out), records=config.records, model=result.bundle, split=split, frozen=list(frozen)
+            )
+            write_csv(load_rows(asked).test[COLUMNS], stored)
     rows = pd.read_csv(stored)[COLUMNS].dropna().sort_values("record_id", ignore_index=True)
     prompters = read_record_sets(config.records).set_index("record_id")["prompter"]
     return rows.assign(prompter=prompters.loc[rows["record_id"]].to_numpy())
@@ -121,7 +124,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--split", default="val", choices=["val", "test"])
     parser.add_argument("--frozen", nargs="+", type=Path, default=[], help="frozen spread sets, for --split test")
     args = parser.parse_args(argv)
-    told = yaml.safe_load(args.config.read_text())
+    if args.split == "test" and not args.frozen:
+        raise ConfigError("test masks are judged on a frozen spread set: name it with --frozen, as in configs/spread")
+    told = script_config(args.config, ("seeds", "train", "rows"), ("n_resamples",))
     for name in args.rows or []:
         lookup("row of the ablation", name, told["rows"])
     runs = {}
@@ -132,9 +137,13 @@ def main(argv: list[str] | None = None) -> None:
     table = table_of(runs, int(told.get("n_resamples", 2000)))
     write_csv(table, args.out / f"ablations_{args.split}.csv")
     differences = {f"{name}_difference": f"{HEADINGS[name]}: row - {FULL}" for name in FORMS}
+    differences |= {"mae_seed_sd": "MAE: seed SD"}
     shown = table[["row", "subset", "seeds"]].join(formatted(table, HEADINGS | differences))
     title = f"# Ablations of {args.config.name} on {args.split}"
-    about = f"Differences are row - {FULL}: MAE and RMSE above 0 and correlations below 0 say that the part helps."
+    about = (
+        f"Differences are row - {FULL}: where MAE or RMSE is above 0, or a correlation below, the row is worse than "
+        f"{FULL}. Intervals are of the masks that were judged, by group; `seed SD` is that of the seeds."
+    )
     text = "\n\n".join([title, about, markdown(shown)])
     write_text(args.out / f"ablations_{args.split}.md", text + "\n")
     print(text)

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors.torch import load_file
 
 from sqp.bundles import BUNDLES, LARGEST
@@ -36,7 +35,9 @@ from sqp.quality.licences import check_licences
 from sqp.quality.sources import REFEREE
 from sqp.stages import fit, generate, train
 from sqp.stages.like_training import LOCALIZER
+from sqp.yaml_files import script_config
 
+REQUIRED = ("images", "splits", "licence", "fit", "generate", "referees", "makers", "train")  # keys of the config
 STEPS = ("fit", "records", "train")
 REST = ["calibration", "test"]
 
@@ -150,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--referees", nargs="+", help="records beside these alone (default: all of the config)")
     parser.add_argument("--max_images", type=int, help="at most, of each network, part and maker: to try it")
     args = parser.parse_args(argv)
-    told = yaml.safe_load(args.config.read_text()) | ({"max_images": args.max_images} if args.max_images else {})
+    told = script_config(args.config, REQUIRED) | ({"max_images": args.max_images} if args.max_images else {})
     args.out.mkdir(parents=True, exist_ok=True)
     everything = list(parts(told, args.out))  # finished networks are answered from their files
     folders: dict[str, list[Path]] = {}

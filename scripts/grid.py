@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from sqp.cli import from_mapping
 from sqp.config.evaluate import EvaluateConfig
@@ -42,6 +41,7 @@ from sqp.stages.evaluate_rows import load_rows
 from sqp.stages.paired import cells as interval_cells
 from sqp.stages.paired import measured
 from sqp.stages.subsets import Subset, subsets
+from sqp.yaml_files import script_config
 
 KEYS = ["method", "map", "framework", "subset"]
 CERTAINTY = "certainty"  # the one map that is higher = surer
@@ -177,7 +177,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="+", help="only these; the others keep what they have")
     parser.add_argument("--freeze", action="store_true", help="make and freeze the record sets, train nothing")
     args = parser.parse_args(argv)
-    told = yaml.safe_load(args.config.read_text())
+    told = script_config(
+        args.config,
+        ("methods", "maps", "frameworks", "train"),
+        ("generate", "passes", "frozen", "n_resamples", "paper"),
+    )
     methods = list(told["methods"])
     for name in args.methods or methods:
         lookup("method of the grid", name, told["methods"])

@@ -13,6 +13,7 @@ Nothing is trained or chosen here.
 from __future__ import annotations
 
 import argparse
+import operator
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,28 +22,34 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from sqp.config.evaluate import EvaluateConfig
 from sqp.config.generate import UNSEEN
-from sqp.errors import script_status
+from sqp.errors import ConfigError, script_status
 from sqp.io import RecordSet, read_record_sets
 from sqp.io.atomic import write_text
 from sqp.io.frozen import read_frozen
 from sqp.io.hashing import sha256_of_all
-from sqp.metrics import agreement, selective, weighted
-from sqp.metrics.matched import matched, worst_share
-from sqp.metrics.stats import Resamples, paired_difference, percentiles
+from sqp.metrics import agreement, selective
+from sqp.metrics.aggregation import AGGREGATES
+from sqp.metrics.stats import Resamples, paired_difference
 from sqp.quality import Bundle, QualityModel, predict_records
 from sqp.quality.columns import score_names
 from sqp.report.predictions import write_predictions
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
-from sqp.stages.aggregates import with_aggregates
-from sqp.stages.comparison import MEAN, MEDIAN, MODEL, compare, short, through_line
+from sqp.stages.aggregates import UNSIGNED, with_aggregates
+from sqp.stages.comparison import MEAN, MEDIAN, MODEL, compare, short
 from sqp.stages.evaluate_rows import check_groups, load_rows
 from sqp.stages.paired import cells, measured
+from sqp.stages.shared_errors import shared_errors
 from sqp.stages.subsets import subsets
+from sqp.stages.transfer import transferred
+from sqp.yaml_files import script_config
 
+REQUIRED = ("home", "model")  # keys of the config
+OPTIONAL = ("others", "transfer", "rival", "cost", "n_resamples", "paper")
+HOLDS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+ALONE = "predicting quality, without reading"
 HOME = "home"
 TRUTH = "truth"  # who made a corrupted mask that was not made from a segmenter's
 PREDICTED = ["predicted_dice", "low", "high"]
@@ -52,6 +59,8 @@ FALLS = {
     **{"sd_away": "SD(Dice), there", "pearson_home": "Pearson, home", "pearson_away": "Pearson, there"},
     **{"fall": "Pearson falls by", "mae_home": "MAE, home", "mae_away": "MAE, there", "bias_away": "bias, there"},
 }
+WHICH = {"set": "set", "subset": "subset", "n": "n"} | {name: f"Spearman of {name}" for name in AGGREGATES}
+WHICH |= {"difference": "second - first"}
 ERRORS = {"method": "method", "n": "n", "worst": "worst 1 % of images: share of squared error"}
 ERRORS |= {"with_model": "correlation of its errors with the model's"}
 MORE = {"aurc": "AURC", "aurc_difference": "AURC: model - method", "bias": "bias"}
@@ -75,7 +84,8 @@ def predicted(told: Mapping[str, Any], where: Mapping[str, Any], anywhere: bool,
     members = {name for file in where["frozen"] for name in read_frozen(file)["masks"]}
     asked = test[(test["variant"] == "natural") | test["record_id"].isin(members)]
     tables = [Path(folder) / "records.parquet" for folder in where["records"]]
-    work = work / sha256_of_all([*path.iterdir(), *tables, *where["frozen"]])[:16]
+    key = sha256_of_all([*path.iterdir(), *tables, *where["frozen"]])[:16]
+    work = work / f"{key}-{told['backbone']}" if "backbone" in told else work / key
     if not (work / "predictions.parquet").exists():
         bundle = load_bundle(path, told.get("backbone"), anywhere)
         check_groups(asked, bundle.info.get("groups_sha256", []), path)
@@ -146,86 +156,56 @@ def compared(
     return pd.DataFrame([rows[name] for name in order])
 
 
-def transferred(home: pd.DataFrame, away: pd.DataFrame, names: Sequence[str], n_resamples: int) -> pd.DataFrame:
-    """A row a predictor: how far its Pearson falls from home to away on spread masks matched in Dice.
-
-    The two sets are of different images: each is resampled on its own.
-    """
-    columns = {name: "predicted_dice" if name == MODEL else f"{name}/predicted_dice" for name in names}
-    used = ["dice", *columns.values()]
-    both = [rows[np.isfinite(rows[used].to_numpy(float)).all(axis=1)] for rows in (home, away)]
-    drawn = matched(*(rows["dice"] for rows in both))
-    parts = {end: rows.iloc[kept] for end, rows, kept in zip(("home", "away"), both, drawn, strict=True)}
-    draws = {end: Resamples.draw(rows["group"].astype(str).to_numpy(), n_resamples) for end, rows in parts.items()}
-    table = []
-    for name, column in columns.items():
-        found: dict[str, Any] = {"method": name}
-        spreads = []
-        for end, rows in parts.items():
-            x, y = rows[column].to_numpy(float), rows["dice"].to_numpy(float)
-            weights = draws[end].weights(np.ones(len(x), bool))
-            spreads.append(np.concatenate([weighted.pearson(w, x, y) for w in weights]))
-            values = {"n": len(rows), "sd": y.std(), "pearson": agreement.pearson(x, y)}
-            values |= {"mae": agreement.mae(x, y), "bias": agreement.bias(x, y)}
-            found |= {f"{key}_{end}": float(value) for key, value in values.items()}
-        fall = found["pearson_home"] - found["pearson_away"]
-        table.append(found | cells("fall", fall, *percentiles(spreads[0] - spreads[1])))
-    return pd.DataFrame(table)
+def which_aggregate(
+    test: pd.DataFrame, calibration: pd.DataFrame, scores: Sequence[str], n_resamples: int
+) -> dict[str, float]:
+    """Spearman of both aggregates of all scores, and the difference second - first on the same resamples."""
+    test, _, _ = with_aggregates(test, calibration, scores)
+    truth, *columns = (test[name].to_numpy(float) for name in ("dice", *AGGREGATES))
+    found = dict(zip(AGGREGATES, (agreement.spearman(column, truth) for column in columns), strict=True))
+    resamples = Resamples.draw(test["group"].astype(str).to_numpy(), n_resamples)
+    difference = paired_difference(agreement.spearman, truth, *columns[::-1], resamples=resamples)
+    return {"n": len(test)} | found | cells("difference", *difference)
 
 
-def errors_of(
-    rows: pd.DataFrame, calibration: pd.DataFrame, names: Sequence[str], scores: Sequence[str]
+def targets(
+    table: pd.DataFrame, falls: Mapping[str, pd.DataFrame], rival: str, seen: Sequence[str], cost: Path | None
 ) -> pd.DataFrame:
-    """A row a method: its squared error's share in the worst 1 % of images, and whether it errs as the model does."""
-    rows, calibration, scores = with_aggregates(rows[np.isfinite(rows["dice"])], calibration, scores)
-    truth, image = rows["dice"].to_numpy(float), rows["image_id"].to_numpy()
-    columns = {MODEL: rows["predicted_dice"]} | {name: rows[f"{name}/predicted_dice"] for name in names}
-    values = {name: column.to_numpy(float) for name, column in columns.items()}
-    values |= {name: through_line(rows[name].to_numpy(float), name, calibration) for name in scores}
-    table = []
-    for name, value in values.items():
-        keep = np.isfinite(value)
-        if keep.any():
-            error, ours = (value - truth)[keep], (values[MODEL] - truth)[keep]
-            found = {"worst": worst_share(error, image[keep]), "with_model": agreement.pearson(error, ours)}
-            table.append({"method": name, "n": int(keep.sum())} | found)
-    return pd.DataFrame(table)
-
-
-def targets(table: pd.DataFrame, falls: Mapping[str, pd.DataFrame], rival: str) -> pd.DataFrame:
     """The protocol's targets: what was asked, what was reached, whether it is met. `falls`: `transferred` of each set.
 
-    `rival`: the free score that natural masks must be ranked better than by.
+    `rival`: the free score that natural masks must be ranked better than by; `seen`: the sets of the maker whose masks
+    calibrated the intervals; `cost`: the table of scripts/bench_quality.py.
     """
     at = table.set_index(KEYS)
     rows = []
 
-    def row(what: str, value: float, least: float = -np.inf, most: float = np.inf) -> None:
-        bounds = ((">=", least), ("<=", most))
-        asked = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if np.isfinite(bound))
-        met = "yes" if least <= value <= most else "no"
-        rows.append({"target": what, "asked": asked, "reached": f"{value:.3f}", "met": met})
+    def row(what: str, value: float, sign: str, *bounds: float) -> None:
+        signs = {"in": (">=", "<=")}.get(sign, (sign,))
+        asked = " and ".join(f"{one} {bound:g}" for one, bound in zip(signs, bounds, strict=True))
+        met = all(HOLDS[one](value, bound) for one, bound in zip(signs, bounds, strict=True))
+        rows.append({"target": what, "asked": asked, "reached": f"{value:.4f}", "met": "yes" if met else "no"})
 
-    for subset, found in at.xs(HOME).xs(MODEL, level="method").iterrows():
-        if subset == "spread":
-            row("spread: R2", found["r2"], least=0.95)
-            row("spread: Pearson", found["pearson"], least=0.975)
-            row("spread: RMSE", found["rmse"], most=0.060)
-        if subset == "natural":
-            row("natural: MAE", found["mae"], most=0.035)
-            row("natural: MAE / predict-the-median's", found["mae"] / at.loc[(HOME, subset, MEDIAN), "mae"], most=0.75)
-            theirs = at.loc[(HOME, subset, rival)]
-            row(f"natural: Spearman above {rival}'s, low end", theirs["spearman_difference_low"], least=0)
-            row(f"natural: AURC below {rival}'s, high end", theirs["aurc_difference_high"], most=0)
-        if subset in ("natural", "spread"):
-            row(f"{subset}: coverage of 90 % intervals", found["coverage"], 0.88, 0.92)
-            row(f"{subset}: mean width", found["width"], most=0.20)
-    for name, found in falls.items():
-        row(
-            f"{name}, spread masks matched in Dice: Pearson falls by",
-            found.set_index("method")["fall"][MODEL],
-            most=0.05,
-        )
+    natural, spread = (at.loc[(HOME, subset, MODEL)] for subset in ("natural", "spread"))
+    row("spread: R2", spread["r2"], ">=", 0.95)
+    row("spread: Pearson", spread["pearson"], ">=", 0.975)
+    row("spread: RMSE", spread["rmse"], "<=", 0.060)
+    row("natural: MAE", natural["mae"], "<=", 0.035)
+    row("natural: MAE / predict-the-median's", natural["mae"] / at.loc[(HOME, "natural", MEDIAN), "mae"], "<=", 0.75)
+    theirs = at.loc[(HOME, "natural", rival)]
+    row(f"natural: Spearman above {rival}'s, low end", theirs["spearman_difference_low"], ">", 0)
+    row(f"natural: AURC below {rival}'s, high end", theirs["aurc_difference_high"], "<", 0)
+    for name in seen:
+        for subset in ("natural", "spread"):
+            found = at.loc[(name, subset, MODEL)]
+            row(f"{name}, {subset}: coverage of 90 % intervals", found["coverage"], "in", 0.88, 0.92)
+            row(f"{name}, {subset}: mean width", found["width"], "<=", 0.20)
+    for name, rows_of in falls.items():
+        fall = rows_of.set_index("method")["fall"][MODEL]
+        row(f"{name}, spread masks matched in Dice: Pearson falls by", fall, "<=", 0.05)
+    if cost:
+        spent = pd.read_csv(cost).set_index("what")["value"]
+        row("cost without reading, CPU s a record (or the next)", spent[f"{ALONE}, a record"], "<=", 0.005)
+        row("cost without reading / the segmenter's", spent[f"{ALONE} / segmenting"], "<=", 0.10)
     return pd.DataFrame(rows)
 
 
@@ -236,44 +216,54 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("work", type=Path, help="folder of the predictions")
     parser.add_argument("out", type=Path, help="OUT.csv and OUT.md are written")
     args = parser.parse_args(argv)
-    told = yaml.safe_load(args.config.read_text())
+    told = script_config(args.config, REQUIRED, OPTIONAL)
+    if not told[HOME].get("frozen"):
+        raise ConfigError(f"{args.config}: '{HOME}' names no frozen spread set, which the targets are asked of")
     missing = [name for name, one in told.get("others", {}).items() if not Path(one["model"]).is_dir()]
     told["others"] = {name: one for name, one in told.get("others", {}).items() if name not in missing}
     n_resamples = int(told.get("n_resamples", 2000))
     home = read_record_sets(told[HOME]["records"])
     calibration = home[home["split"] == "calibration"].reset_index(drop=True)
     headings = {key: name for key, name in HEADINGS.items() if key != "note"} | MORE | {"note": HEADINGS["note"]}
-    parts, blocks, spread = [], [], {}
+    columns = {MODEL: "predicted_dice"} | {name: f"{name}/predicted_dice" for name in told["others"]}
+    parts, blocks, spread, which, seen = [], [], {}, [], []
     for name in (HOME, *told.get("transfer", {})):
         rows = set_rows(told, name, args.work)
         scores = score_names(home)
         rows[[score for score in scores if score not in rows]] = np.nan
+        makers = made_by(told[HOME] if name == HOME else told["transfer"][name])
+        seen += [name] if makers == made_by(told[HOME]) else []
         for part in subsets(rows, calibration, list(UNSEEN)):
             if part.dataset != "all":
                 continue
             if part.name == "spread":
                 spread[name] = part.test
                 if name == HOME:
-                    errors = errors_of(part.test, part.calibration, list(told.get("others", {})), scores)
+                    errors = shared_errors(part.test, part.calibration, columns, scores)
+            found = which_aggregate(part.test, part.calibration, scores, n_resamples)
+            which.append({"set": name, "subset": part.name} | found)
             table = compared(part.test, part.calibration, list(told.get("others", {})), scores, n_resamples)
             parts.append(table.assign(set=name, subset=part.name))
             shown = markdown(formatted(table, headings))
-            makers = made_by(told[HOME] if name == HOME else told["transfer"][name])
             blocks += [f"## {name}, {part.name}", f"{makers}. Lines fitted on {part.fit} of home.", shown]
     table = pd.concat(parts)
     table = table[[*KEYS, *(column for column in table if column not in KEYS)]]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_csv(table, args.out.with_suffix(".csv"))
-    predictors = [MODEL, *told.get("others", {})]
+    scores = [name for name in score_names(home) if name not in UNSIGNED]
     falls = {
-        name: transferred(spread[HOME], rows, predictors, n_resamples) for name, rows in spread.items() if name != HOME
+        name: transferred(spread[HOME], rows, columns, scores, n_resamples)
+        for name, rows in spread.items()
+        if name != HOME
     }
-    reached = targets(table, falls, told.get("rival", "pairwise_dice"))
+    cost = Path(told["cost"]) if "cost" in told else None
+    reached = targets(table, falls, told.get("rival", "pairwise_dice"), seen, cost)
     head = [
         "# Headline",
         f"`python scripts/headline.py {args.config} {args.work} {args.out}`. Test split, 95 % intervals from "
         f"{n_resamples:,} bootstrap resamples of whole groups. Differences are model - method: Spearman above 0, MAE "
         "and AURC below 0 are in the model's favour. A score's R2, MAE and RMSE are those of its least-squares line.",
+        *([told["paper"]] if "paper" in told else []),
         *([f"Not trained yet, so not judged: {', '.join(missing)}."] if missing else []),
         "## Targets",
         markdown(reached),
@@ -281,6 +271,8 @@ def main(argv: list[str] | None = None) -> None:
         *(text for name, rows in falls.items() for text in (f"{name}:", markdown(formatted(rows, FALLS)))),
         "## Where the error lies: home, spread",
         markdown(formatted(errors, ERRORS)),
+        "## Which aggregate of all scores",
+        markdown(formatted(pd.DataFrame(which), WHICH)),
     ]
     write_text(args.out.with_suffix(".md"), "\n\n".join([*head, *blocks]) + "\n")
     print("\n\n".join(head))

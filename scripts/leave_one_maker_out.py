@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from sqp.bundles import BUNDLES, bundle_folder
 from sqp.cli import from_mapping
@@ -41,6 +40,7 @@ from sqp.stages import train
 from sqp.stages.comparison import MEDIAN, MODEL, compare
 from sqp.stages.evaluate_rows import check_groups
 from sqp.stages.paired import Paired
+from sqp.yaml_files import script_config
 
 REFEREE = "referee_dice"
 FAILED_BELOW = 0.7
@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--bundles", nargs="+", default=[], choices=list(BUNDLES), help="judge with these, train nothing"
     )
     args = parser.parse_args(argv)
-    told = yaml.safe_load(args.config.read_text())
+    told = script_config(args.config, ("records", "referees", "train"), ("n_resamples",))
     sets = found_sets(told["records"])
     makers = list(dict.fromkeys(maker for by_maker in sets.values() for maker in by_maker))
     n_resamples = int(told.get("n_resamples", 2000))

@@ -48,6 +48,7 @@ from sqp.uncertainty.fusion import fuse
 from sqp.uncertainty.learned_fusion import calibration_pixels, fit
 from sqp.uncertainty.refine import Ensemble, refine
 from sqp.volume import Volume
+from sqp.yaml_files import script_config
 
 NORMAL = "normal"  # the sampler that does not sample
 OVERLAPS = ("dice", "iou", "accuracy", "precision", "recall")
@@ -252,7 +253,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--max_images", type=int, default=0, help="of each split; 0 for all")
     args = parser.parse_args(argv)
-    told, out = yaml.safe_load(args.config.read_text()), args.out
+    told = script_config(args.config, ("generate", "fit", "samplers", "fusions", "steps"), ("pooled", "always"))
+    out = args.out
     out.mkdir(parents=True, exist_ok=True)
     config: GenerateConfig = from_mapping("generate", told["generate"] | {"out": str(out)})
     check_config(config)

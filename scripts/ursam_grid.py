@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from tqdm import tqdm
 
 from sqp.cli import from_mapping
@@ -37,6 +36,7 @@ from sqp.stages.volume_checks import of_volumes
 from sqp.types import Case, Samples, Segmenter
 from sqp.uncertainty import mean_probability_map, sample
 from sqp.uncertainty.refine import Ensemble, Refined, refine
+from sqp.yaml_files import script_config
 
 Method = tuple[str, float, Callable[[Ensemble], Refined]]
 KEYS = ["n", "ratio", "method", "parameter"]
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--max_images", type=int, default=0)
     args = parser.parse_args(argv)
-    told = yaml.safe_load(args.config.read_text())
+    told = script_config(args.config, ("generate", "grid"))
     args.out.mkdir(parents=True, exist_ok=True)
     config: GenerateConfig = from_mapping("generate", told["generate"] | {"out": str(args.out)})
     config.max_images = args.max_images or config.max_images

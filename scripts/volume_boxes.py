@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from sqp.cli import from_mapping
 from sqp.config.generate import GenerateConfig
@@ -32,6 +31,7 @@ from sqp.stages.paired import mean_cells
 from sqp.stages.plan import variant_plan
 from sqp.stages.volume_checks import for_these
 from sqp.types import Case
+from sqp.yaml_files import read_yaml
 
 HEADINGS = {"prompter": "prompter", "n": "n", "iou": "IoU of the box", "slices": "true slices in it",
             "to_first": "IoU - the first's"}  # fmt: skip
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--split", default="test")
     args = parser.parse_args(argv)
-    told = yaml.safe_load(args.config.read_text())
+    told = read_yaml(args.config)
     config = from_mapping("generate", {**told, "only": [args.split], "max_images": 0})
     cases = select_cases(collect_cases(config)[0], config)
     config = for_these(config, cases)

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+MOST_NAMES = 100  # more are no help to read
+
 
 class SqpError(Exception):
     """An error that the user can mend. The command line prints it without a traceback, exit status 2."""
@@ -23,15 +25,17 @@ class ConfigError(SqpError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """The error for a name that a table does not hold, with the nearest one.
+    """The error for a name that a table does not hold, with the nearest one; of many names only the nearest few.
 
     >>> print(unknown_name("sampler", "tat", ["deterministic", "tta"]))
     unknown sampler 'tat', did you mean 'tta'? known: deterministic, tta
     """
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name, names, n=5, cutoff=0.4)
     hint = f", did you mean '{near[0]}'?" if near else "."
-    return ConfigError(f"unknown {kind} '{name}'{hint} known: {', '.join(names)}")
+    few = len(names) <= MOST_NAMES
+    shown = ", ".join(names) if few else f"{len(names):,} names, the nearest {', '.join(near) or 'far from it'}"
+    return ConfigError(f"unknown {kind} '{name}'{hint} known: {shown}")
 
 
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:

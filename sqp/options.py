@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from sqp.errors import ConfigError
+from sqp.yaml_files import read_yaml
 
 
 def section(config: str, command: str, commands: Collection[str]) -> str:
@@ -25,10 +26,7 @@ def section(config: str, command: str, commands: Collection[str]) -> str:
     path = Path(config)
     if not path.is_file():
         return config
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict) or not values or not set(values) <= set(commands):
         return config
     if command not in values:

@@ -32,6 +32,7 @@ LEVELS = {
     "io": 2,
     "config": 2,
     "bundles": 1,
+    "yaml_files": 1,
     "frame": 1,
     "volume": 1,
     "volume_frame": 1.2,

@@ -58,10 +58,15 @@ def create(name: str, pretrained: bool = False, file: Path | None = None, **opti
             **options,
         )
     except (RuntimeError, KeyError, OSError, ValueError, AttributeError, TypeError) as error:
-        what = f"load the weights of {file}" if file else "load timm's weights" if pretrained else "build it"
-        raise ConfigError(
-            f"timm's {name}: cannot {what}: {(str(error) or type(error).__name__).splitlines()[0]}"
-        ) from error
+        why = (str(error) or type(error).__name__).splitlines()[0].rstrip(": ")
+        if file:
+            if "weights_only" in why:  # torch advises to unpickle it all the same
+                why = "it is damaged, or holds more than weights"
+            raise ConfigError(
+                f"timm's {name}: cannot load the weights of {file} ({why}): give a safetensors or pth file of timm's "
+                f"weights of {name}"
+            ) from error
+        raise ConfigError(f"timm's {name}: cannot {'load its weights' if pretrained else 'build it'}: {why}") from error
     finally:
         log.setLevel(level)
     if file:

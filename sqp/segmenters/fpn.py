@@ -51,9 +51,6 @@ class FeaturePyramid(nn.Module):
 
 def build(spec: NetworkSpec, pretrained: bool = False, file: Path | None = None) -> nn.Module:
     """`FeaturePyramid` over the spec's encoder; ConfigError for one that timm does not know or that gives no maps."""
-    own = OWN_ENCODER.get(spec.name)
-    if own and spec.encoder not in ("", own):
-        raise ConfigError(f"{spec.name} has the encoder {own}; for {spec.encoder} take the network fpn")
     name = encoder_name(spec)
     if fixed_size(name):
         raise ConfigError(f"encoder {name} takes one size of image only; fpn needs a convolutional one")
@@ -66,8 +63,11 @@ def build(spec: NetworkSpec, pretrained: bool = False, file: Path | None = None)
 
 
 def encoder_name(spec: NetworkSpec) -> str:
-    """The timm name of the encoder."""
-    return OWN_ENCODER.get(spec.name) or spec.encoder or DEFAULT
+    """The timm name of the encoder; ConfigError for another than the one that the network's name promises."""
+    own = OWN_ENCODER.get(spec.name)
+    if own and spec.encoder not in ("", own):
+        raise ConfigError(f"{spec.name} has the encoder {own}; for {spec.encoder} take the network fpn")
+    return own or spec.encoder or DEFAULT
 
 
 class _Kept(nn.Module):

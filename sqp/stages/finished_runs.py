@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from sqp.errors import ConfigError
 from sqp.report.predictions import read_predictions
+from sqp.yaml_files import read_yaml
 
 VAL, TEST = "val", "test"
 FILES = {"train": "comparison_val.csv", "evaluate": "evaluation.csv"}  # the table of methods that each command leaves
@@ -119,10 +119,7 @@ def _commands(folder: Path) -> list[str]:
 
 
 def _told(folder: Path) -> dict[str, Any]:
-    try:
-        told = yaml.safe_load((folder / "run.yaml").read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{folder / 'run.yaml'} is no YAML: {' '.join(str(error).split())}") from error
+    told = read_yaml(folder / "run.yaml")
     if not isinstance(told, dict) or "config" not in told:
         raise ConfigError(f"{folder / 'run.yaml'} tells of no run of sqp: it has no config")
     return told

@@ -82,6 +82,7 @@ def run(config: FitConfig) -> FitResult:
         _clear(out)
     finished = _check_out(out, stored, task)
     if not (finished and config.resume):
+        new_network(config, task, spec, config.seed)  # what it refuses is told before anything is written or read
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "run.yaml", yaml.safe_dump({"config": stored}, sort_keys=False))
         finished = _fit(config, task, spec, fitted, held, stored, data)
@@ -110,7 +111,6 @@ def _fit(
     data: Mapping[str, Any],
 ) -> FitResult:
     """Decode the images and fit every network whose checkpoint is not there yet."""
-    new_network(config, task, spec, config.seed)  # what it refuses is told before the images are read
     cases = [*fitted, *held]
     cache = task.cache(cases)
     skipped = {cases[row].image_id: why for row, why in cache.broken.items()}

@@ -36,8 +36,8 @@ def fit_cases(config: FitConfig, task: FitTask) -> tuple[list[Case], list[Case]]
     for part, names in ((fitted, config.train_splits), (held, [config.val_split])):
         if not part:
             raise ConfigError(
-                f"no case {task.needs} is in split {', '.join(names)}: give --splits, or other names in --train_splits "
-                "and --val_split"
+                f"no case {task.needs} is in split {', '.join(names)}: give --splits FILE with such a split "
+                "(scripts/make_splits.py makes one), or other names in --train_splits and --val_split"
             )
     return fitted, held
 

@@ -10,7 +10,6 @@ import numpy as np
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from sqp.errors import ConfigError
 from sqp.fit.decoder import DecoderModule
 from sqp.fit.embeddings import CachedEmbeddings, EmbeddingCache, build_embeddings
 from sqp.fit.module import Recipe
@@ -28,11 +27,7 @@ PART = "mask_decoder."
 class DecoderTask(SegmenterTask):
     """The mask decoder of a promptable segmenter."""
 
-    def check(self) -> None:
-        super().check()
-        given = [name for name in ("encoder", "width", "pretrained") if getattr(self.config, name)]
-        if given:
-            raise ConfigError(f"{DECODER} has no option {given[0]}: leave it out, or fit a plain network")
+    of_others = ("encoder", "width", "pretrained", "dropout", "size", *SegmenterTask.of_others)
 
     def spec(self, fitted: Sequence[Case]) -> NetworkSpec:
         """Its one architecture."""

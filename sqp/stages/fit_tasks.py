@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import Field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import nn
@@ -39,15 +39,24 @@ from sqp.types import Case
 DECODER = "litemedsam"  # of its networks the one of which the decoder alone is fitted
 
 
+def default_of(option: Field[Any]) -> Any:
+    """The value that an option has where nobody gives one."""
+    return option.default_factory() if callable(option.default_factory) else option.default
+
+
 class SegmenterTask(FitTask):
     """A plain network that segments."""
 
     watched = "dice"
     config: FitSegmenterConfig
+    of_others: ClassVar[tuple[str, ...]] = ("spacing", "patch", "neighbours")  # options of other networks
 
     def check(self) -> None:
         c = self.config
         lookup("network", c.network, dict.fromkeys([*NETWORKS, *VOLUMETRIC, DECODER]))
+        given = [f.name for f in fields(c) if f.name in self.of_others and getattr(c, f.name) != default_of(f)]
+        if given:
+            raise ConfigError(f"{c.network} has no option {given[0]}: leave it out")
         check_ranges(c, {"dropout": (0, 0.95), "width": (0, 4096), "members": (1, 1000), "cycles": (0, c.epochs)})
         if c.cycles and c.epochs % c.cycles:
             raise ConfigError(f"epochs is {c.epochs}; it must be a multiple of cycles, {c.cycles}")

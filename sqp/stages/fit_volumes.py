@@ -26,6 +26,8 @@ DIGITS = 4  # of a working spacing in mm
 class VolumeTask(SegmenterTask):
     """A plain network of volumes, on patches at one working spacing."""
 
+    of_others = ()
+
     def check(self) -> None:
         super().check()
         c = self.config

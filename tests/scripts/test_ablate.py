@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ import yaml
 from sklearn.metrics import mean_absolute_error
 
 from sqp.cli import from_mapping
+from sqp.config.generate import UNSEEN
 from sqp.errors import ConfigError
+from sqp.io import RecordSet
+from sqp.io.frozen import freeze, write_frozen
 from sqp.stages import train_members
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +37,7 @@ def config(record_set: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_rows_seeds_and_a_second_run_that_trains_nothing(script, config, tmp_path, monkeypatch) -> None:
+def test_rows_seeds_and_a_second_run_that_trains_nothing(script, config, record_set, tmp_path, monkeypatch) -> None:
     ablate, out = script("ablate"), tmp_path / "out"
     ablate.main([str(config), str(out)])
     table = pd.read_csv(out / "ablations_val.csv").set_index(["row", "subset"])
@@ -55,9 +59,22 @@ def test_rows_seeds_and_a_second_run_that_trains_nothing(script, config, tmp_pat
     assert "without maps" in text and "MAE: row - full" in text
 
     monkeypatch.setattr(train_members, "fit", lambda *a, **k: pytest.fail("trained again"))
-    ablate.main([str(config), str(out), "--rows", "natural", "--split", "test"])
-    test = pd.read_csv(out / "ablations_test.csv")
-    assert set(test["row"]) == {"full", "natural"} and set(test["n"]) == {6}
+    asked = [str(config), str(out), "--rows", "natural", "--split", "test"]
+    with pytest.raises(ConfigError, match="frozen spread set: name it with --frozen"):
+        ablate.main(asked)
+    monkeypatch.setattr("sqp.io.frozen.SD_RANGE", (0.0, 1.0))
+    frozen = freeze(RecordSet(record_set), "test", [])
+    write_frozen(tmp_path / "frozen.json", frozen)
+    ablate.main([*asked, "--frozen", str(tmp_path / "frozen.json")])
+    test = pd.read_csv(out / "ablations_test.csv").set_index(["row", "subset"])
+    assert set(test.index.get_level_values("row")) == {"full", "natural"}
+    assert set(test.xs("natural", level="subset")["n"]) == {6}
+    corrupted = RecordSet(record_set).table.set_index("record_id").loc[list(frozen["masks"]), "variant"]
+    assert set(test.xs("spread", level="subset")["n"]) == {int((~corrupted.isin(UNSEEN)).sum())}
+    fewer = frozen | {"masks": dict(list(frozen["masks"].items())[:3])}
+    (tmp_path / "fewer.json").write_text(json.dumps(fewer))
+    with pytest.raises(ConfigError, match=r"fewer\.json"):  # another set is not answered from the first one's rows
+        ablate.main([*asked, "--frozen", str(tmp_path / "fewer.json")])
 
 
 def test_the_interval_is_that_of_the_mean_over_seeds(script) -> None:

@@ -222,13 +222,26 @@ def test_broken_images_are_skipped_or_stop_the_run(config, data, tmp_path):
         ({"train_splits": ["test"]}, "train_splits holds 'test', which is for testing"),
         ({"train_splits": ["val"]}, "for early stopping"),
         ({"train_splits": ["raters"]}, "for testing"),
-        ({"accelerator": "toaster"}, "Lightning refuses"),
         ({"pretrained": True}, "unet has no timm encoder"),
+        ({"spacing": [1.0, 1.0, 1.0]}, "unet has no option spacing: leave it out"),
+        ({"neighbours": 1}, "unet has no option neighbours"),
+        (
+            {"network": "fpn_resnet50", "encoder": "resnet18"},
+            "fpn_resnet50 has the encoder resnet50",
+        ),
+        ({"network": "fpn", "encoder": "vit_tiny_patch16_224"}, "takes one size of image only"),
+        ({"network": "fpn", "encoder": "resnet81"}, r"known: 1,\d+ names, the nearest resnet18, "),
     ],
 )
-def test_wrong_options(config, changes, message):
+def test_wrong_options(config, changes, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
-        fit.run(replace(config, **changes))
+        fit.run(replace(config, out=tmp_path / "out", **changes))
+    assert not (tmp_path / "out" / "run.yaml").exists()  # nothing stands in the way of the corrected command
+
+
+def test_a_machine_that_lightning_does_not_know(config, tmp_path):
+    with pytest.raises(ConfigError, match="Lightning refuses"):
+        fit.run(replace(config, out=tmp_path / "out", accelerator="toaster"))
 
 
 def test_the_example_config_is_read():

@@ -118,6 +118,8 @@ def test_an_interrupted_encoding_goes_on_and_broken_images_are_told(config, monk
 def test_options_of_plain_networks_are_refused(config) -> None:
     with pytest.raises(ConfigError, match="litemedsam has no option width: leave it out"):
         fit.run(replace(config, width=8))
+    with pytest.raises(ConfigError, match="litemedsam has no option dropout"):
+        fit.run(replace(config, dropout=0.3))
     with pytest.raises(ConfigError, match=r"unknown network 'litemedsm', did you mean 'litemedsam'"):
         fit.run(replace(config, network="litemedsm"))
 
