@@ -50,6 +50,9 @@ class TrainConfig(LoggerConfig):
         ood_quantile: Share of the calibration groups that counts as in distribution.
         members: Models trained one after another, with seed, seed + 1 ..., whose mean is the prediction; one bundle
             holds all, and its interval is that of the mean.
+        views: Inputs of further models, each a part of `inputs` and without scores or features, e.g. [image+mask]: each
+            is trained as the first one, and the prediction is the mean of all, so that it does not rest on the maps of
+            the segmenter alone.
         half: Round the weights to half precision once they are trained: a bundle half as large. Whatever follows is
             measured with the weights as they are kept.
         seed: Seed of everything random.
@@ -97,6 +100,7 @@ class TrainConfig(LoggerConfig):
     calibrate_splits: list[str] = field(default_factory=lambda: ["calibration"])
     ood_quantile: float = 0.98
     members: int = 1
+    views: list[str] = field(default_factory=list)
     half: bool = False
     seed: int = 0
     workers: int = 0
@@ -124,6 +128,7 @@ YOUNGER: dict[str, object] = {
     "features": [],
     "train_on": "all",
     "members": 1,
+    "views": [],
     "half": False,
     "calibrate_splits": ["calibration"],
 }

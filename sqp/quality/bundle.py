@@ -31,8 +31,9 @@ from sqp.quality.tabular import Standardizer
 
 FORMAT = 1
 RISK = "risk."
+VIEWS = "views"
 PARTS = ("format", "target", "model", "planes", "scores", "calibration", "ood", "expects")
-"""Keys of `bundle.json` that every bundle has; the rest, but `members`, is `Bundle.info`."""
+"""Keys of `bundle.json` that every bundle has; the rest, but `members` and `views`, is `Bundle.info`."""
 
 
 @dataclass
@@ -122,7 +123,7 @@ class Bundle:
             "format": FORMAT,
             "target": "dice",
             "model": spec_dict(self.model.spec),
-            "members": len(self.model.members) if isinstance(self.model, Ensemble) else 1,
+            **self._members(),
             "planes": {name: {"mean": m, "std": s} for name, m, s in zip(planes, mean, std, strict=True)},
             "scores": asdict(self.standardizer),
             "calibration": asdict(self.conformal),
@@ -130,6 +131,13 @@ class Bundle:
             "expects": self.expects,
             **self.info,
         }
+
+    def _members(self) -> dict[str, Any]:
+        """How many models there are, and what each reads where that differs."""
+        if not isinstance(self.model, Ensemble):
+            return {"members": 1}
+        channels = [list(member.spec.channels) for member in self.model.members]  # type: ignore[union-attr, arg-type]
+        return {"members": len(channels)} | ({VIEWS: channels} if channels != [channels[0]] * len(channels) else {})
 
     @classmethod
     def load(cls, folder: str | Path) -> Bundle:
@@ -160,7 +168,10 @@ class Bundle:
 
     @classmethod
     def _built(cls, folder: Path, told: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Bundle:
-        model = one_model([QualityModel(told["model"]) for _ in range(told.get("members", 1))])
+        own = told["model"]["channels"]
+        views = told.get(VIEWS) or [own] * told.get("members", 1)
+        specs = [told["model"] | ({} if view == own else {"channels": view, "scores": []}) for view in views]
+        model = one_model([QualityModel(spec) for spec in specs])
         state = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         try:
             model.load_state_dict(state)
@@ -176,7 +187,7 @@ class Bundle:
             Conformal(**told["calibration"]),
             read_ood(told["ood"], tensors),
             [dict(one) for one in told["expects"]],
-            {key: value for key, value in told.items() if key not in (*PARTS, "members")},
+            {key: value for key, value in told.items() if key not in (*PARTS, "members", VIEWS)},
             str(folder),
             RiskEvidence(**risk) if risk else None,
         )

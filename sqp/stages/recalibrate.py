@@ -20,7 +20,7 @@ from sqp.quality.bundle import Bundle
 from sqp.quality.cache import build_cache
 from sqp.quality.features import with_features
 from sqp.quality.provenance import fingerprint, of_known_groups
-from sqp.stages.train import calibrate, check_numbers, inferred, split_records
+from sqp.stages.train import all_outputs, calibrate, check_numbers, split_records
 from sqp.stages.train_rows import USED, learned_from, training_rows
 
 
@@ -56,10 +56,8 @@ def recalibrate(bundle: Bundle, config: TrainConfig) -> Bundle:
         dims=dims_of(bundle.model.spec.backbone),
     )
     table = with_features(learned, bundle.features)
-    outputs = {
-        split: inferred(bundle.model, split_records(cache, table, split, bundle.standardizer, 0), config, "cpu")
-        for split in USED
-    }
+    data = {split: split_records(cache, table, split, bundle.standardizer, 0) for split in USED}
+    outputs = all_outputs(bundle.model, data, config, "cpu")
     made, _, _ = calibrate(config, bundle.model, bundle.standardizer, learned, outputs, bundle.expects)
     return made
 

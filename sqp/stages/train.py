@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,6 @@ from sqp.quality.conformal import Conformal, check_alpha
 from sqp.quality.dims import check_dims
 from sqp.quality.ensemble import Ensemble, one_model
 from sqp.quality.features import PREFIX, check_features, with_features
-from sqp.quality.fitting import plane_statistics
 from sqp.quality.inference import Outputs, infer
 from sqp.quality.licences import parts_behind
 from sqp.quality.losses import record_weights
@@ -46,7 +46,7 @@ from sqp.quality.verdict import judged
 from sqp.report.wandb_run import check_logger, wandb_run
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import described, earlier_run, plain, versions
-from sqp.stages.train_members import build_model, fit_member
+from sqp.stages.train_members import View, build_model, fit_members, views_of
 from sqp.stages.train_rows import KINDS, USED, calibrates, learned_from, training_rows
 from sqp.stages.val_report import FIGURE, TABLE, write_val_report
 
@@ -99,30 +99,30 @@ def run(config: TrainConfig) -> TrainResult:
     finished = _check_out(out, stored)
     if finished and config.resume:
         return finished
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "run.yaml", yaml.safe_dump({"config": stored}, sort_keys=False))
     table = with_features(learned, config.features)
     train = table[table["split"] == "train"]
     scores = [*resolve_scores(train, config.scores), *(name for name in table.columns if name.startswith(PREFIX))]
     standardizer = Standardizer.fit(train, scores)
-    build_model(config, channels, standardizer, config.seed)  # what it refuses is told before anything is decoded
+    nothing = Standardizer((), (), ())
+    seen = [(view, nothing if number else standardizer) for number, view in enumerate(views_of(config, channels))]
+    for parts in seen:
+        build_model(config, *parts, config.seed)  # what it refuses is told before anything is written or decoded
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "run.yaml", yaml.safe_dump({"config": stored}, sort_keys=False))
     rank = getattr(rank_zero_only, "rank", 0)
     cache_folder = config.cache or out / "cache"
-    cache = build_cache(
-        *(rows, channels, config.size, cache_folder, config.workers, config.progress, rank),
-        truth=config.error_map,
-        hold=held,
-        dims=dims_of(config.backbone),
-    )
-    data = {split: split_records(cache, table, split, standardizer, config.balance) for split in USED}
-    statistics = plane_statistics(data["train"])
+    views = []
+    for view, scored in seen:
+        cache = build_cache(
+            *(rows, view, config.size, cache_folder, config.workers, config.progress, rank),
+            truth=config.error_map,
+            hold=(*held, *channels),
+            dims=dims_of(config.backbone),
+        )
+        data = {split: split_records(cache, table, split, scored, config.balance) for split in USED}
+        views.append(View(view, scored, data))
     with nullcontext() if rank else wandb_run(config, "train", out, stored) as logged:
-        members = []
-        for seed in range(config.seed, config.seed + config.members):
-            model = build_model(config, channels, standardizer, seed)
-            model.set_normalization(*statistics)
-            folder = out / "members" / str(seed) if config.members > 1 else out
-            members.append(fit_member(config, model, data, folder, seed, logged))
+        members = fit_members(config, views, out, logged)
         if not members[-1].is_global_zero:
             return TrainResult(out / "bundle")
         whole, device, epochs = (
@@ -132,7 +132,7 @@ def run(config: TrainConfig) -> TrainResult:
         )
         if config.half:
             whole.load_state_dict(rounded(whole.state_dict()))
-        outputs = {split: inferred(whole, records, config, device) for split, records in data.items()}
+        outputs = all_outputs(whole, views[0].data, config, device)
         bundle, metrics, table = calibrate(config, whole.cpu(), standardizer, learned, outputs, expects)
         bundle.save(out / "bundle")
         table.to_csv(out / "predictions_val.csv", index=False, float_format="%.6f", lineterminator="\n")
@@ -271,6 +271,14 @@ def inferred(
     return infer(model, loader(data, BatchPlan(len(data), 2 * config.batch_size)), device)
 
 
+def all_outputs(
+    model: QualityModel | Ensemble, data: Mapping[str, CachedRecords], config: TrainConfig, device: str | torch.device
+) -> dict[str, Outputs]:
+    """The outputs on all splits. Of train only the features count, which an ensemble's first member gives."""
+    first = model.first if isinstance(model, Ensemble) else model
+    return {name: inferred(first if name == "train" else model, part, config, device) for name, part in data.items()}
+
+
 def _check_out(out: Path, stored: dict[str, Any]) -> TrainResult | None:
     """The result of a finished run of the same config; ConfigError where OUT holds another one."""
     told = earlier_run(out, stored, "a model trained", YOUNGER)
@@ -282,7 +290,7 @@ def _check_out(out: Path, stored: dict[str, Any]) -> TrainResult | None:
 
 
 def _clear(out: Path) -> None:
-    for name in ("bundle", "checkpoints", "logs", "members", "wandb"):
+    for name in ("bundle", "checkpoints", "logs", "members", "views", "wandb"):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("run.yaml", "metrics.csv", "predictions_val.csv", TABLE, FIGURE):
         (out / name).unlink(missing_ok=True)

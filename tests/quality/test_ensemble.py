@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from sqp.config.train import TrainConfig
+from sqp.errors import ConfigError
 from sqp.quality import Bundle, predict_records
 from sqp.quality.conformal import Conformal
 from sqp.quality.ensemble import Ensemble, one_model
@@ -41,6 +42,57 @@ def test_the_mixture_in_closed_form() -> None:
     assert torch.equal(whole.features, outs[0].features)
     torch.testing.assert_close(whole.error_map, torch.stack([out.error_map for out in outs]).mean(0))
     assert one_model(members[:1]) is members[0]
+
+
+def test_a_member_sees_its_own_planes_and_no_scores() -> None:
+    first = QualityModel(ModelSpec(("mask", "image", "self/epkl"), 32, scores=("area",), flips=2)).eval()
+    blind = QualityModel(ModelSpec(("image", "mask"), 32, flips=2)).eval()
+    planes, scores = torch.rand(4, 5, 32, 32), torch.rand(4, 2)
+    own = torch.cat([planes[:, 1:4], planes[:, :1]], dim=1)
+    with torch.no_grad():
+        whole = Ensemble([first, blind]).eval()(planes, scores)
+        mean = (first(planes, scores).dice + blind(own).dice) / 2
+    torch.testing.assert_close(whole.dice, mean)
+
+
+VIEWED = {"inputs": "image+mask+self/epkl", "scores": ["area"], "views": ["image+mask"], "error_map": True}
+
+
+def test_views_are_the_models_of_these_inputs(record_set: Path, tmp_path: Path) -> None:
+    whole = Bundle.load(run(config(record_set, tmp_path / "both", members=2, **VIEWED)).bundle)
+    assert [member.spec.channels for member in whole.model.members] == [
+        *[("image", "mask", "self/epkl")] * 2,
+        *[("image", "mask")] * 2,
+    ]
+    told = json.loads((tmp_path / "both" / "bundle" / "bundle.json").read_text())
+    assert told["views"][2] == ["image", "mask"] and told["members"] == 4 and "views" not in whole.info
+    for inputs, scores, members in (("image+mask+self/epkl", ["area"], (0, 1)), ("image+mask", [], (2, 3))):
+        for seed, member in enumerate(members):
+            kept = {"inputs": inputs, "scores": scores, "error_map": True, "seed": seed}
+            alone = Bundle.load(run(config(record_set, tmp_path / f"{inputs}{seed}", **kept)).bundle)
+            for key, value in alone.model.state_dict().items():
+                assert torch.equal(whole.model.members[member].state_dict()[key], value), (key, member)
+    copy = whole.save(tmp_path / "copy")
+    both = [predict_records(b, [record_set], splits=["test"], progress=False) for b in (whole, Bundle.load(copy))]
+    assert both[0].predicted_dice.tolist() == both[1].predicted_dice.tolist()
+
+
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        (
+            ["image+mask+self/entropy"],
+            "view image\\+mask\\+self/entropy reads self/entropy, which is not among the inputs",
+        ),
+        (["image+mask", "image+mask"], "the view image\\+mask is there already"),
+        (["image+mask+self/epkl"], "is there already"),
+        (["image"], "an error map needs the channel 'mask'"),
+    ],
+)
+def test_views_that_make_no_sense(record_set: Path, tmp_path: Path, views: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(config(record_set, tmp_path, **VIEWED | {"views": views}))
+    assert not (tmp_path / "run.yaml").exists()
 
 
 def test_members_are_the_models_of_these_seeds(record_set: Path, bundle: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.quality import Bundle, fitting
 from sqp.quality.channels import parse_inputs, record_planes, truth_plane
-from sqp.stages import train, train_members
+from sqp.stages import train_members
 from sqp.stages.train import run
 from sqp.stages.train_rows import calibrates
 
@@ -169,7 +169,7 @@ def test_a_group_in_two_splits(record_set: Path, tmp_path: Path) -> None:
 
 
 def test_training_that_diverges(record_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "plane_statistics", lambda data: ([float("nan")] * 6, [1.0] * 6))
+    monkeypatch.setattr(train_members, "plane_statistics", lambda data: ([float("nan")] * 6, [1.0] * 6))
     with pytest.raises(ConfigError, match="training loss of epoch 0 is nan"):
         run(config(record_set, tmp_path, epochs=1))
 
