@@ -4,8 +4,9 @@ Faithful with three channels (image, mask, one uncertainty map) at size 300: gre
 Pillow make it), five 3x3 convolutions without padding (64-64-32-32-16) with 2x2 max-pooling between, so 14x14x16 a
 branch; concatenated, flattened, dense 128-128 and the output. 1,430,705 parameters with `loss: mse`. Its training is
 mse, Adam at a constant rate, no weight decay, no dropout, no augmentation: `configs/peer_siamese.yaml` has all of it.
-What differs from the notebook: a sigmoid at the end, standardised planes, clipped gradients, and every image weighs
-the same however many records it has.
+What differs from the notebook: a sigmoid at the end, standardised planes, EPKL as log(1 + EPKL), clipped gradients, and
+every image weighs the same however many records it has; in that config, too, the epochs, the batch size and bfloat16.
+The branches share no weights; the paper's word for the network is three-branch.
 
 `siamese_slip` is the same network with the notebook's slip: its test cell fills the image's branch with the uncertainty
 map. It has the same weights, so a trained `siamese` can be tested with the slip, or one be trained with it.
