@@ -2,7 +2,7 @@
 
 python scripts/headline.py configs/headline.yaml runs/headline benchmarks/headline
 
-Writes OUT.csv and OUT.md: a row per test set, subset and method, with 95 % bootstrap intervals by group, and the
+Writes OUT.csv, OUT.md, OUT.png: a row per test set, subset and method, with 95 % bootstrap intervals by group, and the
 targets of the protocol with what was reached. Predictions are kept in the second folder and made anew where what they
 were made from has changed. Lines from score to Dice are fitted on the calibration split of `home`, for the transfer
 too. Others whose bundle is not there yet are left out, and named. How far Pearson falls in a transfer is asked of
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from sqp.config.evaluate import EvaluateConfig
 from sqp.config.generate import UNSEEN
@@ -35,6 +36,8 @@ from sqp.metrics.aggregation import AGGREGATES
 from sqp.metrics.stats import Resamples, paired_difference
 from sqp.quality import Bundle, QualityModel, predict_records
 from sqp.quality.columns import score_names
+from sqp.report.agreement_figures import forest
+from sqp.report.figures import save
 from sqp.report.predictions import write_predictions
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
 from sqp.stages.aggregates import UNSIGNED, with_aggregates
@@ -209,12 +212,24 @@ def targets(
     return pd.DataFrame(rows)
 
 
+def drawn(table: pd.DataFrame) -> Figure:
+    """Pearson of all that have one at home: on spread masks, and on natural ones."""
+    at = table[table["set"] == HOME].set_index(["subset", "method"])
+    wide, shown = None, {}
+    for subset in ("spread", "natural"):
+        rows = at.loc[subset].dropna(subset="pearson")
+        shown[subset] = f"Pearson, {subset} masks (n = {rows['n'].max():,.0f})"
+        own = rows.filter(like="pearson").rename(columns=lambda column: column.replace("pearson", subset))
+        wide = own if wide is None else wide.join(own)
+    return forest(wide.reset_index(), shown)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Predict what is missing, compare, write the table and the targets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("work", type=Path, help="folder of the predictions")
-    parser.add_argument("out", type=Path, help="OUT.csv and OUT.md are written")
+    parser.add_argument("out", type=Path, help="OUT.csv, OUT.md, OUT.png are written")
     args = parser.parse_args(argv)
     told = script_config(args.config, REQUIRED, OPTIONAL)
     if not told[HOME].get("frozen"):
@@ -275,6 +290,7 @@ def main(argv: list[str] | None = None) -> None:
         markdown(formatted(pd.DataFrame(which), WHICH)),
     ]
     write_text(args.out.with_suffix(".md"), "\n\n".join([*head, *blocks]) + "\n")
+    save(drawn(table), args.out.with_suffix(".png"))
     print("\n\n".join(head))
 
 

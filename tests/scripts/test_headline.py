@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 from recordsets import SPLITS, make_record_set
 
 from sqp.config.train import TrainConfig
@@ -104,6 +105,9 @@ def test_all_methods_on_the_same_rows(script, told, tmp_path, monkeypatch) -> No
         and "Pearson falls by |" in text
         and "AURC: model - method" in text
     )
+
+    with Image.open(tmp_path / "out" / "headline.png") as picture:
+        assert picture.size[0] > 500
 
     monkeypatch.setattr(headline, "predict_records", lambda *a, **k: pytest.fail("predicted again"))
     headline.main(arguments)
