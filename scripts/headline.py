@@ -219,7 +219,8 @@ def drawn(table: pd.DataFrame) -> Figure:
     for subset in ("spread", "natural"):
         rows = at.loc[subset].dropna(subset="pearson")
         shown[subset] = f"Pearson, {subset} masks (n = {rows['n'].max():,.0f})"
-        own = rows.filter(like="pearson").rename(columns=lambda column: column.replace("pearson", subset))
+        own = rows.filter(like="pearson")
+        own = own.set_axis(own.columns.str.replace("pearson", subset), axis=1)
         wide = own if wide is None else wide.join(own)
     return forest(wide.reset_index(), shown)
 
