@@ -88,7 +88,7 @@ def tested(bundle: Path, records: Path, frozen: Path, n_resamples: int) -> pd.Da
         rows = load_rows(config)
         parts = []
         for part in subsets(rows.test, rows.calibration, config.unseen):
-            table = short(compare(part.test, part.calibration, [], n_resamples))
+            table = short(compare(part.test, part.calibration, [], n_resamples, details=False))
             parts.append(table[table["method"] == MODEL].assign(subset=part.name).drop(columns="method"))
         write_csv(pd.concat(parts), done)
     return pd.read_csv(done)

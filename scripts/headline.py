@@ -130,7 +130,7 @@ def compared(
     test, calibration, scores = with_aggregates(test, calibration, scores)
 
     def in_short(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-        whole = compare(rows, calibration, names, n_resamples)
+        whole = compare(rows, calibration, names, n_resamples, details=False)
         return short(whole).assign(n_within=whole["n_within"])
 
     table = in_short(test, scores).set_index("method", drop=False)

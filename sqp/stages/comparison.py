@@ -50,6 +50,7 @@ def compare(
     n_resamples: int = 2000,
     seed: int = 0,
     target: str = DICE,
+    details: bool = True,
 ) -> pd.DataFrame:
     """A row per method: the model, predict-the-median and -mean, scores, aggregates; intervals as `X_low`, `X_high`.
 
@@ -57,7 +58,8 @@ def compare(
     scores and, for a distance, predicted_dice. Rows without a truth are left out; `n` says how many rows a method has,
     `n_paired` on how many it is compared with the model. Differences are model - method; `p` is of the signed-rank test
     of the two absolute errors, by image, `p_holm` corrected for all methods. What is undefined is NaN and `note` says
-    why.
+    why. Without `details` the statistics that the short table leaves out are not computed: Kendall's tau looks at every
+    pair of rows on every resample.
     """
     kind = TARGETS[target]
     test = test[np.isfinite(test[kind.column])].reset_index(drop=True)
@@ -68,7 +70,7 @@ def compare(
         return pd.DataFrame({"method": names, "n": 0, "n_groups": 0, "note": f"no row has a true {kind.label}"})
     truth = test[kind.column].to_numpy(float)
     resamples = Resamples.draw(test["group"].astype(str).to_numpy(), n_resamples, seed)
-    paired = Paired(_statistics(kind), (truth, pd.factorize(test["image_id"])[0]), resamples)
+    paired = Paired(_statistics(kind, details), (truth, pd.factorize(test["image_id"])[0]), resamples)
     methods = _methods(test, calibration, scores, kind)
     tests = {test.b: test for test in _tests(methods, truth, test["image_id"])}
     rows = []
@@ -134,19 +136,23 @@ def through_line(raw: np.ndarray, name: str, calibration: pd.DataFrame, target: 
     return np.clip(slope * raw + intercept, 0, target.top)
 
 
-def _statistics(target: Target) -> Callable[..., dict[str, np.ndarray]]:
+def _statistics(target: Target, details: bool) -> Callable[..., dict[str, np.ndarray]]:
     """Every statistic `[b]` under each weighting of the rows `[b, n]`."""
+    ranked, in_its_unit = (
+        {name: form for name, form in forms.items() if details or name not in DETAILS} for forms in (RANKED, IN_TARGET)
+    )
+    if target.top != 1:
+        in_its_unit.pop("ece", None)
 
     def statistics(
         weights: np.ndarray, raw: np.ndarray, in_target: np.ndarray, truth: np.ndarray, image: np.ndarray
     ) -> dict[str, np.ndarray]:
-        names = [name for name in IN_TARGET if name != "ece" or target.top == 1]
         if not len(truth):
             nothing = np.full(len(weights), np.nan)
-            return dict.fromkeys((*RANKED, *names, "within_spearman"), nothing)
+            return dict.fromkeys((*ranked, *in_its_unit, "within_spearman"), nothing)
         good = target.sign * truth
-        result = {name: form(weights, raw, good) for name, form in RANKED.items()}
-        result |= {name: IN_TARGET[name](weights, in_target, truth) for name in names}
+        result = {name: form(weights, raw, good) for name, form in ranked.items()}
+        result |= {name: form(weights, in_target, truth) for name, form in in_its_unit.items()}
         return result | {"within_spearman": weighted.within_group_spearman(weights, raw, good, image)}
 
     return statistics

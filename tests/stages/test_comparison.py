@@ -12,7 +12,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 from sqp.metrics import agreement
 from sqp.metrics.aggregation import AGGREGATES
 from sqp.metrics.stats import paired_difference
-from sqp.stages.comparison import MEAN, MEDIAN, MODEL, compare, short
+from sqp.stages.comparison import DETAILS, MEAN, MEDIAN, MODEL, compare, short
 
 STATISTICS = ("pearson", "spearman", "within_spearman", "r2", "mae", "rmse")
 
@@ -139,6 +139,12 @@ def test_the_short_table_keeps_its_columns(table):
     expected = ["method", "n", "n_groups", "sd_dice", *(f"{name}{end}" for name in numbers for end in ends), "note"]
     expected += ["n_paired", *(f"{name}_difference{end}" for name in ("spearman", "mae") for end in ends)]
     assert list(short(table.reset_index()).columns) == expected
+
+
+def test_without_details_the_short_table_is_the_same(table, tested, calibration) -> None:
+    brief = compare(tested, calibration, SCORES, 200, details=False)
+    assert not any(name.startswith(DETAILS) for name in brief)
+    pd.testing.assert_frame_equal(short(brief), short(compare(tested, calibration, SCORES, 200)))
 
 
 def test_what_is_missing_has_a_reason(table):
