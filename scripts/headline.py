@@ -5,8 +5,8 @@ python scripts/headline.py configs/headline.yaml runs/headline benchmarks/headli
 Writes OUT.csv, OUT.md, OUT.png: a row per test set, subset and method, with 95 % bootstrap intervals by group, and the
 targets of the protocol with what was reached. Predictions are kept in the second folder and made anew where what they
 were made from has changed. Lines from score to Dice are fitted on the calibration split of `home`, for the transfer
-too. Others whose bundle is not there yet are left out, and named. How far Pearson falls in a transfer is asked of
-spread masks matched in Dice: of both sets as many are drawn, at random, as make the shares of all bins of 0.1 the same.
+too. Others are judged on their `sets`, or all; those whose bundle is not there yet are left out, and named. How far
+Pearson falls in a transfer is asked of spread masks matched in Dice (`sqp/stages/transfer.py`).
 Nothing is trained or chosen here.
 """
 
@@ -40,7 +40,7 @@ from sqp.report.agreement_figures import forest
 from sqp.report.figures import save
 from sqp.report.predictions import write_predictions
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
-from sqp.stages.aggregates import UNSIGNED, with_aggregates
+from sqp.stages.aggregates import UNSIGNED, which_aggregate, with_aggregates
 from sqp.stages.comparison import MEAN, MEDIAN, MODEL, compare, short
 from sqp.stages.evaluate_rows import check_groups, load_rows
 from sqp.stages.paired import cells, measured
@@ -105,12 +105,18 @@ def set_rows(told: Mapping[str, Any], name: str, work: Path) -> pd.DataFrame:
     """
     where = told[HOME] if name == HOME else told["transfer"][name]
     rows = predicted({"model": told["model"]}, where, name != HOME, work / name / MODEL)
-    for other, one in told.get("others", {}).items():
+    for other in others_of(told, name):
+        one = told["others"][other]
         theirs = predicted(one, where, name != HOME, work / name / other.replace(" ", "_")).set_index("record_id")
         rows = rows.join(theirs[PREDICTED].add_prefix(f"{other}/"), on="record_id")
     home = read_record_sets(told[HOME]["records"])
     known = set(home.loc[home["split"] != "test", "image_id"])
     return rows[~rows["image_id"].isin(known)].reset_index(drop=True)
+
+
+def others_of(told: Mapping[str, Any], name: str) -> list[str]:
+    """The other predictors that are judged on a set: all, but those whose `sets` leave it out."""
+    return [other for other, one in told["others"].items() if name in one.get("sets", [name])]
 
 
 def made_by(where: Mapping[str, Any]) -> str:
@@ -157,18 +163,6 @@ def compared(
             rows[name] |= measured("bias", agreement.bias, values, truth, resamples)
     order = [MODEL, *others, *(name for name in rows if name not in (MODEL, *others))]
     return pd.DataFrame([rows[name] for name in order])
-
-
-def which_aggregate(
-    test: pd.DataFrame, calibration: pd.DataFrame, scores: Sequence[str], n_resamples: int
-) -> dict[str, float]:
-    """Spearman of both aggregates of all scores, and the difference second - first on the same resamples."""
-    test, _, _ = with_aggregates(test, calibration, scores)
-    truth, *columns = (test[name].to_numpy(float) for name in ("dice", *AGGREGATES))
-    found = dict(zip(AGGREGATES, (agreement.spearman(column, truth) for column in columns), strict=True))
-    resamples = Resamples.draw(test["group"].astype(str).to_numpy(), n_resamples)
-    difference = paired_difference(agreement.spearman, truth, *columns[::-1], resamples=resamples)
-    return {"n": len(test)} | found | cells("difference", *difference)
 
 
 def targets(
@@ -258,7 +252,7 @@ def main(argv: list[str] | None = None) -> None:
                     errors = shared_errors(part.test, part.calibration, columns, scores)
             found = which_aggregate(part.test, part.calibration, scores, n_resamples)
             which.append({"set": name, "subset": part.name} | found)
-            table = compared(part.test, part.calibration, list(told.get("others", {})), scores, n_resamples)
+            table = compared(part.test, part.calibration, others_of(told, name), scores, n_resamples)
             parts.append(table.assign(set=name, subset=part.name))
             shown = markdown(formatted(table, headings))
             blocks += [f"## {name}, {part.name}", f"{makers}. Lines fitted on {part.fit} of home.", shown]
@@ -268,7 +262,7 @@ def main(argv: list[str] | None = None) -> None:
     write_csv(table, args.out.with_suffix(".csv"))
     scores = [name for name in score_names(home) if name not in UNSIGNED]
     falls = {
-        name: transferred(spread[HOME], rows, columns, scores, n_resamples)
+        name: transferred(spread[HOME], rows, {k: v for k, v in columns.items() if v in rows}, scores, n_resamples)
         for name, rows in spread.items()
         if name != HOME
     }

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from sqp.metrics import agreement
 from sqp.metrics.aggregation import AGGREGATES
+from sqp.metrics.stats import Resamples, paired_difference
+from sqp.stages.paired import cells
 
 UNSIGNED = ("area",)  # neither higher nor lower is better
 
@@ -28,3 +31,15 @@ def with_aggregates(
             table.assign(**{name: aggregate(table[used].to_numpy(float))}) for table in (test, calibration)
         )
     return test, calibration, list(dict.fromkeys([*scores, *AGGREGATES]))
+
+
+def which_aggregate(
+    test: pd.DataFrame, calibration: pd.DataFrame, scores: Sequence[str], n_resamples: int
+) -> dict[str, float]:
+    """Spearman of both aggregates of all scores, and the difference second - first on the same resamples."""
+    test, _, _ = with_aggregates(test, calibration, scores)
+    truth, *columns = (test[name].to_numpy(float) for name in ("dice", *AGGREGATES))
+    found = dict(zip(AGGREGATES, (agreement.spearman(column, truth) for column in columns), strict=True))
+    resamples = Resamples.draw(test["group"].astype(str).to_numpy(), n_resamples)
+    difference = paired_difference(agreement.spearman, truth, *columns[::-1], resamples=resamples)
+    return {"n": len(test)} | found | cells("difference", *difference)

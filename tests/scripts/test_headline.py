@@ -42,7 +42,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict:
         "model": str(home / "model" / "bundle"),
         "others": {
             "peer": {"model": str(home / "peer" / "bundle")},
-            "peer, slip": {"model": str(home / "peer" / "bundle"), "backbone": "siamese_slip"},
+            "peer, slip": {"model": str(home / "peer" / "bundle"), "backbone": "siamese_slip", "sets": ["home"]},
         },
         "transfer": {"elsewhere": where["elsewhere"]},
         "rival": "soft_dice_confidence",
@@ -81,6 +81,7 @@ def test_all_methods_on_the_same_rows(script, told, tmp_path, monkeypatch) -> No
         assert natural.loc[name, "n"] == 20, name
     assert {"predict_the_median", "c_lesion"} <= set(natural.index)
     assert {"natural", "spread", "spread_unseen"} <= set(table.loc["elsewhere"].index.get_level_values("subset"))
+    assert "peer, slip" not in table.loc[("elsewhere", "natural")].index
     assert natural.loc["peer", "pearson"] != natural.loc["peer, slip", "pearson"]
     model, peer = natural.loc["quality_model"], natural.loc["peer"]
     assert peer.mae_difference == pytest.approx(model.mae - peer.mae, abs=1e-5)
@@ -170,4 +171,4 @@ def test_the_config_in_the_repository_names_what_the_script_reads() -> None:
     for where in (told["home"], *told["transfer"].values()):
         assert set(where) == {"records", "frozen"}
         assert all(path.startswith("configs/spread/") for path in where["frozen"])  # committed
-    assert all(set(one) <= {"model", "backbone"} for one in told["others"].values())
+    assert all(set(one) <= {"model", "backbone", "sets"} for one in told["others"].values())
