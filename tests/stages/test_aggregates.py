@@ -52,6 +52,4 @@ def test_which_aggregate_ranks_better_against_scipy() -> None:
     each = [stats.spearmanr(made[name], made["dice"]).statistic for name in ("rank_average", "nonneg_regression")]
     assert [found["rank_average"], found["nonneg_regression"]] == pytest.approx(each)
     assert found["difference"] == pytest.approx(each[1] - each[0]) and found["n"] == 30
-    assert (
-        0 < found["difference_low"] < found["difference"] < found["difference_high"]
-    )  # the regression drops the noise
+    assert 0 < found["difference_low"] < found["difference"] < found["difference_high"]  # noise is dropped
