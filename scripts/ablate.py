@@ -26,7 +26,7 @@ from sqp.config.train import TrainConfig
 from sqp.errors import ConfigError, lookup, script_status
 from sqp.io import read_record_sets
 from sqp.io.atomic import write_text
-from sqp.io.hashing import sha256_of_all
+from sqp.io.hashing import judged_key
 from sqp.metrics import weighted
 from sqp.metrics.stats import Resamples, percentiles
 from sqp.prompts import SIMULATED_MANUAL
@@ -53,9 +53,7 @@ def predictions(config: TrainConfig, split: str, frozen: Sequence[Path]) -> pd.D
     result = train.run(config)
     stored = Path(config.out) / "predictions_val.csv"
     if split != "val":
-        tables = [Path(folder) / "records.parquet" for folder in config.records]
-        key = sha256_of_all([*result.bundle.iterdir(), *tables, *frozen])[:16]
-        stored = Path(config.out) / f"predictions_{split}_{key}.csv"
+        stored = Path(config.out) / f"predictions_{split}_{judged_key(result.bundle, config.records, frozen)}.csv"
         if not stored.exists():
             asked = EvaluateConfig(
                 out=Path(config.out), records=config.records, model=result.bundle, split=split, frozen=list(frozen)

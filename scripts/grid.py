@@ -30,7 +30,7 @@ from sqp.errors import lookup, script_status
 from sqp.io import RecordSet, read_record_sets
 from sqp.io.atomic import write_text
 from sqp.io.frozen import freeze, frozen_rows, read_frozen, write_frozen
-from sqp.io.hashing import sha256_of_all
+from sqp.io.hashing import judged_key
 from sqp.metrics import agreement
 from sqp.metrics.aggregation import AGGREGATES
 from sqp.metrics.stats import Resamples, paired_difference
@@ -81,8 +81,7 @@ def trained(told: Mapping[str, Any], inputs: str, records: Path, home: Path, out
 
 def tested(bundle: Path, records: Path, frozen: Path, n_resamples: int) -> pd.DataFrame:
     """A row a subset of the test split: the model's statistics with their intervals by group."""
-    made_from = sha256_of_all([*bundle.iterdir(), records / "records.parquet", frozen])
-    done = bundle.parent / f"test-{n_resamples}-{made_from[:16]}.csv"
+    done = bundle.parent / f"test-{n_resamples}-{judged_key(bundle, [records], [frozen])}.csv"
     if not done.exists():
         config = EvaluateConfig(out=bundle.parent, records=[records], model=bundle, frozen=[frozen])
         rows = load_rows(config)

@@ -30,7 +30,7 @@ from sqp.errors import ConfigError, script_status
 from sqp.io import RecordSet, read_record_sets
 from sqp.io.atomic import write_text
 from sqp.io.frozen import read_frozen
-from sqp.io.hashing import sha256_of_all
+from sqp.io.hashing import judged_key
 from sqp.metrics import agreement, selective
 from sqp.metrics.aggregation import AGGREGATES
 from sqp.metrics.stats import Resamples, paired_difference
@@ -86,8 +86,7 @@ def predicted(told: Mapping[str, Any], where: Mapping[str, Any], anywhere: bool,
     test = table[table["split"] == "test"]
     members = {name for file in where["frozen"] for name in read_frozen(file)["masks"]}
     asked = test[(test["variant"] == "natural") | test["record_id"].isin(members)]
-    tables = [Path(folder) / "records.parquet" for folder in where["records"]]
-    key = sha256_of_all([*path.iterdir(), *tables, *where["frozen"]])[:16]
+    key = judged_key(path, where["records"], where["frozen"])
     work = work / f"{key}-{told['backbone']}" if "backbone" in told else work / key
     if not (work / "predictions.parquet").exists():
         bundle = load_bundle(path, told.get("backbone"), anywhere)
@@ -249,6 +248,7 @@ def main(argv: list[str] | None = None) -> None:
             if part.name == "spread":
                 spread[name] = part.test
                 if name == HOME:
+                    columns = {name: column for name, column in columns.items() if column in rows}
                     errors = shared_errors(part.test, part.calibration, columns, scores)
             found = which_aggregate(part.test, part.calibration, scores, n_resamples)
             which.append({"set": name, "subset": part.name} | found)

@@ -29,7 +29,7 @@ from sqp.cli import from_mapping
 from sqp.errors import ConfigError, lookup, script_status
 from sqp.io import RecordSet
 from sqp.io.atomic import write_text
-from sqp.io.hashing import sha256_of_all
+from sqp.io.hashing import judged_key
 from sqp.metrics.notes import join
 from sqp.metrics.stats import Resamples
 from sqp.metrics.weighted_selective import failure_auroc
@@ -79,7 +79,7 @@ def judged(told: Mapping[str, Any], sets: Mapping[str, list[Path]], left_out: st
 def judged_by(path: Path, sets: Mapping[str, list[Path]], home: Path) -> pd.DataFrame:
     """Test and calibration rows of all makers, judged by a bundle that has seen no test group."""
     folders = [folder for several in sets.values() for folder in several if _tested(folder)]
-    work = home / sha256_of_all([*path.iterdir(), *(folder / "records.parquet" for folder in folders)])[:16]
+    work = home / judged_key(path, folders)
     bundle = Bundle.load(path)
     if not (work / "predictions.parquet").exists():
         # the maker left out may be another segmenter

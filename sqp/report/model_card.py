@@ -119,7 +119,7 @@ def _licences(bundle: Bundle) -> str:
 
 def _protocol(bundle: Bundle) -> str:
     training = bundle.info.get("training", {})
-    keys = ("train_on", "calibrate_on", "epochs", "patience", "loss", "balance", "flips", "members", "seed")
+    keys = ("train_on", "calibrate_on", "epochs", "patience", "loss", "balance", "flips", "members", "views", "seed")
     told = ", ".join(f"{key} {training[key]}" for key in keys if key in training)
     splits = [f"`{name}`" for name in training.get("calibrate_splits", ["calibration"])]
     widest = "; the interval is as wide as the harder of them asks" if len(splits) > 1 else ""
