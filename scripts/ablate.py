@@ -3,9 +3,12 @@
 python scripts/ablate.py configs/ablations.yaml runs/ablations [--rows NAME ...] [--split test --frozen FILE ...]
 
 Row `full` is the training of the config; every other row changes some of its keys. Each is trained once a seed in
-OUT/ROW/SEED and goes on where it stopped. Statistics are means over the seeds; the interval (95 %, bootstrap of whole
-groups, the same resamples for all) is that of the mean, of a row and of its difference to `full` on the same records.
-Writes OUT/ablations_SPLIT.csv and .md. Choose on val (the default); test is for the report, when all is chosen.
+OUT/ROW/SEED and goes on where it stopped. Nothing is trained for a row that changes only how `full` predicts (`flips`;
+`predictor: second_head`, the soft Dice of the mask with the truth that the second head draws), nor for one that is a
+mean of the predictions of others (`mean_of: [ROW ...]`, with `over_seeds: true` over all seeds, too). Statistics are
+means over the seeds; the interval (95 %, bootstrap of whole groups, the same resamples for all) is that of the mean, of
+a row and of its difference to `full` on the same records. Writes OUT/ablations_SPLIT.csv and .md. Choose on val (the
+default); test is for the report, when all is chosen.
 """
 
 from __future__ import annotations
@@ -13,14 +16,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor, nn
 
 from sqp.cli import from_mapping
-from sqp.config.evaluate import EvaluateConfig
 from sqp.config.generate import UNSEEN
 from sqp.config.train import TrainConfig
 from sqp.errors import ConfigError, lookup, script_status
@@ -30,15 +34,91 @@ from sqp.io.hashing import judged_key
 from sqp.metrics import weighted
 from sqp.metrics.stats import Resamples, percentiles
 from sqp.prompts import SIMULATED_MANUAL
+from sqp.quality import Bundle, QualityModel, predict_records
+from sqp.quality.channels import MASK
+from sqp.quality.ensemble import Ensemble
+from sqp.quality.module import QualityOutput
+from sqp.quality.truth_map import compare
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
 from sqp.stages import train
-from sqp.stages.evaluate_rows import load_rows
+from sqp.stages.evaluate_rows import check_groups, frozen_members
 from sqp.yaml_files import script_config
 
 FULL = "full"
 FORMS = {"mae": weighted.mae, "rmse": weighted.rmse, "pearson": weighted.pearson, "spearman": weighted.spearman}
 KEYS = ["row", "subset"]
 COLUMNS = ["record_id", "group", "variant", "dice", "predicted_dice"]
+
+
+class SecondHead(nn.Module):
+    """A model whose prediction is the soft Dice of the mask with the truth that its second head draws."""
+
+    def __init__(self, model: QualityModel | Ensemble) -> None:
+        super().__init__()
+        self.model, self.spec, self.features_width = model, model.spec, model.features_width
+
+    def forward(self, planes: Tensor, scores: Tensor | None = None) -> QualityOutput:
+        """The model's output with another Dice."""
+        out: QualityOutput = self.model(planes, scores)
+        if out.truth_logits is None:
+            raise ConfigError("predictor is second_head, but the model has none: train it with error_map")
+        return out._replace(dice=compare(out.truth_logits, planes[:, self.spec.planes.index(MASK)]).soft_dice)
+
+
+PREDICTORS = {"second_head": SecondHead}
+PREDICTING = ("flips", "predictor")  # keys of how a trained model predicts
+MEAN_OF, OVER_SEEDS = "mean_of", "over_seeds"
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The config, where its runs are, and what is judged."""
+
+    told: Mapping[str, Any]
+    out: Path
+    split: str
+    frozen: Sequence[Path]
+
+    def runs(self, row: str) -> list[pd.DataFrame]:
+        """The rows of the split with the predictions of a row, a table a seed; trained first where it is not yet."""
+        changes = self.told["rows"].get(row, {})
+        if MEAN_OF not in changes:
+            return [self.predictions(row, seed) for seed in self.told["seeds"]]
+        parts = list(zip(*(self.runs(other) for other in changes[MEAN_OF]), strict=True))  # by seed
+        return [averaged(part) for part in ([sum(parts, ())] if changes.get(OVER_SEEDS) else parts)]
+
+    def predictions(self, row: str, seed: int) -> pd.DataFrame:
+        """Those of one model."""
+        changes = self.told["rows"].get(row, {})
+        later = {key: changes[key] for key in PREDICTING if changes.keys() <= set(PREDICTING) and key in changes}
+        config = train_config(self.told, FULL if later else row, seed, self.out)
+        result = train.run(config)
+        folder = self.out / row.replace(" ", "_") / str(seed)
+        stored = folder / "predictions_val.csv"
+        if self.split != "val" or later:
+            key = "-".join([judged_key(result.bundle, config.records, self.frozen), *map(str, later.values())])
+            stored = folder / f"predictions_{self.split}_{key}.csv"
+        if not stored.exists():
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            write_csv(self.judged(result.bundle, config.records, later)[COLUMNS], stored)
+        rows = pd.read_csv(stored)[COLUMNS].dropna().sort_values("record_id", ignore_index=True)
+        prompters = read_record_sets(config.records).set_index("record_id")["prompter"]
+        return rows.assign(prompter=prompters.loc[rows["record_id"]].to_numpy())
+
+    def judged(self, path: Path, records: Sequence[Path], later: Mapping[str, Any]) -> pd.DataFrame:
+        """The split's rows as a bundle predicts them, in the way that `later` says."""
+        table = read_record_sets(records)
+        asked = table[table["split"] == self.split]
+        bundle = Bundle.load(path)
+        if self.frozen:
+            asked = frozen_members(asked, list(self.frozen))
+            check_groups(asked, bundle.info.get("groups_sha256", []), path)
+        first = bundle.model.first if isinstance(bundle.model, Ensemble) else bundle.model
+        first.spec = replace(first.spec, flips=later.get("flips", first.spec.flips))
+        if "predictor" in later:
+            bundle = replace(bundle, model=lookup("predictor", later["predictor"], PREDICTORS)(bundle.model))
+        ids = set(asked["record_id"])
+        return predict_records(bundle, list(map(str, records)), splits=[self.split], record_ids=ids, progress=False)
 
 
 def train_config(told: Mapping[str, Any], row: str, seed: int, out: Path) -> TrainConfig:
@@ -48,20 +128,11 @@ def train_config(told: Mapping[str, Any], row: str, seed: int, out: Path) -> Tra
     return from_mapping("train", {**told["train"], **changes, **own})
 
 
-def predictions(config: TrainConfig, split: str, frozen: Sequence[Path]) -> pd.DataFrame:
-    """Rows of a split with the predictions of a row's model, trained first where it is not there yet."""
-    result = train.run(config)
-    stored = Path(config.out) / "predictions_val.csv"
-    if split != "val":
-        stored = Path(config.out) / f"predictions_{split}_{judged_key(result.bundle, config.records, frozen)}.csv"
-        if not stored.exists():
-            asked = EvaluateConfig(
-                out=Path(config.out), records=config.records, model=result.bundle, split=split, frozen=list(frozen)
-            )
-            write_csv(load_rows(asked).test[COLUMNS], stored)
-    rows = pd.read_csv(stored)[COLUMNS].dropna().sort_values("record_id", ignore_index=True)
-    prompters = read_record_sets(config.records).set_index("record_id")["prompter"]
-    return rows.assign(prompter=prompters.loc[rows["record_id"]].to_numpy())
+def averaged(runs: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows with the mean of the predictions of several runs, which must be of the same records."""
+    if any(not run["record_id"].equals(runs[0]["record_id"]) for run in runs):
+        raise ConfigError("rows that are averaged were judged on other records: delete their folders")
+    return runs[0].assign(predicted_dice=np.mean([run["predicted_dice"] for run in runs], axis=0))
 
 
 def subsets(rows: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -125,12 +196,13 @@ def main(argv: list[str] | None = None) -> None:
     if args.split == "test" and not args.frozen:
         raise ConfigError("test masks are judged on a frozen spread set: name it with --frozen, as in configs/spread")
     told = script_config(args.config, ("seeds", "train", "rows"), ("n_resamples",))
-    for name in args.rows or []:
+    others = [other for row in told["rows"].values() for other in row.get(MEAN_OF, []) if other != FULL]
+    for name in (*(args.rows or []), *others):
         lookup("row of the ablation", name, told["rows"])
+    ablation = Ablation(told, args.out, args.split, args.frozen)
     runs = {}
     for name in (FULL, *(args.rows or told["rows"])):
-        configs = [train_config(told, name, seed, args.out) for seed in told["seeds"]]
-        runs[name] = [predictions(config, args.split, args.frozen) for config in configs]
+        runs[name] = ablation.runs(name)
         print(f"{name}: {', '.join(f'{np.abs(r.predicted_dice - r.dice).mean():.4f}' for r in runs[name])}", flush=True)
     table = table_of(runs, int(told.get("n_resamples", 2000)))
     write_csv(table, args.out / f"ablations_{args.split}.csv")

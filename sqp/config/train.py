@@ -21,8 +21,8 @@ class TrainConfig(LoggerConfig):
         features: Vectors beside the scores: the segmenter's mask_token or embedding, the referee_embedding.
         size: Side in pixels to which the whole frame is squashed.
         backbone: compact, siamese (the peer's; configs/peer_siamese.yaml has its whole recipe), siamese_slip (its
-            notebook's slip: the uncertainty map in the image's branch too) or timm:NAME; for volumes compact3d, or
-            slices (2.5D: compact on every slice, pooled).
+            notebook's slip: the uncertainty map in the image's branch too), tabular (none: scores and features alone)
+            or timm:NAME; for volumes compact3d, or slices (2.5D: compact on every slice, pooled).
         pretrained: Start timm:NAME from its pretrained weights (timm's hub).
         pretrained_file: The same from a safetensors or pth file with timm's keys.
         loss: beta_nll, laplace_nll or mse (no scale of its own: intervals of one width).

@@ -1,9 +1,9 @@
 """The segmenter's own vectors of a record as columns of its table, so that they stand beside the scores.
 
-`mask_token` is what the decoder knew of the mask when it drew it, `embedding` the encoder's map averaged over the
-image, `referee_embedding` that of the referee's encoder: they were computed anyway, so quality costs next to nothing
-more. A vector becomes the columns `features/NAME/0`, `features/NAME/1` …, and `tabular.Standardizer` treats each like
-a score.
+`mask_token` is what the decoder knew of the mask when it drew it (of a plain network the features that its last layer
+read, averaged over image and mask), `embedding` the encoder's map averaged over the image, `referee_embedding` that of
+the referee's encoder: they were computed anyway, so quality costs next to nothing more. A vector becomes the columns
+`features/NAME/0`, `features/NAME/1` …, and `tabular.Standardizer` treats each like a score.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def check_features(records: RecordSet, names: Sequence[str]) -> None:
         lookup("feature", name, dict.fromkeys(FEATURES))
         if not has_feature(records, name):
             raise ConfigError(
-                f"{records.folder} has no feature '{name}', as records of a plain network have none: take it out of "
-                "--features, or generate the records again"
+                f"{records.folder} has no feature '{name}', as masks made elsewhere have none, and plain networks no "
+                "embedding: take it out of --features, or generate the records again"
             )
 
 

@@ -114,6 +114,8 @@ class QualityModel(pl.LightningModule):
         self.truth_decoder = self._truth_decoder() if self.spec.error_map else None
         width = self.backbone.width + (self.score_branch.width if self.score_branch else 0)
         width += EVIDENCE if self.truth_decoder else 0
+        if not width:
+            raise ConfigError(f"backbone '{self.spec.backbone}' reads scores and features alone: give --scores all")
         self.dropout = nn.Dropout(self.spec.dropout)
         self.head = nn.Linear(width, 1 if self.spec.loss == "mse" else 2)
         planes = len(self.spec.planes)

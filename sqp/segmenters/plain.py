@@ -17,23 +17,26 @@ from sqp.frame import Frame
 from sqp.networks.checkpoint import load_weights, read_header
 from sqp.networks.pixels import normalise
 from sqp.segmenters.checkpoint import NetworkSpec
+from sqp.segmenters.last_features import inputs_of, pooled
 from sqp.segmenters.weights import locate
 from sqp.types import Decoded, Embedding, Prompt, Segmenter
 
 
 @dataclass(frozen=True)
 class Network:
-    """A kind of network: its module here with `build(spec, pretrained, file)`, and what its input is a multiple of."""
+    """A kind of network: its module here with `build(spec, pretrained, file)`, what its input is a multiple of, and
+    the name of its last layer, which reads the features that the mask is drawn from."""
 
     module: str
     divisor: int
+    last: str
 
 
 NETWORKS: dict[str, Network] = {
-    "unet": Network("unet", 16),
-    "fpn_resnet50": Network("fpn", 32),
-    "fpn": Network("fpn", 32),
-    "swin_unet": Network("swin_unet", 32),
+    "unet": Network("unet", 16, "final_conv"),
+    "fpn_resnet50": Network("fpn", 32, "head"),
+    "fpn": Network("fpn", 32, "head"),
+    "swin_unet": Network("swin_unet", 32, "out"),
 }
 
 
@@ -85,7 +88,8 @@ class PlainSegmenter(NetworkSegmenter):
 
     The embedding keeps the normalised pixels, padded to a square; the network runs once a call of `decode`, on the
     image's own rectangle, so that a call with dropout switched on in `network` draws another sample. `precision`
-    "bfloat16" runs it under autocast. Results are on the CPU.
+    "bfloat16" runs it under autocast. Results are on the CPU. The token of a mask is what the last layer read of the
+    image, averaged over all of it and over the mask, `[2 c]`: the network's own features, at no further cost.
     """
 
     @property
@@ -110,13 +114,17 @@ class PlainSegmenter(NetworkSegmenter):
         """Logits `[n, 1, *grid]` float32, the same for each prompt; IoU `[n, 1]` NaN. Raises CaseError for NaN."""
         h, w = (-(-side // self.divisor) * self.divisor for side in embedding.frame.grid)
         pixels = embedding.features[..., :h, :w].contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
+            inputs_of(self.network.get_submodule(NETWORKS[self.spec.name].last)) as read,
+        ):
             output = self.network(pixels)
         logits = embedding.frame.crop_to_grid(output).float().cpu().contiguous()
         if torch.isnan(logits).any():
             raise CaseError(f"{self.name} returned NaN logits; try precision float32 or look at the image")
         n = len(prompts)
-        return Decoded(logits.repeat(n, 1, 1, 1), torch.full((n, 1), torch.nan))
+        token = pooled(read[0].float().cpu(), logits, (h, w))
+        return Decoded(logits.repeat(n, 1, 1, 1), torch.full((n, 1), torch.nan), token.repeat(n, 1, 1))
 
 
 def checked_spec(name: str, checkpoint: str | os.PathLike | None) -> tuple[Path, NetworkSpec, str]:

@@ -21,13 +21,23 @@ PEER = ("image", "mask", "self/epkl")
 
 
 @pytest.mark.parametrize("channels", [("mask",), ("image", "mask"), ("mask", "self/epkl", "referee/probability")])
-@pytest.mark.parametrize("name", [*(name for name in BACKBONES if name != "siamese_slip"), TINY])
+@pytest.mark.parametrize("name", [*(name for name in BACKBONES if name not in ("siamese_slip", "tabular")), TINY])
 def test_planes_to_features(name: str, channels: tuple[str, ...]) -> None:
     backbone = build_backbone(name, channels, 80)
     features = backbone(torch.rand(2, len(plane_names(channels)), 80, 80))
     assert features.shape == (2, backbone.width)
     features.sum().backward()
     assert all(p.grad is not None for p in backbone.parameters())
+
+
+def test_tabular_reads_scores_alone() -> None:
+    model = QualityModel(ModelSpec(("mask",), 32, "tabular", scores=("area",))).eval()
+    scores = torch.rand(2, 2)
+    empty, full = (model(torch.full((2, 1, 32, 32), value), scores) for value in (0.0, 1.0))
+    assert torch.equal(empty.dice, full.dice) and empty.features.shape == (2, model.features_width)
+    assert not torch.equal(empty.dice, model(torch.zeros(2, 1, 32, 32), 1 - scores).dice)
+    with pytest.raises(ConfigError, match="'tabular' reads scores and features alone: give --scores all"):
+        QualityModel(ModelSpec(("mask",), 32, "tabular"))
 
 
 def test_siamese_is_the_peers_network() -> None:

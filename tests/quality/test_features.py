@@ -62,7 +62,7 @@ def test_prediction_reads_what_training_read(records: Path, bundle: Path) -> Non
 
 
 def test_records_without_them_are_refused(bundle: Path, record_set: Path, records: Path) -> None:
-    with pytest.raises(ConfigError, match=r"has no feature 'mask_token', as records of a plain network"):
+    with pytest.raises(ConfigError, match=r"has no feature 'mask_token', as masks made elsewhere have none"):
         predict_records(Bundle.load(bundle), [record_set], progress=False)
     with pytest.raises(ConfigError, match=r"unknown feature 'mask_tokn', did you mean 'mask_token'\?"):
         check_features(RecordSet(records), ["mask_tokn"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from sklearn.metrics import mean_absolute_error
 
@@ -16,6 +19,11 @@ from sqp.config.generate import UNSEEN
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.io.frozen import freeze, write_frozen
+from sqp.quality import Bundle, predict_records
+from sqp.quality.augment import turned
+from sqp.quality.inference import SYMMETRIES
+from sqp.quality.predict import read_batch
+from sqp.quality.truth_map import compare
 from sqp.stages import train_members
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +40,10 @@ def config(record_set: Path, tmp_path: Path) -> Path:
         },
         "rows": {"without maps": {"inputs": "mask"}, "natural": {"train_on": "natural"}},
     }
+    return written(tmp_path, told)
+
+
+def written(tmp_path: Path, told: dict) -> Path:
     path = tmp_path / "ablations.yaml"
     path.write_text(yaml.safe_dump(told))
     return path
@@ -77,6 +89,58 @@ def test_rows_seeds_and_a_second_run_that_trains_nothing(script, config, record_
         ablate.main([*asked, "--frozen", str(tmp_path / "fewer.json")])
 
 
+def test_rows_that_need_no_training_of_their_own(script, config, record_set, tmp_path, monkeypatch) -> None:
+    ablate, out = script("ablate"), tmp_path / "out"
+    told = yaml.safe_load(config.read_text())
+    told["train"] |= {"error_map": True, "flips": 4}
+    told["rows"] = {
+        "without maps": {"inputs": "mask"},
+        "without flips": {"flips": 1},
+        "second head": {"predictor": "second_head"},
+        "both": {"mean_of": ["full", "without maps"]},
+        "all seeds": {"mean_of": ["full"], "over_seeds": True},
+    }
+    trained = []
+    monkeypatch.setattr(ablate.train, "run", lambda c, run=ablate.train.run: trained.append(c.out.parts[-2:]) or run(c))
+    ablate.main([str(written(tmp_path, told)), str(out)])
+    assert set(trained) == {(row, seed) for row in ("full", "without_maps") for seed in ("0", "10")}
+    table = pd.read_csv(out / "ablations_val.csv").set_index(["row", "subset"])
+    assert table.xs("natural", level="subset")["seeds"].to_dict() == dict.fromkeys(told["rows"], 2) | {
+        **{"full": 2, "all seeds": 1}
+    }
+    runs = ablate.Ablation(told, out, "val", [])
+    full, other = runs.runs("full"), runs.runs("without maps")
+    both = [(one.predicted_dice + two.predicted_dice) / 2 for one, two in zip(full, other, strict=True)]
+    assert all(
+        run.predicted_dice.to_numpy() == pytest.approx(x) for run, x in zip(runs.runs("both"), both, strict=True)
+    )
+    mean = (full[0].predicted_dice + full[1].predicted_dice) / 2
+    assert runs.runs("all seeds")[0].predicted_dice.to_numpy() == pytest.approx(mean.to_numpy())
+
+    bundle = Bundle.load(out / "full" / "0" / "bundle")
+    bundle.model.spec = dataclasses.replace(bundle.model.spec, flips=1)
+    once = predict_records(bundle, [record_set], splits=["val"], progress=False).set_index("record_id")
+    unflipped, second = runs.runs("without flips")[0], runs.runs("second head")[0]
+    assert unflipped.predicted_dice.to_numpy() == pytest.approx(
+        once.loc[unflipped.record_id, "predicted_dice"].to_numpy(), abs=1e-6
+    )
+    assert not np.allclose(unflipped.predicted_dice, full[0].predicted_dice)
+    rows = RecordSet(record_set).table.set_index("record_id").loc[second.record_id].reset_index()
+    with ThreadPoolExecutor(1) as pool:
+        planes = read_batch(bundle, RecordSet(record_set), rows, pool).planes
+    with torch.inference_mode():
+        turns = [turned(planes, turn) for turn in SYMMETRIES[:4]]
+        soft = [compare(bundle.model.eval()(x).truth_logits, x[:, 0]).soft_dice for x in turns]
+    assert second.predicted_dice.to_numpy() == pytest.approx(torch.stack(soft).mean(0).numpy(), abs=1e-5)
+
+
+def test_a_mean_of_rows_that_are_not_there(script, config, tmp_path) -> None:
+    told = yaml.safe_load(config.read_text())
+    told["rows"]["both"] = {"mean_of": ["full", "without map"]}
+    with pytest.raises(ConfigError, match="unknown row of the ablation 'without map', did you mean 'without maps'"):
+        script("ablate").main([str(written(tmp_path, told)), str(tmp_path / "out")])
+
+
 def test_the_interval_is_that_of_the_mean_over_seeds(script) -> None:
     ablate = script("ablate")
     rng = np.random.default_rng(0)
@@ -105,6 +169,9 @@ def test_simulated_manual_masks_are_no_natural_ones(script) -> None:
 
 def test_the_config_in_the_repository(script) -> None:
     told = yaml.safe_load((ROOT / "configs" / "ablations.yaml").read_text())
-    for row in ("full", *told["rows"]):
+    for row in (
+        "full",
+        *(name for name, changes in told["rows"].items() if not changes.keys() & {"mean_of", "predictor"}),
+    ):
         config = script("ablate").train_config(told, row, 0, Path("out"))
         assert config.seed == 0 and (row == "full" or config != from_mapping("train", told["train"] | {"out": "x"}))

@@ -8,10 +8,16 @@ from sqp.errors import ConfigError, unknown_name
 from sqp.quality.backbones.base import Backbone
 from sqp.quality.backbones.compact import compact
 from sqp.quality.backbones.siamese import siamese, siamese_slip
+from sqp.quality.backbones.tabular import tabular
 from sqp.quality.backbones.timm_model import timm_model
 from sqp.quality.backbones.volumes import compact3d, slices
 
-BACKBONES: dict[str, Callable[..., Backbone]] = {"compact": compact, "siamese": siamese, "siamese_slip": siamese_slip}
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "compact": compact,
+    "siamese": siamese,
+    "siamese_slip": siamese_slip,
+    "tabular": tabular,
+}
 """name -> (channels, size) -> backbone."""
 
 VOLUME_BACKBONES: dict[str, Callable[..., Backbone]] = {"compact3d": compact3d, "slices": slices}
