@@ -26,6 +26,7 @@ from sqp.data import check_same_size, read_image, read_mask
 from sqp.errors import CaseError, SqpError
 from sqp.frame import Frame
 from sqp.io.atomic import write_json
+from sqp.io.once import made_once
 from sqp.types import Case
 
 FORMAT = 1
@@ -50,29 +51,30 @@ class ImageCache:
 def build_cache(cases: Sequence[Case], size: int, folder: Path, workers: int = 0, progress: bool = True) -> ImageCache:
     """The cache of these cases under `folder`; decoded unless it is there, by `workers` processes (0: this one)."""
     home = folder / cache_key(cases, size)
-    if not (home / "done").exists():
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        allocate(
-            home,
-            {
-                "images": (np.uint8, (len(cases), 3, size, size)),
-                "truth": (np.bool_, (len(cases), size, size)),
-                "sizes": (np.int64, (len(cases), 2)),
-            },
-        )
-        broken: dict[int, str] = {}
-        work = partial(_decode, home=home, size=size)
-        pool: Any = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext()
-        with (
-            pool,
-            tqdm(total=len(cases), unit="image", desc="reading images", disable=None if progress else True) as bar,
-        ):
-            tasks = list(enumerate(cases))
-            for row, why in pool.map(work, tasks, chunksize=16) if workers > 1 else map(work, tasks):
-                broken |= {row: why} if why else {}
-                bar.update()
-        write_json(home / "done", broken)
+    with made_once(home) as wanted:
+        if wanted:
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir(parents=True)
+            allocate(
+                home,
+                {
+                    "images": (np.uint8, (len(cases), 3, size, size)),
+                    "truth": (np.bool_, (len(cases), size, size)),
+                    "sizes": (np.int64, (len(cases), 2)),
+                },
+            )
+            broken: dict[int, str] = {}
+            work = partial(_decode, home=home, size=size)
+            pool: Any = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext()
+            with (
+                pool,
+                tqdm(total=len(cases), unit="image", desc="reading images", disable=None if progress else True) as bar,
+            ):
+                tasks = list(enumerate(cases))
+                for row, why in pool.map(work, tasks, chunksize=16) if workers > 1 else map(work, tasks):
+                    broken |= {row: why} if why else {}
+                    bar.update()
+            write_json(home / "done", broken)
     return ImageCache(home)
 
 

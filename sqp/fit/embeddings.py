@@ -21,6 +21,7 @@ from sqp.errors import CaseError
 from sqp.fit.batches import Images
 from sqp.fit.cache import allocate, cache_key, read_pair
 from sqp.io.atomic import write_json
+from sqp.io.once import made_once
 from sqp.prompts import PROMPTERS
 from sqp.segmenters.prompt_tensors import check_prompt, prompt_tensors
 from sqp.segmenters.sam import PromptableSegmenter
@@ -48,25 +49,26 @@ def build_embeddings(
 ) -> EmbeddingCache:
     """The cache of these cases under `folder`, each encoded unless it is there."""
     home = folder / cache_key(cases, segmenter.name, segmenter.weights_sha256)
-    if not (home / "done").exists():
-        n, side = len(cases), segmenter.size // segmenter.stride
-        if not (home / "filled.npy").exists():
-            home.mkdir(parents=True, exist_ok=True)
-            prompt_encoder = segmenter.sam.prompt_encoder
-            shape = (n, prompt_encoder.embed_dim, *prompt_encoder.image_embedding_size)
-            masks = {"truth": (np.bool_, (n, side, side)), "sizes": (np.int64, (n, 2))}
-            boxes = {"boxes": (np.float32, (n, len(BOXES), 4)), "filled": (np.bool_, (n,))}
-            allocate(home, {"features": (np.float16, shape)} | masks | boxes)
-        broken: dict[int, str] = {}
-        filled = open_memmap(home / "filled.npy", "r+")
-        for row in tqdm(range(n), unit="image", desc="encoding images", disable=None if progress else True):
-            if not filled[row]:
-                try:
-                    _encode(cases[row], row, segmenter, home)
-                    filled[row] = True
-                except CaseError as error:
-                    broken[row] = str(error)
-        write_json(home / "done", broken)
+    with made_once(home) as wanted:
+        if wanted:
+            n, side = len(cases), segmenter.size // segmenter.stride
+            if not (home / "filled.npy").exists():
+                home.mkdir(parents=True, exist_ok=True)
+                prompt_encoder = segmenter.sam.prompt_encoder
+                shape = (n, prompt_encoder.embed_dim, *prompt_encoder.image_embedding_size)
+                masks = {"truth": (np.bool_, (n, side, side)), "sizes": (np.int64, (n, 2))}
+                boxes = {"boxes": (np.float32, (n, len(BOXES), 4)), "filled": (np.bool_, (n,))}
+                allocate(home, {"features": (np.float16, shape)} | masks | boxes)
+            broken: dict[int, str] = {}
+            filled = open_memmap(home / "filled.npy", "r+")
+            for row in tqdm(range(n), unit="image", desc="encoding images", disable=None if progress else True):
+                if not filled[row]:
+                    try:
+                        _encode(cases[row], row, segmenter, home)
+                        filled[row] = True
+                    except CaseError as error:
+                        broken[row] = str(error)
+            write_json(home / "done", broken)
     return EmbeddingCache(home)
 
 

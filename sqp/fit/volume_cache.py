@@ -22,6 +22,7 @@ from sqp.data.volumes import check_same_place, read_structure, read_volume
 from sqp.errors import CaseError
 from sqp.fit.cache import cache_key
 from sqp.io.atomic import write_atomic, write_json
+from sqp.io.once import made_once
 from sqp.networks.voxels import normalised
 from sqp.prompts.volume_localizer import cube
 from sqp.seeding import derive_seed, numpy_generator
@@ -60,19 +61,20 @@ def build_volume_cache(
     """
     labels = [case.labels for case in cases]
     home = folder / cache_key(cases, "volumes", FORMAT, working, labels)
-    if not (home / "done").exists():
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        broken: dict[int, str] = {}
-        work = partial(_read, home=home, working=working)
-        pool: Any = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext()
-        bar = tqdm(total=len(cases), unit="volume", desc="reading volumes", disable=None if progress else True)
-        with pool, bar:
-            tasks = list(enumerate(cases))
-            for row, why in pool.map(work, tasks) if workers > 1 else map(work, tasks):
-                broken |= {row: why} if why else {}
-                bar.update()
-        write_json(home / "done", broken)
+    with made_once(home) as wanted:
+        if wanted:
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir(parents=True)
+            broken: dict[int, str] = {}
+            work = partial(_read, home=home, working=working)
+            pool: Any = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext()
+            bar = tqdm(total=len(cases), unit="volume", desc="reading volumes", disable=None if progress else True)
+            with pool, bar:
+                tasks = list(enumerate(cases))
+                for row, why in pool.map(work, tasks) if workers > 1 else map(work, tasks):
+                    broken |= {row: why} if why else {}
+                    bar.update()
+            write_json(home / "done", broken)
     return VolumeCache(home)
 
 

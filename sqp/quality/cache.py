@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from sqp.errors import CaseError, SqpError
 from sqp.io import RecordSet
+from sqp.io.once import made_once
 from sqp.quality.channels import IMAGE, image_planes, plane_names, record_planes, space, truth_plane
 
 FORMAT = 2
@@ -121,24 +122,25 @@ def build_cache(
         home = folder / _key(table, held, size, False)
     if rank:
         _wait_for(home / "done")
-    if not (home / "done").exists():
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        _allocate(home, len(table), len(paths), held, shape, truth)
-        of_image = dict(zip(table.image_path, table.truth_path, strict=True)) if truth else {}
-        ids = list(zip(range(len(table)), table.record_set.astype(str), table.record_id, strict=True))
-        order = np.argsort(image_rows, kind="stable")
-        parts = np.split(order, np.flatnonzero(np.diff(image_rows[order])) + 1)
-        tasks = [
-            Task(i, str(paths[i]), tuple(of_image.get(paths[i], ())), tuple(ids[row] for row in part))
-            for i, part in enumerate(parts)
-        ]
-        run = _in_processes if workers > 1 and len(tasks) >= FEW_IMAGES else _here
-        bar = tqdm(total=len(table), unit="record", desc="reading records", disable=None if progress else True)
-        with bar:
-            for count in run(tasks, home, held, size, workers):
-                bar.update(count)
-        (home / "done").touch()
+    with made_once(home) as wanted:
+        if wanted:
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir(parents=True)
+            _allocate(home, len(table), len(paths), held, shape, truth)
+            of_image = dict(zip(table.image_path, table.truth_path, strict=True)) if truth else {}
+            ids = list(zip(range(len(table)), table.record_set.astype(str), table.record_id, strict=True))
+            order = np.argsort(image_rows, kind="stable")
+            parts = np.split(order, np.flatnonzero(np.diff(image_rows[order])) + 1)
+            tasks = [
+                Task(i, str(paths[i]), tuple(of_image.get(paths[i], ())), tuple(ids[row] for row in part))
+                for i, part in enumerate(parts)
+            ]
+            run = _in_processes if workers > 1 and len(tasks) >= FEW_IMAGES else _here
+            bar = tqdm(total=len(table), unit="record", desc="reading records", disable=None if progress else True)
+            with bar:
+                for count in run(tasks, home, held, size, workers):
+                    bar.update(count)
+            (home / "done").touch()
     return PlaneCache(home, channels, image_rows, held, truth)
 
 

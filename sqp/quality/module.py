@@ -42,6 +42,7 @@ class ModelSpec:
     beta: float = 0.5
     dropout: float = 0.1
     error_map: bool = False
+    error_skip: int = 0
     flips: int = 1
 
     @property
@@ -139,7 +140,7 @@ class QualityModel(pl.LightningModule):
             features = self.backbone(normalised)
         else:
             features, levels = self.backbone.pyramid(normalised)
-            truth_logits = self.truth_decoder(levels)
+            truth_logits = self.truth_decoder(levels[self.spec.error_skip :])
             comparison = compare(truth_logits, planes[:, self.spec.planes.index(MASK)])
             features = torch.cat([features, comparison.evidence.to(features)], dim=1)
         if self.score_branch is not None:
@@ -164,7 +165,13 @@ class QualityModel(pl.LightningModule):
             raise ConfigError(
                 f"backbone '{self.spec.backbone}' has no maps to draw an error map from: drop --error_map"
             )
-        decoder = TruthDecoder(self.backbone.level_widths, self.spec.dims)
+        widths = self.backbone.level_widths[self.spec.error_skip :]
+        if not widths:
+            raise ConfigError(
+                f"error_skip is {self.spec.error_skip}, but backbone '{self.spec.backbone}' has only "
+                f"{len(self.backbone.level_widths)} levels: skip fewer"
+            )
+        decoder = TruthDecoder(widths, self.spec.dims)
         return decoder.to(memory_format=torch.channels_last) if self.spec.dims == 2 else decoder  # type: ignore[call-overload]
 
     def set_normalization(self, mean: ArrayLike, std: ArrayLike) -> None:

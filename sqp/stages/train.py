@@ -170,6 +170,7 @@ def check_numbers(config: TrainConfig) -> None:
             "balance": (0, 1),
             "ood_quantile": (0.5, 1),
             "error_weight": (0, 100),
+            "error_skip": (0, 100),
             "members": (1, 100),
             "workers": (0, 1024),
         },

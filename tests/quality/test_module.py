@@ -87,6 +87,18 @@ def test_error_map_of_any_backbone_with_levels(backbone: str) -> None:
     assert out.features.shape == (2, m.backbone.width + EVIDENCE)
 
 
+@pytest.mark.parametrize("backbone", ["compact", "timm:test_efficientnet"])
+def test_each_level_that_the_second_head_skips_halves_its_map(backbone: str) -> None:
+    planes, sides = torch.rand(2, 5, 64, 64), []
+    for skip in (0, 1, 2):
+        m = model(backbone=backbone, error_map=True, error_skip=skip)
+        out = m(planes)
+        sides.append(out.error_map.shape[-1])
+        out.truth_logits.sum().backward()
+        assert all(p.grad is not None for p in m.truth_decoder.parameters())  # nothing is left over
+    assert sides == [sides[0], sides[0] // 2, sides[0] // 4]
+
+
 def test_the_prediction_starts_from_the_dice_with_the_expected_truth() -> None:
     m, planes = model(error_map=True), torch.rand(2, 5, 32, 32)
     torch.nn.init.zeros_(m.head.weight), torch.nn.init.zeros_(m.head.bias)
@@ -113,6 +125,7 @@ def test_a_training_step_with_an_error_map_teaches_both_heads() -> None:
     [
         ({"channels": ("image", "self/epkl"), "size": 32}, "needs the channel 'mask'"),
         ({"channels": CHANNELS, "size": 80, "backbone": "siamese"}, "has no maps to draw an error map from"),
+        ({"channels": CHANNELS, "size": 32, "error_skip": 4}, "error_skip is 4, but .*compact' has only 4 levels"),
     ],
 )
 def test_error_map_is_refused_where_there_can_be_none(spec: dict[str, object], message: str) -> None:
