@@ -7,8 +7,8 @@ OUT/ROW/SEED and goes on where it stopped. Nothing is trained for a row that cha
 `predictor: second_head`, the soft Dice of the mask with the truth that the second head draws), nor for one that is a
 mean of the predictions of others (`mean_of: [ROW ...]`, with `over_seeds: true` over all seeds, too). Statistics are
 means over the seeds; the interval (95 %, bootstrap of whole groups, the same resamples for all) is that of the mean, of
-a row and of its difference to `full` on the same records. Writes OUT/ablations_SPLIT.csv and .md. Choose on val (the
-default); test is for the report, when all is chosen.
+a row and of its difference to `full` on the same records. Writes OUT/ablations_SPLIT.csv, .md and .png. Choose on val
+(the default); test is for the report, when all is chosen.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from sqp.cli import from_mapping
@@ -39,6 +40,8 @@ from sqp.quality.channels import MASK
 from sqp.quality.ensemble import Ensemble
 from sqp.quality.module import QualityOutput
 from sqp.quality.truth_map import compare
+from sqp.report.agreement_figures import forest
+from sqp.report.figures import save
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
 from sqp.stages import train
 from sqp.stages.evaluate_rows import check_groups, frozen_members
@@ -184,6 +187,19 @@ def table_of(runs: Mapping[str, Sequence[pd.DataFrame]], n_resamples: int) -> pd
     return pd.DataFrame(out)
 
 
+def drawn(table: pd.DataFrame) -> Figure:
+    """How far each row's Pearson lies from that of `full`, a panel a subset."""
+    rows = table[table["row"] != FULL]
+    wide = rows.pivot(
+        index="row", columns="subset", values=[f"pearson_difference{end}" for end in ("", "_low", "_high")]
+    )
+    wide.columns = [name.replace("pearson_difference", subset) for name, subset in wide.columns]
+    n = rows.groupby("subset", sort=False)["n"].max()
+    shown = {str(subset): f"Pearson less that of {FULL}, {subset} masks (n = {count:,})" for subset, count in n.items()}
+    wide = wide.rename_axis("method").reset_index()
+    return forest(wide, shown)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Train what is missing and write the table of all rows asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -216,6 +232,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     text = "\n\n".join([title, about, markdown(shown)])
     write_text(args.out / f"ablations_{args.split}.md", text + "\n")
+    save(drawn(table), args.out / f"ablations_{args.split}.png")
     print(text)
 
 
