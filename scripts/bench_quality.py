@@ -27,6 +27,7 @@ from sqp.quality.batches import BatchPlan, CachedRecords, loader
 from sqp.quality.bundle import Bundle
 from sqp.quality.cache import build_cache
 from sqp.quality.channels import plane_names
+from sqp.quality.features import with_features
 from sqp.quality.inference import infer
 from sqp.quality.predict import predict_records
 from sqp.seeding import torch_generator
@@ -71,8 +72,9 @@ def segment(records: RecordSet, table: pd.DataFrame) -> float:
     own = SegmenterConfig(**{key: value for key, value in told["segmenter"].items() if key in known})
     segmenter = make_segmenter(GenerateConfig(Path(), Path(), segmenter=own))
     images = [read_image(path) for path in table["image_path"].drop_duplicates().head(IMAGES)]
-    start = time.process_time()
-    for image in images:
+    for number, image in enumerate([images[0], *images]):
+        if number == 1:  # the first one pays for what is set up once
+            start = time.process_time()
         prompt = PROMPTERS[told["prompter"]](image)[0]
         sample(segmenter, image, prompt, sampler["n"], torch_generator(0), sampler=sampler["name"], **options)
     return (time.process_time() - start) / len(images)
@@ -83,7 +85,8 @@ def network(bundle: Bundle, table: pd.DataFrame) -> tuple[float, float, float]:
     with tempfile.TemporaryDirectory() as folder:
         cache = build_cache(table, bundle.channels, bundle.size, Path(folder), 0, False)
         dice = torch.tensor(table["dice"].to_numpy("float32"))
-        scores = torch.from_numpy(bundle.standardizer(table)) if bundle.standardizer.names else None
+        tabular = with_features(table, bundle.features)
+        scores = torch.from_numpy(bundle.standardizer(tabular)) if bundle.standardizer.names else None
         data = CachedRecords(cache, table.index.to_numpy(), dice, torch.ones(len(table)), scores)
         start = time.process_time()
         batches = list(loader(data, BatchPlan(len(data), BATCH, seed=0)))
