@@ -131,6 +131,22 @@ def train_config(told: Mapping[str, Any], row: str, seed: int, out: Path) -> Tra
     return from_mapping("train", {**told["train"], **changes, **own})
 
 
+def check_rows(rows: Mapping[str, Mapping[str, Any]], asked: Sequence[str]) -> None:
+    """ConfigError for a row that is asked for and not there, and for one that could not be judged as it says."""
+    for name in asked:
+        lookup("row of the ablation", name, rows)
+    for name, changes in rows.items():
+        if MEAN_OF in changes:
+            for key in changes:
+                lookup(f"key of row '{name}'", key, dict.fromkeys((MEAN_OF, OVER_SEEDS)))
+            for other in changes[MEAN_OF]:
+                lookup("row of the ablation", other, {FULL: {}, **rows})
+                if MEAN_OF in rows.get(other, {}):
+                    raise ConfigError(f"row '{name}' is a mean of '{other}', which is a mean itself: name its parts")
+        if changes.get("flips", 1) not in (1, 2, 4, 8):
+            raise ConfigError(f"flips of row '{name}' is {changes['flips']}; it must be 1, 2, 4 or 8")
+
+
 def averaged(runs: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The rows with the mean of the predictions of several runs, which must be of the same records."""
     if any(not run["record_id"].equals(runs[0]["record_id"]) for run in runs):
@@ -212,9 +228,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.split == "test" and not args.frozen:
         raise ConfigError("test masks are judged on a frozen spread set: name it with --frozen, as in configs/spread")
     told = script_config(args.config, ("seeds", "train", "rows"), ("n_resamples",))
-    others = [other for row in told["rows"].values() for other in row.get(MEAN_OF, []) if other != FULL]
-    for name in (*(args.rows or []), *others):
-        lookup("row of the ablation", name, told["rows"])
+    check_rows(told["rows"], args.rows or [])
     ablation = Ablation(told, args.out, args.split, args.frozen)
     runs = {}
     for name in (FULL, *(args.rows or told["rows"])):

@@ -113,8 +113,8 @@ class Decoded:
     """k candidates for each of n prompts, in the segmenter's order.
 
     logits `[n, k, *grid]` float32; iou `[n, k]` the segmenter's own predicted IoU (NaN where it has none);
-    tokens `[n, k, c]` what the decoder knew of each mask when it drew it: the mask tokens of SAM-family decoders, of a
-    plain network of images the features that its last layer read, pooled; else None.
+    tokens `[n, k, c]` what the decoder knew of each of its masks when it drew it: the mask tokens of SAM-family
+    decoders, of a plain network of images the features that its last layer read, pooled; else None.
     """
 
     logits: Tensor

@@ -1,9 +1,10 @@
 """The segmenter's own vectors of a record as columns of its table, so that they stand beside the scores.
 
-`mask_token` is what the decoder knew of the mask when it drew it (of a plain network the features that its last layer
-read, averaged over image and mask), `embedding` the encoder's map averaged over the image, `referee_embedding` that of
-the referee's encoder: they were computed anyway, so quality costs next to nothing more. A vector becomes the columns
-`features/NAME/0`, `features/NAME/1` …, and `tabular.Standardizer` treats each like a score.
+`mask_token` is what the decoder knew of its own mask when it drew it (of a plain network the features that its last
+layer read, averaged over the image and over its mask, the same for every mask of that image), `embedding` the encoder's
+map averaged over the image, `referee_embedding` that of the referee's encoder: they were computed anyway, so quality
+costs next to nothing more. A vector becomes the columns `features/NAME/0`, `features/NAME/1` …, and
+`tabular.Standardizer` treats each like a score.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pandas as pd
 from sqp.errors import CaseError, ConfigError, lookup
 from sqp.io import RecordSet
 from sqp.quality.channels import UNREADABLE, stored_maps
+from sqp.quality.provenance import one_encoder
 
 EMBEDDING, REFEREE_EMBEDDING = "embedding", "referee_embedding"
 FEATURES = ("mask_token", EMBEDDING, REFEREE_EMBEDDING)
@@ -48,8 +50,20 @@ def check_features(records: RecordSet, names: Sequence[str]) -> None:
         lookup("feature", name, dict.fromkeys(FEATURES))
         if not has_feature(records, name):
             raise ConfigError(
-                f"{records.folder} has no feature '{name}', as masks made elsewhere have none, and plain networks no "
-                "embedding: take it out of --features, or generate the records again"
+                f"{records.folder} has no feature '{name}', as masks judged without a segmenter have none, networks of "
+                "volumes neither, and plain networks no embedding: take it out of --features, or generate records of "
+                "an earlier version again"
+            )
+
+
+def check_one_network(sets: Sequence[RecordSet], names: Sequence[str]) -> None:
+    """ConfigError for a feature that comes from several networks: its numbers would say another thing in each set."""
+    for name in names:
+        part = "referee" if name == REFEREE_EMBEDDING else "segmenter"
+        if len(sets) > 1 and not one_encoder([records.config for records in sets], part):
+            raise ConfigError(
+                f"the feature '{name}' of these record sets comes from several networks, whose vectors do not compare: "
+                f"take it out of --features, or give record sets of one {part} with the same weights"
             )
 
 

@@ -116,7 +116,9 @@ class QualityModel(pl.LightningModule):
         width = self.backbone.width + (self.score_branch.width if self.score_branch else 0)
         width += EVIDENCE if self.truth_decoder else 0
         if not width:
-            raise ConfigError(f"backbone '{self.spec.backbone}' reads scores and features alone: give --scores all")
+            raise ConfigError(
+                f"backbone '{self.spec.backbone}' reads scores and features alone: give --scores all, and no --views"
+            )
         self.dropout = nn.Dropout(self.spec.dropout)
         self.head = nn.Linear(width, 1 if self.spec.loss == "mse" else 2)
         planes = len(self.spec.planes)

@@ -1,4 +1,4 @@
-"""What a plain network's last layer reads, as one vector a mask: its own features, at no further cost."""
+"""What a plain network's last layer reads, as one vector a mask: its own features, at hardly any cost."""
 
 from __future__ import annotations
 

@@ -88,8 +88,8 @@ class PlainSegmenter(NetworkSegmenter):
 
     The embedding keeps the normalised pixels, padded to a square; the network runs once a call of `decode`, on the
     image's own rectangle, so that a call with dropout switched on in `network` draws another sample. `precision`
-    "bfloat16" runs it under autocast. Results are on the CPU. The token of a mask is what the last layer read of the
-    image, averaged over all of it and over the mask, `[2 c]`: the network's own features, at no further cost.
+    "bfloat16" runs it under autocast. Results are on the CPU. The token of its mask is what the last layer read of the
+    image, averaged over all of it and over the mask, `[2 c]`: the network's own features, at hardly any cost.
     """
 
     @property
@@ -123,7 +123,7 @@ class PlainSegmenter(NetworkSegmenter):
         if torch.isnan(logits).any():
             raise CaseError(f"{self.name} returned NaN logits; try precision float32 or look at the image")
         n = len(prompts)
-        token = pooled(read[0].float().cpu(), logits, (h, w))
+        token = pooled(read[0].float(), logits.to(read[0].device), (h, w)).cpu()
         return Decoded(logits.repeat(n, 1, 1, 1), torch.full((n, 1), torch.nan), token.repeat(n, 1, 1))
 
 

@@ -31,7 +31,7 @@ from sqp.quality.channels import parse_inputs
 from sqp.quality.conformal import Conformal, check_alpha
 from sqp.quality.dims import check_dims
 from sqp.quality.ensemble import Ensemble, one_model
-from sqp.quality.features import PREFIX, check_features, with_features
+from sqp.quality.features import PREFIX, check_features, check_one_network, with_features
 from sqp.quality.inference import Outputs, infer
 from sqp.quality.licences import parts_behind
 from sqp.quality.losses import record_weights
@@ -92,6 +92,7 @@ def run(config: TrainConfig) -> TrainResult:
     for folder in config.records:
         check_features(RecordSet(folder), config.features)
         check_dims(RecordSet(folder), config.backbone, "this run")
+    check_one_network([RecordSet(folder) for folder in config.records], config.features)
     expects = expected(config)
     stored = described(config, EXECUTION_KEYS) | {"data_sha256": fingerprint(rows)["sha256"], "n_records": len(rows)}
     if config.overwrite and getattr(rank_zero_only, "rank", 0) == 0:  # other ranks start while rank 0 trains

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from recordsets import make_record_set
 
 from sqp.config.train import TrainConfig
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet, read_record_sets
 from sqp.quality import Bundle, predict_records
-from sqp.quality.features import check_features, read_features, with_features
+from sqp.quality.features import check_features, check_one_network, read_features, with_features
 from sqp.quality.tabular import Standardizer
 from sqp.stages.train import run
 
@@ -62,12 +64,24 @@ def test_prediction_reads_what_training_read(records: Path, bundle: Path) -> Non
 
 
 def test_records_without_them_are_refused(bundle: Path, record_set: Path, records: Path) -> None:
-    with pytest.raises(ConfigError, match=r"has no feature 'mask_token', as masks made elsewhere have none"):
+    with pytest.raises(ConfigError, match=r"has no feature 'mask_token', as masks judged without a segmenter"):
         predict_records(Bundle.load(bundle), [record_set], progress=False)
     with pytest.raises(ConfigError, match=r"unknown feature 'mask_tokn', did you mean 'mask_token'\?"):
         check_features(RecordSet(records), ["mask_tokn"])
     with pytest.raises(CaseError, match=r"cannot be read .*no map 'features/embedding'"):
         read_features(RecordSet(records), RecordSet(records).table.record_id[0], ["embedding"])
+
+
+def test_vectors_of_two_networks_are_not_mixed(records: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(records, tmp_path / "other")
+    told = yaml.safe_load((other / "run.yaml").read_text())
+    sets = [RecordSet(records), RecordSet(other)]
+    check_one_network(sets, ["mask_token"])
+    told["config"]["segmenter"]["weights_sha256"] = "b" * 64
+    (other / "run.yaml").write_text(yaml.safe_dump(told))
+    check_one_network([RecordSet(other)], ["mask_token"])
+    with pytest.raises(ConfigError, match="'mask_token' of these record sets comes from several networks"):
+        check_one_network([RecordSet(records), RecordSet(other)], ["mask_token"])
 
 
 def test_a_record_whose_vector_cannot_be_read_is_told(bundle: Path, tmp_path: Path) -> None:

@@ -140,10 +140,22 @@ def test_rows_that_need_no_training_of_their_own(script, config, record_set, tmp
     assert second.predicted_dice.to_numpy() == pytest.approx(torch.stack(soft).mean(0).numpy(), abs=1e-5)
 
 
-def test_a_mean_of_rows_that_are_not_there(script, config, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"mean_of": ["full", "without map"]},
+            "unknown row of the ablation 'without map', did you mean 'without maps'",
+        ),
+        ({"mean_of": ["full"], "over_seed": True}, "unknown key of row 'odd' 'over_seed', did you mean 'over_seeds'"),
+        ({"mean_of": ["odd"]}, "row 'odd' is a mean of 'odd', which is a mean itself"),
+        ({"flips": 3}, "flips of row 'odd' is 3; it must be 1, 2, 4 or 8"),
+    ],
+)
+def test_a_row_that_could_not_be_judged_as_it_says(script, config, tmp_path, row, message) -> None:
     told = yaml.safe_load(config.read_text())
-    told["rows"]["both"] = {"mean_of": ["full", "without map"]}
-    with pytest.raises(ConfigError, match="unknown row of the ablation 'without map', did you mean 'without maps'"):
+    told["rows"]["odd"] = row
+    with pytest.raises(ConfigError, match=message):
         script("ablate").main([str(written(tmp_path, told)), str(tmp_path / "out")])
 
 
