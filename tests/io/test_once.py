@@ -11,7 +11,7 @@ import pytest
 from sqp.io.once import made_once
 
 
-def test_one_makes_it_and_the_others_wait(tmp_path: Path) -> None:
+def test_one_makes_it_and_the_others_say_that_they_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home, made = tmp_path / "caches" / "0a", []
 
     def want(who: int) -> str:
@@ -27,6 +27,7 @@ def test_one_makes_it_and_the_others_wait(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(want, range(4))) == ["yes"] * 4
     assert len(made) == 1
+    assert capsys.readouterr().err == f"another run is making {home}: waiting for it\n" * 3
 
 
 def test_what_was_left_half_made_is_wanted_again(tmp_path: Path) -> None:

@@ -134,6 +134,15 @@ def test_the_configs_in_the_repository_are_the_papers_grid(script, name, backbon
         assert config.backbone == backbone
 
 
+def test_the_config_of_the_papers_networks_names_each_by_itself(script) -> None:
+    told = yaml.safe_load((ROOT / "configs" / "grid_networks_ham10000.yaml").read_text())
+    for method, keys in told["methods"].items():
+        config = from_mapping("generate", {**told["generate"], **keys, "out": "x"})
+        assert config.segmenter.name == method and config.sampler.name == "mc_dropout"
+        assert config.segmenter.checkpoint.name == f"{method}-seed0.safetensors"
+    assert len(list(script("grid").cells(told))) == len(told["maps"])
+
+
 def test_the_hippocampus_networks_see_the_split_and_label_of_the_grid() -> None:
     names = ("fit_unet3d", "grid")
     fit, grid = (yaml.safe_load((ROOT / "configs" / f"{n}_hippocampus.yaml").read_text()) for n in names)
