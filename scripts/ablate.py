@@ -211,7 +211,7 @@ def drawn(table: pd.DataFrame) -> Figure:
     )
     wide.columns = [name.replace("pearson_difference", subset) for name, subset in wide.columns]
     n = rows.groupby("subset", sort=False)["n"].max()
-    shown = {str(subset): f"Pearson less that of {FULL}, {subset} masks (n = {count:,})" for subset, count in n.items()}
+    shown = {str(subset): f"Pearson: row - {FULL}, {subset} (n = {count:,})" for subset, count in n.items()}
     wide = wide.rename_axis("method").reset_index()
     return forest(wide, shown)
 

@@ -71,7 +71,7 @@ def test_rows_seeds_and_a_second_run_that_trains_nothing(script, config, record_
     assert "without maps" in text and "MAE: row - full" in text
     left = ablate.drawn(pd.read_csv(out / "ablations_val.csv")).axes[0]
     assert {label.get_text() for label in left.get_yticklabels()} == {"without maps", "natural"}
-    assert "natural masks (n = 6)" in left.get_xlabel() and (out / "ablations_val.png").exists()
+    assert "natural (n = 6)" in left.get_xlabel() and (out / "ablations_val.png").exists()
     assert left.lines[-1].get_xdata().tolist() == pytest.approx(
         sorted(table.xs("natural", level="subset")["pearson_difference"].dropna())
     )
