@@ -32,7 +32,7 @@ class TrainConfig(LoggerConfig):
             and the Dice of the two is where the prediction starts.
         error_weight: Weight of the second head's loss beside that of the Dice.
         error_skip: Finest levels of the backbone that the second head does without. Each halves the side of the error
-            map; without the first one (stride 2) timm:tf_efficientnet_lite0 costs a third less.
+            map; the first one is the dearest.
         flips: Flips and quarter turns averaged when predicting: 1, 2, 4 or 8.
         epochs: Most epochs.
         patience: Epochs without a better MAE on val before training stops.

@@ -24,8 +24,10 @@ from sqp.types import Decoded, Embedding, Prompt, Segmenter
 
 @dataclass(frozen=True)
 class Network:
-    """A kind of network: its module here with `build(spec, pretrained, file)`, what its input is a multiple of, and
-    the name of its last layer, which reads the features that the mask is drawn from."""
+    """A kind of network: its module here with `build(spec, pretrained, file)`, and what its input is a multiple of.
+
+    `last` is the name of its last layer, which reads the features that the mask is drawn from.
+    """
 
     module: str
     divisor: int
