@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import shutil
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,14 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from sqp.errors import ConfigError
-from sqp.io.atomic import write_atomic
+from sqp.io.atomic import full_disk_told, note_written, write_atomic
+from sqp.io.ownership import remove_empty
 
 EXPECTED = (
     "does not have many workers",  # a memory map is read quicker by the process that needs it
@@ -27,6 +30,8 @@ EXPECTED = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch >= 2.9
 )
 """Lightning's warnings that do not apply here."""
+
+LOGGED = ("metrics.csv", "hparams.yaml")  # what Lightning's CSVLogger writes of an attempt
 
 
 class FiniteLoss(Callback):
@@ -64,13 +69,18 @@ def run_trainer(
     KeyboardInterrupt passes through.
     """
     checkpoints = folder / "checkpoints"
-    if not resume and getattr(rank_zero_only, "rank", 0) == 0:
-        for name in ("checkpoints", "logs"):
-            shutil.rmtree(folder / name, ignore_errors=True)
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        damage = damaged_checkpoint(folder) if resume else ""
+        if damage:
+            print(f"{damage}: the training starts anew", file=sys.stderr, flush=True)
+        if damage or not resume:
+            clear_attempts(folder)
     last = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    attempt = len(list((folder / "logs").glob("*"))) if (folder / "logs").exists() else 0
+    attempt = len(_attempts(folder))
     resumed = checkpoints / "last.ckpt" if resume and (checkpoints / "last.ckpt").exists() else None
     csv = CSVLogger(str(folder / "logs"), name="", version=str(attempt), flush_logs_every_n_steps=1)
+    for name in LOGGED:
+        note_written(folder / "logs" / str(attempt) / name)
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
@@ -84,17 +94,59 @@ def run_trainer(
                 enable_progress_bar=progress,
                 gradient_clip_val=1.0,
                 default_root_dir=str(folder),
+                plugins=[AtomicCheckpoints()],
                 **(options or {}),
             )
         except (ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
             raise ConfigError(f"Lightning refuses the accelerator, devices, strategy or precision: {error}") from error
         try:
-            trainer.fit(module, **data, ckpt_path=resumed, weights_only=True)
+            with full_disk_told(folder):
+                trainer.fit(module, **data, ckpt_path=resumed, weights_only=True)
         except SystemExit as error:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from error
     if trainer.is_global_zero:
         _write_metrics(folder)
     return trainer
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Lightning's checkpoints, whole or not at all: a full disk leaves the one before, and is told with its folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Beside its place, then renamed; Lightning's own goes through the folder for temporary files."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        torch.save(checkpoint, content)  # torch tells of a full disk in no word that says so
+        write_atomic(Path(path), lambda file: file.write(content.getbuffer()))
+
+
+def clear_attempts(folder: Path) -> None:
+    """Remove the checkpoints and logs that `run_trainer` wrote into a folder, by their names."""
+    for name in ("last.ckpt", "best.ckpt"):
+        (folder / "checkpoints" / name).unlink(missing_ok=True)
+    for attempt in _attempts(folder):
+        for name in LOGGED:
+            (attempt / name).unlink(missing_ok=True)
+        remove_empty(folder, attempt)
+    remove_empty(folder, folder / "checkpoints")
+
+
+def _attempts(folder: Path) -> list[Path]:
+    """The folders of logs 0, 1, 2 ... as far as there are such."""
+    count = 0
+    while (folder / "logs" / str(count)).is_dir():
+        count += 1
+    return [folder / "logs" / str(number) for number in range(count)]
+
+
+def damaged_checkpoint(folder: Path) -> str:
+    """Why a checkpoint of an earlier run in a folder cannot be read, with its name; "" where all can."""
+    for path in sorted((folder / "checkpoints").glob("*.ckpt")):
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever torch makes of half a file
+            return f"{path} is damaged ({(str(error).splitlines() or [type(error).__name__])[0]})"
+    return ""
 
 
 def one_cycle(
@@ -110,8 +162,8 @@ def one_cycle(
 
 def _write_metrics(folder: Path) -> None:
     """Fold the logs of all attempts into `folder/metrics.csv`, a row an epoch; a later attempt wins."""
-    files = sorted((folder / "logs").glob("*/metrics.csv"), key=lambda path: int(path.parent.name))
-    parts = [pd.read_csv(path) for path in files if path.stat().st_size]
+    files = [attempt / "metrics.csv" for attempt in _attempts(folder)]
+    parts = [pd.read_csv(path) for path in files if path.is_file() and path.stat().st_size]
     table = pd.concat(parts).groupby("epoch", as_index=False).last() if parts else pd.DataFrame()
     write_atomic(folder / "metrics.csv", lambda file: table.to_csv(file, index=False))
 

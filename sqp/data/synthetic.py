@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from scipy import ndimage
 from sqp.data.artefacts import draw_hair, draw_ruler, light, vignette
 from sqp.data.noise import fractal_noise, smooth_noise, wavy_radius
 from sqp.data.splits import FRACTIONS, apply_splits, make_splits
+from sqp.io.atomic import write_atomic, write_mask, write_text
 from sqp.seeding import numpy_generator
 from sqp.types import Case
 
@@ -117,8 +119,9 @@ def write_synthetic(
     while len(rows) < n:
         for view, shown in enumerate(_views(seed, lesion, size)[: n - len(rows)]):
             image_id = f"SYN_{lesion:05d}_{view}"
-            Image.fromarray(shown.image).save(folder / "images" / f"{image_id}.jpg", quality=92)
-            Image.fromarray(shown.mask).convert("L").save(folder / "masks" / f"{image_id}.png")
+            photograph = partial(Image.fromarray(shown.image).save, format="JPEG", quality=92)
+            write_atomic(folder / "images" / f"{image_id}.jpg", photograph)
+            write_mask(folder / "masks" / f"{image_id}.png", shown.mask)
             traits = {key: round(value, 3) for key, value in asdict(shown.traits).items()}
             rows.append({"image_id": image_id, "group": f"SYN_{lesion:05d}", "split": "", **traits})
         lesion += 1
@@ -130,7 +133,7 @@ def write_synthetic(
     table = pd.DataFrame(rows)
     table.insert(3, "licence", "CC0-1.0")
     table.insert(4, "dx", "synthetic")
-    table.to_csv(folder / "labels.csv", index=False)
+    write_text(folder / "labels.csv", table.to_csv(index=False))
     return folder
 
 

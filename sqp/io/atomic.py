@@ -7,8 +7,11 @@ import io
 import json
 import os
 import re
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,24 +22,63 @@ from sqp.errors import SqpError
 
 LEFT = re.compile(r"\..+\.\d+\.tmp")  # names of temporary files
 FLOAT16_CAP = float(np.finfo(np.float16).max)  # 65504: where an unbounded map (EPKL) is cut in storage
+FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip files
+
+
+_watchers: list[Callable[[Path], None]] = []
+
+
+@contextmanager
+def watched(tell: Callable[[Path], None]) -> Iterator[None]:
+    """Call `tell(path)` before each file is written here; of several watchers the innermost is told."""
+    _watchers.append(tell)
+    try:
+        yield
+    finally:
+        _watchers.pop()
+
+
+def note_written(path: Path) -> None:
+    """Tell the watcher of a file that is written by other means than `write_atomic`."""
+    if _watchers:
+        _watchers[-1](path)
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Call `write(file)` on a temporary file and rename it to `path`; a full disk is told in one sentence."""
+    note_written(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with full_disk_told(path.parent, path), temporary.open("wb") as file:
             write(file)
         temporary.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SqpError(
-                f"the disk is full, could not write {path}; finished records stay: free some space "
-                "and run the same command again"
-            ) from error
-        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def full_disk_told(folder: Path, file: Path | None = None) -> Iterator[None]:
+    """SqpError naming the folder whose disk is full, where one is: that of the file that could not be written.
+
+    Python names no file where the disk fills while a file is written: then it is `folder`, or the folder for temporary
+    files where that has less space left.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        named = file or (Path(str(error.filename)) if error.filename else None)
+        full = named.parent if named else min(folder, Path(tempfile.gettempdir()), key=_free)
+        what = f" (could not write {named.name})" if named else ""
+        raise SqpError(
+            f"the disk is full in {full}{what}; what was finished stays: free some space there and run the same "
+            "command again"
+        ) from error
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
 
 
 def clear_left(folder: Path) -> None:
@@ -66,11 +108,12 @@ def write_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
     """Named arrays -> npz of float16, clipped at ±65504, lightly deflated (numpy's own level costs 5 x the time)."""
 
     def write(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with zipfile.ZipFile(file, "w") as archive:
             for name, array in maps.items():
                 buffer = io.BytesIO()
                 half = np.clip(array, -FLOAT16_CAP, FLOAT16_CAP).astype(np.float16)
                 np.lib.format.write_array(buffer, np.ascontiguousarray(half), allow_pickle=False)
-                archive.writestr(f"{name}.npy", buffer.getvalue())
+                entry = zipfile.ZipInfo(f"{name}.npy", FIRST_DAY)  # the same bytes for the same maps
+                archive.writestr(entry, buffer.getvalue(), zipfile.ZIP_DEFLATED, 1)
 
     write_atomic(path, write)

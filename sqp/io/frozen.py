@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sqp.errors import ConfigError
+from sqp.errors import CaseError, ConfigError
 from sqp.io.atomic import write_text
 from sqp.io.reader import RecordSet
 
@@ -127,7 +127,11 @@ def frozen_rows(frozen: Mapping[str, Any], rows: pd.DataFrame) -> pd.Series:
         )
     sets = {folder: RecordSet(folder) for folder in rows["record_set"].unique()}
     for row in rows[member].itertuples():
-        if mask_hash(sets[row.record_set].mask(row.record_id)) != masks[row.record_id]:
+        try:
+            same = mask_hash(sets[row.record_set].mask(row.record_id)) == masks[row.record_id]
+        except CaseError:  # altered since it was written
+            same = False
+        if not same:
             raise ConfigError(f"the mask of {row.record_id} is not the frozen one; generate the record set again")
     return member | (rows["variant"] == "natural")
 

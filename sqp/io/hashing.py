@@ -38,6 +38,19 @@ def unchanged(stamp: str, paths: Sequence[Path]) -> bool:
     return len(stamped) == len(paths) and all(map(_is, stamped, paths))
 
 
+def content_of(parts: Iterable[bytes]) -> str:
+    """Size and sha256 of each of the files that make a record, parted by ;."""
+    return ";".join(f"{len(part)} {hashlib.sha256(part).hexdigest()}" for part in parts)
+
+
+def changed_source(stamp: str, paths: Sequence[str | Path]) -> Path | None:
+    """The first of the files of a stamp that has changed since. One that is gone, or has no stamp, cannot be told."""
+    for stamped, path in zip(stamp.split(";"), map(Path, paths), strict=False):
+        if stamped and path.exists() and not _is(stamped, path):
+            return path
+    return None
+
+
 def _is(stamped: str, path: Path) -> bool:
     look, _, digest = stamped.rpartition(" ")
     try:

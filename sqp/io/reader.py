@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from sqp.errors import ConfigError
-from sqp.io.schema import YOUNGER
+from sqp.errors import CaseError, ConfigError
+from sqp.io.hashing import changed_source, content_of
+from sqp.io.schema import CONTENT, YOUNGER
 from sqp.io.volume_files import SUFFIX, read_volume_mask
 from sqp.volume import Geometry
 
@@ -32,9 +34,14 @@ class RecordSet:
         if not (self.folder / "records.parquet").exists() and not any(self.folder.glob("rows/*.json")):
             raise ConfigError(f"{self.folder} is no record set: no records.parquet; make one with `sqp generate`")
 
-    @cached_property
+    @property
     def table(self) -> pd.DataFrame:
         """A row per record, columns as in `io/schema.py`, index 0..n-1."""
+        return self._read[0]
+
+    @cached_property
+    def _read(self) -> tuple[pd.DataFrame, dict[str, str]]:
+        """The table, and by record the hash of its mask and maps."""
         path = self.folder / "records.parquet"
         try:
             parts = [pd.read_parquet(path)] if path.exists() else []
@@ -47,7 +54,16 @@ class RecordSet:
         for name, value in YOUNGER.items():
             known = table[name].astype(object) if name in table else pd.Series(value, table.index)
             table[name] = known.where(known.notna(), value).astype(type(value))
-        return table.drop_duplicates("record_id", keep="last", ignore_index=True)
+        table = table.drop_duplicates("record_id", keep="last", ignore_index=True)
+        for name in ("dice", "iou"):
+            wrong = table[name].notna() & ~table[name].between(0, 1) if name in table else pd.Series(dtype=bool)
+            if wrong.any():
+                row = table[wrong].iloc[0]
+                raise ConfigError(
+                    f"{path} has {name} {row[name]:g} for {row.record_id}, which must lie between 0 and 1: generate "
+                    "the record set again"
+                )
+        return table.drop(columns=CONTENT), dict(zip(table["record_id"], table[CONTENT], strict=True))
 
     @cached_property
     def run(self) -> dict[str, Any]:
@@ -66,7 +82,7 @@ class RecordSet:
         """bool `[h, w]` at the image's own size, of a volume `[d, h, w]` in the canonical orientation."""
         if self.volumes:
             return self.volume_mask(record_id)[0]
-        with Image.open(self.mask_file(record_id)) as image:
+        with Image.open(io.BytesIO(self._bytes(record_id, self.mask_file(record_id), 0))) as image:
             return np.asarray(image) > 127
 
     def mask_file(self, record_id: str) -> Path:
@@ -85,12 +101,12 @@ class RecordSet:
 
     def volume_mask(self, record_id: str) -> tuple[np.ndarray, Geometry]:
         """The mask of a volume and where it lies."""
-        return read_volume_mask(self.mask_file(record_id))
+        return read_volume_mask(self._bytes(record_id, self.mask_file(record_id), 0))
 
     def maps(self, record_id: str, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
         """float16 arrays by name (`self/entropy` …); `names` None reads all. A name that is not there is an error."""
         path = self.folder / "maps" / f"{record_id}.npz"
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(self._bytes(record_id, path, 1))) as archive:
             known = _names(archive)
             wanted = list(known if names is None else names)
             missing = [name for name in wanted if name not in known]
@@ -99,6 +115,35 @@ class RecordSet:
                     f"record {record_id} in {self.folder} has no map '{missing[0]}'; it has: {', '.join(known)}"
                 )
             return {name: _array(archive, name) for name in wanted}
+
+    def check_sources(self, row: Mapping[str, Any]) -> None:
+        """CaseError naming the image or truth of a row that is another file than the one that the record was made of.
+
+        One that is gone cannot be told; whoever needs it, will.
+        """
+        truths = row.get("truth_path")
+        paths = [row["image_path"], *(truths if truths is not None else ())]
+        changed = changed_source(str(row.get("files") or ""), paths)
+        if changed is not None:
+            raise CaseError(
+                f"{changed} has changed since record {row['record_id']} in {self.folder} was made of it: generate the "
+                "record again"
+            )
+
+    def _bytes(self, record_id: str, path: Path, part: int) -> bytes:
+        """The mask (part 0) or the maps (1) of a record. CaseError where the file is not the one that was written."""
+        data = path.read_bytes()
+        if self._altered(record_id, data, part) and RecordSet(self.folder)._altered(record_id, data, part):
+            raise CaseError(
+                f"{path} is not the file that was written for record {record_id} (altered, or cut off): generate the "
+                "record again"
+            )
+        return data
+
+    def _altered(self, record_id: str, data: bytes, part: int) -> bool:
+        """Whether a file is another than the table, as it was read, says; an older record has no hash."""
+        stamped = self._read[1].get(record_id, "").split(";")
+        return len(stamped) > part and bool(stamped[part]) and stamped[part] != content_of([data])
 
     def map_names(self) -> tuple[str, ...]:
         """Names of the maps, read off the first record."""

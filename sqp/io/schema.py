@@ -66,15 +66,19 @@ class Record:
 
 COLUMNS = tuple(f.name for f in dataclasses.fields(Record) if f.name != "scores")
 
-YOUNGER = {"referee_own": False, "files": ""}
+CONTENT = "content"
+"""Column of the parquet file alone: the hash of a record's mask and maps (`hashing.content_of`), for the reader."""
+
+YOUNGER = {"referee_own": False, "files": "", CONTENT: ""}
 """Columns that the first record sets did not have, with what is true of their rows."""
 
 
 def arrow_schema(score_names: list[str]) -> pa.Schema:
-    """The parquet schema: `COLUMNS` with their types, then a float64 column a score."""
+    """The parquet schema: `COLUMNS` with their types, `CONTENT`, then a float64 column a score."""
     types = {f.name: str(f.type) for f in dataclasses.fields(Record)}
     lists = {"list[str]": pa.list_(pa.string()), "list[float]": pa.list_(pa.float64())}
     fields = [pa.field(name, lists.get(types[name]) or _ARROW[types[name]]) for name in COLUMNS]
+    fields.append(pa.field(CONTENT, pa.string()))
     return pa.schema(fields + [pa.field(name, pa.float64()) for name in score_names])
 
 

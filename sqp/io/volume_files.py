@@ -22,12 +22,15 @@ def write_volume_mask(path: Path, mask: np.ndarray, geometry: Geometry) -> None:
     write_atomic(path, lambda file: file.write(content))
 
 
-def read_volume_mask(path: Path) -> tuple[np.ndarray, Geometry]:
-    """bool `[d, h, w]` in the canonical orientation, and where it lies. OSError or ValueError for a broken file."""
+def read_volume_mask(content: bytes) -> tuple[np.ndarray, Geometry]:
+    """What `write_volume_mask` wrote -> bool `[d, h, w]` in the canonical orientation, and where it lies.
+
+    OSError or ValueError for a broken file.
+    """
     import nibabel
 
     try:
-        image = nibabel.Nifti1Image.from_filename(path)
+        image = nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
         array = np.asanyarray(image.dataobj)
     except nibabel.filebasedimages.ImageFileError as error:
         raise ValueError(str(error)) from error

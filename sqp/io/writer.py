@@ -2,15 +2,14 @@
 
 A record's mask and maps are written first and its row `rows/ID.json` last, so the row says that the record is whole.
 `consolidate` folds the rows into `records.parquet`. The workers of a run need no lock, since ids never collide; two
-runs in one folder do, and the second is refused.
+runs in one folder do, and the second is refused (`ownership`).
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from filelock import FileLock, Timeout
 
 from sqp.errors import ConfigError
 from sqp.io.atomic import clear_left, write_atomic, write_json, write_maps, write_mask, write_text
-from sqp.io.schema import COLUMNS, YOUNGER, Record, arrow_schema
-from sqp.io.volume_files import write_volume_mask
+from sqp.io.hashing import content_of
+from sqp.io.ownership import read_marker, remove_empty
+from sqp.io.schema import COLUMNS, CONTENT, YOUNGER, Record, arrow_schema
+from sqp.io.volume_files import SUFFIX, write_volume_mask
 from sqp.volume import Geometry
 
 CHUNK = 2_000  # rows held in memory at once while consolidating
 FOLDERS = ("masks", "maps", "rows")
+"""Folders whose files the table lists, by the ids of the records."""
+FILE_SAFE = re.compile(r"[\w.-]+")
+SOURCES = ("record_id", "image_id", "image_path", "truth_path", "mask_path", "files", CONTENT)
+"""Columns that tell what a record was made of, and of what files it is."""
 
 
 class RecordWriter:
@@ -49,23 +53,44 @@ class RecordWriter:
         else:
             write_volume_mask(path, mask, geometry)
         write_maps(self.folder / "maps" / f"{record.record_id}.npz", maps)
-        write_json(self.folder / "rows" / f"{record.record_id}.json", record.as_row())
+        content = content_of(part.read_bytes() for part in self.parts(record.record_id, record.mask_path))
+        row = record.as_row() | {CONTENT: content}
+        write_json(self.folder / "rows" / f"{record.record_id}.json", row)
+
+    def parts(self, record_id: str, mask_path: str) -> tuple[Path, Path]:
+        """Mask and maps of a record."""
+        return self.folder / mask_path, self.folder / "maps" / f"{record_id}.npz"
 
     def done(self) -> set[str]:
         """Ids of all finished records."""
-        return set(self.stamps())
+        return set(self.sources())
 
-    def stamps(self) -> dict[str, str]:
-        """Id of each finished record -> the stamp of the files that it was made of, "" where it is older than these."""
+    def sources(self) -> dict[str, dict[str, Any]]:
+        """Id of each finished record -> the columns `SOURCES`; "" where it is older than one of them."""
         path = self.folder / "records.parquet"
-        found: dict[str, str] = {}
+        rows: list[dict[str, Any]] = []
         if path.exists():
-            known = "files" in pq.read_schema(path).names
-            table = pq.read_table(path, columns=["record_id", *(["files"] if known else [])])
-            ids = table["record_id"].to_pylist()
-            found = dict(zip(ids, table["files"].to_pylist() if known else [""] * len(ids), strict=True))
-        rows = [json.loads(row.read_text()) for row in (self.folder / "rows").glob("*.json")]
-        return found | {row["record_id"]: row.get("files", "") for row in rows}
+            names = pq.read_schema(path).names
+            rows = pq.read_table(path, columns=[name for name in SOURCES if name in names]).to_pylist()
+        rows += [json.loads(row.read_text()) for row in (self.folder / "rows").glob("*.json")]
+        return {row["record_id"]: {name: row.get(name) or "" for name in SOURCES} for row in rows}
+
+    def drop(self, ids: Collection[str]) -> None:
+        """Remove records: first their rows, then their files."""
+        if not ids:
+            return
+        known, table = self.sources(), self.folder / "records.parquet"
+        if table.exists():
+            schema = pq.read_schema(table)
+
+            def write(file: Any) -> None:
+                with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                    for part in _old_parts(table, set(ids), schema):
+                        writer.write_table(part)
+
+            write_atomic(table, write)
+        for name in ids:
+            self._remove(name, known[name]["mask_path"])
 
     def consolidate(self) -> int:
         """Fold the rows into `records.parquet`, sorted by id within what is added; returns the number of records.
@@ -76,9 +101,9 @@ class RecordWriter:
         table = self.folder / "records.parquet"
         if not rows:
             return pq.read_metadata(table).num_rows if table.exists() else 0
-        scores = [name for name in json.loads(rows[0].read_text()) if name not in COLUMNS]
+        scores = [name for name in json.loads(rows[0].read_text()) if name not in (*COLUMNS, CONTENT)]
         if table.exists():
-            scores = [n for n in pq.read_schema(table).names if n not in COLUMNS and n not in scores] + scores
+            scores = [n for n in pq.read_schema(table).names if n not in (*COLUMNS, CONTENT) and n not in scores] + scores
         schema, new = arrow_schema(scores), {path.stem for path in rows}
         count = 0
 
@@ -113,12 +138,12 @@ class RecordWriter:
 
         `config` is what the records depend on, not where they go, nor how many workers there are; a key that the
         stored one lacks, since it is younger, has its value of `defaults`. ConfigError names the first key that
-        differs, and refuses a folder with files that no run of sqp made; `overwrite` empties a record set, never such
-        a folder.
+        differs, and refuses a folder with files that no run of sqp made (`ownership` knows more of that); `overwrite`
+        removes the records that are there.
         """
         path = self.folder / "run.yaml"
-        foreign = [name for name in FOLDERS if (self.folder / name).exists() and not path.exists()]
-        if foreign:
+        foreign = [name for name in FOLDERS if (self.folder / name).exists()]
+        if foreign and not path.exists() and read_marker(self.folder) is None:
             raise ConfigError(f"{self.folder} has a folder {foreign[0]}/ that is not sqp's; choose another --out")
         if overwrite:
             self._clear()
@@ -137,27 +162,26 @@ class RecordWriter:
         else:
             write_text(path, yaml.safe_dump({"config": dict(config)}, sort_keys=False))
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep a second run out of the folder while this one lasts; the lock dies with its process."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise ConfigError(
-                f"another run of sqp writes into {self.folder}; wait for it, or choose another --out"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
-
     def _clear(self) -> None:
-        for name in FOLDERS:
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        """Remove the records, by their ids, and the table; other files in the folders are nobody's business."""
+        try:
+            known = self.sources()
+        except (OSError, ValueError):  # a damaged table: its masks and maps are written over, or lie there unread
+            known = {}
+        for name, row in known.items():
+            self._remove(name, row["mask_path"])
         for name in ("records.parquet", "run.yaml", "skipped.csv"):
             (self.folder / name).unlink(missing_ok=True)
+        for name in FOLDERS:
+            remove_empty(self.folder, self.folder / name)
+
+    def _remove(self, record_id: str, mask_path: str) -> None:
+        """The files of a record, its row first."""
+        if FILE_SAFE.fullmatch(record_id) is None:
+            return
+        mask = f"masks/{record_id}{SUFFIX if mask_path.endswith(SUFFIX) else '.png'}"
+        for path in (self.folder / "rows" / f"{record_id}.json", *self.parts(record_id, mask)):
+            path.unlink(missing_ok=True)
 
 
 def first_difference(old: Any, new: Any, key: str = "") -> tuple[str, Any, Any] | None:

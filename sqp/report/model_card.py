@@ -22,6 +22,7 @@ from sqp.report.onnx_section import onnx_section
 from sqp.report.tables import markdown
 
 BUNDLE = "bundle"
+HEADING = ", predicted quality of a segmentation"  # by it a file is known to be such a card
 RISKS = (0.02, 0.05, 0.1)
 FIGURES = ("n", "sd", "sd_dice", "pearson", "spearman", "r2", "mae", "rmse", "coverage", "width")
 LIMITS = (
@@ -59,7 +60,7 @@ def model_card(
         "Made with": ", ".join(f"{name} {number}" for name, number in bundle.info.get("versions", {}).items()),
     }
     sections = [f"## {title}\n\n{text or 'The bundle does not say.'}" for title, text in parts.items()]
-    return "\n\n".join([f"# Model card: {_title(bundle)}, predicted quality of a segmentation", *sections]) + "\n"
+    return "\n\n".join([f"# Model card: {_title(bundle)}{HEADING}", *sections]) + "\n"
 
 
 def _title(bundle: Bundle) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from sqp.io.atomic import clear_left
+from sqp.io.ownership import remove_written
 from sqp.report.columns import shown_names, worst_first
 from sqp.report.figures import save
 from sqp.report.gallery import ErrorMaps
@@ -29,13 +29,11 @@ def write_overlays(
     """Write `001-RECORD.png` … for the k worst records, abstentions first; returns the paths.
 
     `table` is a predictions table with the column `record_set`; where a record set is not there any more nothing is
-    written. Pictures of an earlier run in the folder are removed, also half of one. `error_maps` draws those of the k
-    records.
+    written. Pictures that the command's earlier run wrote there are removed, also half of one. `error_maps` draws
+    those of the k records.
     """
     folder = Path(folder)
-    for path in folder.glob("*.png"):
-        if re.match(r"\d{3,}-", path.name):
-            path.unlink()
+    remove_written(lambda path: path.parent == folder)
     clear_left(folder)
     rows = worst_first(table.assign(shown=shown_names(table))).head(k)
     sets = open_sets(rows)

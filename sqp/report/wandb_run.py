@@ -13,6 +13,7 @@ import pandas as pd
 
 from sqp.config.logger import LoggerConfig
 from sqp.errors import ConfigError, lookup
+from sqp.io.atomic import note_written
 from sqp.report.findings import MODEL
 from sqp.report.gallery import ErrorMaps
 from sqp.report.overlays import write_overlays
@@ -48,6 +49,7 @@ def wandb_run(config: LoggerConfig, command: str, out: Path, stored: Mapping[str
 
     settings = wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True)
     out.mkdir(parents=True, exist_ok=True)
+    before = {*(out / "wandb").rglob("*")}
     with _told():
         run = wandb.init(
             project=config.wandb_project, mode=config.wandb_mode, dir=str(out), job_type=command,  # type: ignore[arg-type]
@@ -58,7 +60,12 @@ def wandb_run(config: LoggerConfig, command: str, out: Path, stored: Mapping[str
     except BaseException:
         run.finish(exit_code=1)
         raise
-    run.finish()
+    else:
+        run.finish()
+    finally:
+        for path in sorted({*(out / "wandb").rglob("*")} - before):
+            if path.is_symlink() or not path.is_dir():
+                note_written(path)
 
 
 def lightning_loggers(run: Any | None, prefix: str = "") -> list[Any]:

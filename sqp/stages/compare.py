@@ -11,6 +11,7 @@ import pandas as pd
 
 from sqp.config.compare import CompareConfig
 from sqp.io.atomic import write_text
+from sqp.io.ownership import owned
 from sqp.io.schema import CORRUPTED, NATURAL, REFINED, kinds
 from sqp.metrics.agreement import mae, spearman
 from sqp.metrics.stats import paired_difference
@@ -43,10 +44,15 @@ def run(config: CompareConfig) -> CompareResult:
     """Read the runs; write comparison.md, comparison.csv and, where there is a table of methods, comparison.png."""
     check_ranges(config, {"n_resamples": (1, float("inf"))})
     runs = read_runs(config.runs)
+    with owned(config.out, "compare"):
+        return _run(config, runs)
+
+
+def _run(config: CompareConfig, runs: Sequence[FinishedRun]) -> CompareResult:
+    """Into a folder that is this run's own."""
     table = pd.concat([one.methods() for one in runs], ignore_index=True)
     text = "\n\n".join([f"# {len(runs)} runs", *_configs(runs), *_val(runs), *_models(runs, config), *_methods(table)])
     out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
     write_text(out / "comparison.md", text + "\n")
     files = {"table": out / "comparison.md", "numbers": write_csv(table, out / "comparison.csv")}
     if len(table):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,13 @@ from sqp.config.predict import PredictConfig
 from sqp.config.train import TrainConfig
 from sqp.data.synthetic import write_synthetic
 from sqp.errors import ConfigError
+from sqp.io.ownership import owned
 from sqp.report.tables import brief
 from sqp.stages import evaluate, generate, predict, train
 from sqp.stages.evaluate import EvaluateResult
 
 LEAST_IMAGES = 50  # below it the calibration split may have fewer than the 9 lesions of a 90 % interval
 FRACTIONS = {"train": 0.45, "calibration": 0.25, "val": 0.1, "test": 0.2}
-MADE = ("data", "records", "model", "predictions", "evaluation")
 
 
 @dataclass
@@ -49,12 +48,17 @@ class DemoResult:
 
 def run(config: DemoConfig) -> DemoResult:
     """Run every stage in `config.out`; a demo that was interrupted goes on where it stopped."""
-    started = time.monotonic()
     if config.images < LEAST_IMAGES:
         raise ConfigError(f"--images {config.images} is too few for the demo's splits; give at least {LEAST_IMAGES}")
-    if config.overwrite:
-        for name in MADE:
-            shutil.rmtree(config.out / name, ignore_errors=True)
+    with owned(config.out, "demo") as own:
+        if config.overwrite:
+            own.clear()
+        return _run(config)
+
+
+def _run(config: DemoConfig) -> DemoResult:
+    """Into a folder that is this run's own; each stage clears its own part."""
+    started = time.monotonic()
     data, records, model = config.out / "data", config.out / "records", config.out / "model"
     print(f"1/5 drawing {config.images} synthetic lesions")
     if not (data / "labels.csv").exists():
@@ -69,6 +73,7 @@ def run(config: DemoConfig) -> DemoResult:
             variants={"*": many, "test": VariantPlan(corruptions=4, families=[*SEEN, *UNSEEN])},
             seed=config.seed,
             workers=config.workers,
+            overwrite=config.overwrite,
         )
     )
     print("3/5 training the quality model")
@@ -80,6 +85,7 @@ def run(config: DemoConfig) -> DemoResult:
             epochs=config.epochs,
             patience=config.epochs,
             seed=config.seed,
+            overwrite=config.overwrite,
         )
     )
     print("4/5 predicting")

@@ -13,6 +13,7 @@ import yaml
 from sqp.config.evaluate import EvaluateConfig
 from sqp.errors import ConfigError, lookup
 from sqp.io.atomic import write_text
+from sqp.io.ownership import check_owner, owned
 from sqp.quality.columns import score_names
 from sqp.quality.verdict import check_thresholds
 from sqp.report import figures
@@ -64,8 +65,14 @@ class EvaluateResult:
 
 def run(config: EvaluateConfig) -> EvaluateResult:
     """Evaluate and write evaluation.csv, evaluation.md, the evidence, predictions, figures, report.html, run.yaml."""
-    started = time.monotonic()
     check(config)
+    with owned(config.out, "evaluate"):
+        return _run(config)
+
+
+def _run(config: EvaluateConfig) -> EvaluateResult:
+    """Into a folder that is this run's own."""
+    started = time.monotonic()
     test, calibration, raters, unreadable, alpha, risk = load_rows(config, others=True)
     scores = score_names(test)
     parts = list(subsets(test, calibration, config.unseen))
@@ -106,6 +113,7 @@ def check(config: EvaluateConfig) -> None:
     _check_tiers("tiers", config.tiers)
     if config.tier_risk:
         _check_tiers("tier_risk", config.tier_risk[::-1])
+    check_owner(config.out, "evaluate")
     if (Path(config.out) / "evaluation.csv").exists() and not config.overwrite:
         raise ConfigError(f"{config.out} holds an evaluation already; choose another --out, or --overwrite")
 

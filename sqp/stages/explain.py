@@ -22,6 +22,7 @@ from sqp.explain.layers import Layer, choose_layer, spatial_layers
 from sqp.explain.permutation import donors, importance_table, inputs_of, no_gradient_predict, permuted_predictions
 from sqp.explain.target import EFFECTS
 from sqp.io.atomic import write_text
+from sqp.io.ownership import check_owner, owned
 from sqp.io.schema import NATURAL
 from sqp.quality.bundle import Bundle
 from sqp.quality.provenance import of_known_groups
@@ -73,8 +74,14 @@ class ExplainResult:
 
 def run(config: ExplainConfig) -> ExplainResult:
     """Explain and write tables, figures, explain.md, report.html, embedding.html and run.yaml into OUT."""
-    started = time.monotonic()
     check(config)
+    with owned(config.out, "explain"):
+        return _run(config)
+
+
+def _run(config: ExplainConfig) -> ExplainResult:
+    """Into a folder that is this run's own."""
+    started = time.monotonic()
     bundle = Bundle.load(bundle_folder(config.model))
     layers = spatial_layers(bundle.model) if config.cams else {}
     layer = choose_layer(layers, config.layer) if layers else None
@@ -130,6 +137,7 @@ def check(config: ExplainConfig) -> None:
     check_ranges(config, {name: (low, many) for name, low in least.items()})
     if config.neighbours == 1:
         raise ConfigError("neighbours is 1; UMAP needs at least 2 (0: no embedding)")
+    check_owner(config.out, "explain")
     if (config.out / "run.yaml").exists() and not config.overwrite:
         raise ConfigError(f"{config.out} holds a finished run already; choose another --out, or --overwrite")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from sqp.explain.cams import cam_maps
 from sqp.explain.layers import Layer
 from sqp.explain.localisation import error_kinds
 from sqp.io import RecordSet
+from sqp.io.ownership import remove_written
 from sqp.report.explained_cases import case_figure, contact_sheet
 from sqp.report.figures import save
 from sqp.report.orthogonal import Cut, cuts_of
@@ -52,10 +52,8 @@ def draw_cases(
 
     The sheets with their captions; none without cases.
     """
-    for path in config.out.glob(f"{SHEET}*.png"):
-        path.unlink()
     folder = config.out / "cases"
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_written(lambda path: path.parent == folder or path.name.startswith(SHEET))
     chosen = choose_cases(material.rows, config.cases)
     places = np.array(sorted({place for found in chosen.values() for place in found}), int)
     if not len(places):

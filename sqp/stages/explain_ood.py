@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -16,6 +14,7 @@ from sqp.data.images import read_image
 from sqp.errors import ConfigError
 from sqp.explain.ood_check import MADE, foreign_images, natural_photos, ood_table
 from sqp.io.atomic import write_atomic
+from sqp.io.ownership import remove_written
 from sqp.io.schema import NATURAL, kinds
 from sqp.quality.predict import predict_records
 from sqp.quality.provenance import common_expectation
@@ -51,7 +50,7 @@ def study_ood(config: ExplainConfig, material: Material) -> pd.DataFrame:
 def write_strange(config: ExplainConfig, inside: pd.DataFrame) -> dict[str, Path]:
     """Folders of PNG by kind under OUT/ood; what is made of real images is made of the first in-distribution ones.
 
-    Images that lie there already are kept, with what an interrupted run has made of them; of others it is removed.
+    What an interrupted run has made of them stays as far as the images are the same.
     """
     paths = inside["image_path"].drop_duplicates().head(config.ood_images)
     images = [read_image(path) for path in paths]
@@ -66,10 +65,12 @@ def write_strange(config: ExplainConfig, inside: pd.DataFrame) -> dict[str, Path
         folders[kind] = config.out / "ood" / name / "images"
         folders[kind].mkdir(parents=True, exist_ok=True)
         wanted = {f"{name}_{i:03d}.png": image for i, image in enumerate(made)}
-        there = {path.name: path for path in folders[kind].iterdir()}
-        if any(key not in wanted or not np.array_equal(read_image(path), wanted[key]) for key, path in there.items()):
-            shutil.rmtree(folders[kind].parent)
-            folders[kind].mkdir(parents=True)
+        home = folders[kind]
+        remove_written(lambda path, home=home, wanted=wanted: path.parent == home and path.name not in wanted)
+        home.mkdir(parents=True, exist_ok=True)
+        others = [path.name for path in home.iterdir() if path.name not in wanted and path.name[0] != "."]
+        if others:
+            raise ConfigError(f"{home} holds {others[0]}, which sqp did not write: choose another --out")
         for key, image in wanted.items():
             write_atomic(folders[kind] / key, partial(Image.fromarray(image).save, format="PNG"))
     return folders

@@ -19,9 +19,10 @@ from sqp.io.atomic import write_atomic, write_text
 from sqp.quality.backbones import dims_of
 from sqp.quality.bundle import Bundle
 from sqp.quality.graph import SCORES, Graph
-from sqp.report.model_card import model_card
+from sqp.report.model_card import HEADING, model_card
 
 OPSET = 18
+METADATA = "data_sha256"  # by this key an ONNX file is known to be sqp's
 NOT_EXPORTED = (
     "An exported ONNX file holds the quality model alone: neither the segmenter and its samples, which make the maps "
     "and scores, nor the distance that tells what is out of distribution, so it gives no verdict."
@@ -63,9 +64,13 @@ def check(config: ExportConfig) -> None:
         raise ConfigError("export needs --onnx FILE, --card FILE or both: name what is to be written")
     if config.onnx is not None and config.onnx.suffix != ".onnx":
         raise ConfigError(f"--onnx {config.onnx} does not end in .onnx: name the file so")
-    for file in (config.onnx, config.card):
-        if file is not None and file.exists() and not config.overwrite:
+    for file, own in ((config.onnx, METADATA), (config.card, HEADING)):
+        if file is None or not file.exists():
+            continue
+        if not config.overwrite:
             raise ConfigError(f"{file} is there already; choose another file, or --overwrite")
+        if not file.is_file() or own.encode() not in file.read_bytes():
+            raise ConfigError(f"{file} was not written by `sqp export`, so it is not replaced: choose another file")
     if config.evaluation is not None:
         if config.card is None:
             raise ConfigError("--evaluation is for the model card: give --card FILE, too")
@@ -109,7 +114,7 @@ def write_onnx(bundle: Bundle, path: Path) -> None:
     told = {
         SCORES: json.dumps(list(graph.scored)),
         "interval": f"{1 - bundle.conformal.alpha:g}",
-        "data_sha256": str(bundle.info.get("data", {}).get("sha256")),
+        METADATA: str(bundle.info.get("data", {}).get("sha256")),
     }
     onnx.helper.set_model_props(proto, told)
     path.parent.mkdir(parents=True, exist_ok=True)

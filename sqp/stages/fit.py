@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,12 +14,19 @@ import torch
 import yaml
 from torch import nn
 
-from sqp.config.fit import EXECUTION_KEYS, FitConfig
+from sqp.config.fit import (
+    EXECUTION_KEYS,
+    FitClassifierConfig,
+    FitConfig,
+    FitLocalizerConfig,
+    FitSegmenterConfig,
+)
 from sqp.errors import CaseError, ConfigError
 from sqp.fit.batches import Images
 from sqp.fit.module import Recipe
 from sqp.fit.training import Fitted, train
 from sqp.io.atomic import write_text
+from sqp.io.ownership import Owned, owned
 from sqp.networks.checkpoint import read_header, save_checkpoint
 from sqp.quality.provenance import fingerprint
 from sqp.seeding import derive_seed
@@ -36,6 +42,11 @@ from sqp.types import Case
 YOUNGER = {"label": [], "spacing": [], "patch": 96, "neighbours": 2}
 YOUNGER |= {"method": "heatmap", "cube": 48, "window": 32, "supports": 5}
 """Keys that the first runs did not have, with what they did."""
+COMMANDS: dict[type[FitConfig], str] = {
+    FitSegmenterConfig: "fit segmenter",
+    FitLocalizerConfig: "fit localizer",
+    FitClassifierConfig: "fit classifier",
+}
 
 
 @dataclass
@@ -69,17 +80,23 @@ def run(config: FitConfig) -> FitResult:
     Writes OUT/NAME-seedN.safetensors (with `cycles`: NAME-seedN-cycleK), OUT/members/N with log and Lightning's
     checkpoints, OUT/run.yaml. ConfigError where OUT holds a run of another config or other data.
     """
-    started = time.monotonic()
     check_numbers(config)
     task = task_of(config)
     task.check()
+    with owned(config.out, COMMANDS[type(config)]) as own:
+        return _run(config, task, own)
+
+
+def _run(config: FitConfig, task: FitTask, own: Owned) -> FitResult:
+    """Into a folder that is this run's own."""
+    started = time.monotonic()
     fitted, held = fit_cases(config, task)
     spec = task.spec(fitted)
     out = Path(config.out)
     data = described_data(fitted, held)
     stored = described(config, EXECUTION_KEYS) | {"data_sha256": data["sha256"]}
     if config.overwrite:
-        _clear(out)
+        own.clear()
     finished = _check_out(out, stored, task)
     if not (finished and config.resume):
         new_network(config, task, spec, config.seed)  # what it refuses is told before anything is written or read
@@ -208,9 +225,3 @@ def _check_out(out: Path, stored: Mapping[str, Any], task: FitTask) -> FitResult
     if value and all(file.exists() for file in value):
         return FitResult(value, told["skipped"], told["seconds"], task.watched)
     return None
-
-
-def _clear(out: Path) -> None:
-    shutil.rmtree(out / "members", ignore_errors=True)
-    for path in [out / "run.yaml", *out.glob("*-seed*.safetensors")]:
-        path.unlink(missing_ok=True)

@@ -21,6 +21,8 @@ from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordWriter
 from sqp.io.atomic import write_atomic
+from sqp.io.ownership import owned
+from sqp.io.writer import FOLDERS
 from sqp.segmenters.ensemble import ensemble_sha256
 from sqp.segmenters.weights import locate
 from sqp.stages.finished_records import still_done
@@ -69,8 +71,14 @@ class GenerateResult:
 
 def run(config: GenerateConfig) -> GenerateResult:
     """Write the record set of `config`; broken cases are skipped and reported unless `config.strict`."""
-    started = time.monotonic()
     check_config(config)
+    with owned(config.out, "generate", apart=FOLDERS):
+        return _run(config)
+
+
+def _run(config: GenerateConfig) -> GenerateResult:
+    """Into a folder that is this run's own."""
+    started = time.monotonic()
     everything, skipped, made_splits, notes = collect_cases(config)
     everything = of_licences(everything, config.licence)
     config = for_these(config, everything)
@@ -81,38 +89,41 @@ def run(config: GenerateConfig) -> GenerateResult:
         raise CaseError(next(iter(fitted.values())))
     behind = parts_of_records(config, everything)
     stored, writer = described(config), RecordWriter(config.out)
-    with writer.lock():
-        writer.check(stored, config.overwrite, stored_config(GenerateConfig(config.images, config.out), EXECUTION_KEYS))
-        if made_splits is not None:  # only now is the folder known to be sqp's
-            write_splits(config.out / KEPT_SPLITS, made_splits)
-        plans = {case.image_id: [planned.record_id for planned in plan_case(case, config)] for case in cases}
-        done, changed = still_done(writer, cases, plans)
-        pending = [case for case in cases if not done.issuperset(plans[case.image_id])]
-        written = 0
-        progress = tqdm(total=len(pending), unit="image", desc="generate", disable=None)
-        try:
-            for image_id, count, problems in make_records(config, pending, everything, done):
-                written += count
-                progress.update()
-                for problem in problems:
-                    if config.strict:
-                        raise CaseError(f"{image_id}: {problem}")
-                    tqdm.write(f"skipped {image_id}: {problem}")
-                if problems:
-                    skipped[image_id] = "; ".join(problems)
-        finally:
-            progress.close()
-            seconds = round(time.monotonic() - started, 2)
-            counts = {"images": len(cases), "written": written, "skipped": len(skipped), "seconds": seconds}
-            execution = {key: plain(getattr(config, key)) for key in EXECUTION_KEYS}
-            run = {"versions": versions(), "execution": execution, "fitted": behind, "counts": counts}
-            records = writer.finish(run)
-            _write_skipped(config.out, skipped)
-    made, _ = still_done(writer, cases, plans)
+    writer.check(stored, config.overwrite, stored_config(GenerateConfig(config.images, config.out), EXECUTION_KEYS))
+    if made_splits is not None:
+        write_splits(config.out / KEPT_SPLITS, made_splits)
+    plans = {case.image_id: [planned.record_id for planned in plan_case(case, config)] for case in cases}
+    before = still_done(writer, cases, plans)
+    writer.drop(before.stale)
+    done = before.done
+    pending = [case for case in cases if not done.issuperset(plans[case.image_id])]
+    written = 0
+    progress = tqdm(total=len(pending), unit="image", desc="generate", disable=None)
+    try:
+        for image_id, count, problems in make_records(config, pending, everything, done):
+            written += count
+            progress.update()
+            for problem in problems:
+                if config.strict:
+                    raise CaseError(f"{image_id}: {problem}")
+                tqdm.write(f"skipped {image_id}: {problem}")
+            if problems:
+                skipped[image_id] = "; ".join(problems)
+    finally:
+        progress.close()
+        seconds = round(time.monotonic() - started, 2)
+        counts = {"images": len(cases), "written": written, "skipped": len(skipped), "seconds": seconds}
+        execution = {key: plain(getattr(config, key)) for key in EXECUTION_KEYS}
+        run = {"versions": versions(), "execution": execution, "fitted": behind, "counts": counts}
+        records = writer.finish(run)
+        _write_skipped(config.out, skipped)
+    made = writer.done()
     ids = [name for names in plans.values() for name in names if name in made]
     some = any(case.split for case in everything)
     unsplit = sum(not case.split for case in cases) if some else 0
-    notes += counted(changed, "image{s} or truth{s} changed since the records were made: made anew")
+    notes += counted(before.changed, "image{s} or truth{s} changed since the records were made: made anew")
+    notes += counted(before.left, "image{s} or truth{s} of earlier runs changed: their records are removed")
+    notes += counted(before.damaged, "record{s} had a mask or maps that were altered or lost: made anew")
     turned = [c.image_path.name for c in cases if (c.mask_path or c.probability_path) and turned_in_place(c.image_path)]
     notes += counted(turned, "image{s} {are} turned by the EXIF tag: a mask drawn on the raw pixels would be misplaced")
     return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes)

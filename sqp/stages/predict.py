@@ -17,6 +17,7 @@ from sqp.config.generate import GenerateConfig, SamplerConfig
 from sqp.config.predict import PredictConfig
 from sqp.errors import ConfigError, lookup
 from sqp.io.atomic import write_text
+from sqp.io.ownership import owned
 from sqp.quality.bundle import Bundle
 from sqp.quality.error_map import error_maps
 from sqp.quality.predict import predict_records
@@ -102,8 +103,14 @@ class PredictResult:
 
 def run(config: PredictConfig) -> PredictResult:
     """Make records where images are given, predict, and write predictions, overlays, the report and run.yaml."""
-    started = time.monotonic()
     check(config)
+    with owned(config.out, "predict"):
+        return _run(config)
+
+
+def _run(config: PredictConfig) -> PredictResult:
+    """Into a folder that is this run's own."""
+    started = time.monotonic()
     bundle = Bundle.load(bundle_folder(config.model))
     rule = risk_rule(config)
     choice = None if rule is None else bundle.choose(rule)

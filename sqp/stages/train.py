@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -20,6 +19,7 @@ from sqp.config.train import EXECUTION_KEYS, YOUNGER, TrainConfig
 from sqp.errors import ConfigError, lookup
 from sqp.io import RecordSet
 from sqp.io.atomic import write_text
+from sqp.io.ownership import Owned, owned
 from sqp.metrics.agreement import agreement
 from sqp.metrics.intervals import coverage, mean_width
 from sqp.networks.half import rounded
@@ -43,12 +43,13 @@ from sqp.quality.risk import RiskEvidence
 from sqp.quality.sources import sources_of
 from sqp.quality.tabular import Standardizer, resolve_scores
 from sqp.quality.verdict import judged
+from sqp.report.tables import write_csv
 from sqp.report.wandb_run import check_logger, wandb_run
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import described, earlier_run, plain, versions
 from sqp.stages.train_members import View, build_model, fit_members, views_of
 from sqp.stages.train_rows import KINDS, USED, calibrates, learned_from, training_rows
-from sqp.stages.val_report import FIGURE, TABLE, write_val_report
+from sqp.stages.val_report import write_val_report
 
 
 @dataclass
@@ -78,10 +79,17 @@ def run(config: TrainConfig) -> TrainResult:
 
     A finished run of the same config and data is answered from its files; ConfigError where they differ.
     """
-    started = time.monotonic()
-    out = Path(config.out)
     check_numbers(config)
     check_logger(config)
+    first = getattr(rank_zero_only, "rank", 0) == 0  # the other ranks start while it trains
+    with owned(config.out, "train", locked=first) as own:
+        return _run(config, own)
+
+
+def _run(config: TrainConfig, own: Owned) -> TrainResult:
+    """Into a folder that is this run's own."""
+    started = time.monotonic()
+    out = Path(config.out)
     channels = parse_inputs(config.inputs)
     for key in ("train_on", "calibrate_on"):
         lookup(f"choice of --{key}", getattr(config, key), dict.fromkeys(KINDS))
@@ -96,7 +104,7 @@ def run(config: TrainConfig) -> TrainResult:
     expects = expected(config)
     stored = described(config, EXECUTION_KEYS) | {"data_sha256": fingerprint(rows)["sha256"], "n_records": len(rows)}
     if config.overwrite and getattr(rank_zero_only, "rank", 0) == 0:  # other ranks start while rank 0 trains
-        _clear(out)
+        own.clear()
     finished = _check_out(out, stored)
     if finished and config.resume:
         return finished
@@ -136,7 +144,7 @@ def run(config: TrainConfig) -> TrainResult:
         outputs = all_outputs(whole, views[0].data, config, device)
         bundle, metrics, table = calibrate(config, whole.cpu(), standardizer, learned, outputs, expects)
         bundle.save(out / "bundle")
-        table.to_csv(out / "predictions_val.csv", index=False, float_format="%.6f", lineterminator="\n")
+        write_csv(table, out / "predictions_val.csv")
         write_val_report(config, learned, table, logged)
     seconds = round(time.monotonic() - started, 2)
     run_yaml = {
@@ -289,10 +297,3 @@ def _check_out(out: Path, stored: dict[str, Any]) -> TrainResult | None:
     if "val" in told and (out / "bundle" / "bundle.json").exists():
         return TrainResult(out / "bundle", told["val"], told["epochs"], told["seconds"])
     return None
-
-
-def _clear(out: Path) -> None:
-    for name in ("bundle", "checkpoints", "logs", "members", "views", "wandb"):
-        shutil.rmtree(out / name, ignore_errors=True)
-    for name in ("run.yaml", "metrics.csv", "predictions_val.csv", TABLE, FIGURE):
-        (out / name).unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from sqp.quality.module import ModelSpec, QualityModel, TrainingSpec
 from sqp.quality.tabular import Standardizer
 from sqp.report.wandb_run import lightning_loggers
 from sqp.seeding import derive_seed
+from sqp.training import damaged_checkpoint
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def fit_member(
     `logged` is a run of W&B that gets its metrics, under the label.
     """
     done = folder / "done"
-    if config.resume and done.exists():
+    if config.resume and done.exists() and not damaged_checkpoint(folder):
         load_best(model, folder)
         return Member(model, int(done.read_text()))
     trainer = fit(

@@ -16,6 +16,7 @@ from recordsets import make_record
 
 from sqp.errors import ConfigError, SqpError
 from sqp.io import RecordSet, RecordWriter, atomic, read_record_sets, writer
+from sqp.io.ownership import owned
 from sqp.io.schema import COLUMNS, record_id
 
 MASK = np.zeros((5, 7), bool)
@@ -198,9 +199,9 @@ def test_a_run_that_wrote_nothing_binds_nobody(tmp_path):
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path):
-    with RecordWriter(tmp_path).lock(), pytest.raises(ConfigError, match="another run"), RecordWriter(tmp_path).lock():
+    with owned(tmp_path, "generate"), pytest.raises(ConfigError, match="another run"), owned(tmp_path, "generate"):
         pass
-    with RecordWriter(tmp_path).lock():
+    with owned(tmp_path, "generate"):
         pass
 
 
