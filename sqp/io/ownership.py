@@ -110,7 +110,7 @@ class Owned:
 
     def withdraw(self) -> None:
         """Take the marker of a run that failed before it wrote anything back."""
-        if self.new and not self.earlier and _is_empty(self.folder):
+        if self.new and all(path.name in NOTHING for path in self.folder.iterdir()):
             self.marker.unlink(missing_ok=True)
 
 

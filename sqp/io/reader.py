@@ -26,6 +26,10 @@ _PARSER = threading.Lock()
 """numpy parses the header of an array by `ast`, which is not thread-safe in Python 3.11 (its issue 106905)."""
 
 
+class AlteredError(CaseError, ValueError):
+    """A file of a record is not the one that was written: unreadable, as far as its readers are concerned."""
+
+
 class RecordSet:
     """One folder that `generate` wrote. A run that was interrupted is readable: its rows count too."""
 
@@ -55,14 +59,6 @@ class RecordSet:
             known = table[name].astype(object) if name in table else pd.Series(value, table.index)
             table[name] = known.where(known.notna(), value).astype(type(value))
         table = table.drop_duplicates("record_id", keep="last", ignore_index=True)
-        for name in ("dice", "iou"):
-            wrong = table[name].notna() & ~table[name].between(0, 1) if name in table else pd.Series(dtype=bool)
-            if wrong.any():
-                row = table[wrong].iloc[0]
-                raise ConfigError(
-                    f"{path} has {name} {row[name]:g} for {row.record_id}, which must lie between 0 and 1: generate "
-                    "the record set again"
-                )
         return table.drop(columns=CONTENT), dict(zip(table["record_id"], table[CONTENT], strict=True))
 
     @cached_property
@@ -131,10 +127,10 @@ class RecordSet:
             )
 
     def _bytes(self, record_id: str, path: Path, part: int) -> bytes:
-        """The mask (part 0) or the maps (1) of a record. CaseError where the file is not the one that was written."""
+        """The mask (part 0) or the maps (1) of a record. AlteredError where it is not the file that was written."""
         data = path.read_bytes()
         if self._altered(record_id, data, part) and RecordSet(self.folder)._altered(record_id, data, part):
-            raise CaseError(
+            raise AlteredError(
                 f"{path} is not the file that was written for record {record_id} (altered, or cut off): generate the "
                 "record again"
             )
@@ -149,6 +145,26 @@ class RecordSet:
         """Names of the maps, read off the first record."""
         with zipfile.ZipFile(self.folder / "maps" / f"{self.table.record_id.iloc[0]}.npz") as archive:
             return _names(archive)
+
+
+def check_dice(table: pd.DataFrame, where: object) -> None:
+    """ConfigError for a Dice, an IoU or a predicted Dice outside of 0 to 1, and for an interval upside down.
+
+    NaN says that there is none. `where` is the file or folder of the table, which has record_id.
+    """
+    for name in ("dice", "iou", "predicted_dice"):
+        values = pd.to_numeric(table[name], errors="coerce") if name in table else pd.Series(dtype=float)
+        for row in np.flatnonzero(values.lt(0) | values.gt(1))[:1]:
+            raise ConfigError(
+                f"{where} has {name} = {values.iloc[row]:g} for record {table['record_id'].iloc[row]}, and it must lie "
+                "between 0 and 1: make the table again"
+            )
+    if "low" in table and "high" in table:
+        for row in np.flatnonzero(table["low"].gt(table["high"]))[:1]:
+            raise ConfigError(
+                f"{where} has an interval with its low end above its high end, of record "
+                f"{table['record_id'].iloc[row]}: make the table again"
+            )
 
 
 def _names(archive: zipfile.ZipFile) -> tuple[str, ...]:

@@ -101,9 +101,10 @@ class RecordWriter:
         table = self.folder / "records.parquet"
         if not rows:
             return pq.read_metadata(table).num_rows if table.exists() else 0
-        scores = [name for name in json.loads(rows[0].read_text()) if name not in (*COLUMNS, CONTENT)]
+        others = {*COLUMNS, CONTENT}
+        scores = [name for name in json.loads(rows[0].read_text()) if name not in others]
         if table.exists():
-            scores = [n for n in pq.read_schema(table).names if n not in (*COLUMNS, CONTENT) and n not in scores] + scores
+            scores = [n for n in pq.read_schema(table).names if n not in others and n not in scores] + scores
         schema, new = arrow_schema(scores), {path.stem for path in rows}
         count = 0
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_atomic, write_text
+from sqp.io.reader import check_dice
 from sqp.quality.columns import FIRST
 from sqp.report.columns import ordered
 
@@ -55,4 +56,5 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     missing = [name for name in ("record_id", "predicted_dice") if name not in table.columns]
     if missing:
         raise ConfigError(f"{path} has no column {missing[0]}; it is no predictions table of sqp")
+    check_dice(table, path)
     return table

@@ -16,6 +16,7 @@ from sqp.data.split_files import check_no_leakage
 from sqp.errors import ConfigError
 from sqp.io import read_record_sets
 from sqp.io.frozen import frozen_rows, read_frozen
+from sqp.io.reader import check_dice
 from sqp.io.schema import NATURAL, kinds
 from sqp.quality.columns import FIRST, OTHER
 from sqp.quality.provenance import of_known_groups
@@ -80,8 +81,8 @@ def load_rows(config: EvaluateConfig, others: bool = False) -> Rows:
     for rows, name in product((test, calibration, raters), ("predicted_dice", "low", "high")):
         if name not in rows:
             rows[name] = np.nan
-    if (test["low"] > test["high"]).any():
-        raise ConfigError(f"{config.predictions or config.model} has an interval with its low end above its high end")
+    for rows in (test, calibration, raters):
+        check_dice(rows, ", ".join(map(str, config.records)) or config.predictions)
     lost = test["unreadable"].eq(True) if "unreadable" in test else pd.Series(False, test.index)
     reasons = test["reason"] if "reason" in test else pd.Series("", test.index)
     unreadable = dict(zip(test.loc[lost, "record_id"], reasons[lost].astype(str), strict=True))

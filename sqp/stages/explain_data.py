@@ -14,6 +14,7 @@ from tqdm import tqdm
 from sqp.config.explain import ExplainConfig
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet, read_record_sets
+from sqp.io.reader import check_dice
 from sqp.io.schema import NATURAL, kinds
 from sqp.metrics.stats import Resamples
 from sqp.quality.backbones import dims_of
@@ -142,6 +143,7 @@ def chosen_rows(config: ExplainConfig, bundle: Bundle) -> pd.DataFrame:
     if config.max_records and len(rows) > config.max_records:
         drawn = numpy_generator(config.seed, "records").choice(len(rows), config.max_records, replace=False)
         rows = rows.iloc[np.sort(drawn)]
+    check_dice(rows, ", ".join(map(str, config.records)))
     return rows.reset_index(drop=True)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from sqp.data.split_files import check_no_leakage
 from sqp.errors import ConfigError
 from sqp.io import RecordSet, read_record_sets
+from sqp.io.reader import check_dice
 from sqp.quality.channels import check_channels
 from sqp.quality.conformal import check_groups
 
@@ -43,7 +44,8 @@ def training_rows(
         raise ConfigError(f"record {twice.iloc[0]} is in two of the record sets: give each record set once")
     found = sorted(set(table["split"].astype(str)))
     table = table[table["split"].isin(USED)]
-    with_truth = table[np.isfinite(table["dice"].to_numpy(float))]
+    with_truth = table[~np.isnan(table["dice"].to_numpy(float))]
+    check_dice(with_truth, ", ".join(map(str, folders)))
     for split, why in zip(USED, ("fit", "stop early and choose", "calibrate the interval"), strict=True):
         if not (table["split"] == split).any():
             raise ConfigError(

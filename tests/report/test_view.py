@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from sqp.io import RecordSet
+from sqp.io.ownership import owned
 from sqp.report.overlays import caption, overlay, write_overlays
 from sqp.report.view import MASK_COLOUR, TRUTH_COLOUR, View, load_view
 
@@ -88,13 +89,17 @@ def test_folder_is_made_only_when_needed(tmp_path, predictions):
 
 
 def test_overlays_of_an_earlier_run_are_removed_and_other_files_kept(tmp_path, predictions):
-    write_overlays(predictions, tmp_path, k=3)
-    (tmp_path / "mine.png").touch()
-    (tmp_path / ".018-rec-002.png.4711.tmp").touch()  # of a run that was killed
-    write_overlays(predictions.iloc[3:6], tmp_path, k=1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["001-rec-005.png", "mine.png"]
-    assert write_overlays(predictions.assign(record_set="/moved"), tmp_path, k=1) == []
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
+    out = tmp_path / "overlays"
+    with owned(tmp_path, "predict"):
+        write_overlays(predictions, out, k=3)
+    for mine in ("mine.png", "001-mine.png"):
+        (out / mine).touch()
+    (out / ".018-rec-002.png.4711.tmp").touch()  # of a run that was killed
+    with owned(tmp_path, "predict"):
+        write_overlays(predictions.iloc[3:6], out, k=1)
+        assert sorted(path.name for path in out.iterdir()) == ["001-mine.png", "001-rec-005.png", "mine.png"]
+        assert write_overlays(predictions.assign(record_set="/moved"), out, k=1) == []
+        assert sorted(path.name for path in out.iterdir()) == ["001-mine.png", "mine.png"]
 
 
 def test_a_lost_mask_is_told_not_fatal(rows, tmp_path):

@@ -51,7 +51,7 @@ def test_from_the_command_line(evaluated, second, tmp_path, capsys):
     assert main(["compare", str(evaluated), str(second), "--out", str(tmp_path), "--n-resamples", "50"]) == 0
     said = capsys.readouterr().out
     assert "first" in said and "second" in said and str(tmp_path / "comparison.md") in said
-    assert {path.name for path in tmp_path.iterdir()} == {"comparison.md", "comparison.csv", "comparison.png"}
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {"comparison.md", "comparison.csv", "comparison.png"}
     table = pd.read_csv(tmp_path / "comparison.csv")
     alone = pd.read_csv(evaluated / "evaluation" / "evaluation.csv")
     mine = table[(table["run"] == "first") & (table["split"] == "test")]

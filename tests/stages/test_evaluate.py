@@ -53,7 +53,7 @@ def without_evidence(result, monkeypatch):
 
 
 def test_all_outputs(folder, result):
-    names = {path.name for path in (folder / "out").iterdir()}
+    names = {path.name for path in (folder / "out").glob("[!.]*")}
     assert names == {
         "evaluation.csv", "evaluation.md", "predictions.csv", "predictions.parquet", "predicted_vs_true.png",
         "calibration.png", "distribution.png", "report.html", "run.yaml", *EVIDENCE,
@@ -122,7 +122,7 @@ def test_broken_input_is_one_sentence(tmp_path, change, options, says):
 
 def test_an_evaluation_is_not_overwritten_unless_told(tmp_path):
     settings = config(tmp_path, predictions(6))
-    settings.out.mkdir()
+    run(settings)
     (settings.out / "evaluation.csv").write_text("old")
     with pytest.raises(ConfigError, match="--overwrite"):
         run(settings)

@@ -150,11 +150,13 @@ def test_strange_images_are_made_segmented_and_judged(config, tmp_path, monkeypa
     drawn = config.out / "ood" / "blank_image"
     assert [len(np.unique(read_image(path))) <= 3 for path in (drawn / "images").iterdir()] == [True, True]
     (drawn / "kept").touch()
-    explain_ood.write_strange(config, material.rows)
-    assert (drawn / "kept").exists()
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(drawn / "images" / "blank_image_000.png")
     explain_ood.write_strange(config, material.rows)
-    assert not (drawn / "kept").exists() and len(list((drawn / "images").iterdir())) == 2
+    assert (drawn / "kept").exists() and len(list((drawn / "images").iterdir())) == 2
+    assert read_image(drawn / "images" / "blank_image_000.png").any()
+    (drawn / "images" / "mine.png").touch()
+    with pytest.raises(ConfigError, match=r"mine\.png, which sqp did not write"):
+        explain_ood.write_strange(config, material.rows)
 
 
 def test_the_groups_of_training_are_told(config):
