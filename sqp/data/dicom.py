@@ -49,7 +49,9 @@ def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         KeyError,
         ValueError,
         OSError,
-        NotImplementedError,
+        TypeError,  # an empty tag
+        RuntimeError,  # no decoder for the pixels
+        IndexError,
     ) as error:
         raise CaseError(f"cannot read the DICOM series {folder} ({error}): export it again, or as NIfTI") from error
     return np.asarray(array, dtype=np.float32), np.asarray(meta["affine"], dtype=float)
@@ -90,6 +92,9 @@ def _check(folder: Path, slices: list[Any]) -> None:
         raise CaseError(f"{folder} holds DICOM slices of the sizes {sorted(sizes)}: leave the odd ones (scouts) out")
     first = np.array(slices[0].ImageOrientationPatient, dtype=float)
     normal = np.cross(first[:3], first[3:])
+    lacking = sum(one.get("InstanceNumber") in (None, "") for one in slices)
+    if lacking:
+        raise CaseError(f"{lacking} slices of {folder} have no InstanceNumber, which orders them: export it again")
     ordered = sorted(slices, key=lambda one: int(one.InstanceNumber))
     gaps = np.diff([float(normal @ np.array(one.ImagePositionPatient, dtype=float)) for one in ordered])
     usual = float(np.median(gaps))

@@ -8,8 +8,14 @@ loses is seen.
 
 from __future__ import annotations
 
+import atexit
+import importlib
+import os
+import sys
 import warnings
 from collections.abc import Mapping
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,12 +56,28 @@ def projections(features: np.ndarray, neighbours: int, seed: int = 0) -> tuple[d
     pca = PCA(2, svd_solver="full").fit(features)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap tells of tensorflow and numba on import, and of its one thread
-        import umap
-
+        umap = _umap()
         state = derive_seed(seed, "umap") % 2**32
         flat = umap.UMAP(n_neighbors=neighbours, random_state=state, n_jobs=1).fit_transform(features)
     made = {"pca": pca.transform(features), "umap": np.asarray(flat, np.float64)}
     return made, float(pca.explained_variance_ratio_.sum())
+
+
+def _umap() -> Any:
+    """The module. Where no folder can be written in which numba would keep compiled code, it keeps it for this run."""
+    try:
+        return importlib.import_module("umap")
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+    from numba.core import config
+
+    folder = TemporaryDirectory(prefix="sqp-numba-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    os.environ["NUMBA_CACHE_DIR"] = config.CACHE_DIR = folder.name
+    for name in [name for name in sys.modules if name.split(".")[0] in ("umap", "pynndescent")]:
+        del sys.modules[name]  # half of them were imported
+    return importlib.import_module("umap")
 
 
 def foreign_neighbours(space: np.ndarray, group: np.ndarray, k: int) -> np.ndarray:

@@ -87,7 +87,7 @@ def allocate(home: Path, arrays: Mapping[str, tuple[type, tuple[int, ...]]]) -> 
             "fewer images (--max_images)"
         )
     for name, (dtype, shape) in arrays.items():
-        open_memmap(home / f"{name}.npy", "w+", dtype, shape).flush()
+        reserved_memmap(home / f"{name}.npy", dtype, shape)
 
 
 def read_pair(case: Case) -> tuple[np.ndarray, np.ndarray]:

@@ -81,6 +81,15 @@ def _free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def reserved_memmap(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
+    """A .npy file of zeros whose space is taken at once: a memory map on a full disk would end the process."""
+    with full_disk_told(path.parent, path):
+        np.lib.format.open_memmap(path, "w+", dtype, shape).flush()
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
 def clear_left(folder: Path) -> None:
     """Remove the temporary files that a killed run left in a folder into which no other run writes."""
     for path in folder.glob(".*.tmp"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from sqp.quality.sources import REMEDIES, source_of, sources_of
 from sqp.quality.tabular import Standardizer
 
 FORMAT = 1
+MOST = 1e30  # no number of a bundle is greater, but for what is infinite by right
 RISK = "risk."
 VIEWS = "views"
 PARTS = ("format", "target", "model", "planes", "scores", "calibration", "ood", "expects")
@@ -168,6 +171,7 @@ class Bundle:
 
     @classmethod
     def _built(cls, folder: Path, told: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Bundle:
+        check_numbers(told, tensors)
         own = told["model"]["channels"]
         views = told.get(VIEWS) or [own] * told.get("members", 1)
         specs = [told["model"] | ({} if view == own else {"channels": view, "scores": []}) for view in views]
@@ -191,3 +195,37 @@ class Bundle:
             str(folder),
             RiskEvidence(**risk) if risk else None,
         )
+
+
+def check_numbers(told: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """ValueError naming the first number of a bundle that cannot be: NaN, or out of its range."""
+    inf = math.inf
+    tiny = 1e-300  # above 0
+    calibration, ood, scores = told["calibration"], told["ood"], told["scores"]
+    ranges = [
+        ("calibration.quantile", calibration["quantile"], 0, inf),
+        ("calibration.alpha", calibration["alpha"], tiny, 1 - 1e-9),
+        ("calibration.groups", calibration["groups"], 1, inf),
+        ("calibration.records", calibration["records"], 1, inf),
+        ("ood.quantile", ood["quantile"], tiny, 1),
+        ("model.size", told["model"]["size"], 1, 8192),
+    ]
+    for name, space in {
+        "ood": ood,
+        **{k: v for k, v in ood.items() if isinstance(v, dict) and "threshold" in v},
+    }.items():
+        near = space.get("neighbours") or {"threshold": 0, "k": 1}
+        ranges += [(f"{name} threshold", one["threshold"], 0, inf) for one in (space, near)]
+        ranges += [(f"{name} k", near["k"], 1, inf)]
+    for name, plane in told["planes"].items():
+        ranges += [(f"mean of {name}", plane["mean"], -MOST, MOST), (f"std of {name}", plane["std"], tiny, MOST)]
+    for name, median, iqr in zip(scores["names"], scores["median"], scores["iqr"], strict=True):
+        ranges += [(f"median of {name}", median, -MOST, MOST), (f"iqr of {name}", iqr, tiny, MOST)]
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.numel():
+            low, high = (0, 1) if key.startswith(RISK) else (-MOST, MOST)
+            least = tiny if key.startswith("model.") and key.endswith(".std") else low
+            ranges += [(key, float(tensor.min()), least, high), (key, float(tensor.max()), least, high)]
+    for name, value, low, high in ranges:
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {value}, which cannot be")

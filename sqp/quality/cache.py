@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from sqp.errors import CaseError, SqpError
 from sqp.io import RecordSet
+from sqp.io.atomic import reserved_memmap
 from sqp.io.once import made_once
 from sqp.quality.channels import IMAGE, image_planes, plane_names, record_planes, space, truth_plane
 
@@ -122,6 +123,8 @@ def build_cache(
         home = folder / _key(table, held, size, False)
     if rank:
         _wait_for(home / "done")
+    else:
+        _check_sources(table)
     with made_once(home) as wanted:
         if wanted:
             shutil.rmtree(home, ignore_errors=True)
@@ -142,6 +145,13 @@ def build_cache(
                     bar.update(count)
             (home / "done").touch()
     return PlaneCache(home, channels, image_rows, held, truth)
+
+
+def _check_sources(table: pd.DataFrame) -> None:
+    """CaseError for an image or a truth that is another file than the one that its records were made of."""
+    if "files" in table:
+        for row in table.drop_duplicates(["files", "image_path"]).to_dict("records"):
+            RecordSet(row["record_set"]).check_sources(row)
 
 
 def _wait_for(done: Path) -> None:
@@ -165,7 +175,7 @@ def _allocate(home: Path, n: int, images: int, channels: Sequence[str], shape: t
             f"the training cache needs {need / 1e9:.1f} GB in {home}: free some space, or choose a smaller --size"
         )
     for name, (dtype, shape) in shapes.items():
-        open_memmap(home / f"{name}.npy", "w+", dtype, shape).flush()
+        reserved_memmap(home / f"{name}.npy", dtype, shape)
 
 
 def _opened(folder: str) -> RecordSet:
@@ -212,9 +222,11 @@ def _in_processes(tasks: list[Task], home: Path, channels: tuple[str, ...], size
 
 
 def _key(table: pd.DataFrame, channels: Sequence[str], size: int, truth: bool) -> str:
-    """Hash of what the cache holds; a record written anew (its file's time or size) is another one."""
+    """Hash of what the cache holds; a record written anew (its files' times or sizes) is another one."""
     digest = hashlib.sha256(repr((FORMAT, tuple(channels), size, truth)).encode())
-    for folder, name, image in zip(table.record_set, table.record_id, table.image_path, strict=True):
-        stat = (Path(folder) / "maps" / f"{name}.npz").stat()
-        digest.update(repr((str(folder), name, image, stat.st_mtime_ns, stat.st_size)).encode())
+    masks = table.mask_path if "mask_path" in table else table.record_id.map("masks/{}.png".format)
+    for folder, name, mask, image in zip(table.record_set, table.record_id, masks, table.image_path, strict=True):
+        paths = (Path(folder) / "maps" / f"{name}.npz", Path(folder) / mask)
+        looks = [(stat.st_mtime_ns, stat.st_size) for stat in (path.stat() for path in paths if path.exists())]
+        digest.update(repr((str(folder), name, image, looks)).encode())
     return digest.hexdigest()[:16]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +143,18 @@ def truth_plane(paths: Iterable[str | Path], size: int, labels: Sequence[int] = 
     return np.stack([resize(mask, size) for mask in masks]).mean(axis=0, dtype=np.float32)
 
 
+def _check_shapes(records: RecordSet, record_id: str, maps: Mapping[str, np.ndarray], dims: int) -> None:
+    """CaseError for a map that is of another shape than its source's grid."""
+    grids: dict[str, tuple[int, ...]] = {}
+    for name, values in maps.items():
+        grid = grids.setdefault(name.partition("/")[0], values.shape)
+        if values.shape != grid or values.ndim != dims or not values.size:
+            raise CaseError(
+                f"the map {name} of record {record_id} in {records.folder} has the shape {list(values.shape)}, which is "
+                f"not that of its grid ({list(grid)}, {dims}D): generate the record again"
+            )
+
+
 def record_planes(records: RecordSet, record_id: str, channels: Sequence[str], size: int) -> np.ndarray:
     """Mask and maps of a record -> float32 `[c, size, size]`, in the channels' order without `image`; of a volume
     `[c, size, size, size]`.
@@ -157,6 +169,7 @@ def record_planes(records: RecordSet, record_id: str, channels: Sequence[str], s
         raise CaseError(
             f"record {record_id} in {records.folder} cannot be read ({error}): generate it again"
         ) from error
+    _check_shapes(records, record_id, maps, 3 if records.volumes else 2)
     planes = []
     for name in channels:
         if name == MASK:

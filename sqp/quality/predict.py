@@ -162,6 +162,9 @@ def read_planes(
         paths = list(dict.fromkeys(rows.image_path))
         images, broken = _read_all(pool, partial(image_planes, size=size), paths)
         reasons = {name: broken[p] for name, p in zip(rows.record_id, rows.image_path, strict=True) if p in broken}
+    sources = {row["record_id"]: row for row in rows.to_dict("records")}
+    _, changed = _read_all(pool, lambda name: records.check_sources(sources[name]), rows.record_id)
+    reasons |= changed
     names = [name for name in rows.record_id if name not in reasons]
     read, broken = _read_all(pool, partial(_maps_and_emptiness, bundle, records), names)
     reasons |= broken
