@@ -25,7 +25,7 @@ from tqdm import tqdm
 from sqp.data import check_same_size, read_image, read_mask
 from sqp.errors import CaseError, SqpError
 from sqp.frame import Frame
-from sqp.io.atomic import write_json
+from sqp.io.atomic import reserved_memmap, write_json
 from sqp.io.once import made_once
 from sqp.types import Case
 

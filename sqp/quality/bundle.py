@@ -24,7 +24,7 @@ from sqp.quality.dims import check_dims
 from sqp.quality.ensemble import Ensemble, one_model
 from sqp.quality.features import PREFIX, check_features, features_of
 from sqp.quality.module import QualityModel, spec_dict
-from sqp.quality.ood import OodStatistics
+from sqp.quality.ood import IMAGE, OodStatistics
 from sqp.quality.ood_store import described, read_ood, tensors_of
 from sqp.quality.provenance import check_expected
 from sqp.quality.risk import Choice, RiskEvidence, RiskRule
@@ -210,10 +210,8 @@ def check_numbers(told: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) 
         ("ood.quantile", ood["quantile"], tiny, 1),
         ("model.size", told["model"]["size"], 1, 8192),
     ]
-    for name, space in {
-        "ood": ood,
-        **{k: v for k, v in ood.items() if isinstance(v, dict) and "threshold" in v},
-    }.items():
+    of_the_image = {IMAGE: ood[IMAGE]} if IMAGE in ood else {}
+    for name, space in {"ood": ood, **of_the_image}.items():
         near = space.get("neighbours") or {"threshold": 0, "k": 1}
         ranges += [(f"{name} threshold", one["threshold"], 0, inf) for one in (space, near)]
         ranges += [(f"{name} k", near["k"], 1, inf)]

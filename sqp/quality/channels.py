@@ -150,8 +150,8 @@ def _check_shapes(records: RecordSet, record_id: str, maps: Mapping[str, np.ndar
         grid = grids.setdefault(name.partition("/")[0], values.shape)
         if values.shape != grid or values.ndim != dims or not values.size:
             raise CaseError(
-                f"the map {name} of record {record_id} in {records.folder} has the shape {list(values.shape)}, which is "
-                f"not that of its grid ({list(grid)}, {dims}D): generate the record again"
+                f"the map {name} of record {record_id} in {records.folder} has the shape {list(values.shape)}, which "
+                f"is not that of its grid ({list(grid)}, {dims}D): generate the record again"
             )
 
 

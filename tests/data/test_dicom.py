@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
+from monai.data.image_reader import PydicomReader
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from tiny_volumes import SHAPE, SPACING, bright, ellipsoid, write_nifti
@@ -99,3 +100,25 @@ def test_faulty_series(tmp_path):
     told.save_as(file)
     with pytest.raises(CaseError, match="cannot read the DICOM series"):
         read_volume(cut)
+
+
+@pytest.mark.parametrize("broken", ["decoder", "order"])
+def test_a_series_without_decoder_or_order_is_a_case_error(tmp_path, monkeypatch, broken):
+    folder = write_series(tmp_path / "ct", bright(ellipsoid()))
+    first = sorted(folder.iterdir())[0]
+    if broken == "order":
+        one = pydicom.dcmread(first)
+        one.InstanceNumber = None
+        one.save_as(first)
+        message = "1 slices of .* have no InstanceNumber"
+    else:
+
+        def undecodable(*args, **kwargs):
+            raise RuntimeError(
+                "Unable to decompress 'JPEG 2000' pixel data because all plugins are missing dependencies"
+            )
+
+        monkeypatch.setattr(PydicomReader, "get_data", undecodable)
+        message = "cannot read the DICOM series .*missing dependencies.*: export it again"
+    with pytest.raises(CaseError, match=message):
+        read_volume(folder)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from numba.core import config
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsRegressor
 
 from sqp.errors import ConfigError
+from sqp.explain import embedding
 from sqp.explain.embedding import (
     check_enough,
     disagreeing,
@@ -93,3 +98,26 @@ def test_too_few_records():
         check_enough(30, 15)
     with pytest.raises(ConfigError, match="a record has only 1 records of other groups, 2 neighbours"):
         foreign_neighbours(np.zeros((3, 1)), np.array(["a", "a", "b"]), 2)
+
+
+def test_umap_is_imported_where_numba_has_no_folder_for_its_cache(monkeypatch):
+    calls = []
+
+    def locked(name):
+        calls.append(config.CACHE_DIR)
+        if len(calls) == 1:
+            raise RuntimeError("cannot cache function 'rdist': no locator available for file 'layouts.py'")
+        return name
+
+    monkeypatch.setattr(config, "CACHE_DIR", "")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
+    monkeypatch.setattr(embedding.importlib, "import_module", locked)
+    assert embedding._umap() == "umap"
+    assert Path(calls[1]).is_dir() and os.environ["NUMBA_CACHE_DIR"] == calls[1] != ""
+
+    def broken(name):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(embedding.importlib, "import_module", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        embedding._umap()

@@ -155,3 +155,45 @@ def test_the_pairs_that_a_risk_is_tested_on(bundle: Bundle, record_set: Path) ->
     known = {(round(low, 4), round(dice, 4)) for low, dice in zip(table["low"], table["dice"], strict=True)}
     pairs = zip(bundle.risk.low.astype(float), bundle.risk.dice.astype(float), strict=True)
     assert {(round(low, 4), round(dice, 4)) for low, dice in pairs} <= known
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("calibration", "quantile"), float("nan")),
+        (("calibration", "quantile"), -0.1),
+        (("calibration", "alpha"), 1.5),
+        (("calibration", "alpha"), 0),
+        (("calibration", "groups"), 0),
+        (("ood", "threshold"), -1),
+        (("ood", "threshold"), float("nan")),
+        (("ood", "neighbours", "k"), 0),
+        (("ood", "quantile"), 2),
+        (("planes", "mask", "std"), 0),
+        (("planes", "mask", "mean"), float("nan")),
+        (("model", "size"), 10**9),
+    ],
+)
+def test_a_number_that_cannot_be(trained: Path, tmp_path: Path, keys: tuple[str, ...], value: float) -> None:
+    copy = shutil.copytree(trained / "bundle", tmp_path / "bundle")
+    told = json.loads((copy / "bundle.json").read_text())
+    part = told
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    (copy / "bundle.json").write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match=f"{keys[-1]}.* is {value}, which cannot be"):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("start", "value"), [("model.", float("nan")), ("risk.dice", 17.0), ("ood.mean", float("inf"))]
+)
+def test_a_tensor_that_cannot_be(trained: Path, tmp_path: Path, start: str, value: float) -> None:
+    copy = shutil.copytree(trained / "bundle", tmp_path / "bundle")
+    tensors = load_file(copy / "model.safetensors")
+    name = next(key for key, t in sorted(tensors.items()) if key.startswith(start) and t.is_floating_point())
+    tensors[name].view(-1)[0] = value
+    save_file(tensors, copy / "model.safetensors")
+    with pytest.raises(ConfigError, match=f"{name} is {value}, which cannot be"):
+        Bundle.load(copy)

@@ -9,6 +9,7 @@ from recordsets import make_record_set
 
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
+from sqp.io.atomic import write_maps
 from sqp.quality.channels import check_channels, image_planes, parse_inputs, record_planes, resize
 
 MAPS = ("self/probability", "self/entropy", "self/mutual_information", "self/epkl", "self/variance")
@@ -78,3 +79,13 @@ def test_a_broken_map_file_names_the_record(tmp_path: Path) -> None:
     (tmp_path / "maps" / f"{name}.npz").write_bytes(b"PK broken")
     with pytest.raises(CaseError, match=f"record {name} .* cannot be read .*generate it again"):
         record_planes(records, name, ("self/epkl",), 16)
+
+
+@pytest.mark.parametrize("shape", [(12, 32), (1, 24, 32), (0, 0)])
+def test_a_map_of_another_shape_than_its_grid(tmp_path, shape):
+    records = RecordSet(make_record_set(tmp_path, {"train": 1}, ("natural",)))
+    name = records.table.record_id[0]
+    maps = records.maps(name) | {"self/epkl": np.zeros(shape)}
+    write_maps(tmp_path / "maps" / f"{name}.npz", maps)
+    with pytest.raises(CaseError, match=rf"the map self/epkl of record {name} .* is not that of its grid"):
+        record_planes(records, name, ("self/probability", "self/epkl"), 16)

@@ -11,11 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from sqp.config.evaluate import EvaluateConfig
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
+from sqp.config.predict import PredictConfig
 from sqp.data import read_mask
+from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.metrics.overlap import dice
-from sqp.stages import generate, predict
+from sqp.stages import evaluate, generate, predict
 
 FOUR = ("a", "b", "c", "d")
 
@@ -130,3 +133,86 @@ def test_predict_tells_what_it_was_given(bundle, judged, tmp_path):
     assert after.tolist() == pytest.approx(right.tolist(), abs=1e-6)
     assert (after != before).tolist() == [True, False, False, False]
     assert "files" not in (tmp_path / "out" / "predictions.csv").read_text().splitlines()[0].split(",")
+
+
+def test_image_and_mask_that_both_changed_leave_no_record_behind(judged):
+    first = generate.run(judged).record_ids
+    for folder in (judged.images, judged.masks):
+        pixels = np.asarray(Image.open(folder / "c.png"))
+        Image.fromarray(np.ascontiguousarray(pixels[:, ::-1])).save(folder / "c.png")
+    result = generate.run(judged)
+    assert result.written == 1 and len(rows(judged)) == 4 and set(first) - set(result.record_ids)
+    assert "1 image or truth changed since the records were made: made anew, e.g. c" in result.summary()
+    gone = (set(first) - set(result.record_ids)).pop()
+    assert not list(judged.out.rglob(f"{gone}*"))
+
+
+def test_a_truth_that_became_unreadable_takes_its_record_along(judged):
+    generate.run(judged)
+    (judged.truth / "a.png").write_bytes(b"no mask")
+    result = generate.run(judged)
+    assert list(result.skipped) == ["a"] and rows(judged).index.tolist() == ["b", "c", "d"]
+
+
+@pytest.mark.parametrize("damage", ["mask altered", "mask lost", "maps empty", "maps lost"])
+def test_a_record_whose_own_files_were_altered_is_made_anew(judged, damage):
+    generate.run(judged)
+    before, name = rows(judged), rows(judged).record_id["b"]
+    what, how = damage.split()
+    path = judged.out / ("masks" if what == "mask" else "maps") / f"{name}.{'png' if what == 'mask' else 'npz'}"
+    content = path.read_bytes()
+    if how == "lost":
+        path.unlink()
+    else:
+        path.write_bytes(b"" if how == "empty" else (judged.masks / "a.png").read_bytes())
+        with pytest.raises(CaseError, match=f"{path.name} is not the file that was written"):
+            (RecordSet(judged.out).mask if what == "mask" else RecordSet(judged.out).maps)(name)
+    result = generate.run(judged)
+    assert result.written == 1 and path.read_bytes() == content and rows(judged).equals(before[rows(judged).columns])
+    assert f"1 record had a mask or maps that were altered or lost: made anew, e.g. {name}" in result.summary()
+    assert generate.run(judged).written == 0
+
+
+def test_an_image_or_truth_that_changed_is_told_by_whoever_reads_the_records(judged):
+    generate.run(judged)
+    records = RecordSet(judged.out)
+    for row in records.table.to_dict("records"):
+        records.check_sources(row)
+    (judged.images / "d.png").unlink()  # cannot be told: it may lie elsewhere now
+    (judged.truth / "a.png").write_bytes(b"another")
+    (judged.images / "b.png").write_bytes(b"another")
+    told = []
+    for row in records.table.sort_values("image_id").to_dict("records"):
+        try:
+            records.check_sources(row)
+        except CaseError as error:
+            told.append(str(error).split(" has changed since record")[0])
+    assert told == [str((judged.truth / "a.png").absolute()), str((judged.images / "b.png").absolute())]
+
+
+def test_overwrite_removes_the_records_and_no_other_file(judged):
+    generate.run(judged)
+    for name in ("masks/mine.png", "maps/mine.npz", "notes.txt"):
+        (judged.out / name).write_text("mine")
+    first = rows(judged).record_id.tolist()
+    generate.run(replace(judged, seed=5, overwrite=True))
+    assert not set(first) & set(rows(judged).record_id)
+    for name in ("masks/mine.png", "maps/mine.npz", "notes.txt"):
+        assert (judged.out / name).read_text() == "mine"
+    assert len(list((judged.out / "masks").iterdir())) == 5
+
+
+def test_neither_records_nor_predictions_go_into_anothers_folder(judged):
+    generate.run(judged)
+    before = (judged.out / "run.yaml").read_bytes()
+    for command, made in (
+        (predict, PredictConfig(records=[judged.out], out=judged.out)),
+        (evaluate, EvaluateConfig(records=[judged.out], out=judged.out, model=judged.out)),
+    ):
+        with pytest.raises(ConfigError, match="belongs to `sqp generate`: choose another --out"):
+            command.run(made)
+    assert (judged.out / "run.yaml").read_bytes() == before
+    (judged.out / ".sqp").unlink()  # as an earlier version left it
+    with pytest.raises(ConfigError, match="belongs to `sqp generate`"):
+        predict.run(PredictConfig(records=[judged.out], out=judged.out))
+    assert generate.run(judged).written == 0
