@@ -114,6 +114,16 @@ def test_a_row_written_twice_counts_once(tmp_path):
     }
 
 
+def test_of_a_row_that_is_there_twice_the_last_one_is_read(tmp_path):
+    """A run that makes a record anew, and is stopped before the table is, leaves the old row beside the new one."""
+    write(tmp_path, "r1", "r2").consolidate()
+    write(tmp_path).write(make_record("r1", dice=0.9, truth_path=["/new.png"]), MASK, {})
+    table = RecordSet(tmp_path).table.set_index("record_id")
+    assert len(table) == 2 and table.dice.to_dict() == {"r1": 0.9, "r2": 0.5}
+    assert list(table.truth_path["r1"]) == ["/new.png"]
+    assert RecordSet(tmp_path).table.index.tolist() == [0, 1]
+
+
 def test_consolidation_streams_in_chunks(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "CHUNK", 2)
     write(tmp_path, "r1", "r2", "r3").consolidate()
