@@ -6,8 +6,8 @@ A mutant is one small fault in one place of a module: a comparison moved or turn
 flag, a condition or a function changed, a keyword, an argument or a call left out, nothing returned. No file is
 touched: a process forked after the heavy imports loads the mutant in the module's place and runs the module's tests
 until one fails (the mutant is killed) or none does (it survived). First come the module's own tests,
-tests/ROOM/test_MODULE.py and its doctests, then the others of tests/ROOM that name the module, then those of --more.
-Tests that take far longer than without the mutant kill it, too.
+tests/ROOM/test_MODULE.py and its doctests, then those of tests/ROOM that name the module, then the room's others, then
+those of --more. Tests that take far longer than without the mutant kill it, too.
 
 --sample draws the same places for a seed, whatever else changes in a room. A run that was stopped goes on:
 OUT/results.csv keeps what is known of a mutant as long as its module, and for a survivor its tests, are as they were.
@@ -23,7 +23,9 @@ import csv
 import hashlib
 import importlib
 import importlib.util
+import math
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -39,7 +41,9 @@ from types import CodeType, ModuleType
 
 from mutations import ROOT, Mutant, drawn, tree_of
 
-LIMIT_S, LIMIT_TIMES = 20, 6
+LIMIT_S, LIMIT_TIMES = 10, 5
+FAR_S = 900
+ASLEEP_TIMES = 30
 FIELDS = ["file", "line", "function", "mutant", "outcome", "seconds", "id", "module_sha256", "tests_sha256"]
 SILENT = ["-x", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header", "--hypothesis-profile=mutants"]
 SILENT += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
@@ -54,14 +58,11 @@ def tests_of(file: Path, more: Sequence[Path]) -> list[list[str]]:
         room = room.parent
     own = [room / f"test_{name}.py" for name in names if (room / f"test_{name}.py").exists()]
     dotted, start = ".".join(module.parts), f"from {'.'.join(module.parts[:-1])} import"
-    others = []
+    others, rest = [], []
     for path in sorted(set(room.glob("test_*.py")) - set(own)):
         text = path.read_text()
-        if dotted in text or (start in text and module.name in text) or module.name == "__init__":
-            others.append(path)
-    if not own and not others:
-        others = [room]
-    groups = [[file, *own], others, [path.resolve() for path in more]]
+        (others if dotted in text or (start in text and module.name in text) else rest).append(path)
+    groups = [[file, *own], others, rest, [path.resolve() for path in more]]
     return [[str(path.relative_to(ROOT)) for path in group] for group in groups if group]
 
 
@@ -92,35 +93,40 @@ class Planter(MetaPathFinder):
         return importlib.util.spec_from_file_location(fullname, self.loader.path, loader=self.loader)
 
 
-def forked(groups: Sequence[Sequence[str]], planter: Planter, limit_s: float, work: Path) -> tuple[str, float]:
-    """killed, survived or late, and the seconds; what the tests said lies in WORK/said, what they imported in found."""
+def forked(tests: Sequence[str], planter: Planter, limit_s: float, work: Path) -> tuple[str, float]:
+    """killed, survived or late, and the CPU seconds; WORK gets what the tests `said` and `found` to import.
+
+    The limit is of CPU time, so that a busy machine kills nothing.
+    """
     started = time.monotonic()
     pid = os.fork()
     if not pid:
         os.setpgid(0, 0)
         status = 3
         try:
+            resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit_s), math.ceil(limit_s) + 1))
             said = os.open(work / "said", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             for descriptor in (1, 2):
                 os.dup2(said, descriptor)
-            status = _run_tests(groups, planter, work)
+            status = _run_tests(tests, planter, work)
         except BaseException:
             traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
-    while time.monotonic() - started < limit_s:
-        done, status = os.waitpid(pid, os.WNOHANG)
+    while time.monotonic() - started < ASLEEP_TIMES * limit_s:
+        done, status, usage = os.wait4(pid, os.WNOHANG)
         if done:
-            return ("survived" if status == 0 else "killed"), time.monotonic() - started
+            outcome = "late" if os.WIFSIGNALED(status) else "survived" if status == 0 else "killed"
+            return outcome, usage.ru_utime + usage.ru_stime
         time.sleep(0.02)
-    os.killpg(pid, signal.SIGKILL)
+    os.killpg(pid, signal.SIGKILL)  # it waits for something
     os.waitpid(pid, 0)
-    return "late", time.monotonic() - started
+    return "late", limit_s
 
 
-def _run_tests(groups: Sequence[Sequence[str]], planter: Planter, work: Path) -> int:
+def _run_tests(tests: Sequence[str], planter: Planter, work: Path) -> int:
     import pytest
     from hypothesis import Phase, settings
 
@@ -128,31 +134,54 @@ def _run_tests(groups: Sequence[Sequence[str]], planter: Planter, work: Path) ->
     settings.register_profile("mutants", derandomize=True, database=None, deadline=None, phases=phases)
     sys.meta_path.insert(0, planter)
     importlib.import_module(planter.name)  # before pytest, which reads the file itself where it is an argument
-    for number, group in enumerate(groups):
-        options = [*SILENT, "--basetemp", str(work / f"tmp{os.getpid()}_{number}")]
-        if status := pytest.main([*options, *group]):
-            if status == pytest.ExitCode.NO_TESTS_COLLECTED:
-                continue
-            return 1
+    status = pytest.main([*SILENT, "--basetemp", str(work / f"tmp{os.getpid()}"), *tests])
     (work / "found").write_text("\n".join(sorted(sys.modules)))
-    return 0
+    return 0 if status == pytest.ExitCode.NO_TESTS_COLLECTED else int(status)
 
 
-def baseline(files: Sequence[Path], more: Sequence[Path], work: Path) -> dict[Path, float]:
-    """Seconds of each module's tests without a mutant; what they import is imported here, but for sqp and tests."""
-    seconds = {}
-    for file in files:
+class Judge:
+    """Runs the tests of mutants; the tests of a module must pass without one."""
+
+    def __init__(self, more: Sequence[Path], work: Path) -> None:
+        self.more = more
+        self.work = work
+        self.seconds: dict[tuple[Path, int], float] = {}
+
+    def __call__(self, mutant: Mutant) -> dict[str, str]:
+        """A row of results.csv, without its hashes."""
+        planter = Planter(mutant.file, mutant.code(tree_of(mutant.file)))
+        outcome, total = "survived", 0.0
+        for number, tests in enumerate(tests_of(mutant.file, self.more)):
+            limit_s = FAR_S if number else LIMIT_S + LIMIT_TIMES * self._without(mutant.file, number, tests)
+            outcome, seconds = forked(tests, planter, limit_s, self.work)
+            total += seconds
+            if outcome != "survived":
+                self._without(mutant.file, number, tests)
+                break
+        return {
+            "file": mutant.file.relative_to(ROOT).as_posix(),
+            "line": str(mutant.line),
+            "function": mutant.function,
+            "mutant": mutant.text,
+            "outcome": outcome,
+            "seconds": f"{total:.1f}",
+            "id": mutant.id,
+        }
+
+    def _without(self, file: Path, number: int, tests: Sequence[str]) -> float:
+        """Seconds of a group of tests without a mutant; what they import is imported here, but for sqp and tests."""
+        if (file, number) in self.seconds:
+            return self.seconds[file, number]
         whole = Planter(file, compile(tree_of(file), file, "exec", dont_inherit=True))
-        outcome, took = forked(tests_of(file, more), whole, 900, work)
+        outcome, self.seconds[file, number] = forked(tests, whole, FAR_S, self.work)
         if outcome != "survived":
-            sys.exit(f"the tests of {file} do not pass as it is:\n{(work / 'said').read_text()}")
-        seconds[file] = took
-        tests = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"tests", "conftest"}
-        for name in (work / "found").read_text().split("\n"):
-            if name.split(".")[0] not in {"sqp", *tests}:
+            sys.exit(f"the tests of {file} do not pass as it is:\n{(self.work / 'said').read_text()}")
+        own = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"sqp", "tests", "conftest"}
+        for name in (self.work / "found").read_text().split("\n"):
+            if name.split(".")[0] not in own:
                 with suppress(Exception):  # an alias that only the importing package knows
                     importlib.import_module(name)
-    return seconds
+        return self.seconds[file, number]
 
 
 def sha(files: Sequence[Path]) -> str:
@@ -195,27 +224,12 @@ def written(out: Path, rows: dict[str, dict[str, str]]) -> None:
         (out / f".{name}.tmp").replace(out / name)
 
 
-def judge(mutant: Mutant, groups: Sequence[Sequence[str]], base_s: float, work: Path) -> dict[str, str]:
-    """A row of results.csv."""
-    planter = Planter(mutant.file, mutant.code(tree_of(mutant.file)))
-    outcome, seconds = forked(groups, planter, LIMIT_S + LIMIT_TIMES * base_s, work)
-    return {
-        "file": mutant.file.relative_to(ROOT).as_posix(),
-        "line": str(mutant.line),
-        "function": mutant.function,
-        "mutant": mutant.text,
-        "outcome": outcome,
-        "seconds": f"{seconds:.1f}",
-        "id": mutant.id,
-    }
-
-
 def summary(rows: dict[str, dict[str, str]], chosen: Sequence[Mutant]) -> str:
     """Killed by room, of those that were drawn."""
     counts: dict[str, list[bool]] = defaultdict(list)
     for mutant in chosen:
         if mutant.id in rows:
-            counts[str(mutant.file.relative_to(ROOT).parent)].append(rows[mutant.id]["outcome"] != "survived")
+            counts["/".join(mutant.file.relative_to(ROOT).parts[:2])].append(rows[mutant.id]["outcome"] != "survived")
     counts["together"] = [killed for room in counts.values() for killed in room]
     return "\n".join(f"{room}: {sum(of)} of {len(of)} killed ({sum(of) / len(of):.0%})" for room, of in counts.items())
 
@@ -239,13 +253,11 @@ def run(args: argparse.Namespace) -> str:
         if not (same and (row["outcome"] != "survived" or row["tests_sha256"] == shas[mutant.id]["tests_sha256"])):
             wanted.append(mutant)
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        seconds = baseline(sorted({mutant.file for mutant in wanted}), args.more, work)
-        print(f"{len(wanted)} of {len(chosen)} mutants to judge in {len(seconds)} modules", flush=True)
+        judge = Judge(args.more, Path(folder))
+        print(f"{len(wanted)} of {len(chosen)} mutants to judge", flush=True)
         for mutant in wanted:
-            row = judge(mutant, tests_of(mutant.file, args.more), seconds[mutant.file], work)
-            rows[mutant.id] = row | shas[mutant.id]
-            written(out, {mutant.id: rows[mutant.id]})  # another process may judge other rooms
+            row = rows[mutant.id] = judge(mutant) | shas[mutant.id]
+            written(out, {mutant.id: row})  # another process may judge other rooms
             print("{outcome:9}{seconds:>6} s  {file}:{line} {function}: {mutant}".format(**row), flush=True)
     return summary(rows, chosen)
 
