@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import fcntl
 import hashlib
 import importlib
 import importlib.util
@@ -32,7 +33,7 @@ import tempfile
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -43,7 +44,7 @@ from mutations import ROOT, Mutant, drawn, tree_of
 
 LIMIT_S, LIMIT_TIMES = 10, 5
 FAR_S = 900
-ASLEEP_TIMES = 30
+ASLEEP_S = 90
 FIELDS = ["file", "line", "function", "mutant", "outcome", "seconds", "id", "module_sha256", "tests_sha256"]
 SILENT = ["-x", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header", "--hypothesis-profile=mutants"]
 SILENT += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
@@ -96,9 +97,8 @@ class Planter(MetaPathFinder):
 def forked(tests: Sequence[str], planter: Planter, limit_s: float, work: Path) -> tuple[str, float]:
     """killed, survived or late, and the CPU seconds; WORK gets what the tests `said` and `found` to import.
 
-    The limit is of CPU time, so that a busy machine kills nothing.
+    The limit is of CPU time, so that a busy machine kills nothing; what takes none for `ASLEEP_S` is late, too.
     """
-    started = time.monotonic()
     pid = os.fork()
     if not pid:
         os.setpgid(0, 0)
@@ -115,12 +115,16 @@ def forked(tests: Sequence[str], planter: Planter, limit_s: float, work: Path) -
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
-    while time.monotonic() - started < ASLEEP_TIMES * limit_s:
+    last, since = -1, time.monotonic()
+    while time.monotonic() - since < ASLEEP_S:
         done, status, usage = os.wait4(pid, os.WNOHANG)
         if done:
             outcome = "late" if os.WIFSIGNALED(status) else "survived" if status == 0 else "killed"
             return outcome, usage.ru_utime + usage.ru_stime
-        time.sleep(0.02)
+        ticks = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+        if ticks != last:
+            last, since = ticks, time.monotonic()
+        time.sleep(0.05)
     os.killpg(pid, signal.SIGKILL)  # it waits for something
     os.waitpid(pid, 0)
     return "late", limit_s
@@ -202,26 +206,28 @@ def known(out: Path) -> dict[str, dict[str, str]]:
         return {row["id"]: row for row in csv.DictReader(file)}
 
 
-def written(out: Path, rows: dict[str, dict[str, str]]) -> None:
-    """results.csv with these rows too, and survivors.csv with the reasons that it had."""
-    ordered = sorted(
-        (known(out) | rows).values(), key=lambda row: (row["file"], int(row["line"]), row["mutant"], row["id"])
-    )
+def written(out: Path, rows: dict[str, dict[str, str]], gone: Collection[str] = ()) -> None:
+    """results.csv with these rows too, and survivors.csv with the reasons that it had; several processes may write."""
+    folder = os.open(out, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    table = {name: row for name, row in (known(out) | rows).items() if name not in gone}
+    ordered = sorted(table.values(), key=lambda row: (row["file"], int(row["line"]), row["mutant"], row["id"]))
     survivors = out / "survivors.csv"
     reasons: dict[str, str] = {}
     if survivors.exists():
         with survivors.open(newline="") as file:
             reasons = {row["id"]: row["equivalent"] for row in csv.DictReader(file)}
     lived = [row | {"equivalent": reasons.get(row["id"], "")} for row in ordered if row["outcome"] == "survived"]
-    for name, fields, table in (
+    for name, fields, lines in (
         ("results.csv", FIELDS, ordered),
         ("survivors.csv", ["file", "line", "function", "mutant", "id", "equivalent"], lived),
     ):
         with (out / f".{name}.tmp").open("w", newline="") as file:
             writer = csv.DictWriter(file, fields, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
-            writer.writerows(table)
+            writer.writerows(lines)
         (out / f".{name}.tmp").replace(out / name)
+    os.close(folder)
 
 
 def summary(rows: dict[str, dict[str, str]], chosen: Sequence[Mutant]) -> str:
@@ -245,6 +251,13 @@ def run(args: argparse.Namespace) -> str:
         files = sorted(room.rglob("*.py")) if room.is_dir() else [room]
         chosen += drawn(files, args.sample, args.seed)
     rows, shas, wanted = known(out), {}, []
+    ids, rooms = {mutant.id for mutant in chosen}, [room.resolve() for room in args.rooms]
+    gone = [
+        name
+        for name, row in rows.items()
+        if name not in ids and any((ROOT / row["file"]).is_relative_to(room) for room in rooms)
+    ]  # of another sample, or of a module that has changed
+    written(out, {}, gone)
     for mutant in chosen:
         tests = sorted({Path(name) for group in tests_of(mutant.file, args.more) for name in group})
         shas[mutant.id] = {"module_sha256": sha([mutant.file]), "tests_sha256": sha(tests)}

@@ -148,6 +148,8 @@ def mutants(file: Path) -> Iterator[Mutant]:
                     continue
                 within = ast.unparse(child) if isinstance(child, ast.stmt) else statement
                 for new in alternatives(child):
+                    if ast.dump(new) == ast.dump(child):
+                        continue
                     ast.copy_location(new, child)
                     line = getattr(child, "lineno", 0)
                     text = f"{_short(child)} -> {_short(new)}"

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -219,3 +220,14 @@ def test_a_damaged_table_is_told(tmp_path):
     (tmp_path / "records.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(ConfigError, match="is damaged"):
         _ = RecordSet(tmp_path).table
+
+
+def test_a_file_that_another_run_has_just_cleared_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter([folder / ".r2.npz.4711.tmp"]))
+    atomic.clear_left(tmp_path)
+
+
+def test_run_yaml_tells_the_config_in_its_own_order(tmp_path):
+    RecordWriter(tmp_path).check({"seed": 0, "alpha": 1, "images": "x"})
+    keys = [line.split(":")[0].strip() for line in (tmp_path / "run.yaml").read_text().splitlines()]
+    assert keys == ["config", "seed", "alpha", "images"]
