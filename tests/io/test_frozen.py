@@ -37,6 +37,8 @@ def records(tmp_path, monkeypatch):
 def test_frozen_and_read_back(records, tmp_path):
     made = freeze(records, "test", ["shift"])
     write_frozen(tmp_path / "f.json", made)
+    for _ in range(2):  # into a folder of folders that are not there, and again
+        write_frozen(tmp_path / "spread" / "new" / "f.json", made)
     assert read_frozen(tmp_path / "f.json") == made
     assert set(made["families"]["spread_unseen"]) == {"shift"}
     assert set(made["families"]["spread"]) <= {"erosion", "blob_cut"}

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -115,6 +116,16 @@ def test_a_row_written_twice_counts_once(tmp_path):
     }
 
 
+def test_of_a_row_that_is_there_twice_the_last_one_is_read(tmp_path):
+    """A run that makes a record anew, and is stopped before the table is, leaves the old row beside the new one."""
+    write(tmp_path, "r1", "r2").consolidate()
+    write(tmp_path).write(make_record("r1", dice=0.9, truth_path=["/new.png"]), MASK, {})
+    table = RecordSet(tmp_path).table.set_index("record_id")
+    assert len(table) == 2 and table.dice.to_dict() == {"r1": 0.9, "r2": 0.5}
+    assert list(table.truth_path["r1"]) == ["/new.png"]
+    assert RecordSet(tmp_path).table.index.tolist() == [0, 1]
+
+
 def test_consolidation_streams_in_chunks(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "CHUNK", 2)
     write(tmp_path, "r1", "r2", "r3").consolidate()
@@ -210,3 +221,14 @@ def test_a_damaged_table_is_told(tmp_path):
     (tmp_path / "records.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(ConfigError, match="is damaged"):
         _ = RecordSet(tmp_path).table
+
+
+def test_a_file_that_another_run_has_just_cleared_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter([folder / ".r2.npz.4711.tmp"]))
+    atomic.clear_left(tmp_path)
+
+
+def test_run_yaml_tells_the_config_in_its_own_order(tmp_path):
+    RecordWriter(tmp_path).check({"seed": 0, "alpha": 1, "images": "x"})
+    keys = [line.split(":")[0].strip() for line in (tmp_path / "run.yaml").read_text().splitlines()]
+    assert keys == ["config", "seed", "alpha", "images"]

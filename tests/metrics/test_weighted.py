@@ -38,6 +38,12 @@ def test_mid_ranks_equal_scipy_on_copies(rows: list[tuple[int, int]]) -> None:
     np.testing.assert_allclose(ranks[copies], rankdata(x[copies]), atol=1e-12)
 
 
+def test_rounding_takes_no_correlation_beyond_one() -> None:
+    for row in np.random.default_rng(0).random((300, 7)):  # without a limit every fourth is 1 + 2e-16, or its negative
+        for sign in (1, -1):
+            assert abs(weighted.pearson(np.ones((1, 7)), row, sign * row / 3)[0]) <= 1
+
+
 def test_no_weight_is_nan() -> None:
     x, y = np.arange(4.0), np.array([1.0, 3, 2, 5])
     for name, kernel in KERNELS.items():

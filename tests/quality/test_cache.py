@@ -149,3 +149,16 @@ def test_one_with_the_truth_serves_a_run_without(record_set: Path, tmp_path: Pat
     without = build_cache(table, CHANNELS, 24, tmp_path, progress=False)
     assert without.folder == with_truth.folder and without.truth([0]) is None
     assert (without.planes([3]) == with_truth.planes([3])).all()
+
+
+def test_the_truth_is_that_of_the_row_s_own_image_in_whatever_order_rows_and_images_lie(tmp_path: Path) -> None:
+    records = make_record_set(tmp_path / "records", {"train": 5})
+    table = read_record_sets([records]).sample(frac=1, random_state=3, ignore_index=True)
+    cache = build_cache(table, CHANNELS, 24, tmp_path / "cache", progress=False, truth=True)
+    rows = np.random.default_rng(0).permutation(len(table))
+    own = [truth_plane(path, 24) for path in table.truth_path[rows]]
+    assert len({plane.tobytes() for plane in own}) == 5
+    truth, planes = cache.truth(rows).numpy(), cache.planes(rows).numpy()
+    for row, plane, got, seen in zip(rows, own, truth, planes, strict=True):
+        assert got == pytest.approx(plane, abs=0.5 / 255 + 1e-6)
+        assert seen[1:4] == pytest.approx(image_planes(table.image_path[row], 24) / 255)

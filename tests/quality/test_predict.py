@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from recordsets import make_record_set
 
 from sqp.errors import CaseError, ConfigError
-from sqp.io import RecordSet
+from sqp.io import RecordSet, read_record_sets
 from sqp.io.atomic import write_maps, write_mask
 from sqp.quality import Bundle, predict_records
+from sqp.quality.cache import build_cache
 from sqp.quality.columns import OTHER
+from sqp.quality.predict import read_planes
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +31,39 @@ def test_rows_stay_in_order_with_all_columns(bundle: Bundle, record_set: Path) -
     new = {"predicted_dice", "low", "high", "verdict", *OTHER} - {"prompter_label"}
     assert set(out.columns) == {*table.columns, *new}
     assert ((out.low <= out.predicted_dice) & (out.predicted_dice <= out.high)).all()
+
+
+def test_every_row_keeps_its_place_and_its_own_prediction_where_images_lie_in_another_order(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """Rows are read image by image; they come back as the record sets have them, set by set."""
+    folders = [make_record_set(tmp_path / name, {"test": 3}, seed=seed) for seed, name in enumerate("ba")]
+    for seed, folder in enumerate(folders):
+        table = RecordSet(folder).table.sample(frac=1, random_state=seed + 1, ignore_index=True)
+        assert not table.image_path.is_monotonic_increasing
+        table.to_parquet(folder / "records.parquet")
+    asked = [(str(folder), name) for folder in folders for name in RecordSet(folder).table.record_id]
+    out = predict_records(bundle, folders, 4, progress=False)
+    assert list(zip(out.record_set, out.record_id, strict=True)) == asked
+    assert out.index.tolist() == list(range(len(asked)))
+    for row in (1, 4, 12):
+        folder, name = asked[row]
+        alone = predict_records(bundle, [folder], record_ids=[name], progress=False)
+        assert out.predicted_dice[row] == pytest.approx(alone.predicted_dice[0], abs=1e-5)
+        assert out.dice[row] == alone.dice[0]
+
+
+@pytest.mark.parametrize("channels", [("mask", "image", "self/epkl"), ("image", "mask"), ("self/epkl", "image")])
+def test_planes_lie_in_the_order_of_the_channels_as_in_training(
+    record_set: Path, tmp_path: Path, channels: tuple[str, ...]
+) -> None:
+    """Wherever the image stands among the channels: what is predicted is read as what was trained on."""
+    rows = RecordSet(record_set).table.iloc[[7, 0, 3]]
+    held = SimpleNamespace(channels=channels, size=24, model=SimpleNamespace(spec=SimpleNamespace(dims=2)))
+    with ThreadPoolExecutor(2) as pool:
+        planes, empty, reasons = read_planes(held, RecordSet(record_set), rows, pool)  # type: ignore[arg-type]
+    trained = build_cache(read_record_sets([record_set]), channels, 24, tmp_path, progress=False).planes([7, 0, 3])
+    assert torch.equal(planes, trained) and not empty.any() and reasons == ["", "", ""]
 
 
 def test_equals_what_training_saw(bundle: Bundle, record_set: Path, trained: Path) -> None:

@@ -118,3 +118,13 @@ def test_verdicts_are_made_anew():
 def test_out_of_range(values):
     with pytest.raises(ConfigError, match=f"{next(iter(values))} is .* it must lie between 0 and 1"):
         RiskRule(**values)
+
+
+def test_thresholds_are_low_ends_of_val_and_accept_no_more_than_their_share():
+    """Between two values of val the threshold is the higher one: a share of 1 % accepts at most 1 % of val."""
+    val = np.random.default_rng(2).uniform(0, 1, 37)
+    found = RiskEvidence.fit([0.5], [1.0], ["a"], val).thresholds
+    assert len(found) == 100 and np.isin(found, val.astype(np.float32)).all() and (np.diff(found) <= 0).all()
+    above = (val.astype(np.float32)[None] > found[:, None]).mean(1)
+    assert (above <= np.arange(1, 101) / 100 + 1e-9).all()
+    assert found[0] == val.max().astype(np.float32) and found[-1] == val.min().astype(np.float32)

@@ -18,7 +18,10 @@ from sqp.data import read_mask
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.metrics.overlap import dice
-from sqp.stages import generate
+from sqp.seeding import derive_seed
+from sqp.stages import case_records, generate
+from sqp.stages.case_records import RecordMaker
+from sqp.uncertainty import sample_many
 
 
 def few(config, n=6):
@@ -259,3 +262,33 @@ def test_a_refused_folder_gets_no_splits_file(config, lesions, tmp_path):
     with pytest.raises(ConfigError, match="not sqp's"):
         generate.run(own)
     assert not (tmp_path / "mine" / "splits.json").exists()
+
+
+def test_a_swapped_mask_is_never_of_the_same_lesion(config):
+    """Other images of a lesion have nearly its mask: a swap with one of them would be no error."""
+    cases = generate.collect_cases(config)[0]
+    case = next(case for case in cases if sum(one.group == case.group for one in cases) > 1)
+    kin = [one for one in cases if one.group == case.group]
+    stranger = next(one for one in cases if one.group != case.group)
+    stranger = replace(stranger, split=case.split)
+    maker = RecordMaker(config, FakeSegmenter(), [*(replace(one, split=case.split) for one in kin), stranger])
+    for seed in range(20):
+        assert (maker._donor(case, np.random.default_rng(seed)) == read_mask(stranger.truth_paths[0])).all()
+    with pytest.raises(CaseError, match="no other image of split"):
+        RecordMaker(config, FakeSegmenter(), kin)._donor(case, np.random.default_rng(0))
+
+
+def test_every_record_is_sampled_under_its_own_seed(config, monkeypatch):
+    """Equal draws for all records would tie their uncertainty together."""
+    drawn = {}
+
+    def spy(segmenter, image, prompts, n, generators, **options):
+        for generator in generators:
+            drawn[len(drawn)] = generator.initial_seed()
+        return sample_many(segmenter, image, prompts, n, generators, **options)
+
+    monkeypatch.setattr(case_records, "sample_many", spy)
+    generate.run(few(config, 2))
+    table = RecordSet(config.out).table
+    assert len(drawn) == len(table) == len(set(drawn.values()))
+    assert set(drawn.values()) == {derive_seed(config.seed, name) for name in table.record_id}

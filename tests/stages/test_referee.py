@@ -122,6 +122,23 @@ def test_no_mask_has_a_part_in_the_independent_answers(config, data):
         assert any((one["referee/own_box"] != maps[0]["referee/own_box"]).any() for one in maps)
 
 
+@pytest.mark.parametrize("name", ["fake", "other"])
+def test_further_masks_of_an_image_change_nothing_that_the_referee_says_of_one(config, data, other, name):
+    """The answers to the boxes of masks are asked for together with the independent ones, and are none of them."""
+    alone = replace(config, truth=data / "truth", referee=RefereeConfig(name))
+    generate.run(alone)
+    plan = {"*": VariantPlan(corruptions=3, families=["erosion", "shift"])}
+    generate.run(replace(alone, variants=plan, out=config.out.with_name("more")))
+    few, many = (RecordSet(out) for out in (config.out, config.out.with_name("more")))
+    both = few.table.merge(many.table, on="record_id", suffixes=("", "_more"))
+    assert len(both) == IMAGES == len(few.table) < len(many.table)
+    for score in SCORES:
+        assert both[score].to_numpy() == pytest.approx(both[f"{score}_more"].to_numpy(), abs=1e-6)
+    for record in both.record_id:
+        for key in MAPS:
+            assert np.abs(few.maps(record)[key].astype(float) - many.maps(record)[key]).max() < 2e-3
+
+
 def test_its_score_tells_a_wrong_mask(config, data):
     masks = data.parent / "wrong"
     masks.mkdir()

@@ -16,6 +16,7 @@ from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.quality import Bundle, fitting
 from sqp.quality.channels import parse_inputs, record_planes, truth_plane
+from sqp.quality.tabular import Standardizer
 from sqp.stages import train_members
 from sqp.stages.train import run
 from sqp.stages.train_rows import calibrates
@@ -79,6 +80,8 @@ def test_scores_timm_and_every_loss(record_set: Path, tmp_path: Path) -> None:
         )
         bundle = Bundle.load(result.bundle)
         assert bundle.standardizer.names == ("predicted_iou", "area")
+        train = RecordSet(record_set).table.query("split == 'train'")
+        assert bundle.standardizer == Standardizer.fit(train, ["predicted_iou", "area"])  # of train rows alone
         assert bundle.conformal.records == 12 and np.isfinite(bundle.conformal.quantile)
         assert "Pearson" in result.summary()
 

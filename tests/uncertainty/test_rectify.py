@@ -157,3 +157,8 @@ def test_an_unknown_rule_is_named(scene):
     _, mask, u, x = scene
     with pytest.raises(ConfigError, match="did you mean 'midpoint'"):
         rectify(mask, u > 0, x, "midpont")
+
+
+def test_the_bounds_of_the_printed_rule_are_outside_of_it():
+    x = torch.tensor([70.0, 70.5, 194.5, 195.0])  # I_t 195, I_b 55
+    assert RULES["printed"](x, 195.0, 55.0, alpha_h=1.0).tolist() == [False, True, True, False]

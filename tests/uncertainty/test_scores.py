@@ -131,3 +131,12 @@ def test_a_mask_off_the_grid_and_an_unknown_name_are_refused():
         scores(logits_of(0), torch.ones(8, 8, dtype=torch.bool))
     with pytest.raises(ConfigError, match="did you mean 'c_lesion'"):
         scores(logits_of(0), torch.ones(16, 16, dtype=torch.bool), names=["c_lesio"])
+
+
+def test_predicted_iou_and_stability_are_those_of_the_undisturbed_sample():
+    """Sample 0; the others are disturbed on purpose, so neither their mean nor their best says how good the mask is."""
+    logits = logits_of(0)
+    samples = Samples(logits, torch.tensor([0.5, 0.9, 0.1, 0.8, 0.95]), Frame((16, 16), 16))
+    found, alone = (scores(s, logits[0] > 0) for s in (samples, Samples(logits[:1], samples.iou[:1], samples.frame)))
+    assert found["predicted_iou"] == pytest.approx(0.5)
+    assert found["stability"] == alone["stability"]
