@@ -69,6 +69,9 @@ COLUMNS = tuple(f.name for f in dataclasses.fields(Record) if f.name != "scores"
 YOUNGER = {"referee_own": False, "files": ""}
 """Columns that the first record sets did not have, with what is true of their rows."""
 
+RENAMED = {"foreground_certainty": "mean_entropy"}
+"""Scores of older record sets, predictions and bundles -> the score of today that is the same number."""
+
 
 def arrow_schema(score_names: list[str]) -> pa.Schema:
     """The parquet schema: `COLUMNS` with their types, then a float64 column a score."""

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from sqp.errors import ConfigError
 from sqp.io.atomic import clear_left, write_atomic, write_json, write_maps, write_mask, write_text
-from sqp.io.schema import COLUMNS, YOUNGER, Record, arrow_schema
+from sqp.io.schema import COLUMNS, RENAMED, YOUNGER, Record, arrow_schema
 from sqp.io.volume_files import write_volume_mask
 from sqp.volume import Geometry
 
@@ -70,16 +70,17 @@ class RecordWriter:
     def consolidate(self) -> int:
         """Fold the rows into `records.parquet`, sorted by id within what is added; returns the number of records.
 
-        Streams: the old table and the new rows pass through memory in chunks.
+        Every score of the old table and of any new row becomes a column, NaN where a record has none. Streams: the old
+        table and the new rows pass through memory in chunks.
         """
         rows = sorted((self.folder / "rows").glob("*.json"))
         table = self.folder / "records.parquet"
         if not rows:
             return pq.read_metadata(table).num_rows if table.exists() else 0
-        scores = [name for name in json.loads(rows[0].read_text()) if name not in COLUMNS]
-        if table.exists():
-            scores = [n for n in pq.read_schema(table).names if n not in COLUMNS and n not in scores] + scores
-        schema, new = arrow_schema(scores), {path.stem for path in rows}
+        newer = dict.fromkeys(name for path in rows for name in json.loads(path.read_text()))
+        older = [name for name in pq.read_schema(table).names if name not in newer] if table.exists() else []
+        scores = [name for name in (*older, *newer) if name not in (*COLUMNS, *RENAMED)]
+        schema, new, empty = arrow_schema(scores), {path.stem for path in rows}, dict.fromkeys(scores, float("nan"))
         count = 0
 
         def write(file: Any) -> None:
@@ -89,7 +90,7 @@ class RecordWriter:
                     writer.write_table(part)
                     count += part.num_rows
                 for start in range(0, len(rows), CHUNK):
-                    loaded = [json.loads(path.read_text()) for path in rows[start : start + CHUNK]]
+                    loaded = [empty | json.loads(path.read_text()) for path in rows[start : start + CHUNK]]
                     writer.write_table(pa.Table.from_pylist(loaded, schema=schema))
                     count += len(loaded)
 

@@ -77,7 +77,10 @@ def stability(judged: Judged) -> float:
 
 
 def mean_entropy(judged: Judged) -> float:
-    """1 - mean H(p̄) over M, 0..1, NaN for empty M: turned round, so that higher is better."""
+    """1 - mean H(p̄) over M, in bits and so 0..1, NaN for empty M: turned round, so that higher is better.
+
+    Once also stored as foreground_certainty, mean 1 - H over M: the same number (`io.schema.RENAMED`).
+    """
     return 1 - judged.mean_over_mask(judged.moments.total_entropy)
 
 
@@ -89,11 +92,6 @@ def max_confidence(judged: Judged) -> float:
 def mean_probability(judged: Judged) -> float:
     """Mean p̄ over the grid, 0..1."""
     return float(judged.moments.mean_p.mean(dtype=torch.float64))
-
-
-def foreground_certainty(judged: Judged) -> float:
-    """Mean of clip(1 - H(p̄), 0, 1) over M, 0..1, NaN for empty M."""
-    return judged.mean_over_mask((1 - judged.moments.total_entropy).clamp(0, 1))
 
 
 def area(judged: Judged) -> float:
@@ -110,7 +108,6 @@ SCORES: dict[str, Callable[[Judged], float]] = {
     "mean_entropy": mean_entropy,
     "max_confidence": max_confidence,
     "mean_probability": mean_probability,
-    "foreground_certainty": foreground_certainty,
     "area": area,
 }
 

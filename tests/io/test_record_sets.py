@@ -17,6 +17,7 @@ from recordsets import make_record
 from sqp.errors import ConfigError, SqpError
 from sqp.io import RecordSet, RecordWriter, atomic, read_record_sets, writer
 from sqp.io.schema import COLUMNS, record_id
+from sqp.quality.columns import score_names
 
 MASK = np.zeros((5, 7), bool)
 MASK[1:3, 2:6] = True
@@ -209,3 +210,33 @@ def test_a_damaged_table_is_told(tmp_path):
     (tmp_path / "records.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(ConfigError, match="is damaged"):
         _ = RecordSet(tmp_path).table
+
+
+def test_a_score_that_only_some_rows_have_is_kept(tmp_path):
+    """Whether it is the first row of a run that lacks it, or all those of an earlier run."""
+    out = write(tmp_path, "a")
+    out.write(make_record("b", scores={"area": 0.2, "referee_dice": 0.7}), MASK, {})
+    out.consolidate()
+    out.write(make_record("c", scores={"area": 0.3, "given_soft_dice_confidence": 0.8}), MASK, {})
+    out.write(make_record("d", scores={"rca_max": 0.5}), MASK, {})
+    out.consolidate()
+    table = RecordSet(tmp_path).table.set_index("record_id")
+    for name, scores in {
+        "b": {"referee_dice": 0.7},
+        "c": {"given_soft_dice_confidence": 0.8},
+        "d": {"rca_max": 0.5},
+    }.items():
+        assert table.loc[name, list(scores)].to_dict() == scores
+    assert np.isnan(table.loc["a", "referee_dice"]) and np.isnan(table.loc["d", "area"])
+    assert table.loc["a", "area"] == 0.2
+
+
+def test_a_score_once_stored_under_two_names_is_one(tmp_path):
+    """Record sets of an older sqp hold foreground_certainty, which is mean_entropy."""
+    former = {"mean_entropy": 0.9, "foreground_certainty": 0.9}
+    out = write(tmp_path)
+    out.write(make_record("old", scores=former), MASK, {})
+    assert score_names(RecordSet(tmp_path).table) == ["mean_entropy"]
+    out.consolidate()
+    assert score_names(RecordSet(tmp_path).table) == ["mean_entropy"]
+    assert "foreground_certainty" not in RecordSet(tmp_path).table

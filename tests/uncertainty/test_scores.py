@@ -55,7 +55,6 @@ def test_formulas_in_float64():
         "mean_entropy": 1 - h[m].mean(),
         "max_confidence": p.max(),
         "mean_probability": p.mean(),
-        "foreground_certainty": np.clip(1 - h, 0, 1)[m].mean(),
         "area": m.mean(),
     }
     found = scores(samples_of(logits, 1.07), mask)
@@ -100,7 +99,7 @@ def test_soft_dice_confidence_falls_when_the_mask_leaves_the_map():
 def test_empty_mask():
     found = scores(samples_of(logits_of(0), 0.9), torch.zeros(16, 16, dtype=torch.bool))
     empty = {name for name, value in found.items() if math.isnan(value)}
-    assert empty == {"c_lesion", "mean_entropy", "foreground_certainty"}
+    assert empty == {"c_lesion", "mean_entropy"}
     assert found["soft_dice_confidence"] == 0 and found["area"] == 0
 
 
@@ -131,3 +130,10 @@ def test_a_mask_off_the_grid_and_an_unknown_name_are_refused():
         scores(logits_of(0), torch.ones(8, 8, dtype=torch.bool))
     with pytest.raises(ConfigError, match="did you mean 'c_lesion'"):
         scores(logits_of(0), torch.ones(16, 16, dtype=torch.bool), names=["c_lesio"])
+
+
+def test_no_two_scores_are_the_same_number():
+    rows = [scores(samples_of(logits_of(seed), 0.9), logits_of(seed).mean(0) > 0.2) for seed in range(8)]
+    columns = {name: np.array([row[name] for row in rows]) for name in set(SCORES) - {"predicted_iou"}}
+    for one, other in itertools.combinations(columns, 2):
+        assert not np.allclose(columns[one], columns[other], atol=1e-9), (one, other)
