@@ -3,8 +3,8 @@
 python scripts/methods_report.py runs/methods/litemedsam benchmarks/methods_isic2018/litemedsam
 
 Writes into the folder: methods.csv and methods.md (every method on test, means with 95 % intervals, 2,000 bootstrap
-resamples of whole groups; Wilcoxon's signed-rank test by group of Dice and NLL against the normal pass, corrected by Holm over
-the methods), ur_sam.md (its ablation and comparators), chosen.csv (what was chosen on val) and boxes.png.
+resamples of whole groups; Wilcoxon's signed-rank test by group of Dice and NLL against the normal pass, corrected by
+Holm over the methods), ur_sam.md (its ablation and comparators), chosen.csv (what was chosen on val) and boxes.png.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ class Tier:
 class TierPair:
     """Dice of tier a against tier b, a being the higher: rank-sum p by group, corrected over the pairs, Cohen's d.
 
-    `n_groups` have rows in either tier. `cohens_d` is of the rows, a less b, so above 0 where the higher tier is better.
-    NaN where undefined; `note` says why.
+    `n_groups` have rows in either tier. `cohens_d` is of the rows, a less b, so above 0 where the higher tier is
+    better. NaN where undefined; `note` says why.
     """
 
     a: str

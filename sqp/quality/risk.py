@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 from scipy.special import bdtr
 
 from sqp.errors import ConfigError
+from sqp.metrics.rows import one_of_each
 from sqp.seeding import numpy_generator
 
 STEPS = 100
@@ -85,8 +86,7 @@ class RiskEvidence:
         cls, low: ArrayLike, dice: ArrayLike, group: Sequence[Any], val_low: ArrayLike, seed: int = 0
     ) -> RiskEvidence:
         """From calibration records that can be accepted at all; of each group one is drawn. `val_low`: those of val."""
-        names = pd.Series(np.asarray(group)).sample(frac=1, random_state=numpy_generator(seed, "risk"))
-        rows = np.sort(names.drop_duplicates().index)
+        rows = one_of_each(group, numpy_generator(seed, "risk"))
         shares = np.arange(1, STEPS + 1) / STEPS
         thresholds = np.quantile(np.asarray(val_low, float), 1 - shares, method="higher")
         return cls(np.asarray(low, np.float32)[rows], np.asarray(dice, np.float32)[rows], thresholds.astype(np.float32))

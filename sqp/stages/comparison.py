@@ -57,9 +57,9 @@ def compare(
     `test` has the target, predicted_dice, low, high, group, image_id and the scores; `calibration` the target, the
     scores and, for a distance, predicted_dice. Rows without a truth are left out; `n` says how many rows a method has,
     `n_paired` on how many it is compared with the model. Differences are model - method; `p` is of the signed-rank test
-    of the two absolute errors on the rows that both have, by group, `p_holm` corrected for all methods. What is undefined is NaN and `note` says
-    why. Without `details` the statistics that the short table leaves out are not computed: Kendall's tau looks at every
-    pair of rows on every resample.
+    of the two absolute errors on the rows that both have, by group, `p_holm` corrected for all methods. What is
+    undefined is NaN and `note` says why. Without `details` the statistics that the short table leaves out are not
+    computed: Kendall's tau looks at every pair of rows on every resample.
     """
     kind = TARGETS[target]
     test = test[np.isfinite(test[kind.column])].reset_index(drop=True)

@@ -53,8 +53,8 @@ READING = (
     "whole groups, and the difference of the tier's mean Dice, model - method (tiers of two methods hold different "
     "masks). Rank sum: two-sided, of the Dice of two tiers, a group counting once whatever its number of masks (Datta "
     "and Satten's test for clustered data; Wilcoxon's where no group has two), with Holm's correction over the three "
-    "pairs; Cohen's d, of the masks, with the pooled SD. Tables say what is in a tier; that the tiers differ is no proof that a score is "
-    "worth its price."
+    "pairs; Cohen's d, of the masks, with the pooled SD. Tables say what is in a tier; that the tiers differ is no "
+    "proof that a score is worth its price."
 )
 FLAGS = (
     "The quality flag is the verdict: accept where the interval's low end reaches {accept:g}, reject where its high "
