@@ -48,7 +48,7 @@ def test_the_promise_holds_on_exchangeable_data(slope, dip):
 
 
 def test_the_promise_holds_where_the_interval_is_calibrated_on_the_tested_groups():
-    """Low ends carry a quantile of the same groups, which no proof covers: the promise is broken no oftener than it may."""
+    """Low ends carry a quantile of the same groups, which no proof covers; it is broken no oftener than it may."""
     rng, groups = np.random.default_rng(1), 150
 
     def masks(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
