@@ -194,8 +194,7 @@ def calibrate(
     sources = sources_of((*model.spec.channels, *standardizer.names))
     features = known_features(rows, outputs, expects, sources)
     ood = OodStatistics.fit(
-        *(features["train"], features["calibration"], config.ood_quantile),
-        group=calibration["group"].to_numpy(),
+        *(features["train"], features["calibration"], config.ood_quantile, calibration["group"].to_numpy()),
         image=(train["dataset"].astype(str) + "/" + train["image_id"].astype(str)).to_numpy(),
         seed=config.seed,
     )
