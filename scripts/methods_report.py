@@ -3,8 +3,8 @@
 python scripts/methods_report.py runs/methods/litemedsam benchmarks/methods_isic2018/litemedsam
 
 Writes into the folder: methods.csv and methods.md (every method on test, means with 95 % intervals, 2,000 bootstrap
-resamples of whole groups; Wilcoxon's signed-rank test of Dice and NLL against the normal pass, corrected by Holm over
-the methods), ur_sam.md (its ablation and comparators), chosen.csv (what was chosen on val) and boxes.png.
+resamples of whole groups; Wilcoxon's signed-rank test by group of Dice and NLL against the normal pass, corrected by
+Holm over the methods), ur_sam.md (its ablation and comparators), chosen.csv (what was chosen on val) and boxes.png.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     wide = {metric: rows.pivot(index="image_id", columns="name", values=metric) for metric in METRICS}
     group = rows.drop_duplicates("image_id").set_index("image_id")["group"].loc[wide["dice"].index].to_numpy()
     order = list(dict.fromkeys(rows["name"]))
-    tests = {m: {t.b: t for t in paired_tests({n: wide[m][n] for n in order}, NORMAL)} for m in ("dice", "nll")}
+    found = {m: paired_tests({name: wide[m][name] for name in order}, NORMAL, group) for m in ("dice", "nll")}
+    tests = {metric: {test.b: test for test in pairs} for metric, pairs in found.items()}
     out = []
     for name in order:
         part = rows[rows["name"] == name]
@@ -68,9 +69,9 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             values = wide[metric][name].to_numpy()
             interval = bootstrap(nanmean, values, group=group)
             row |= {metric: nanmean(values), f"{metric}_low": interval.low, f"{metric}_high": interval.high}
-        for metric, found in tests.items():
-            row[f"{metric}_difference"] = -found[name].mean_difference if name in found else np.nan
-            row[f"{metric}_p_holm"] = found[name].p_holm if name in found else np.nan
+        for metric, test in tests.items():
+            row[f"{metric}_difference"] = -test[name].mean_difference if name in test else np.nan
+            row[f"{metric}_p_holm"] = test[name].p_holm if name in test else np.nan
         row["dice_0"] = int((part["dice"] == 0).sum())
         row["unchanged"] = int((part["unchanged"].fillna("") != "").sum())
         out.append(row)

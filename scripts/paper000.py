@@ -92,7 +92,7 @@ def main(folder: str, out: str) -> None:
         row(f"{label}: Spearman with Dice", number(agreement.spearman(score, dice), spearman), "not given")
         value = calibration.expected_calibration_error(score, dice)
         row(f"{label}: ECE against Dice", number(value, error), f"{ece:.3f}", f"{PROTOCOL}; 15 bins, image level")
-    found, pairs = tiers(table["c_lesion"], dice, table["iou"], 0.5, 0.8)
+    found, pairs = tiers(table["c_lesion"], dice, table["iou"], 0.5, 0.8, group)
     effect = {pair.b: pair.cohens_d for pair in pairs if pair.a == "high"}
     for tier in found:
         share, paper_dice, paper_iou, d = TIERS[tier.name]

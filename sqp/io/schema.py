@@ -72,6 +72,9 @@ CONTENT = "content"
 YOUNGER = {"referee_own": False, "files": "", CONTENT: ""}
 """Columns that the first record sets did not have, with what is true of their rows."""
 
+RENAMED = {"foreground_certainty": "mean_entropy"}
+"""Scores of older record sets, predictions and bundles -> the score of today that is the same number."""
+
 
 def arrow_schema(score_names: list[str]) -> pa.Schema:
     """The parquet schema: `COLUMNS` with their types, `CONTENT`, then a float64 column a score."""

@@ -22,7 +22,7 @@ from sqp.errors import ConfigError
 from sqp.io.atomic import clear_left, write_atomic, write_json, write_maps, write_mask, write_text
 from sqp.io.hashing import content_of
 from sqp.io.ownership import read_marker, remove_empty
-from sqp.io.schema import COLUMNS, CONTENT, YOUNGER, Record, arrow_schema
+from sqp.io.schema import COLUMNS, CONTENT, RENAMED, YOUNGER, Record, arrow_schema
 from sqp.io.volume_files import SUFFIX, write_volume_mask
 from sqp.volume import Geometry
 
@@ -95,17 +95,17 @@ class RecordWriter:
     def consolidate(self) -> int:
         """Fold the rows into `records.parquet`, sorted by id within what is added; returns the number of records.
 
-        Streams: the old table and the new rows pass through memory in chunks.
+        Every score of the old table and of any new row becomes a column, NaN where a record has none. Streams: the old
+        table and the new rows pass through memory in chunks.
         """
         rows = sorted((self.folder / "rows").glob("*.json"))
         table = self.folder / "records.parquet"
         if not rows:
             return pq.read_metadata(table).num_rows if table.exists() else 0
-        others = {*COLUMNS, CONTENT}
-        scores = [name for name in json.loads(rows[0].read_text()) if name not in others]
-        if table.exists():
-            scores = [n for n in pq.read_schema(table).names if n not in others and n not in scores] + scores
-        schema, new = arrow_schema(scores), {path.stem for path in rows}
+        newer = dict.fromkeys(name for path in rows for name in json.loads(path.read_text()))
+        older = [name for name in pq.read_schema(table).names if name not in newer] if table.exists() else []
+        scores = [name for name in (*older, *newer) if name not in (*COLUMNS, *RENAMED, CONTENT)]
+        schema, new, empty = arrow_schema(scores), {path.stem for path in rows}, dict.fromkeys(scores, float("nan"))
         count = 0
 
         def write(file: Any) -> None:
@@ -115,7 +115,7 @@ class RecordWriter:
                     writer.write_table(part)
                     count += part.num_rows
                 for start in range(0, len(rows), CHUNK):
-                    loaded = [json.loads(path.read_text()) for path in rows[start : start + CHUNK]]
+                    loaded = [empty | json.loads(path.read_text()) for path in rows[start : start + CHUNK]]
                     writer.write_table(pa.Table.from_pylist(loaded, schema=schema))
                     count += len(loaded)
 

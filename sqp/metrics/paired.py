@@ -1,8 +1,9 @@
-"""Do two methods differ on the same images? Wilcoxon's signed-rank test, with Holm's correction for many pairs.
+"""Do two methods differ on the same rows? Wilcoxon's signed-rank test by group, with Holm's correction for many pairs.
 
-A row is one image: average the records of an image first, they are not independent. Differences below 1e-12 are
-rounding and count as none; as in Wilcoxon's own rule rows without a difference are left out of the ranks. Without
-ties up to 50 rows are tested exactly, else by the normal approximation (scipy).
+Only rows that both methods have are compared, and rows of a group (the masks of an image, the images of a lesion) are
+not independent: their differences are averaged, and a group is one observation of the test. Differences below 1e-12 are
+rounding and count as none; as in Wilcoxon's own rule groups without a difference are left out of the ranks. Without
+ties up to 50 groups are tested exactly, else by the normal approximation (scipy).
 """
 
 from __future__ import annotations
@@ -16,21 +17,23 @@ from numpy.typing import ArrayLike
 from scipy.stats import wilcoxon
 
 from sqp.metrics.notes import join, rows_note
-from sqp.metrics.rows import finite_rows
+from sqp.metrics.rows import columns, finite, group_codes
 
 _DECIMALS = 12
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Method a against b: n shared rows, n_differ of them unequal; differences are a - b; p two-sided.
+    """Method a against b: n shared rows of n_groups groups, n_differ of these unequal; p two-sided, by group.
 
-    `p_holm` is corrected for all the tests made together (alone: p). NaN with fewer than two unequal rows; `note`.
+    Differences are a - b, over the rows. `p_holm` is corrected for all the tests made together (alone: p). NaN with
+    fewer than two unequal groups; `note`.
     """
 
     a: str
     b: str
     n: int
+    n_groups: int
     n_differ: int
     mean_difference: float
     median_difference: float
@@ -39,26 +42,37 @@ class PairedTest:
     note: str
 
 
-def signed_rank(x: ArrayLike, y: ArrayLike, a: str = "a", b: str = "b") -> PairedTest:
-    """Wilcoxon's signed-rank test of x against y `[n]`, row by row. Wilcoxon 1945.
+def signed_rank(x: ArrayLike, y: ArrayLike, a: str = "a", b: str = "b", group: ArrayLike | None = None) -> PairedTest:
+    """Wilcoxon's signed-rank test of x against y `[n]` on the rows that both have, by `group` `[n]`. Wilcoxon 1945.
+
+    Without groups each row is its own. ValueError where lengths differ.
 
     >>> test = signed_rank([0.9, 0.8, 0.7, 0.9, 0.6], [0.5, 0.5, 0.5, 0.4, 0.5])
     >>> test.n, test.p  # all five in one direction: 2 of 32 signs are as extreme
     (5, 0.0625)
+    >>> test = signed_rank([0.9, 0.8, 0.7, 0.9, 0.6], [0.5, 0.5, 0.5, 0.4, 0.5], group=list("aabbc"))
+    >>> test.n, test.n_groups, test.p  # three groups: 2 of 8 signs
+    (5, 3, 0.25)
     """
-    u, v = finite_rows(x, y)
-    difference = np.round(u - v, _DECIMALS)
-    unequal = difference[difference != 0]
+    u, v = columns(x, y)
+    keep = finite(u, v)
+    codes, n_groups = group_codes((np.arange(len(u)) if group is None else np.asarray(group).ravel())[keep], keep.sum())
+    difference = (u - v)[keep]
+    by_group = np.bincount(codes, difference, n_groups) / np.bincount(codes, minlength=n_groups)
+    by_group = np.round(by_group, _DECIMALS)
+    unequal = by_group[by_group != 0]
+    difference = np.round(difference, _DECIMALS)
     mean, median = (float(f(difference)) if len(difference) else float("nan") for f in (np.mean, np.median))
+    word = "row" if n_groups == len(difference) else "group"
     p, reason = float("nan"), ""
     if not len(unequal):
-        reason = "no row differs: no test" if len(difference) else ""
+        reason = f"no {word} differs: no test" if len(difference) else ""
     elif len(unequal) == 1:
-        reason = "one row differs: no test"
+        reason = f"one {word} differs: no test"
     else:
         p = float(wilcoxon(unequal).pvalue)
     note = join(rows_note(x, y), reason)
-    return PairedTest(a, b, len(difference), len(unequal), mean, median, p, p, note)
+    return PairedTest(a, b, len(difference), n_groups, len(unequal), mean, median, p, p, note)
 
 
 def holm(p: ArrayLike) -> np.ndarray:
@@ -76,13 +90,16 @@ def holm(p: ArrayLike) -> np.ndarray:
     return adjusted
 
 
-def paired_tests(methods: Mapping[str, ArrayLike], against: str | None = None) -> list[PairedTest]:
-    """Every pair of methods, columns `[n]` over the same images, or each one `against` a named one, Holm-corrected.
+def paired_tests(
+    methods: Mapping[str, ArrayLike], against: str | None = None, group: ArrayLike | None = None
+) -> list[PairedTest]:
+    """Every pair of methods, columns `[n]` over the same rows, or each one `against` a named one, Holm-corrected.
 
-    ValueError where lengths differ or `against` is not among the methods.
+    A pair is compared on the rows that both have, by `group` `[n]`. ValueError where lengths differ or `against` is not
+    among the methods.
     """
     if against is not None and against not in methods:
         raise ValueError(f"there is no method {against!r}; known: {', '.join(methods)}")
     pairs = combinations(methods, 2) if against is None else ((against, name) for name in methods if name != against)
-    tests = [signed_rank(methods[a], methods[b], a, b) for a, b in pairs]
+    tests = [signed_rank(methods[a], methods[b], a, b, group) for a, b in pairs]
     return [replace(test, p_holm=float(q)) for test, q in zip(tests, holm([t.p for t in tests]), strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 
@@ -40,3 +41,13 @@ def group_codes(group: ArrayLike, n: int) -> tuple[np.ndarray, int]:
         raise ValueError(f"{len(names)} groups for {n} rows")
     unique, codes = np.unique(names, return_inverse=True)
     return codes.ravel(), len(unique)
+
+
+def one_of_each(group: ArrayLike, generator: np.random.Generator) -> np.ndarray:
+    """Rows, ascending: of each group one that is drawn at random, each of its rows alike.
+
+    >>> one_of_each(["a", "b", "a"], np.random.default_rng(0)).tolist()
+    [1, 2]
+    """
+    names = pd.Series(np.asarray(group)).sample(frac=1, random_state=generator)
+    return np.sort(names.drop_duplicates().index)

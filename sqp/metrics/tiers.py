@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import mannwhitneyu
+from scipy.stats import t as student_t
 
 from sqp.metrics.notes import join, rows_note
 from sqp.metrics.paired import holm
-from sqp.metrics.rows import columns, finite, finite_rows
+from sqp.metrics.rows import columns, finite, group_codes
 from sqp.metrics.stats import cohens_d
 
 TIERS = ("high", "moderate", "low")
@@ -33,13 +34,15 @@ class Tier:
 
 @dataclass(frozen=True)
 class TierPair:
-    """Dice of tier a against tier b, a being the higher: rank-sum p, corrected over the pairs, and Cohen's d.
+    """Dice of tier a against tier b, a being the higher: rank-sum p by group, corrected over the pairs, Cohen's d.
 
-    `cohens_d` is a less b, so above 0 where the higher tier is better. NaN where undefined; `note` says why.
+    `n_groups` have rows in either tier. `cohens_d` is of the rows, a less b, so above 0 where the higher tier is
+    better. NaN where undefined; `note` says why.
     """
 
     a: str
     b: str
+    n_groups: int
     p: float
     p_holm: float
     cohens_d: float
@@ -51,40 +54,88 @@ def _mean_sd(values: np.ndarray) -> tuple[float, float]:
     return mean, float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 
-def rank_sum_p(a: ArrayLike, b: ArrayLike) -> float:
-    """Two-sided p of Wilcoxon's rank-sum test (Mann-Whitney U), corrected for ties.
+def rank_sum_p(a: ArrayLike, b: ArrayLike, group_a: ArrayLike | None = None, group_b: ArrayLike | None = None) -> float:
+    """Two-sided p of the rank-sum test of a `[n]` against b `[m]`, ties at mid-rank, rows of a group counting as one.
 
-    NaN values are dropped; NaN if a side is empty, or if all values tie: then there are no ranks to sum.
+    Where each row is its own group (as without groups) it is Wilcoxon's (Mann-Whitney U); else that of Datta and Satten
+    (JASA 100, 2005) for clustered data: a random row of each group, over all such draws. A group may have rows on both
+    sides. Its statistic is compared with Student's t, groups - 1 degrees of freedom, since a normal law needs dozens of
+    groups. NaN values are dropped; NaN if a side is empty, if all values tie, or with a single group.
 
     >>> round(rank_sum_p([1, 2, 3], [4, 5, 6]), 6)
     0.1
+    >>> round(rank_sum_p([1, 2, 3, 1], [4, 5, 6, 4], list("abca"), list("defd")), 3)
+    0.084
     """
-    (x,), (y,) = finite_rows(a), finite_rows(b)
-    if not len(x) or not len(y) or np.ptp(np.concatenate([x, y])) == 0:
+    (x,), (y,) = columns(a), columns(b)
+    names = [np.arange(len(x)), np.arange(len(x), len(x) + len(y))]
+    if group_a is not None and group_b is not None:
+        names = [np.asarray(group_a).ravel(), np.asarray(group_b).ravel()]
+    in_a, in_b = np.isfinite(x), np.isfinite(y)
+    codes, n_groups = group_codes(np.concatenate([names[0][in_a], names[1][in_b]]), in_a.sum() + in_b.sum())
+    x, y = x[in_a], y[in_b]
+    if not len(x) or not len(y) or np.ptp(np.concatenate([x, y])) == 0 or n_groups < 2:
         return float("nan")
-    return float(mannwhitneyu(x, y, alternative="two-sided").pvalue)
+    if n_groups == len(codes):
+        return float(mannwhitneyu(x, y, alternative="two-sided").pvalue)
+    return _clustered_rank_sum_p(np.concatenate([x, y]), np.arange(len(codes)) < len(x), codes, n_groups)
+
+
+def _clustered_rank_sum_p(values: np.ndarray, first: np.ndarray, codes: np.ndarray, n_groups: int) -> float:
+    """Datta and Satten's test: `values` `[n]` finite, `first` bool `[n]` says which side, `codes` `[n]` the group."""
+    weight = 1 / np.bincount(codes)[codes]  # a row's chance to be its group's
+    everywhere = _middle_share(values, weight)  # sum over the groups of each one's distribution function
+    within = np.empty(len(values))
+    order = np.argsort(codes, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
+        within[rows] = _middle_share(values[rows], weight[rows])
+    share = np.bincount(codes, first * weight, n_groups)  # of the group's rows, those of the first side
+    statistic = np.sum(first * weight * (1 + everywhere - within)) / (n_groups + 1)
+    others = (share.sum() - share)[codes]
+    each = np.bincount(codes, weight * ((n_groups - 1) * first - others) * everywhere / n_groups, n_groups)
+    expected = n_groups / (2 * (n_groups + 1)) * (share - share.mean())
+    variance = float(np.sum((each / (n_groups + 1) - expected) ** 2))
+    if variance < 1e-18:  # nothing but rounding
+        return float("nan")
+    return float(2 * student_t.sf(abs(statistic - share.sum() / 2) / np.sqrt(variance), n_groups - 1))
+
+
+def _middle_share(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The weight `[n]` below each value plus half of that at it."""
+    _, place = np.unique(values, return_inverse=True)
+    at = np.bincount(place, weight)
+    return (np.cumsum(at) - at / 2)[place]
 
 
 def _size_note(name: str, n: int) -> str:
     return {0: f"no rows in tier {name}", 1: f"one row in tier {name}: no SD"}.get(n, "")
 
 
-def _pair_note(a: str, x: np.ndarray, b: str, y: np.ndarray) -> str:
+def _pair_note(a: str, x: np.ndarray, b: str, y: np.ndarray, n_groups: int, p: float) -> str:
     reasons = [_size_note(a, len(x)), _size_note(b, len(y))]
     if len(x) and len(y) and np.ptp(np.concatenate([x, y])) == 0:
         reasons.append("all Dice tie: no test")
-    elif len(x) > 1 and len(y) > 1 and np.ptp(x) == np.ptp(y) == 0:
-        reasons.append("Dice constant in both tiers: no Cohen's d")
+    elif len(x) and len(y):
+        if np.isnan(p):
+            reasons.append("one group: no test" if n_groups == 1 else "the groups do not vary: no test")
+        if len(x) > 1 and len(y) > 1 and np.ptp(x) == np.ptp(y) == 0:
+            reasons.append("Dice constant in both tiers: no Cohen's d")
     return join(*reasons)
 
 
 def tiers(
-    score: ArrayLike, dice: ArrayLike, iou: ArrayLike, low: float = 0.5, high: float = 0.8
+    score: ArrayLike,
+    dice: ArrayLike,
+    iou: ArrayLike,
+    low: float = 0.5,
+    high: float = 0.8,
+    group: ArrayLike | None = None,
 ) -> tuple[list[Tier], list[TierPair]]:
     """Rows `[n]` by score: high (>= `high`), moderate (`low` <= score < `high`), low (< `low`).
 
-    Returns the three tiers, and the three pairs of them. Rows with a NaN or infinity in any column are dropped.
-    `selective.threshold_at_risk` gives thresholds by calibrated risk. ValueError unless low < high.
+    Returns the three tiers, and the three pairs of them, tested by `group` `[n]` (without: each row is its own). Rows
+    with a NaN or infinity in any column are dropped. `selective.threshold_at_risk` gives thresholds by calibrated risk.
+    ValueError unless low < high, and where lengths differ.
 
     >>> rows, pairs = tiers([0.9, 0.8, 0.6, 0.1], [0.9, 0.8, 0.7, 0.2], [0.8, 0.7, 0.5, 0.1])
     >>> [(tier.name, tier.n, round(tier.dice_mean, 2)) for tier in rows]
@@ -95,18 +146,19 @@ def tiers(
     if not low < high:
         raise ValueError(f"the low threshold must be below the high one, not {low} and {high}")
     s, d, j = columns(score, dice, iou)
+    codes, _ = group_codes(np.arange(len(s)) if group is None else group, len(s))
     keep = finite(s, d, j)
     dropped = rows_note(s, d, j)
-    s, d, j = s[keep], d[keep], j[keep]
+    s, d, j, codes = s[keep], d[keep], j[keep], codes[keep]
     masks = dict(zip(TIERS, (s >= high, (s >= low) & (s < high), s < low), strict=True))
     rows = []
     for name, mask in masks.items():
         n = int(mask.sum())
         share = n / len(s) if len(s) else float("nan")
         rows.append(Tier(name, n, share, *_mean_sd(d[mask]), *_mean_sd(j[mask]), join(_size_note(name, n), dropped)))
-    sides = {(a, b): (d[masks[a]], d[masks[b]]) for a, b in combinations(TIERS, 2)}
-    p = [rank_sum_p(x, y) for x, y in sides.values()]
-    return rows, [
-        TierPair(a, b, p[i], float(q), cohens_d(x, y), _pair_note(a, x, b, y))
-        for i, (((a, b), (x, y)), q) in enumerate(zip(sides.items(), holm(p), strict=True))
-    ]
+    pairs = []
+    for a, b in combinations(TIERS, 2):
+        x, y = d[masks[a]], d[masks[b]]
+        p, n_groups = rank_sum_p(x, y, codes[masks[a]], codes[masks[b]]), len(np.unique(codes[masks[a] | masks[b]]))
+        pairs.append(TierPair(a, b, n_groups, p, p, cohens_d(x, y), _pair_note(a, x, b, y, n_groups, p)))
+    return rows, [replace(pair, p_holm=float(q)) for pair, q in zip(pairs, holm([o.p for o in pairs]), strict=True)]

@@ -19,6 +19,7 @@ from sqp.io import RecordSet
 from sqp.io.atomic import write_atomic, write_text
 from sqp.networks.half import packed
 from sqp.quality.channels import check_channels
+from sqp.quality.columns import with_former_scores
 from sqp.quality.conformal import Conformal
 from sqp.quality.dims import check_dims
 from sqp.quality.ensemble import Ensemble, one_model
@@ -84,7 +85,7 @@ class Bundle:
         check_expected(records, self.expects, self.name, self.sources)
         check_features(records, self.features)
         scores = [name for name in self.standardizer.names if not name.startswith(PREFIX)]
-        missing = [name for name in scores if name not in records.table.columns]
+        missing = [name for name in scores if name not in with_former_scores(records.table, scores)]
         if missing:
             raise ConfigError(
                 f"{records.folder} has no score '{missing[0]}', which {self.name} needs: "

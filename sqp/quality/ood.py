@@ -4,8 +4,9 @@ Two kinds of features: the quality model's own (`model`), and the segmenter's of
 records keep them. A quality model is trained to tell masks apart, so its features say little about a strange image; a
 segmenter's encoder has seen far more than dermoscopy, and knows one. Each is measured in two ways: Mahalanobis (Lee et
 al., NeurIPS 2018) asks how far from the middle, in units of the spread; the distance to the k-th nearest training
-record (Sun et al., ICML 2022) asks whether anything like it was there. Thresholds are set together: the asked share of
-the calibration records lies within all of them.
+record (Sun et al., ICML 2022) asks whether anything like it was there. Both rest on one record of each training image:
+its other masks have the same image, so they would count as neighbours, and as evidence of spread, that nobody saw.
+Thresholds are set together: the asked share of the calibration groups lies within all of them.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from numpy.typing import ArrayLike
 from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 
+from sqp.metrics.rows import one_of_each
+from sqp.seeding import numpy_generator
+
 NEAREST = 10
 MOST_KEPT = 800
-"""Training records that a bundle keeps for the nearest neighbours, evenly spaced: more take it beyond 20 MB."""
+"""Training images that a bundle keeps for the nearest neighbours, evenly spaced: more take it beyond 20 MB."""
 
 MODEL, IMAGE = "model", "image"
 COLUMNS = {MODEL: ("ood_distance", "ood_knn_distance"), IMAGE: ("ood_image_distance", "ood_image_knn_distance")}
@@ -34,7 +38,7 @@ Features = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Training features `[m, d]` float16 of length 1; beyond `threshold` from the `k`-th nearest is out."""
+    """Features of training images `[m, d]` float16 of length 1; beyond `threshold` from the `k`-th nearest is out."""
 
     reference: np.ndarray
     threshold: float
@@ -42,7 +46,7 @@ class Neighbours:
 
     @classmethod
     def fit(cls, training: np.ndarray) -> Neighbours:
-        """From features `[n, d]`, nothing is out yet; k is `NEAREST`, or less where there are fewer records."""
+        """From features `[n, d]`, nothing is out yet; k is `NEAREST`, or less where there are fewer rows."""
         rows = np.unique(np.linspace(0, len(training) - 1, min(MOST_KEPT, len(training))).astype(int))
         return cls(unit(training[rows]).astype(np.float16), np.inf, min(NEAREST, len(rows)))
 
@@ -62,7 +66,7 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Space:
-    """One kind of features: mean `[d]` and precision `[d, d]` of the training records, float32; the neighbours.
+    """One kind of features: mean `[d]` and precision `[d, d]` of the training images, float32; the neighbours.
 
     The covariance is shrunk by Ledoit and Wolf's rule (scikit-learn). Beyond `threshold` (Mahalanobis) is out. Bundles
     made before there were neighbours have None.
@@ -106,14 +110,25 @@ class OodStatistics:
 
     @classmethod
     def fit(
-        cls, training: Features, calibration: Features, quantile: float = 0.98, group: Sequence[Any] | None = None
+        cls,
+        training: Features,
+        calibration: Features,
+        quantile: float = 0.98,
+        group: Sequence[Any] | None = None,
+        image: Sequence[Any] | None = None,
+        seed: int = 0,
     ) -> OodStatistics:
-        """From the features of training and calibration records; a group of calibration records counts once.
+        """From the features of training and calibration records.
+
+        Of the training records of an `image` one is drawn, a `group` of calibration records counts once; without them
+        each record is its own.
 
         The share of the calibration groups that is nearer makes distances comparable; of a record the greatest of its
         shares counts, and every distance is cut where these have their quantile.
         """
-        spaces = {name: Space.fit(features) for name, features in training.items()}
+        n = len(next(iter(training.values())))
+        rows = np.arange(n) if image is None else one_of_each(image, numpy_generator(seed, "strangeness"))
+        spaces = {name: Space.fit(features[rows]) for name, features in training.items()}
         found = [d for name, space in spaces.items() for d in space.distances(calibration[name])]
         _, index, counts = np.unique(
             np.arange(len(found[0])) if group is None else np.asarray(group), return_inverse=True, return_counts=True

@@ -10,7 +10,8 @@ import pandas as pd
 from torch import Tensor, nn
 
 from sqp.errors import ConfigError, unknown_name
-from sqp.quality.columns import score_names
+from sqp.io.schema import RENAMED
+from sqp.quality.columns import score_names, with_former_scores
 from sqp.quality.features import PREFIX
 
 CLIP = 5.0  # a standardised score further out than this says no more
@@ -47,6 +48,7 @@ class Standardizer:
         unread = [name for name in self.names if name.startswith(PREFIX) and name not in table.columns]
         if unread:
             raise ValueError(f"the table has no {unread[0]}: read it first (quality.features)")
+        table = with_former_scores(table, self.names)
         values = table.reindex(columns=list(self.names)).to_numpy(float).reshape(len(table), len(self.names))
         missing = ~np.isfinite(values)
         scaled = (np.where(missing, self.median, values) - np.array(self.median)) / np.array(self.iqr)
@@ -54,9 +56,9 @@ class Standardizer:
 
 
 def resolve_scores(table: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
-    """`all` -> every score that has a value in the table."""
+    """`all` -> every score that has a value in the table; a score's former name -> its name of today."""
     if list(names) != [ALL]:
-        return tuple(names)
+        return tuple(dict.fromkeys(RENAMED.get(name, name) for name in names))
     return tuple(n for n in score_names(table) if np.isfinite(table[n].to_numpy(float)).any())
 
 

@@ -136,14 +136,35 @@ def _how_far(rows: pd.DataFrame) -> str:
 
 
 def _ranking(rows: pd.DataFrame) -> str:
-    model, free = rows.loc[MODEL], rows["spearman"].drop(MODEL).dropna()
+    model = rows.loc[MODEL]
     if np.isnan(model["spearman"]):
         return ""
     text = (
         f"Sorted by it, the masks follow their true order with a rank correlation (Spearman) of {model['spearman']:.2f}"
         f"{_range(model, 'spearman', 2)}, where 1 is perfect"
     )
-    return f"{text}; the best free score, {free.idxmax()}, has {free.max():.2f}." if len(free) else f"{text}."
+    name = best_free_score(rows)
+    if name is None:
+        return f"{text}."
+    text += f"; the best free score by Spearman (those fitted on calibration masks count), {name}, has "
+    text += f"{rows.loc[name, 'spearman']:.2f}"
+    n = rows.loc[name].get("n_paired", np.nan)
+    if n < model["n"]:
+        text += f" on the {int(n):,} masks that it says something of"
+    return f"{text}."
+
+
+def best_free_score(rows: pd.DataFrame, criterion: str = "spearman") -> str | None:
+    """The analytic or fitted score that falls least short of the model; None where no score has the statistic.
+
+    `rows` is a table of methods, indexed by method. Scores that are defined for other masks than the model, or than
+    each other, do not compare as they are: each is held against the model on the masks that both have
+    (`CRITERION_difference`, model - score), and where the table has no differences, as it is. Higher must be better.
+    """
+    free = rows[(rows.index != MODEL) & ~rows.index.str.startswith(GUESSES)]
+    short = free.get(f"{criterion}_difference", pd.Series(np.nan, free.index))
+    short = short if short.notna().any() else -free[criterion]
+    return None if short.isna().all() else str(short.idxmin())
 
 
 def _verdicts(test: pd.DataFrame, accept: float, reject: float) -> list[str]:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sqp.report.figures import MARKERS, PALETTE, STYLE
-from sqp.report.findings import GUESSES, MODEL
+from sqp.report.findings import MODEL, best_free_score
 
 SHOWN = {"spearman": "Spearman (right is better)", "mae": "MAE (left is better)"}
 
@@ -17,7 +17,8 @@ def run_figure(table: pd.DataFrame) -> Figure:
     """A row of panels per split and subset, a line per run; 95 % intervals as bars.
 
     `table` has run, split, subset, dataset, method and the statistics of `SHOWN` with `_low` and `_high`; rows of all
-    data sets together are drawn. The best free score of a run is the one with the highest Spearman.
+    data sets together are drawn. The free score of a run is `findings.best_free_score`, those fitted on calibration
+    records among them, in both panels.
     """
     table = table[table["dataset"] == "all"]
     parts = list(table.groupby(["split", "subset"], sort=False))
@@ -37,9 +38,9 @@ def run_figure(table: pd.DataFrame) -> Figure:
 
 def _panel(axes: Axes, part: pd.DataFrame, runs: list[str], name: str) -> None:
     """One statistic of one subset."""
-    free = part[(part["method"] != MODEL) & ~part["method"].str.startswith(GUESSES) & part["spearman"].notna()]
-    best = free.loc[free.groupby("run")["spearman"].idxmax()]
-    kinds = (("quality model", part[part["method"] == MODEL]), ("best free score by Spearman", best))
+    best = {run: best_free_score(rows.set_index("method")) for run, rows in part.groupby("run", sort=False)}
+    chosen = part[part["method"] == part["run"].map(best)]
+    kinds = (("quality model", part[part["method"] == MODEL]), ("best free or fitted score by Spearman", chosen))
     for i, (label, rows) in enumerate(kinds):
         at = np.array([runs.index(run) for run in rows["run"]]) + 0.12 * (2 * i - 1)
         value = rows[name].to_numpy(float)

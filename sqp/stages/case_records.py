@@ -195,12 +195,12 @@ class RecordMaker:
 
     def _write(self, loaded: LoadedCase, made: Made, refereed: Findings, embedding: Embedding | None) -> None:
         if self.segmenter is None or embedding is None:
-            parts, weights = [of_mask(made)], ""
+            parts, weights = [], ""
         else:
             own = made.planned.variant == "natural" and made.maker == self.segmenter.name and not made.planned.parent
             encoded = embedding if self.segmenter.promptable else None
             parts, weights = [of_samples(made, self.config.measures, own, encoded)], self.segmenter.weights_sha256
-        parts.append(refereed)
+        parts += [of_mask(made), refereed]
         if loaded.probability is not None:
             parts.append(of_probability(made, loaded.probability))
         found = joined(parts)

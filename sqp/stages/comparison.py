@@ -57,9 +57,9 @@ def compare(
     `test` has the target, predicted_dice, low, high, group, image_id and the scores; `calibration` the target, the
     scores and, for a distance, predicted_dice. Rows without a truth are left out; `n` says how many rows a method has,
     `n_paired` on how many it is compared with the model. Differences are model - method; `p` is of the signed-rank test
-    of the two absolute errors, by image, `p_holm` corrected for all methods. What is undefined is NaN and `note` says
-    why. Without `details` the statistics that the short table leaves out are not computed: Kendall's tau looks at every
-    pair of rows on every resample.
+    of the two absolute errors on the rows that both have, by group, `p_holm` corrected for all methods. What is
+    undefined is NaN and `note` says why. Without `details` the statistics that the short table leaves out are not
+    computed: Kendall's tau looks at every pair of rows on every resample.
     """
     kind = TARGETS[target]
     test = test[np.isfinite(test[kind.column])].reset_index(drop=True)
@@ -72,7 +72,7 @@ def compare(
     resamples = Resamples.draw(test["group"].astype(str).to_numpy(), n_resamples, seed)
     paired = Paired(_statistics(kind, details), (truth, pd.factorize(test["image_id"])[0]), resamples)
     methods = _methods(test, calibration, scores, kind)
-    tests = {test.b: test for test in _tests(methods, truth, test["image_id"])}
+    tests = {test.b: test for test in _tests(methods, truth, resamples.codes)}
     rows = []
     for name, (raw, in_target) in methods.items():
         keep = np.isfinite(raw)
@@ -121,11 +121,9 @@ def _n_within(score: np.ndarray, truth: np.ndarray, image: np.ndarray) -> int:
     return int(np.isfinite(by_image).sum())
 
 
-def _tests(methods: dict[str, tuple[np.ndarray, np.ndarray]], truth: np.ndarray, image: pd.Series) -> list[PairedTest]:
-    """Signed-rank test of the absolute errors, averaged over the records of an image: the model against each."""
-    errors = {name: pd.Series(np.abs(values - truth)) for name, (_, values) in methods.items()}
-    by_image = {name: error.groupby(image.to_numpy()).mean().to_numpy() for name, error in errors.items()}
-    return paired_tests(by_image, against=MODEL)
+def _tests(methods: dict[str, tuple[np.ndarray, np.ndarray]], truth: np.ndarray, group: np.ndarray) -> list[PairedTest]:
+    """Signed-rank test by group of the absolute errors: the model against each, on the rows that both have."""
+    return paired_tests({name: np.abs(values - truth) for name, (_, values) in methods.items()}, MODEL, group)
 
 
 def through_line(raw: np.ndarray, name: str, calibration: pd.DataFrame, target: Target = TARGETS[DICE]) -> np.ndarray:

@@ -41,7 +41,10 @@ from sqp.stages.explain_ood import study_ood
 from sqp.stages.options import check_ranges
 from sqp.stages.run_info import stored_config, versions
 
-POINTS = ("record_id", "image_id", "group", "variant", "diagnosis", "segmenter", "prompter", "dice", "predicted_dice")
+POINTS = (
+    *("record_id", "image_id", "group", "variant", "diagnosis", "segmenter", "prompter", "dice", "predicted_dice"),
+    "area",
+)
 SHOWN = {  # table -> the figure's caption
     "localisation": "Where maps point: mean AUROC per record, 95 % intervals, chance dashed",
     "faithfulness": "Deletion and insertion, mean over the checked records",
@@ -151,7 +154,6 @@ def study_embedding(config: ExplainConfig, material: Material) -> tuple[pd.DataF
     table = embeddings.embedding_table(spaces, material.dice, material.group, k, material.resamples)
     rows = material.rows
     points = rows[[name for name in POINTS if name in rows]].copy()
-    points["area"] = material.masks.reshape(len(material), -1).mean(axis=1)
     points["error"] = rows["predicted_dice"] - rows["dice"]
     for name, flat in made.items():
         points[f"{name}_x"], points[f"{name}_y"] = flat.T

@@ -20,7 +20,7 @@ from sqp.stages.loaded_case import LoadedCase
 from sqp.stages.plan import PlannedRecord
 from sqp.types import Embedding, GridFrame, Prompt, Samples
 from sqp.uncertainty import Moments, all_maps, scores, slab_maps
-from sqp.uncertainty.scores import Judged, soft_dice_confidence
+from sqp.uncertainty.scores import Judged, area, soft_dice_confidence
 
 GIVEN_SIDE = 256
 """Long side of the grid of given probabilities, which are of no segmenter's frame."""
@@ -91,8 +91,8 @@ def of_samples(made: Made, measures: list[str], own: bool, embedding: Embedding 
 
 
 def of_mask(made: Made) -> Findings:
-    """The one score that needs no segmenter."""
-    return Findings(scores={"area": float(made.mask.mean())})
+    """The one score that needs no segmenter, and is of the image whether there was one or not."""
+    return Findings(scores={"area": area(made.mask)})
 
 
 def of_probability(made: Made, probability: np.ndarray) -> Findings:

@@ -19,9 +19,9 @@ def shared_errors(
 ) -> pd.DataFrame:
     """A row a method: `worst`, its squared error's share in the worst 1 % of images, and `with_model`.
 
-    That is Pearson's correlation of its errors with the model's. `predictors` maps names, the model's among them, to
-    columns in Dice; scores go through the least-squares line of the calibration rows. Methods without a value are left
-    out.
+    That is Pearson's correlation of its errors with the model's. Both are of the `n` rows that the method and the model
+    have. `predictors` maps names, the model's among them, to columns in Dice; scores go through the least-squares line
+    of the calibration rows. Methods without such a row are left out.
     """
     test, calibration, scores = with_aggregates(test[np.isfinite(test["dice"])], calibration, scores)
     truth, image = test["dice"].to_numpy(float), test["image_id"].to_numpy()
@@ -29,7 +29,7 @@ def shared_errors(
     values |= {name: through_line(test[name].to_numpy(float), name, calibration) for name in scores}
     table = []
     for name, value in values.items():
-        keep = np.isfinite(value)
+        keep = np.isfinite(value) & np.isfinite(values[MODEL])
         if keep.any():
             error, models = (value - truth)[keep], (values[MODEL] - truth)[keep]
             found = {"worst": worst_share(error, image[keep]), "with_model": agreement.pearson(error, models)}

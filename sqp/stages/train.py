@@ -198,11 +198,13 @@ def calibrate(
     conformal = Conformal.widest(
         [_interval(config, rows[rows["split"] == split], outputs[split]) for split in config.calibrate_splits]
     )
-    calibration = rows[rows["split"] == "calibration"]
+    train, calibration = (rows[rows["split"] == split] for split in ("train", "calibration"))
     sources = sources_of((*model.spec.channels, *standardizer.names))
     features = known_features(rows, outputs, expects, sources)
     ood = OodStatistics.fit(
-        features["train"], features["calibration"], config.ood_quantile, calibration["group"].to_numpy()
+        *(features["train"], features["calibration"], config.ood_quantile, calibration["group"].to_numpy()),
+        image=(train["dataset"].astype(str) + "/" + train["image_id"].astype(str)).to_numpy(),
+        seed=config.seed,
     )
     val = rows[rows["split"] == "val"]
     predicted = outputs["val"]

@@ -1,7 +1,7 @@
 """Scores: one analytic number for a mask, no learning, higher = better (`area` alone has no sign).
 
 M is the judged mask on the grid; p̄, H and certainty are those of the samples. A mean over M is NaN where M
-is empty.
+is empty. `area` needs no samples and so no grid: it is of the mask at the image's own size, whoever made it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,7 +78,10 @@ def stability(judged: Judged) -> float:
 
 
 def mean_entropy(judged: Judged) -> float:
-    """1 - mean H(p̄) over M, 0..1, NaN for empty M: turned round, so that higher is better."""
+    """1 - mean H(p̄) over M, in bits and so 0..1, NaN for empty M: turned round, so that higher is better.
+
+    Once also stored as foreground_certainty, mean 1 - H over M: the same number (`io.schema.RENAMED`).
+    """
     return 1 - judged.mean_over_mask(judged.moments.total_entropy)
 
 
@@ -91,14 +95,12 @@ def mean_probability(judged: Judged) -> float:
     return float(judged.moments.mean_p.mean(dtype=torch.float64))
 
 
-def foreground_certainty(judged: Judged) -> float:
-    """Mean of clip(1 - H(p̄), 0, 1) over M, 0..1, NaN for empty M."""
-    return judged.mean_over_mask((1 - judged.moments.total_entropy).clamp(0, 1))
+def area(mask: np.ndarray) -> float:
+    """Share of the image that the mask, bool `[h, w]` or `[d, h, w]` at the image's own size, covers, 0..1.
 
-
-def area(judged: Judged) -> float:
-    """Share of the grid that M covers, 0..1; without sign, a control."""
-    return float(judged.mask.double().mean())
+    Without sign, a control. Never of a grid: the same mask has the same area with any segmenter and with none.
+    """
+    return float(np.mean(mask, dtype=np.float64))
 
 
 SCORES: dict[str, Callable[[Judged], float]] = {
@@ -110,8 +112,6 @@ SCORES: dict[str, Callable[[Judged], float]] = {
     "mean_entropy": mean_entropy,
     "max_confidence": max_confidence,
     "mean_probability": mean_probability,
-    "foreground_certainty": foreground_certainty,
-    "area": area,
 }
 
 

@@ -19,6 +19,7 @@ from sqp.errors import ConfigError, SqpError
 from sqp.io import RecordSet, RecordWriter, atomic, read_record_sets, writer
 from sqp.io.ownership import owned
 from sqp.io.schema import COLUMNS, record_id
+from sqp.quality.columns import score_names
 
 MASK = np.zeros((5, 7), bool)
 MASK[1:3, 2:6] = True
@@ -232,3 +233,33 @@ def test_run_yaml_tells_the_config_in_its_own_order(tmp_path):
     RecordWriter(tmp_path).check({"seed": 0, "alpha": 1, "images": "x"})
     keys = [line.split(":")[0].strip() for line in (tmp_path / "run.yaml").read_text().splitlines()]
     assert keys == ["config", "seed", "alpha", "images"]
+
+
+def test_a_score_that_only_some_rows_have_is_kept(tmp_path):
+    """Whether it is the first row of a run that lacks it, or all those of an earlier run."""
+    out = write(tmp_path, "a")
+    out.write(make_record("b", scores={"area": 0.2, "referee_dice": 0.7}), MASK, {})
+    out.consolidate()
+    out.write(make_record("c", scores={"area": 0.3, "given_soft_dice_confidence": 0.8}), MASK, {})
+    out.write(make_record("d", scores={"rca_max": 0.5}), MASK, {})
+    out.consolidate()
+    table = RecordSet(tmp_path).table.set_index("record_id")
+    for name, scores in {
+        "b": {"referee_dice": 0.7},
+        "c": {"given_soft_dice_confidence": 0.8},
+        "d": {"rca_max": 0.5},
+    }.items():
+        assert table.loc[name, list(scores)].to_dict() == scores
+    assert np.isnan(table.loc["a", "referee_dice"]) and np.isnan(table.loc["d", "area"])
+    assert table.loc["a", "area"] == 0.2
+
+
+def test_a_score_once_stored_under_two_names_is_one(tmp_path):
+    """Record sets of an older sqp hold foreground_certainty, which is mean_entropy."""
+    former = {"mean_entropy": 0.9, "foreground_certainty": 0.9}
+    out = write(tmp_path)
+    out.write(make_record("old", scores=former), MASK, {})
+    assert score_names(RecordSet(tmp_path).table) == ["mean_entropy"]
+    out.consolidate()
+    assert score_names(RecordSet(tmp_path).table) == ["mean_entropy"]
+    assert "foreground_certainty" not in RecordSet(tmp_path).table

@@ -139,3 +139,35 @@ def test_misuse_is_told() -> None:
         paired_tests(dice(), against="d")
     with pytest.raises(ValueError, match="differ in length"):
         paired_tests({"a": [0.1], "b": [0.1, 0.2]})
+
+
+def test_only_rows_that_both_have_are_compared() -> None:
+    a, b = np.array([0.1, 0.2, 0.9, 0.4, 0.3, 0.8]), np.array([0.2, 0.1, NAN, 0.3, 0.5, NAN])
+    group = np.array(list("xxxyzz"))
+    (test,) = paired_tests({"a": a, "b": b}, group=group)
+    keep = np.isfinite(b)
+    (alone,) = paired_tests({"a": a[keep], "b": b[keep]}, group=group[keep])
+    assert (test.n, test.n_groups, test.p, test.mean_difference) == (4, 3, alone.p, alone.mean_difference)
+
+
+def test_a_group_is_one_observation() -> None:
+    group = np.repeat(np.arange(12), 5)
+    rng = np.random.default_rng(3)
+    x = rng.normal(0.6, 1, 12)[group] + rng.normal(0, 0.1, 60)
+    means = [x[group == one].mean() for one in range(12)]
+    assert signed_rank(x, np.zeros(60), group=group).p == pytest.approx(stats.wilcoxon(means).pvalue)
+    assert signed_rank(x, np.zeros(60)).p < signed_rank(x, np.zeros(60), group=group).p / 10
+    one = signed_rank(x, np.zeros(60), group=np.zeros(60))
+    assert np.isnan(one.p) and one.note == "one group differs: no test"
+
+
+def test_false_alarms_are_nominal_with_many_masks_an_image() -> None:
+    """60 images of 8 masks, two methods that are equally good: their errors differ by image, not by method."""
+    rng, group = np.random.default_rng(0), np.repeat(np.arange(60), 8)
+    differences = rng.normal(0, 1, (400, 60))[:, group] + rng.normal(0, 0.5, (400, 480))
+    p = {
+        name: np.array([signed_rank(d, np.zeros(480), group=codes).p for d in differences])
+        for name, codes in (("by group", group), ("by row", None))
+    }
+    assert 0.02 <= np.mean(p["by group"] < 0.05) <= 0.08
+    assert np.mean(p["by row"] < 0.05) > 0.4

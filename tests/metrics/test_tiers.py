@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import ranksums
+from scipy.stats import mannwhitneyu, ranksums
 
 from sqp.metrics.paired import holm
 from sqp.metrics.stats import cohens_d
@@ -89,3 +89,43 @@ def test_rank_sum_by_hand() -> None:
 def test_thresholds_in_the_wrong_order() -> None:
     with pytest.raises(ValueError, match="below the high one"):
         tiers([0.5], [0.5], [0.5], low=0.8, high=0.5)
+
+
+def grouped(seed: int, images: int = 60, masks: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Score, Dice and image of masks whose score says nothing; both go with the image."""
+    rng, group = np.random.default_rng(seed), np.repeat(np.arange(images), masks)
+    score, dice = (0.8 * rng.normal(size=images)[group] + 0.6 * rng.normal(size=len(group)) for _ in range(2))
+    return score, dice, group
+
+
+@pytest.mark.parametrize(("images", "masks", "least"), [(60, 8, 0.01), (15, 4, 0.0)])
+def test_false_alarms_are_nominal_with_many_masks_an_image(images: int, masks: int, least: float) -> None:
+    p = []
+    for seed in range(150):
+        score, dice, group = grouped(seed, images, masks)
+        by_group, by_row = (tiers(score, dice, dice, -0.3, 0.4, codes)[1] for codes in (group, None))
+        p.append([[pair.p for pair in pairs] for pairs in (by_group, by_row)])
+    alarms = np.mean(np.array(p) < 0.05, axis=0)
+    assert (alarms[0] >= least).all() and (alarms[0] <= 0.09).all()
+    assert alarms[1, 1] > 0.15  # high against low, masks counted as independent
+
+
+def test_a_difference_between_tiers_is_found_by_group() -> None:
+    score, dice, group = grouped(0)
+    _, pairs = tiers(score, dice + 0.5 * score, dice, -0.3, 0.4, group)
+    assert pairs[1].p < 1e-3 and pairs[1].p_holm <= 3 * pairs[1].p and pairs[1].n_groups <= 60
+
+
+def test_groups_of_one_row_are_no_groups() -> None:
+    score, dice, _ = grouped(1, 40, 1)
+    (x, y), names = (dice[score > 0], dice[score <= 0]), np.arange(40)
+    assert rank_sum_p(x, y, names[score > 0], names[score <= 0]) == mannwhitneyu(x, y).pvalue
+    twice = rank_sum_p(
+        np.repeat(x, 2), np.repeat(y, 2), np.repeat(names[score > 0], 2), np.repeat(names[score <= 0], 2)
+    )
+    assert twice == pytest.approx(mannwhitneyu(x, y).pvalue, rel=0.2)  # each mask twice tells nothing more
+
+
+def test_one_group_is_no_test() -> None:
+    _, (pair, *_) = tiers([0.9, 0.9, 0.6, 0.6], [0.7, 0.8, 0.6, 0.5], [0.5] * 4, group=["a"] * 4)
+    assert np.isnan(pair.p) and pair.note == "one group: no test" and pair.n_groups == 1

@@ -54,6 +54,20 @@ def test_a_group_counts_once() -> None:
     assert shares == [0, 1]
 
 
+def test_an_image_counts_once_however_many_masks_it_has() -> None:
+    """The statistics of 60 images are the same where one has 200 masks and others eight."""
+    images, held, new = features(60), features(50, 1), features(20, 2)
+    masks = np.repeat(np.arange(60), [200, *[8] * 29, *[1] * 30])
+    once = of_model(images, held)
+    many = OodStatistics.fit({MODEL: images[masks]}, {MODEL: held}, 0.99, image=masks)
+    for name, values in once.columns({MODEL: new}).items():
+        np.testing.assert_array_equal(many.columns({MODEL: new})[name], values)
+    counted_by_mask = OodStatistics.fit({MODEL: images[masks]}, {MODEL: held}, 0.99)
+    assert not np.allclose(
+        counted_by_mask.columns({MODEL: new})["ood_knn_distance"], once.columns({MODEL: new})["ood_knn_distance"]
+    )
+
+
 def test_far_features_are_out_and_nan_too() -> None:
     strange = features(3)
     strange[0] += 100

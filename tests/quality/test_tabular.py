@@ -43,3 +43,15 @@ def test_wrong_names_are_told() -> None:
         Standardizer.fit(TABLE, ["c_lesio"])
     with pytest.raises(ConfigError, match=r"'predicted_iou' has no value"):
         Standardizer.fit(TABLE.assign(predicted_iou=np.nan), ["predicted_iou"])
+
+
+def test_a_bundle_that_knows_a_score_by_its_former_name_reads_it() -> None:
+    """Bundles of an older sqp were trained on foreground_certainty, which is mean_entropy."""
+    former = pd.DataFrame({"foreground_certainty": [0.1, 0.5, 0.9, 0.7, np.nan]})
+    fitted, today = (
+        Standardizer(("foreground_certainty",), (0.5,), (0.4,)),
+        former.rename(columns={"foreground_certainty": "mean_entropy"}),
+    )
+    np.testing.assert_array_equal(fitted(today), fitted(former))
+    assert fitted(today)[:, 1].tolist() == [0, 0, 0, 0, 1]
+    assert resolve_scores(today, ["foreground_certainty", "mean_entropy"]) == ("mean_entropy",)

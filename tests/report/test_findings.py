@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sqp.quality.risk import Choice, RiskRule
-from sqp.report.findings import evaluation_findings, prediction_findings
+from sqp.report.findings import best_free_score, evaluation_findings, prediction_findings
 
 
 def comparison(**model: float) -> pd.DataFrame:
@@ -50,7 +50,8 @@ def test_a_model_that_is_worth_it():
     for part in (
         "about the 200 natural masks",
         "off by 0.050 on average (0.040 to 0.060); guessing the median for every mask would be off by 0.200",
-        "of 0.70, where 1 is perfect; the best free score, area, has 0.40",
+        "of 0.70, where 1 is perfect; the best free score by Spearman (those fitted on calibration masks "
+        "count), area, has 0.40.",
         "Accepted: 100 of 200 (50%). Of these 75 of 100 (75%) truly reach 0.8; 10 are truly below 0.7",
         "Rejected: 50 of 200 (25%). Of these 50 of 50 (100%) are truly below 0.7.",
         "The 90% intervals hold the truth for 90% of the masks, as promised.",
@@ -132,3 +133,25 @@ def test_a_chosen_risk_in_words(predictions):
         f"nothing is accepted, since no threshold is safe: tested on 12 calibration groups, none lets one say {promise}"
         in found.points[0]
     )
+
+
+def test_the_best_free_score_is_chosen_on_masks_that_it_shares_with_the_model():
+    """`own` has the higher Spearman, but only of the easy masks, where the model is better still."""
+    rows = pd.DataFrame(
+        {
+            "method": ["quality_model", "predict_the_mean", "own", "fitted", "none"],
+            "n": [200, 200, 50, 200, 0],
+            "n_paired": [math.nan, 200, 50, 200, 0],
+            "spearman": [0.7, math.nan, 0.65, 0.6, math.nan],
+            "spearman_difference": [math.nan, math.nan, 0.3, 0.1, math.nan],
+        }
+    ).set_index("method")
+    assert best_free_score(rows) == "fitted"
+    assert best_free_score(rows.drop(columns="spearman_difference")) == "own"  # nothing else to go by
+    assert best_free_score(rows.drop(index=["own", "fitted"])) is None
+
+
+def test_a_best_score_of_fewer_masks_says_so():
+    table = comparison().assign(n_paired=[math.nan, 200, 50], spearman_difference=[math.nan, math.nan, 0.3])
+    text = " ".join(evaluation_findings(table, rows(), 0.8, 0.7, 0.9).points)
+    assert "area, has 0.40 on the 50 masks that it says something of." in text

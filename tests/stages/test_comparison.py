@@ -200,3 +200,24 @@ def test_a_model_that_abstains_on_some_rows_is_compared_on_the_others(calibratio
         stats.spearmanr(kept.predicted_dice, kept.dice).statistic - stats.spearmanr(kept.good, kept.dice).statistic
     )
     assert table.loc["good", "spearman_difference"] == pytest.approx(expected)
+
+
+def test_p_values_compare_the_same_rows_by_group(table, tested):
+    """As scipy has it of the rows that both have, a group one value."""
+    errors = (tested["predicted_dice"] - tested["dice"]).abs()
+    there = (table.loc[MEDIAN, "mae"], (tested["dice"] - rows(seed=1)["dice"].median()).abs())
+    assert there[0] == pytest.approx(there[1].mean())
+    by_group = (errors - there[1]).groupby(tested["group"]).mean()
+    assert table.loc[MEDIAN, "p"] == pytest.approx(stats.wilcoxon(by_group).pvalue)
+
+
+def test_errors_on_masks_that_a_score_lacks_are_no_evidence_against_it(calibration):
+    """`own` is the model itself on natural masks and undefined on corrupted ones, where the model errs far more."""
+    table, rng = rows(seed=2), np.random.default_rng(0)
+    corrupted = np.arange(len(table)) % 4 > 0
+    table["predicted_dice"] = np.where(corrupted, 0.0, table["dice"] + rng.normal(0, 0.05, len(table)))
+    table["own"] = np.where(corrupted, np.nan, table["predicted_dice"])
+    fitted = calibration.assign(own=calibration["dice"])
+    found = compare(table, fitted, ["own"], n_resamples=20, details=False).set_index("method").loc["own"]
+    assert found["n_paired"] == (~corrupted).sum() and abs(found["mae_difference"]) < 0.01
+    assert np.isnan(found["p"]) or found["p"] > 0.05

@@ -46,6 +46,7 @@ def test_a_record_set_as_designed(config):
         mask = records.mask(row.record_id)
         assert mask.shape == (row.height, row.width) == (48, 64)
         assert row.dice == pytest.approx(dice(mask, read_mask(row.truth_path[0])))
+        assert row.area == mask.mean()  # of the image, not of the grid of 12 x 16
         maps = records.maps(row.record_id)
         assert maps["self/entropy"].shape == (12, 16)
         p = maps["self/probability"].astype(float)
@@ -120,6 +121,15 @@ def test_masks_made_elsewhere_are_judged_as_they_are(config, lesions, tmp_path):
     assert table.dice[stems[1]] == 0 and np.isnan(table.c_lesion[stems[1]])
     assert table.area[stems[2]] == 1
     assert table.predicted_iou.isna().all()
+
+
+def test_a_masks_area_is_the_same_with_any_segmenter_and_with_none(config, lesions, tmp_path):
+    areas = []
+    for name in (config.segmenter.name, "none"):
+        made = replace(few(config), masks=lesions / "masks", variants={}, out=tmp_path / name)
+        generate.run(replace(made, segmenter=SegmenterConfig(name), prompter="mask_box"))
+        areas.append(RecordSet(made.out).table.set_index("image_id").area)
+    pd.testing.assert_series_equal(*areas, check_exact=True)
 
 
 def test_a_broken_image_is_skipped_counted_and_strict_stops_at_it(config, lesions, tmp_path):

@@ -12,6 +12,7 @@ from sqp.frame import Frame
 from sqp.metrics.overlap import dice
 from sqp.types import Samples
 from sqp.uncertainty import SCORES, Moments, scores
+from sqp.uncertainty.scores import area
 
 SEEDS = st.integers(0, 2**31)
 
@@ -55,8 +56,6 @@ def test_formulas_in_float64():
         "mean_entropy": 1 - h[m].mean(),
         "max_confidence": p.max(),
         "mean_probability": p.mean(),
-        "foreground_certainty": np.clip(1 - h, 0, 1)[m].mean(),
-        "area": m.mean(),
     }
     found = scores(samples_of(logits, 1.07), mask)
     assert list(found) == list(SCORES) and set(found) == set(expected)
@@ -73,7 +72,7 @@ def test_the_order_of_samples_does_not_matter(seed, order):
     assert found == pytest.approx(scores(logits, mask, names=names), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(set(SCORES) - {"area", "mean_probability"}))
+@pytest.mark.parametrize("name", sorted(set(SCORES) - {"mean_probability"}))
 def test_higher_is_better(name):
     """Good: sure samples that agree. Bad: shallow, noisy samples that do not."""
     generator = torch.Generator().manual_seed(0)
@@ -100,8 +99,8 @@ def test_soft_dice_confidence_falls_when_the_mask_leaves_the_map():
 def test_empty_mask():
     found = scores(samples_of(logits_of(0), 0.9), torch.zeros(16, 16, dtype=torch.bool))
     empty = {name for name, value in found.items() if math.isnan(value)}
-    assert empty == {"c_lesion", "mean_entropy", "foreground_certainty"}
-    assert found["soft_dice_confidence"] == 0 and found["area"] == 0
+    assert empty == {"c_lesion", "mean_entropy"}
+    assert found["soft_dice_confidence"] == 0
 
 
 def test_the_segmenters_own_scores_are_nan_for_a_mask_it_did_not_make():
@@ -140,3 +139,16 @@ def test_predicted_iou_and_stability_are_those_of_the_undisturbed_sample():
     found, alone = (scores(s, logits[0] > 0) for s in (samples, Samples(logits[:1], samples.iou[:1], samples.frame)))
     assert found["predicted_iou"] == pytest.approx(0.5)
     assert found["stability"] == alone["stability"]
+
+
+def test_no_two_scores_are_the_same_number():
+    rows = [scores(samples_of(logits_of(seed), 0.9), logits_of(seed).mean(0) > 0.2) for seed in range(8)]
+    columns = {name: np.array([row[name] for row in rows]) for name in set(SCORES) - {"predicted_iou"}}
+    for one, other in itertools.combinations(columns, 2):
+        assert not np.allclose(columns[one], columns[other], atol=1e-9), (one, other)
+
+
+def test_the_area_is_a_share_of_the_image():
+    mask = np.zeros((3, 7), bool)
+    mask[1, 2:5] = True
+    assert area(mask) == 3 / 21 and area(np.zeros((2, 3, 4), bool)) == 0 and area(np.ones((2, 3, 4), bool)) == 1

@@ -54,8 +54,9 @@ READING = (
     "predicted - true) and the ECE (15 equal bins of the prediction) after a straight line to the target, fitted on "
     "calibration rows; the quality model speaks in Dice itself, so in IoU (Dice / (2 - Dice)), and needs a line only "
     "for a distance. For a distance (HD95, MASD; lower is better) correlations are with its negative: above 0 is good "
-    "everywhere. Differences are model - method; p is Wilcoxon's signed-rank test of the absolute errors, one value "
-    "an image, with Holm's correction. R2 and Pearson grow with SD(truth): compare them within a table only."
+    "everywhere. Differences are model - method on the rows that both have; p is Wilcoxon's signed-rank test of the "
+    "absolute errors on the same rows, their mean differences by group, with Holm's correction. R2 and Pearson grow "
+    "with SD(truth): compare them within a table only."
 )
 NOT_MEASURED = "Not in these rows, and to measure it the record sets with their truths are needed: give --records."
 

@@ -34,6 +34,7 @@ PAIR = {
     "method": "method",
     "a": "tier",
     "b": "against",
+    "n_groups": "groups",
     "p": "p, rank sum",
     "p_holm": "p, Holm",
     "cohens_d": "Cohen's d",
@@ -50,9 +51,10 @@ FLAG = {
 READING = (
     "Masks by the score: high, moderate, low; share of all, mean Dice and IoU with 95 % intervals by bootstrap of "
     "whole groups, and the difference of the tier's mean Dice, model - method (tiers of two methods hold different "
-    "masks). Rank sum: Wilcoxon's, two-sided, of the Dice of two tiers, with Holm's correction over the three pairs; "
-    "Cohen's d with the pooled SD. Tables say what is in a tier; that the tiers differ is no proof that a score is "
-    "worth its price."
+    "masks). Rank sum: two-sided, of the Dice of two tiers, a group counting once whatever its number of masks (Datta "
+    "and Satten's test for clustered data; Wilcoxon's where no group has two), with Holm's correction over the three "
+    "pairs; Cohen's d, of the masks, with the pooled SD. Tables say what is in a tier; that the tiers differ is no "
+    "proof that a score is worth its price."
 )
 FLAGS = (
     "The quality flag is the verdict: accept where the interval's low end reaches {accept:g}, reject where its high "
@@ -105,7 +107,7 @@ def of_part(evidence: Evidence, part: Subset) -> tuple[pd.DataFrame, pd.DataFram
         if not low < high:
             table.append({"method": name, "note": "no two thresholds keep the risk on calibration rows: no tiers"})
             continue
-        own, against = tiers(score, dice, iou, low, high)
+        own, against = tiers(score, dice, iou, low, high, paired.resamples.codes)
         row = paired.row(name, codes)
         for tier, start in zip(own, (high, low, np.nan), strict=True):
             cells: dict[str, object] = {"method": name, "tier": tier.name, "threshold": start, "n": tier.n}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import mannwhitneyu
 
+from sqp.metrics.tiers import rank_sum_p
 from sqp.stages.comparison import MODEL
 from sqp.stages.evidence.page import known
 from sqp.stages.evidence.tiers import thresholds, tiers_page
@@ -31,7 +31,9 @@ def test_tiers_of_the_model_by_hand(evidence):
     assert table["share"].sum() == pytest.approx(1)
     assert (table["share_low"] <= table["share"]).all() and (table["share"] <= table["share_high"]).all()
     pair = of(page, "tier_pairs", MODEL).set_index(["a", "b"]).loc[("high", "moderate")]
-    assert pair["p"] == pytest.approx(mannwhitneyu(dice[inside["high"]], dice[inside["moderate"]]).pvalue)
+    x, y = ((dice[inside[name]], rows["group"][inside[name]]) for name in ("high", "moderate"))
+    assert pair["p"] == rank_sum_p(x[0], y[0], x[1], y[1])  # by group, not by mask
+    assert pair["n_groups"] == len({*x[1], *y[1]})
     assert pair["cohens_d"] > 0
     other = of(page, "tiers", "c_lesion").set_index("tier")
     assert other.loc["high", "dice_difference"] == pytest.approx(table.loc["high", "dice"] - other.loc["high", "dice"])
