@@ -1,6 +1,7 @@
 # Everything runs in its own virtual environment; `make VENV=path` puts it elsewhere.
 VENV ?= .venv
 PYTHON ?= python3
+EXTRAS ?= test
 BIN := $(VENV)/bin
 
 .PHONY: demo test slow lint types check clean
@@ -25,7 +26,7 @@ check: lint types test
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	touch $@
 
 clean:

@@ -49,6 +49,16 @@ class Frame:
         return -(-h // self.stride), -(-w // self.stride)
 
     @property
+    def covered(self) -> tuple[float, float]:
+        """(rows, columns) of the grid that the image takes; the last cells may reach past its border.
+
+        >>> Frame((101, 200), size=1024, stride=4).grid, Frame((101, 200), size=1024, stride=4).covered
+        ((130, 256), (129.25, 256.0))
+        """
+        h, w = self.resized
+        return h / self.stride, w / self.stride
+
+    @property
     def scale_xy(self) -> tuple[float, float]:
         """Input pixels per original pixel, along x and y."""
         (h, w), (rh, rw) = self.original, self.resized

@@ -85,6 +85,39 @@ def resample_volume(x: Tensor, size: Size) -> Tensor:
     return x.reshape(size)
 
 
+def numbers_of(frame: object) -> list[int]:
+    """What a record keeps of the frame of its maps: [size, stride]; [] of a `VolumeFrame`, whose grid tells all.
+
+    >>> numbers_of(Frame((300, 600), size=1024, stride=4))
+    [1024, 4]
+    """
+    plane = frame.plane if isinstance(frame, SlicesFrame) else frame
+    return [plane.size, plane.stride] if isinstance(plane, Frame) else []
+
+
+def frame_from(
+    numbers: Sequence[int] | None, original: Sequence[int], grid: Sequence[int]
+) -> Frame | VolumeFrame | SlicesFrame:
+    """The frame of a map on `grid` over an image or a volume of `original` size, from the `numbers_of` it.
+
+    None, of a record that keeps none: the grid is taken to end where the image does. ValueError where a frame of these
+    numbers has another grid.
+    """
+    if len(original) == 2:
+        h, w = original
+        size, stride = numbers or (max(grid), 1)
+        frame: Frame | VolumeFrame | SlicesFrame = Frame((h, w), size, stride)
+    else:
+        (d, h, w), (gd, gh, gw) = original, grid
+        frame = VolumeFrame((d, h, w), (gd, gh, gw), (gd, gh, gw))
+        if numbers:
+            size, stride = numbers
+            frame = SlicesFrame(d, Frame((h, w), size, stride))
+    if numbers and frame.grid != tuple(grid):
+        raise ValueError(f"a map has {tuple(grid)} cells where its frame has {frame.grid}")
+    return frame
+
+
 @dataclass(frozen=True)
 class SlicesFrame:
     """Each of the `slices` of a volume in the frame `plane` of a 2D network; one slice at a time is in memory twice."""

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from no_skips import pytest_make_collect_report, pytest_runtest_makereport
 from recordsets import make_record_set
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks of pytest, found by name
 
 settings.register_profile("sqp", derandomize=True)  # the same examples in every run: a failure is the change's
 settings.load_profile("sqp")

@@ -14,6 +14,8 @@ from sqp.errors import ConfigError
 from sqp.io.hashing import sha256_of
 from sqp.quality import Bundle
 from sqp.quality.licences import check_licences
+from sqp.report.model_card import RESERVATIONS, model_card
+from sqp.stages.export import NOT_EXPORTED
 from sqp.stages.like_training import LOCALIZER
 from sqp.stages.train_rows import USED
 
@@ -47,6 +49,16 @@ def check_shipped(folder: Path, licences: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("name", BUNDLES)
 def test_what_is_shipped_is_small_and_free(name):
     check_shipped(bundle_folder(Path(name)), BUNDLES[name])
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_the_shipped_card_says_what_the_bundle_does(name):
+    """Also what was found out since: on which split it was trained."""
+    folder = bundle_folder(Path(name))
+    bundle = Bundle.load(folder)
+    card = model_card(bundle, exported=NOT_EXPORTED)
+    assert (folder / "card.md").read_text() == card
+    assert all(f"- {sentence}" in card for sentence in bundle.info.get(RESERVATIONS, []))
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_freed_memory_goes_back_when_it_is_asked_for():
     answer = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True).stdout.split()
     kept, told, (full, freed, left) = answer[0], answer[1], map(float, answer[2:])
     if kept != "True":
-        pytest.skip("not glibc")
+        pytest.skip("not glibc's allocator")
     assert told == "True" and freed > full - 50 and left < full - 300  # MB
 
 

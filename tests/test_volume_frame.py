@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from monai.transforms import Resize
 
 from sqp.frame import Frame
-from sqp.volume_frame import MOST_CELLS, SlicesFrame, VolumeFrame
+from sqp.volume_frame import MOST_CELLS, SlicesFrame, VolumeFrame, frame_from, numbers_of
 
 SIZE = st.tuples(*[st.integers(1, 7)] * 3)
 
@@ -63,3 +63,13 @@ def test_the_grid_of_a_huge_volume_is_coarser_than_what_the_network_sees():
     small = VolumeFrame((6, 8, 8), (6, 8, 8), (3, 4, 4))
     logits = torch.rand(1, 1, 6, 8, 8, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(small.output_to_grid(logits), torch.nn.functional.avg_pool3d(logits, 2))
+
+
+def test_a_record_leads_back_to_the_frame_of_its_maps():
+    plane = Frame((33, 65), 64, 4)
+    for frame in (plane, SlicesFrame(5, plane), VolumeFrame((5, 20, 30), (8, 10, 15), (4, 5, 7))):
+        found = frame_from(numbers_of(frame), frame.original, frame.grid)
+        x = torch.rand(frame.grid)
+        assert torch.equal(found.grid_to_image(x), frame.grid_to_image(x))
+    with pytest.raises(ValueError, match="cells where its frame has"):
+        frame_from([64, 4], (33, 65), (5, 5))

@@ -25,6 +25,8 @@ def write_splits(path: str | Path, splits: Splits) -> None:
         "labels_sha256": splits.labels_sha256,
         "counts": splits.counts(),
     }
+    if splits.left_out:
+        head["left_out"] = {group: list(ids) for group, ids in sorted(splits.left_out.items())}
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
     parts = []
     for split, groups in splits.splits.items():
@@ -51,6 +53,7 @@ def read_splits(path: str | Path) -> Splits:
         splits = Splits(
             {s: {g: tuple(ids) for g, ids in groups.items()} for s, groups in content["splits"].items()},
             **{key: content[key] for key in ("dataset", "seed", "rule", "labels_sha256") if key in content},
+            left_out={g: tuple(ids) for g, ids in content.get("left_out", {}).items()},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
@@ -68,8 +71,10 @@ def check_splits(splits: Splits, cases: Iterable[Case] | None = None) -> None:
     groups.
 
     With `cases`, their own groups count too: a lesion of the data must not be cut by a file that lists its
-    images as different groups, nor lie partly in a split and partly in none.
+    images as different groups, nor lie partly in a split and partly in none, unless the file says that these images
+    are left out.
     """
+    left_out = {image_id for ids in splits.left_out.values() for image_id in ids}
     group_of: dict[str, str] = {}
     rows = []
     for split, groups in splits.splits.items():
@@ -78,6 +83,8 @@ def check_splits(splits: Splits, cases: Iterable[Case] | None = None) -> None:
         for group, ids in groups.items():
             for image_id in ids:
                 rows.append((image_id, group, split))
+                if image_id in left_out:
+                    raise ConfigError(f"image {image_id} is in the split {split} and among those left out: keep one")
                 if group_of.setdefault(image_id, group) != group:
                     raise ConfigError(
                         f"image {image_id} is listed in the groups {group_of[image_id]} and {group}: keep one"
@@ -85,7 +92,8 @@ def check_splits(splits: Splits, cases: Iterable[Case] | None = None) -> None:
     _check_rows(rows)
     if cases is not None:
         split_of = {image_id: split for image_id, _, split in rows}
-        _check_rows([(case.image_id, case.group, split_of.get(case.image_id, "no split")) for case in cases])
+        rest = [case for case in cases if case.image_id not in left_out]
+        _check_rows([(case.image_id, case.group, split_of.get(case.image_id, "no split")) for case in rest])
 
 
 def check_no_leakage(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> None:

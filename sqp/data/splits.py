@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from sqp.errors import ConfigError
 from sqp.seeding import derive_seed
@@ -17,6 +18,10 @@ from sqp.types import SPLITS, Case
 FRACTIONS: Mapping[str, float] = {"train": 0.6, "calibration": 0.15, "val": 0.1, "test": 0.15}
 HAM10000_TRAIN: Mapping[str, float] = {"segmenter": 0.45, "train": 0.40, "calibration": 0.15}
 ISIC2018_TRAIN: Mapping[str, float] = {"train": 0.75, "calibration": 0.25}
+
+SAME_LESION: Mapping[str, str] = {"HAM_0004919": "HAM_0000140"}
+"""Lesions of HAM10000 under two ids (ISIC_0025226 and ISIC_0030074, by eye): the one -> the other."""
+LEFT_OUT = ", and rows whose group has a row in test, or else in val, are left out"
 
 REMEDY = "`python scripts/make_splits.py DATA OUT.json`"
 
@@ -29,13 +34,17 @@ class TooFewGroupsError(ConfigError):
 
 @dataclass(frozen=True)
 class Splits:
-    """split -> group -> image ids, with what is needed to make them again."""
+    """split -> group -> image ids, with what is needed to make them again.
+
+    `left_out`: group -> images in no split, since others of their group are in one that stays as it is.
+    """
 
     splits: dict[str, Groups]
     dataset: str = ""
     seed: int = 0
     rule: str = ""
     labels_sha256: str = ""
+    left_out: Groups = field(default_factory=dict)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Images and groups of each split."""
@@ -84,22 +93,26 @@ def with_default_splits(cases: Iterable[Case], seed: int = 0) -> tuple[list[Case
 
 
 def ham10000_splits(cases: Iterable[Case], seed: int = 0) -> Splits:
-    """HAM10000: test, val kept; train by lesion in `HAM10000_TRAIN`."""
-    rule = f"test and val of labels.csv kept; its train by lesion_id: {_said(HAM10000_TRAIN)}"
-    return Splits(_from_official(cases, HAM10000_TRAIN, seed, "ham10000"), "ham10000", seed, rule)
+    """HAM10000: test, val kept; train by lesion in `HAM10000_TRAIN`; without what has a row in one before it."""
+    cases = [replace(case, group=SAME_LESION.get(case.group, case.group)) for case in cases]
+    rule = f"test and val of labels.csv kept; its train by lesion_id: {_said(HAM10000_TRAIN)}{LEFT_OUT}"
+    splits, left = _from_official(cases, HAM10000_TRAIN, seed, "ham10000")
+    return Splits(splits, "ham10000", seed, rule, left_out=left)
 
 
 def isic2018_splits(cases: Iterable[Case], seed: int = 0) -> Splits:
-    """ISIC 2018: groups with two masks to `raters`; test, val kept; train in `ISIC2018_TRAIN`."""
+    """ISIC 2018: groups with two masks to `raters`; test, val kept; train in `ISIC2018_TRAIN`; without what has a row
+    in one before it.
+    """
     cases = list(cases)
     doubles = {case.group for case in cases if len(case.truth_paths) > 1}
-    splits = _from_official([c for c in cases if c.group not in doubles], ISIC2018_TRAIN, seed, "isic2018")
+    splits, left = _from_official([c for c in cases if c.group not in doubles], ISIC2018_TRAIN, seed, "isic2018")
     splits["raters"] = _by_group(case for case in cases if case.group in doubles)
     rule = (
         "groups of the images with two official masks to raters; of the others test and val of labels.csv "
-        f"kept, its train by group: {_said(ISIC2018_TRAIN)}"
+        f"kept, its train by group: {_said(ISIC2018_TRAIN)}{LEFT_OUT}"
     )
-    return Splits(splits, "isic2018", seed, rule)
+    return Splits(splits, "isic2018", seed, rule, left_out=left)
 
 
 def halved(splits: Splits, split: str = "train") -> tuple[Splits, Splits]:
@@ -174,8 +187,14 @@ def subset_by_group(cases: Sequence[Case], n_images: int, seed: int = 0) -> list
     return sorted((c for c in cases if (c.split, c.group) in kept), key=lambda case: case.image_id)
 
 
-def _from_official(cases: Iterable[Case], train: Mapping[str, float], seed: int, dataset: str) -> dict[str, Groups]:
-    """val and test of the cases' own column `split`, its train cut by `train`."""
+def _from_official(
+    cases: Iterable[Case], train: Mapping[str, float], seed: int, dataset: str
+) -> tuple[dict[str, Groups], Groups]:
+    """val and test of the cases' own column `split`, its train cut by `train`; and what is left out of all of them.
+
+    A group that spans them (near-duplicates) keeps its rows of test, or else of val. It is left out after the cut, so
+    that the others stay where they were.
+    """
     official: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         if case.split not in ("train", "val", "test"):
@@ -184,11 +203,15 @@ def _from_official(cases: Iterable[Case], train: Mapping[str, float], seed: int,
                 "use the data set with its labels.csv, whose column split is train, val or test"
             )
         official[case.split].append(case)
-    return {
-        **_cut(_by_group(official["train"]), train, seed, dataset),
-        "val": _by_group(official["val"]),
-        "test": _by_group(official["test"]),
-    }
+    test, val = _by_group(official["test"]), _by_group(official["val"])
+    parts = {**_cut(_by_group(official["train"]), train, seed, dataset), "val": val}
+    left: dict[str, list[str]] = defaultdict(list)
+    for name, groups in parts.items():
+        for group in [g for g in groups if g in test or (g in val and name != "val")]:
+            left[group] += groups[group]
+    gone = set(chain.from_iterable(left.values()))
+    kept = {name: {g: ids for g, ids in groups.items() if gone.isdisjoint(ids)} for name, groups in parts.items()}
+    return {**kept, "test": test}, {group: tuple(sorted(ids)) for group, ids in sorted(left.items())}
 
 
 def _cut(groups: Groups, fractions: Mapping[str, float], seed: int, dataset: str) -> dict[str, Groups]:

@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 
 from sqp.errors import CaseError, ConfigError
+from sqp.frame import Frame
 from sqp.io.hashing import changed_source, content_of
 from sqp.io.schema import CONTENT, YOUNGER
 from sqp.io.volume_files import SUFFIX, read_volume_mask
@@ -140,6 +141,33 @@ class RecordSet:
         """Whether a file is another than the table, as it was read, says; an older record has no hash."""
         stamped = self._read[1].get(record_id, "").split(";")
         return len(stamped) > part and bool(stamped[part]) and stamped[part] != content_of([data])
+
+    def frame_numbers(self, record_id: str, name: str) -> list[int] | None:
+        """`volume_frame.numbers_of` the frame of a record's map; None where the record was made before these were kept."""
+        return self._frames[record_id][0].get(name.partition("/")[0])
+
+    def covered(self, record_id: str, name: str, grid: Sequence[int]) -> tuple[float, float]:
+        """(rows, columns) of a map `[*grid]` that the image takes (`Frame.covered`), of a volume those of a slice.
+
+        All of them where the record does not tell. CaseError where the map is not of its frame.
+        """
+        _, height, width = self._frames[record_id]
+        numbers = self.frame_numbers(record_id, name)
+        if not numbers:
+            return grid[-2], grid[-1]
+        frame = Frame((height, width), *numbers)
+        if frame.grid != tuple(grid[-2:]):
+            raise CaseError(
+                f"record {record_id} in {self.folder}: the map {name} has {tuple(grid[-2:])} cells where its frame has "
+                f"{frame.grid}; generate it again"
+            )
+        return frame.covered
+
+    @cached_property
+    def _frames(self) -> dict[str, tuple[dict[str, list[int]], int, int]]:
+        """Record -> frames by source of maps, height and width of its image."""
+        columns = (self.table[name] for name in ("record_id", "frames", "height", "width"))
+        return {key: (json.loads(text or "{}"), int(h), int(w)) for key, text, h, w in zip(*columns, strict=True)}
 
     def map_names(self) -> tuple[str, ...]:
         """Names of the maps, read off the first record."""

@@ -23,7 +23,8 @@ class Record:
     `mask_path` is relative to the record set; image and truth paths are as the cases gave them, absolute.
     `dice` and `iou` are NaN without truth, and the mean over raters where there are several. `referee_own`: the mask
     is, or was made from, the referee's own answer, which therefore says nothing of it. `scores` becomes one column a
-    score. `files` is the stamp (`hashing.stamp_of`) of image and truth: another file makes the record anew.
+    score. `files` is the stamp (`hashing.stamp_of`) of image and truth: another file makes the record anew. `frames` is
+    JSON: a source of maps (`self`, `referee` …) -> how its grid lies over the image (`volume_frame.numbers_of`).
     """
 
     record_id: str
@@ -57,6 +58,7 @@ class Record:
     scores: dict[str, float] = field(default_factory=dict)
     referee_own: bool = False
     files: str = ""
+    frames: str = ""
 
     def as_row(self) -> dict[str, Any]:
         """Flat, in the order of the columns."""
@@ -69,7 +71,7 @@ COLUMNS = tuple(f.name for f in dataclasses.fields(Record) if f.name != "scores"
 CONTENT = "content"
 """Column of the parquet file alone: the hash of a record's mask and maps (`hashing.content_of`), for the reader."""
 
-YOUNGER = {"referee_own": False, "files": "", CONTENT: ""}
+YOUNGER = {"referee_own": False, "files": "", "frames": "", CONTENT: ""}
 """Columns that the first record sets did not have, with what is true of their rows."""
 
 RENAMED = {"foreground_certainty": "mean_entropy"}

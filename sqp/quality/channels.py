@@ -117,12 +117,18 @@ def space(size: int, dims: int) -> tuple[int, ...]:
     return (size,) * dims
 
 
-def resize(array: np.ndarray, size: int) -> np.ndarray:
-    """float `[h, w]` -> float32 `[size, size]`, bilinear, area-averaging when it shrinks; a volume `[size] * 3`."""
+def resize(array: np.ndarray, size: int, covered: tuple[float, float] | None = None) -> np.ndarray:
+    """float `[h, w]` -> float32 `[size, size]`, bilinear, area-averaging when it shrinks; a volume `[size] * 3`.
+
+    `covered`: only these (rows, columns) of it, or of each of its slices, from the upper left corner.
+    """
     if array.ndim == 3:
+        if covered is not None and covered != array.shape[1:]:
+            array = np.stack([resize(plane, size, covered) for plane in array])
         return resize_volume(array, size)
     plane = Image.fromarray(np.ascontiguousarray(array, dtype=np.float32), mode=None)
-    return np.asarray(plane.resize((size, size), Image.Resampling.BILINEAR))
+    rows, columns = covered or array.shape
+    return np.asarray(plane.resize((size, size), Image.Resampling.BILINEAR, box=(0, 0, columns, rows)))
 
 
 def image_planes(path: str | Path, size: int) -> np.ndarray:
@@ -175,6 +181,6 @@ def record_planes(records: RecordSet, record_id: str, channels: Sequence[str], s
         if name == MASK:
             planes.append(resize(mask, size))
         elif name != IMAGE:
-            values = maps[name].astype(np.float32)
-            planes.append(resize(COMPRESS.get(name.rpartition("/")[2], np.asarray)(values), size))
+            values = COMPRESS.get(name.rpartition("/")[2], np.asarray)(maps[name].astype(np.float32))
+            planes.append(resize(values, size, records.covered(record_id, name, values.shape)))
     return np.stack(planes) if planes else np.zeros((0, *space(size, 3 if records.volumes else 2)), np.float32)

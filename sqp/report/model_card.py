@@ -23,6 +23,8 @@ from sqp.report.tables import markdown
 
 BUNDLE = "bundle"
 HEADING = ", predicted quality of a segmentation"  # by it a file is known to be such a card
+RESERVATIONS = "reservations"
+"""Key of bundle.json: sentences, written by hand, on what has been found out since the bundle was trained."""
 RISKS = (0.02, 0.05, 0.1)
 FIGURES = ("n", "sd", "sd_dice", "pearson", "spearman", "r2", "mae", "rmse", "coverage", "width")
 LIMITS = (
@@ -47,7 +49,9 @@ def model_card(
     """The card. `evaluation`: the table of `sqp evaluate`; `exported`: what an exported file lacks, in a sentence;
     `onnx`: the name of the ONNX file whose inputs and outputs are told, where one was written.
     """
+    reservations = bundle.info.get(RESERVATIONS, [])
     parts = {
+        **({"Reservations": _list(reservations)} if reservations else {}),
         "What it does": _what(bundle),
         "Data": _data(bundle),
         "Licences": _licences(bundle),

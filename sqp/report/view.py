@@ -106,12 +106,12 @@ def load_view(records: RecordSet, row: Mapping[str, Any], side: int, error: np.n
         mask, readable = np.zeros((int(row.get("height", side)), int(row.get("width", side))), bool), False
     scale = side / max(mask.shape)
     size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))  # PIL: (w, h)
-    name, top, uncertainty = stored_map(records, row["record_id"])
+    name, top, uncertainty, covered = stored_map(records, row["record_id"])
     return View(
         image=_image(row.get("image_path"), size),
         mask=resized(mask, size) >= 0.5,
         truth=_truth(row.get("truth_path"), size),
-        uncertainty=None if uncertainty is None else np.clip(resized(uncertainty / top, size), 0, 1),
+        uncertainty=None if uncertainty is None else np.clip(resized(uncertainty / top, size, covered), 0, 1),
         measure=name,
         top=top,
         readable=readable,
@@ -170,20 +170,25 @@ def _truth(paths: object, size: tuple[int, int]) -> np.ndarray | None:
         return None
 
 
-def stored_map(records: RecordSet, record_id: str) -> tuple[str, float, np.ndarray | None]:
-    """Title, top value and map on its grid of the first measure there is, the segmenter's before the referee's."""
+def stored_map(records: RecordSet, record_id: str) -> tuple[str, float, np.ndarray | None, tuple[float, float] | None]:
+    """Title, top value and map on its grid of the first measure there is, the segmenter's before the referee's.
+
+    Last come the (rows, columns) of the grid that the image takes.
+    """
     for source, (name, title, top) in product(SOURCES, SHOWN):
         key = f"{source}/{name}"
         try:
             values = records.maps(record_id, [key])[key].astype(np.float32)
-        except (ConfigError, *UNREADABLE):
+            covered = records.covered(record_id, key, values.shape)
+        except (CaseError, ConfigError, *UNREADABLE):
             continue
         title = f"{title} of the referee" if source == REFEREE else title
-        return title, top, values
-    return "no uncertainty map", 1.0, None
+        return title, top, values, covered
+    return "no uncertainty map", 1.0, None, None
 
 
-def resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """float32 `[h, w]` of a plane, bilinear, antialiased; size (w, h)."""
+def resized(values: np.ndarray, size: tuple[int, int], covered: tuple[float, float] | None = None) -> np.ndarray:
+    """float32 `[h, w]` of a plane, or of its first `covered` (rows, columns), bilinear, antialiased; size (w, h)."""
     image = Image.fromarray(np.nan_to_num(values.astype(np.float32)))
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+    rows, columns = covered or values.shape
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=(0, 0, columns, rows)))

@@ -23,6 +23,7 @@ class Scan:
     """What is known of a record: image uint8 or None, mask and truth bool `[d, h, w]`, spacing (d, h, w) in mm or 1.
 
     `uncertainty` and `error` in 0-1 on grids of their own, None where there is none; `measure` and `top` as in `View`.
+    Of the slices of `uncertainty` the image takes the `covered` (rows, columns), of those of `error` all.
     """
 
     image: np.ndarray | None
@@ -34,6 +35,7 @@ class Scan:
     top: float
     readable: bool
     error: np.ndarray | None = None
+    covered: tuple[float, float] | None = None
 
     @cached_property
     def key(self) -> int:
@@ -66,7 +68,7 @@ class Scan:
             image=None if image is None else np.repeat(image.round().astype(np.uint8)[..., None], 3, axis=2),
             mask=resized(self.mask[z], size) >= 0.5,
             truth=None if self.truth is None else resized(self.truth[z], size) >= 0.5,
-            uncertainty=self._map(self.uncertainty, z, size),
+            uncertainty=self._map(self.uncertainty, z, size, self.covered),
             measure=self.measure,
             top=self.top,
             readable=self.readable,
@@ -75,12 +77,14 @@ class Scan:
             elsewhere=bool(self.mask.any()),
         )
 
-    def _map(self, values: np.ndarray | None, z: int, size: Size) -> np.ndarray | None:
+    def _map(
+        self, values: np.ndarray | None, z: int, size: Size, covered: tuple[float, float] | None = None
+    ) -> np.ndarray | None:
         """A map `[d', h', w']` at slice z, in 0-1."""
         if values is None:
             return None
         at = min(len(values) - 1, int((z + 0.5) * len(values) / len(self.mask)))
-        return np.clip(resized(values[at], size), 0, 1)
+        return np.clip(resized(values[at], size, covered), 0, 1)
 
 
 def load_scan(records: RecordSet, row: Mapping[str, Any], error: np.ndarray | None = None) -> Scan:
@@ -93,7 +97,7 @@ def load_scan(records: RecordSet, row: Mapping[str, Any], error: np.ndarray | No
         image = windowed(read_volume(str(row.get("image_path"))).voxels)
     except CaseError:
         image = None
-    measure, top, uncertainty = stored_map(records, row["record_id"])
+    measure, top, uncertainty, covered = stored_map(records, row["record_id"])
     d, h, w = list(row.get("spacing", ())) or (1.0, 1.0, 1.0)
     truth = _truth(records, row.get("truth_path"))
     return Scan(
@@ -106,6 +110,7 @@ def load_scan(records: RecordSet, row: Mapping[str, Any], error: np.ndarray | No
         top=top,
         readable=readable,
         error=error,
+        covered=covered,
     )
 
 

@@ -48,7 +48,8 @@ class Assessment:
 
     maps: by name, over the whole image, each on its own grid: `self/entropy` … float16 `[gh, gw]`, and where the bundle
     draws it `error` `[s, s]`, the probability that a pixel of the mask is wrong. scores: by name, as in predictions.csv
-    (`referee_dice` …; NaN where there is none). ood: whether it is out of distribution.
+    (`referee_dice` …; NaN where there is none). ood: whether it is out of distribution. covered: the (rows, columns) of
+    a map that the image takes, by name; the last cells of a network of stride 4 may reach past its border.
     """
 
     dice: float
@@ -59,6 +60,7 @@ class Assessment:
     reason: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     ood: bool = False
+    covered: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Model:
@@ -113,13 +115,18 @@ class Model:
             progress=False,
         )
         row = table.iloc[0]
-        maps = RecordSet(self._records).maps(row["record_id"])
+        records, name = RecordSet(self._records), str(row["record_id"])
+        maps = records.maps(name)
+        covered = {key: records.covered(name, key, values.shape) for key, values in maps.items() if values.ndim == 2}
         drawn = error_maps(self.bundle, table.iloc[:1], device=config.device, threads=1)
-        maps |= {"error": drawn[(row["record_set"], row["record_id"])]} if drawn else {}
+        if drawn:
+            maps["error"] = drawn[(row["record_set"], name)]
+            covered["error"] = (float(maps["error"].shape[0]), float(maps["error"].shape[1]))
         dice, low, high = (float(row[name]) for name in ("predicted_dice", "low", "high"))
         shown = {name: values for name, values in maps.items() if values.ndim == 2}
         scores = {name: float(row[name]) for name in score_names(table)}
-        return Assessment(dice, low, high, str(row["verdict"]), shown, str(row["reason"]), scores, bool(row["ood"]))
+        verdict, reason = str(row["verdict"]), str(row["reason"])
+        return Assessment(dice, low, high, verdict, shown, reason, scores, bool(row["ood"]), covered)
 
 
 def load(

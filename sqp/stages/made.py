@@ -21,6 +21,7 @@ from sqp.stages.plan import PlannedRecord
 from sqp.types import Embedding, GridFrame, Prompt, Samples
 from sqp.uncertainty import Moments, all_maps, scores, slab_maps
 from sqp.uncertainty.scores import Judged, area, soft_dice_confidence
+from sqp.volume_frame import numbers_of
 
 GIVEN_SIDE = 256
 """Long side of the grid of given probabilities, which are of no segmenter's frame."""
@@ -55,18 +56,23 @@ class Made:
 
 @dataclass
 class Findings:
-    """What is stored of a mask: maps by their full names, scores, and whether it is the referee's own answer."""
+    """What is stored of a mask: maps by their full names, scores, and whether it is the referee's own answer.
+
+    `frames`: the source of maps (the part of their name before the slash) -> `volume_frame.numbers_of` their frame.
+    """
 
     maps: dict[str, Tensor] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     own: bool = False
+    frames: dict[str, list[int]] = field(default_factory=dict)
 
 
 def joined(parts: Sequence[Findings]) -> Findings:
     """All of them in one."""
     maps = {name: value for part in parts for name, value in part.maps.items()}
     numbers = {name: value for part in parts for name, value in part.scores.items()}
-    return Findings(maps, numbers, any(part.own for part in parts))
+    frames = {source: frame for part in parts for source, frame in part.frames.items()}
+    return Findings(maps, numbers, any(part.own for part in parts), frames)
 
 
 def of_samples(made: Made, measures: list[str], own: bool, embedding: Embedding | None) -> Findings:
@@ -87,7 +93,9 @@ def of_samples(made: Made, measures: list[str], own: bool, embedding: Embedding 
         found["features/embedding"] = pooled_embedding(embedding)
     if samples.token is not None:
         found["features/mask_token"] = samples.token.float()
-    return Findings(found, scores(samples, made.on_grid(samples.frame), own=own, moments=moments))
+    lying = numbers_of(samples.frame)
+    frames = {name.partition("/")[0]: lying for name in found if not name.startswith("features/")}
+    return Findings(found, scores(samples, made.on_grid(samples.frame), own=own, moments=moments), frames=frames)
 
 
 def of_mask(made: Made) -> Findings:
@@ -102,7 +110,7 @@ def of_probability(made: Made, probability: np.ndarray) -> Findings:
     moments = Moments.of(torch.logit(p.double())[None].float())
     sure = soft_dice_confidence(Judged(moments, made.on_grid(frame)))
     maps = {"given/probability": moments.mean_p, "given/entropy": moments.total_entropy}
-    return Findings(maps, {"given_soft_dice_confidence": sure})
+    return Findings(maps, {"given_soft_dice_confidence": sure}, frames={"given": numbers_of(frame)})
 
 
 def record_of(
@@ -142,6 +150,7 @@ def record_of(
         referee_own=found.own,
         scores=found.scores,
         files=loaded.files,
+        frames=json.dumps(found.frames) if found.frames else "",
     )
 
 

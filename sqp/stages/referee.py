@@ -26,6 +26,7 @@ from sqp.types import Embedding, GridFrame, Prompt, Segmenter
 from sqp.uncertainty import Moments, all_maps
 from sqp.uncertainty.batches import decode_best
 from sqp.uncertainty.referee import REFEREE_SCORES, Answers, referee_scores
+from sqp.volume_frame import numbers_of
 
 NEAR, SAME = 0.8, 0.99
 """IoU from which on a given mask is the referee's own answer, saved and read again; on the grid it may be less."""
@@ -86,10 +87,10 @@ class Referee:
 
     def _found(self, made: Made, moments: Moments, maps: dict[str, Tensor], box: Tensor, frame: GridFrame) -> Findings:
         own_box = torch.sigmoid(box)
-        stored = maps | {"referee/own_box": own_box}
+        stored, frames = maps | {"referee/own_box": own_box}, {"referee": numbers_of(frame)}
         if self._is_own(made) or (made.maker == "given" and is_answer(made, frame, moments)):
-            return Findings(stored, dict.fromkeys(REFEREE_SCORES, math.nan), own=True)
-        return Findings(stored, referee_scores(Answers(moments, own_box), made.on_grid(frame)))
+            return Findings(stored, dict.fromkeys(REFEREE_SCORES, math.nan), True, frames)
+        return Findings(stored, referee_scores(Answers(moments, own_box), made.on_grid(frame)), frames=frames)
 
     def _is_own(self, made: Made) -> bool:
         """Whether the mask is, or was made from, this model's answer to one of its own prompters."""

@@ -98,15 +98,36 @@ def test_committed_splits(file):
     counts = {name: entry["images"] for name, entry in splits.counts().items()}
     assert json.loads(file.read_text())["counts"] == splits.counts()
     share = counts["train"] / (counts["train"] + counts["calibration"])
+    left = sum(map(len, splits.left_out.values()))
+    kept_groups = {name: set(splits.splits.get(name, ())) for name in ("test", "val")}
+    assert all(group in kept_groups["test"] | kept_groups["val"] for group in splits.left_out)
     if splits.dataset == "isic2018":
-        assert (sum(counts.values()), counts["test"], counts["raters"]) == (2594, 531, 86)
+        assert (sum(counts.values()), left, counts["test"], counts["raters"]) == (2577, 17, 531, 87)
         assert share == pytest.approx(0.75, abs=0.002)
     elif splits.dataset == "hippocampus":  # by file, its own choice
         assert counts == {"segmenter": 60, "train": 80, "calibration": 39, "val": 26, "test": 55}
     else:
-        assert (sum(counts.values()), counts["test"], counts["val"]) == (10015, 2034, 1007)
+        assert (sum(counts.values()), left, counts["test"], counts["val"]) == (10014, 1, 2034, 1007)
         assert counts["segmenter"] / 6974 == pytest.approx(0.45, abs=0.001)
         assert share == pytest.approx(40 / 55, abs=0.001)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs" / "spread").glob("*.json")), ids=lambda file: file.stem)
+def test_frozen_masks_are_of_test_images(file):
+    """Of the split file as it is now: a set frozen on an earlier one holds as long as this is so."""
+    (data,) = (one for one in FILES if file.stem == one.stem or file.stem.startswith(f"{one.stem}_"))
+    frozen = json.loads(file.read_text())
+    test = {image_id for ids in read_splits(data).splits[frozen["split"]].values() for image_id in ids}
+    assert frozen["split"] == "test" and {name.split("-")[0] for name in frozen["masks"]} <= test
+
+
+def test_left_out_images_are_kept_in_the_file(tmp_path):
+    splits = Splits({"train": {"g": ("a",)}, "test": {"h": ("b",)}}, left_out={"h": ("c",)})
+    write_splits(tmp_path / "s.json", splits)
+    assert read_splits(tmp_path / "s.json") == splits
+    (tmp_path / "s.json").write_text(json.dumps({"splits": {}, "left_out": ["c"]}))
+    with pytest.raises(ConfigError, match="make it again"):
+        read_splits(tmp_path / "s.json")
 
 
 def test_committed_data_sets_share_nothing():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ from sqp.data.splits import (
 )
 from sqp.errors import ConfigError
 from sqp.types import Case
+
+
+TWO_IDS = (("HAM_0004919", "train"), ("HAM_0000140", "test"))
 
 
 def cases_of(groups, split="", truths=1):
@@ -113,6 +117,36 @@ def test_isic2018_takes_the_raters_groups_out_of_everything():
     assert ids(splits, "raters") == ["d0", "train00000"]  # the other image of that group goes with it
     assert len(ids(splits, "train")) + len(ids(splits, "calibration")) == 99
     assert abs(len(ids(splits, "train")) - 0.75 * 99) <= 1
+
+
+def test_near_duplicates_across_official_splits_leave_what_comes_after():
+    """Group 1 spans train and test, 2 train and val, 3 val and test, 4 all three."""
+
+    def spanning(split, groups):
+        return [Case(f"{split}-{g}", Path("a.png"), group=f"dup{g}", split=split) for g in groups]
+
+    plain = [*cases_of(range(100), "train"), *cases_of(range(10), "val"), *cases_of(range(10), "test")]
+    dup = [*spanning("train", "124"), *spanning("val", "234"), *spanning("test", "134")]
+    for make in (isic2018_splits, ham10000_splits):
+        splits = make([*plain, *dup])
+        check_splits(splits, [*plain, *dup])
+        left = {image for images in splits.left_out.values() for image in images}
+        assert left == {"train-1", "train-2", "train-4", "val-3", "val-4"}
+        assert {"test-1", "test-3", "test-4"} < set(ids(splits, "test")) and "val-2" in ids(splits, "val")
+        placed = {case.image_id: case.split for case in apply_splits([*plain, *dup], splits)}
+        assert {placed[image] for image in left} == {""}
+        with pytest.raises(ConfigError, match="leakage: group dup"):  # who forgets one is told
+            check_splits(replace(splits, left_out={}), [*plain, *dup])
+        with pytest.raises(ConfigError, match="and among those left out: keep one"):
+            check_splits(replace(splits, left_out={"dup1": ("test-1",)}))
+
+
+def test_a_lesion_of_ham10000_under_two_ids_is_one():
+    pair = [Case(f"i{k}", Path("a.png"), group=g, split=s) for k, (g, s) in enumerate(TWO_IDS)]
+    cases = [*cases_of(range(100), "train"), *cases_of([1], "val"), *pair]
+    splits = ham10000_splits(cases)
+    assert splits.left_out == {"HAM_0000140": ("i0",)} and ids(splits, "test") == ["i1"]
+    check_splits(splits, cases)
 
 
 def test_official_splits_are_needed():

@@ -81,7 +81,8 @@ def test_a_row_draws_from_its_own_generator_only(plain):
         torch.testing.assert_close(together[1:2], alone)
         state = torch.random.get_rng_state()
         undisturbed = plain(x)
-    assert torch.equal(undisturbed[0], undisturbed[1]) and not torch.equal(together[0], together[2])
+    torch.testing.assert_close(undisturbed[0], undisturbed[1])  # where a row lies in a batch may move its last bit
+    assert not torch.allclose(together[0], together[2])
     assert torch.equal(torch.random.get_rng_state(), state)  # nothing comes from the global generator
 
 

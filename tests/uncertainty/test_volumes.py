@@ -38,7 +38,7 @@ def test_mc_dropout_differs_and_comes_again(segmenter, volume):
     assert torch.equal(one.logits, two.logits)
     assert not torch.equal(one.logits[1], one.logits[0]) and not torch.equal(one.logits[1], one.logits[2])
     plain = sample(segmenter, volume, Prompt(), 1, torch_generator(0), sampler="deterministic")
-    assert torch.equal(one.logits[0], plain.logits[0])
+    torch.testing.assert_close(one.logits[0], plain.logits[0], atol=1e-5, rtol=1e-4)
     assert one.logits.shape[1:] == one.frame.grid and mask_from_logits(one).shape == SHAPE
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,6 @@ from tqdm import tqdm
 from sqp.data.images import read_mask
 from sqp.data.volumes import read_structure
 from sqp.errors import CaseError, ConfigError
-from sqp.frame import Frame
 from sqp.io import RecordSet
 from sqp.io.atomic import write_text
 from sqp.io.hashing import sha256_of
@@ -23,24 +22,25 @@ from sqp.metrics.notes import join
 from sqp.metrics.segmentation import segmentation_row
 from sqp.metrics.surface import SurfaceDistances
 from sqp.quality.channels import UNREADABLE
-from sqp.types import GridFrame
-from sqp.volume_frame import VolumeFrame
+from sqp.volume_frame import frame_from
 
 FILE = "pixels.csv"
 KEYS = ["record_set", "record_id", "digest"]
 PROBABILITY = "self/probability"
 STEP = 2.0**-12  # half of float16's step below 1: a probability that is stored as 1 is known no closer
+UNFRAMED = "made before records kept how their maps lie over the image: a network of stride 4 may be 2 pixels off"
 WORST_SLICE = "worst_slice"
 NUMBERS = (*OVERLAP, *SurfaceDistances._fields, *PIXEL_CALIBRATION, WORST_SLICE)
 COLUMNS = [*NUMBERS, "unit", "note"]
 
 
 class Pixels(NamedTuple):
-    """mask bool `[h, w]`, truths bool `[raters, h, w]`, probability float32 `[h, w]`, or None."""
+    """mask bool `[h, w]`, truths bool `[raters, h, w]`, probability float32 `[h, w]`, or None; `note`: a reservation."""
 
     mask: np.ndarray
     truths: np.ndarray
     probability: np.ndarray | None
+    note: str = ""
 
 
 def read_pixels(records: RecordSet, row: Mapping[Any, Any], probability: bool = True) -> Pixels:
@@ -57,24 +57,24 @@ def read_pixels(records: RecordSet, row: Mapping[Any, Any], probability: bool = 
     shapes = {truth.shape for truth in truths} | {mask.shape}
     if len(shapes) > 1:
         raise CaseError(f"record {row['record_id']}: mask and truth differ in size ({shapes})")
-    return Pixels(mask, np.stack(truths), None if grid is None else _at_image(grid, mask.shape))
+    if grid is None:
+        return Pixels(mask, np.stack(truths), None)
+    numbers = records.frame_numbers(row["record_id"], PROBABILITY)
+    try:
+        at_image = _at_image(grid, mask.shape, numbers)
+    except ValueError as error:
+        raise CaseError(f"record {row['record_id']} in {records.folder}: {error}; generate it again") from error
+    (h, w), (gh, gw) = mask.shape[-2:], grid.shape[-2:]
+    doubtful = numbers is None and gh * w != gw * h  # else the image fills its grid, whatever the stride
+    return Pixels(mask, np.stack(truths), at_image, UNFRAMED if doubtful else "")
 
 
-def _at_image(grid: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _at_image(grid: np.ndarray, shape: tuple[int, ...], numbers: Sequence[int] | None) -> np.ndarray:
     """A map on the grid `[*grid]` -> float32 `[*shape]`, as masks are made from it; kept `STEP` from 0 and 1."""
     import torch
 
-    if len(shape) == 2:
-        frame: GridFrame = Frame((shape[0], shape[1]), max(grid.shape))
-    else:
-        frame = VolumeFrame(_size(shape), _size(grid.shape), _size(grid.shape))
-    at_image = frame.grid_to_image(torch.from_numpy(grid.astype(np.float32)))
-    return at_image.clamp(STEP, 1 - STEP).numpy()
-
-
-def _size(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    d, h, w = shape
-    return d, h, w
+    frame = frame_from(numbers, shape, grid.shape)
+    return frame.grid_to_image(torch.from_numpy(grid.astype(np.float32))).clamp(STEP, 1 - STEP).numpy()
 
 
 def measured(rows: pd.DataFrame, out: Path, probability: bool = True, surface: bool = True) -> pd.DataFrame:
@@ -126,12 +126,13 @@ def _row(pixels: Pixels, row: Mapping[Any, Any], surface: bool) -> dict[str, flo
     mask, map_ = pixels.mask, pixels.probability
     each = [segmentation_row(mask, truth, map_, spacing, surface=surface) for truth in pixels.truths]
     mean = {name: float(np.mean([r.get(name, np.nan) for r in each])) for name in NUMBERS}
-    return mean | {"unit": each[0]["unit"], "note": join(*(str(r["note"]) for r in each))}
+    return mean | {"unit": each[0]["unit"], "note": join(pixels.note, *(str(r["note"]) for r in each))}
 
 
 def _digest(records: RecordSet, row: Mapping[Any, Any], probability: bool, surface: bool) -> str:
-    """What the numbers depend on, in 16 letters: the bytes of mask, truths and map, and the spacing."""
+    """What the numbers depend on, in 16 letters: the bytes of mask, truths and map, its frame, and the spacing."""
     files = [records.mask_file(row["record_id"]), *row["truth_path"]]
     files += [records.folder / "maps" / f"{row['record_id']}.npz"] * probability
-    parts = [probability, surface, list(row.get("spacing", ())), *map(sha256_of, files)]
+    frame = [records.frame_numbers(row["record_id"], PROBABILITY)] * probability
+    parts = [probability, surface, list(row.get("spacing", ())), *frame, *map(sha256_of, files)]
     return hashlib.sha256(str(parts).encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ import pandas as pd
 
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
+from sqp.metrics.notes import join
 from sqp.metrics.raters import rater_row
 from sqp.metrics.stats import Resamples
 from sqp.report.calibration_figures import raters_figure
@@ -83,7 +84,8 @@ def by_image(rows: pd.DataFrame) -> pd.DataFrame:
         mean_area = cell * float(pixels.truths.sum()) / len(pixels.truths)
         numbers = rater_row(pixels.mask, pixels.truths, pixels.probability, pixel_area=cell)
         share = float(numbers["area_crps"]) / mean_area if mean_area else np.nan
-        table.append(ids | numbers | {"area_crps_share": share})
+        note = join(pixels.note, str(numbers["note"]))
+        table.append(ids | numbers | {"area_crps_share": share, "note": note})
     result = pd.DataFrame(table).reindex(columns=[*IDS, "n_raters", *LABELS, "dice_sd", "note"])
     for name in ("predicted_dice", "low", "high"):
         result[name] = rows[name].to_numpy(float)
