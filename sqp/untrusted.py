@@ -8,13 +8,19 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from sqp.errors import ConfigError, SqpError
+from sqp.errors import CaseError, ConfigError, SqpError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+"""What an image may be by its content, whatever its name: Pillow knows many more, and an EPS starts Ghostscript."""
 MOST_BYTES = 256 * 2**20  # of a text file; the largest that sqp writes are a hundredth of it
 MOST_NODES = 5_000_000  # of YAML whose aliases are written out
 MOST_DEPTH = 60
@@ -36,6 +42,13 @@ def check_regular(path: str | os.PathLike, what: str = "", error: type[SqpError]
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
         raise error(f"{what} {path} is {kind}, not a regular file: give a file".lstrip())
     return Path(path)
+
+
+def open_image(path: str | os.PathLike, formats: Sequence[str] = FORMATS) -> Image.Image:
+    """Pillow's image of a regular file, not yet decoded. CaseError for what is no regular file; else as Pillow says."""
+    from PIL import Image
+
+    return Image.open(check_regular(path, "image", CaseError), formats=tuple(formats))
 
 
 def read_text(path: Path, what: str = "") -> str:

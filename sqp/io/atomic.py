@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import json
-import os
 import re
+import secrets
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,15 +17,15 @@ from PIL import Image
 
 from sqp.errors import SqpError
 
-LEFT = re.compile(r"\..+\.\d+\.tmp")  # names of temporary files
+LEFT = re.compile(r"\..+\.(\d+|[0-9a-f]{16})\.tmp")  # names of temporary files, also of those of older releases
 FLOAT16_CAP = float(np.finfo(np.float16).max)  # 65504: where an unbounded map (EPKL) is cut in storage
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Call `write(file)` on a temporary file and rename it to `path`; a full disk is told in one sentence."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")  # nobody can lay a link there beforehand
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             write(file)
         temporary.replace(path)
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -12,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
-from PIL import Image
 
 from sqp.errors import ConfigError
 from sqp.io.schema import YOUNGER
 from sqp.io.volume_files import SUFFIX, read_volume_mask
+from sqp.untrusted import check_regular, open_image, read_json
 from sqp.volume import Geometry
+from sqp.yaml_files import read_yaml
 
 _PARSER = threading.Lock()
 """numpy parses the header of an array by `ast`, which is not thread-safe in Python 3.11 (its issue 106905)."""
@@ -37,10 +36,10 @@ class RecordSet:
         """A row per record, columns as in `io/schema.py`, index 0..n-1."""
         path = self.folder / "records.parquet"
         try:
-            parts = [pd.read_parquet(path)] if path.exists() else []
+            parts = [pd.read_parquet(check_regular(path))] if path.exists() else []
         except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
             raise ConfigError(f"{path} is damaged ({error}); generate the record set again") from error
-        rows = [json.loads(p.read_text()) for p in sorted(self.folder.glob("rows/*.json"))]
+        rows = [read_json(p) for p in sorted(self.folder.glob("rows/*.json"))]
         if rows:
             parts.append(pd.DataFrame(rows))
         table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
@@ -55,7 +54,7 @@ class RecordSet:
         path = self.folder / "run.yaml"
         if not path.exists():
             raise ConfigError(f"{self.folder} has no run.yaml; make the record set again with `sqp generate`")
-        return yaml.safe_load(path.read_text())
+        return read_yaml(path)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -66,7 +65,7 @@ class RecordSet:
         """bool `[h, w]` at the image's own size, of a volume `[d, h, w]` in the canonical orientation."""
         if self.volumes:
             return self.volume_mask(record_id)[0]
-        with Image.open(self.mask_file(record_id)) as image:
+        with open_image(self.mask_file(record_id), ("PNG",)) as image:
             return np.asarray(image) > 127
 
     def mask_file(self, record_id: str) -> Path:

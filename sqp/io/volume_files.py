@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sqp.errors import CaseError
 from sqp.io.atomic import write_atomic
+from sqp.untrusted import check_regular
 from sqp.volume import Geometry
 
 SUFFIX = ".nii.gz"
@@ -27,7 +29,7 @@ def read_volume_mask(path: Path) -> tuple[np.ndarray, Geometry]:
     import nibabel
 
     try:
-        image = nibabel.Nifti1Image.from_filename(path)
+        image = nibabel.Nifti1Image.from_filename(check_regular(path, error=CaseError))
         array = np.asanyarray(image.dataobj)
     except nibabel.filebasedimages.ImageFileError as error:
         raise ValueError(str(error)) from error

@@ -7,7 +7,6 @@ runs in one folder do, and the second is refused.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +23,9 @@ from sqp.errors import ConfigError
 from sqp.io.atomic import clear_left, write_atomic, write_json, write_maps, write_mask, write_text
 from sqp.io.schema import COLUMNS, YOUNGER, Record, arrow_schema
 from sqp.io.volume_files import write_volume_mask
+from sqp.untrusted import read_json
 from sqp.volume import Geometry
+from sqp.yaml_files import read_yaml
 
 CHUNK = 2_000  # rows held in memory at once while consolidating
 FOLDERS = ("masks", "maps", "rows")
@@ -64,7 +65,7 @@ class RecordWriter:
             table = pq.read_table(path, columns=["record_id", *(["files"] if known else [])])
             ids = table["record_id"].to_pylist()
             found = dict(zip(ids, table["files"].to_pylist() if known else [""] * len(ids), strict=True))
-        rows = [json.loads(row.read_text()) for row in (self.folder / "rows").glob("*.json")]
+        rows = [read_json(row) for row in (self.folder / "rows").glob("*.json")]
         return found | {row["record_id"]: row.get("files", "") for row in rows}
 
     def consolidate(self) -> int:
@@ -76,7 +77,7 @@ class RecordWriter:
         table = self.folder / "records.parquet"
         if not rows:
             return pq.read_metadata(table).num_rows if table.exists() else 0
-        scores = [name for name in json.loads(rows[0].read_text()) if name not in COLUMNS]
+        scores = [name for name in read_json(rows[0]) if name not in COLUMNS]
         if table.exists():
             scores = [n for n in pq.read_schema(table).names if n not in COLUMNS and n not in scores] + scores
         schema, new = arrow_schema(scores), {path.stem for path in rows}
@@ -89,7 +90,7 @@ class RecordWriter:
                     writer.write_table(part)
                     count += part.num_rows
                 for start in range(0, len(rows), CHUNK):
-                    loaded = [json.loads(path.read_text()) for path in rows[start : start + CHUNK]]
+                    loaded = [read_json(path) for path in rows[start : start + CHUNK]]
                     writer.write_table(pa.Table.from_pylist(loaded, schema=schema))
                     count += len(loaded)
 
@@ -102,7 +103,7 @@ class RecordWriter:
         """Consolidate and add what the run found (versions, counts, seconds) to `run.yaml`."""
         count = self.consolidate()
         path = self.folder / "run.yaml"
-        stored = yaml.safe_load(path.read_text()) if path.exists() else {}
+        stored = read_yaml(path) if path.exists() else {}
         write_text(path, yaml.safe_dump({**stored, **run}, sort_keys=False))
         return count
 
@@ -126,7 +127,7 @@ class RecordWriter:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
             clear_left(self.folder / name)
         if self.done():
-            stored = with_defaults(yaml.safe_load(path.read_text())["config"], defaults or {})
+            stored = with_defaults(read_yaml(path)["config"], defaults or {})
             differing = first_difference(stored, config)
             if differing:
                 key, old, new = differing

@@ -19,7 +19,7 @@ from sqp.report.findings import MODEL
 from sqp.report.run_figure import run_figure
 from sqp.report.tables import formatted, markdown, write_csv
 from sqp.stages.finished_runs import FinishedRun, differences, read_runs
-from sqp.stages.options import check_ranges
+from sqp.stages.options import RESAMPLES, check_ranges
 
 ALL = "all"
 WRITTEN = 1e-6  # predictions.csv is written to as many places
@@ -41,7 +41,7 @@ class CompareResult:
 
 def run(config: CompareConfig) -> CompareResult:
     """Read the runs; write comparison.md, comparison.csv and, where there is a table of methods, comparison.png."""
-    check_ranges(config, {"n_resamples": (1, float("inf"))})
+    check_ranges(config, {"n_resamples": (1, RESAMPLES)})
     runs = read_runs(config.runs)
     table = pd.concat([one.methods() for one in runs], ignore_index=True)
     text = "\n\n".join([f"# {len(runs)} runs", *_configs(runs), *_val(runs), *_models(runs, config), *_methods(table)])
