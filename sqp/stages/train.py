@@ -20,6 +20,7 @@ from sqp.config.train import EXECUTION_KEYS, YOUNGER, TrainConfig
 from sqp.errors import ConfigError, lookup
 from sqp.io import RecordSet
 from sqp.io.atomic import write_text
+from sqp.io.csv_files import csv_text
 from sqp.metrics.agreement import agreement
 from sqp.metrics.intervals import coverage, mean_width
 from sqp.networks.half import rounded
@@ -136,7 +137,7 @@ def run(config: TrainConfig) -> TrainResult:
         outputs = all_outputs(whole, views[0].data, config, device)
         bundle, metrics, table = calibrate(config, whole.cpu(), standardizer, learned, outputs, expects)
         bundle.save(out / "bundle")
-        table.to_csv(out / "predictions_val.csv", index=False, float_format="%.6f", lineterminator="\n")
+        write_text(out / "predictions_val.csv", csv_text(table, float_format="%.6f"))
         write_val_report(config, learned, table, logged)
     seconds = round(time.monotonic() - started, 2)
     run_yaml = {
