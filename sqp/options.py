@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from sqp.errors import ConfigError
+from sqp.untrusted import parse_yaml
 from sqp.yaml_files import read_yaml
 
 
@@ -24,7 +25,7 @@ def section(config: str, command: str, commands: Collection[str]) -> str:
     text; any other is returned as it came. ConfigError where the file has sections, but none for this command.
     """
     path = Path(config)
-    if not path.is_file():
+    if not _is_there(config):
         return config
     values = read_yaml(path)
     if not isinstance(values, dict) or not values or not set(values) <= set(commands):
@@ -76,6 +77,7 @@ def friendly(cls: type, args: Sequence[str]) -> list[str]:
         while rest and not rest[0].startswith("--") and (many or (hint is bool and not values)):
             values.append(rest.pop(0))
         option = f"--{name}"
+        _check_nested(option, hint, first)
         if hint is bool:
             out += [option, values[0] if values else "true"]
         elif many and values and values[0].startswith("["):
@@ -89,6 +91,27 @@ def friendly(cls: type, args: Sequence[str]) -> list[str]:
     return out
 
 
+def _check_nested(option: str, hint: Any, value: str) -> None:
+    """ConfigError where the YAML of a group or of a mapping, in place or in a file, is none or explodes.
+
+    jsonargparse, which reads it next, would hang.
+    """
+    if hint is not None and typing.get_origin(hint) is not dict:
+        return
+    if value.startswith(("{", "[", "&")):
+        parse_yaml(value, option)
+    elif not value.startswith("-") and _is_there(value):
+        read_yaml(Path(value))
+
+
+def _is_there(value: str) -> bool:
+    """Whether something other than a folder lies there; False for a text that can be no path."""
+    try:
+        return Path(value).exists() and not Path(value).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _full_name(name: str, value: str, hints: dict[str, Any]) -> str:
     """`checkpoint` -> `segmenter.checkpoint`, where it ends one option only; `sampler tta` -> `sampler.name`.
 
@@ -97,7 +120,7 @@ def _full_name(name: str, value: str, hints: dict[str, Any]) -> str:
     if name in hints:
         return name
     if f"{name}.name" in hints:
-        return name if value.startswith("{") or Path(value).is_file() else f"{name}.name"
+        return name if value.startswith("{") or _is_there(value) else f"{name}.name"
     ending = [option for option in hints if option.endswith(f".{name}")]
     if len(ending) > 1:
         raise ConfigError(f"the option --{name} is ambiguous: write {' or '.join(f'--{option}' for option in ending)}")

@@ -6,19 +6,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sqp.errors import ConfigError, lookup
+from sqp.untrusted import parse_yaml, read_text
 
 
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds. ConfigError naming a file that is not there, or is no YAML."""
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(f"{path} does not exist: check the path")
-    try:
-        return yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    return parse_yaml(read_text(path), str(path))
 
 
 def script_config(path: Path, required: Collection[str], optional: Collection[str] = ()) -> dict[str, Any]:

@@ -37,6 +37,7 @@ LEVELS = {
     "volume": 1,
     "volume_frame": 1.2,
     "types": 1.5,
+    "untrusted": 0.5,
     "errors": 0,
     "seeding": 0,
     "memory": 0,

@@ -37,5 +37,5 @@ def test_a_bad_one_is_told_in_one_sentence(tmp_path: Path, text: str | None, mes
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="is no YAML"):
+    with pytest.raises(ConfigError, match="is no text in UTF-8"):
         read_yaml(tmp_path / "a.yaml")

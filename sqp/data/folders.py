@@ -136,10 +136,10 @@ def _same_name(stem: str, image_id: str) -> bool:
 
 
 def child(path: Path, names: Iterable[str]) -> Path | None:
-    """The first of the folders `names` in `path`; one unpacked into itself (`a/a`) is opened."""
+    """The first of the folders `names` in `path` that sqp did not write; one unpacked into itself (`a/a`) is opened."""
     for name in names:
         folder = path / name
-        if folder.is_dir():
+        if folder.is_dir() and not (folder / "run.yaml").exists():
             return folder / name if (folder / name).is_dir() else folder
     return None
 

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from sqp.data.photographs import MOST, between
 from sqp.errors import CaseError
+from sqp.untrusted import FORMATS, check_regular, open_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 PROBABILITY_SUFFIXES = (".npy", ".png", ".tif", ".tiff")
@@ -118,10 +119,10 @@ def turned_in_place(path: str | Path) -> bool:
     Read off the header; False for a PNG, which would have to be decoded for it, and for a file that cannot be read.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             turn = 1 if image.format == "PNG" else image.getexif().get(ExifTags.Base.Orientation, 1)
             return turn in (2, 3, 4) or (turn in (5, 6, 7, 8) and image.width == image.height)
-    except _UNREADABLE:
+    except (*_UNREADABLE, CaseError):
         return False
 
 
@@ -217,11 +218,16 @@ def check_same_size(
 def _opened(path: Path, what: str) -> Iterator[Image.Image]:
     """The decoded image, turned upright; every failure becomes a `CaseError` with the file's name."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             image.load()
             yield ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise CaseError(f"{what} {path} does not exist: check the path") from None
+    except UnidentifiedImageError as error:
+        raise CaseError(
+            f"cannot read {what} {path}: it is no image, or none of {', '.join(FORMATS)}, whatever its name says; "
+            "export it as one of these"
+        ) from error
     except _UNREADABLE as error:
         raise CaseError(
             f"cannot read {what} {path} ({error or type(error).__name__}): it is truncated or no image; "
@@ -266,7 +272,7 @@ def _to_uint8(array: np.ndarray, what: str) -> np.ndarray:
 
 def _load_npy(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(check_regular(path, "probability map", CaseError), allow_pickle=False)
     except FileNotFoundError:
         raise CaseError(f"probability map {path} does not exist: check the path") from None
     except (OSError, ValueError, EOFError) as error:

@@ -13,6 +13,7 @@ from sqp.data.splits import REMEDY, Splits
 from sqp.errors import ConfigError, unknown_name
 from sqp.io.atomic import write_text
 from sqp.types import SPLITS, Case
+from sqp.untrusted import read_json
 
 
 def write_splits(path: str | Path, splits: Splits) -> None:
@@ -44,10 +45,10 @@ def read_splits(path: str | Path) -> Splits:
     """The splits of a JSON file, checked. Raises `ConfigError` where it is missing, broken or leaks."""
     path = Path(path)
     try:
-        content = json.loads(path.read_text(), object_pairs_hook=_refuse_repeats)
+        content = read_json(path, object_pairs_hook=_refuse_repeats)
     except FileNotFoundError:
         raise ConfigError(f"split file {path} does not exist: make it with {REMEDY}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
+    except ConfigError as error:
         raise ConfigError(f"split file {path} is broken ({error}): make it again with {REMEDY}") from error
     try:
         splits = Splits(

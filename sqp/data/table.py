@@ -9,6 +9,7 @@ import pandas as pd
 from sqp.data.folders import composed, stem_of
 from sqp.errors import ConfigError, unknown_name
 from sqp.types import SPLITS, Case
+from sqp.untrusted import check_regular
 
 # the case's field -> the columns that may hold it, the first that is there counts
 COLUMNS = {
@@ -82,7 +83,9 @@ def load(path: Path) -> list[Case]:
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV as strings, blank cells "". Raises `ConfigError` where it is none."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+        table = pd.read_csv(
+            check_regular(path), dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
+        )
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the table {path} ({error}): save it as a comma-separated file") from error
     return table.apply(lambda cells: cells.str.strip()).rename(columns=str.strip)

@@ -11,6 +11,7 @@ import numpy as np
 
 from sqp.data.dicom import read_series
 from sqp.errors import CaseError
+from sqp.untrusted import check_regular
 from sqp.volume import TOLERANCE, Geometry, Volume
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
@@ -122,7 +123,7 @@ def _open_nifti(path: Path, what: str) -> tuple[tuple[int, ...], np.ndarray, Any
     import nibabel
 
     try:
-        image: Any = nibabel.load(path)
+        image: Any = nibabel.load(check_regular(path, what, CaseError))
     except FileNotFoundError:
         raise CaseError(f"{what} {path} does not exist: check the path") from None
     except _unreadable() as error:

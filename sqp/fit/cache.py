@@ -7,7 +7,6 @@ could not be read. Runs of other seeds and networks of the same size share it.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from sqp.frame import Frame
 from sqp.io.atomic import reserved_memmap, write_json
 from sqp.io.once import made_once
 from sqp.types import Case
+from sqp.untrusted import read_json
 
 FORMAT = 1
 
@@ -44,7 +44,7 @@ class ImageCache:
         self.images = np.load(folder / "images.npy", mmap_mode="r")
         self.truth = np.load(folder / "truth.npy", mmap_mode="r")
         self.sizes = np.load(folder / "sizes.npy")
-        told = json.loads((folder / "done").read_text())
+        told = read_json(folder / "done")
         self.broken: dict[int, str] = {int(row): why for row, why in told.items()}
 
 

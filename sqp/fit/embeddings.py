@@ -6,7 +6,6 @@ stopped. Of an image of 256 x 64 x 64 features that is 2 MB.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from sqp.prompts import PROMPTERS
 from sqp.segmenters.prompt_tensors import check_prompt, prompt_tensors
 from sqp.segmenters.sam import PromptableSegmenter
 from sqp.types import Case
+from sqp.untrusted import read_json
 
 BOXES = ("truth_box", "otsu")  # prompters, in the order of `boxes`
 
@@ -40,7 +40,7 @@ class EmbeddingCache:
     def __init__(self, folder: Path) -> None:
         self.features, self.truth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("features", "truth"))
         self.sizes, self.boxes = (np.load(folder / f"{name}.npy") for name in ("sizes", "boxes"))
-        told = json.loads((folder / "done").read_text())
+        told = read_json(folder / "done")
         self.broken: dict[int, str] = {int(row): why for row, why in told.items()}
 
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from sqp.errors import SqpError
 from sqp.fit.module import FitModule
+from sqp.networks.weight_files import read_tensors
 from sqp.seeding import derive_seed
 from sqp.training import run_trainer
 
@@ -90,7 +91,7 @@ def _keepers(folder: Path, monitor: str, epochs: int, patience: int, cycles: int
 
 def _weights(file: Path) -> dict[str, Tensor]:
     """The network's own weights out of Lightning's checkpoint; SqpError where they are not finite."""
-    state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_tensors(file, "the checkpoint")
     kept = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
     if not all(bool(torch.isfinite(value).all()) for value in kept.values()):
         raise SqpError("training diverged (NaN): choose a smaller --learning_rate")

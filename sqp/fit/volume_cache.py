@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +27,7 @@ from sqp.prompts.volume_localizer import cube
 from sqp.seeding import derive_seed, numpy_generator
 from sqp.segmenters.checkpoint import NetworkSpec
 from sqp.types import Case
+from sqp.untrusted import read_json
 from sqp.volume_frame import VolumeFrame
 
 PATCHES = 4  # of a volume in an epoch: every other one lies around a voxel of the structure
@@ -43,7 +43,7 @@ class VolumeCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        told = json.loads((folder / "done").read_text())
+        told = read_json(folder / "done")
         self.broken: dict[int, str] = {int(row): why for row, why in told.items()}
 
     def read(self, row: int) -> tuple[np.ndarray, np.ndarray]:

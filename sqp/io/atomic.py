@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
 import zipfile
@@ -20,7 +21,7 @@ from PIL import Image
 
 from sqp.errors import SqpError
 
-LEFT = re.compile(r"\..+\.\d+\.tmp")  # names of temporary files
+LEFT = re.compile(r"\..+\.(\d+|[0-9a-f]{16})\.tmp")  # names of temporary files, also of those of older releases
 FLOAT16_CAP = float(np.finfo(np.float16).max)  # 65504: where an unbounded map (EPKL) is cut in storage
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip files
 
@@ -47,9 +48,9 @@ def note_written(path: Path) -> None:
 def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Call `write(file)` on a temporary file and rename it to `path`; a full disk is told in one sentence."""
     note_written(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")  # nobody can lay a link there beforehand
     try:
-        with full_disk_told(path.parent, path), temporary.open("wb") as file:
+        with full_disk_told(path.parent, path), temporary.open("xb") as file:
             write(file)
         temporary.replace(path)
     finally:

@@ -18,6 +18,7 @@ import pandas as pd
 from sqp.errors import CaseError, ConfigError
 from sqp.io.atomic import write_text
 from sqp.io.reader import RecordSet
+from sqp.untrusted import read_json
 
 BINS = 10
 MOST_PER_BIN = 0.20
@@ -103,9 +104,9 @@ def write_frozen(path: str | Path, frozen: Mapping[str, Any]) -> None:
 def read_frozen(path: str | Path) -> dict[str, Any]:
     """A frozen set; ConfigError where the file is missing, or was edited after it was made."""
     try:
-        frozen = json.loads(Path(path).read_text())
+        frozen = read_json(Path(path))
         intact = frozen["sha256"] == _digest(frozen["masks"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ConfigError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is no frozen set: make it with scripts/freeze_spread.py") from error
     if not intact:
         raise ConfigError(f"{path} was edited after it was frozen: its hash does not fit its masks")

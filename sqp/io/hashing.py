@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sqp.errors import CaseError
+from sqp.untrusted import check_regular
+
 
 def sha256_of(path: str | Path) -> str:
     """sha256 of a file, as 64 hex digits; read in pieces."""
-    with Path(path).open("rb") as file:
+    with check_regular(path, error=CaseError).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -55,7 +58,7 @@ def _is(stamped: str, path: Path) -> bool:
     look, _, digest = stamped.rpartition(" ")
     try:
         return look == _look(path) or digest == sha256_of_all(_parts(path))
-    except OSError:
+    except (OSError, CaseError):
         return False
 
 

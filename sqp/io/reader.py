@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from PIL import Image
 
 from sqp.errors import CaseError, ConfigError
@@ -21,7 +20,9 @@ from sqp.frame import Frame
 from sqp.io.hashing import changed_source, content_of
 from sqp.io.schema import CONTENT, YOUNGER
 from sqp.io.volume_files import SUFFIX, read_volume_mask
+from sqp.untrusted import check_regular, read_json
 from sqp.volume import Geometry
+from sqp.yaml_files import read_yaml
 
 _PARSER = threading.Lock()
 """numpy parses the header of an array by `ast`, which is not thread-safe in Python 3.11 (its issue 106905)."""
@@ -49,10 +50,10 @@ class RecordSet:
         """The table, and by record the hash of its mask and maps."""
         path = self.folder / "records.parquet"
         try:
-            parts = [pd.read_parquet(path)] if path.exists() else []
+            parts = [pd.read_parquet(check_regular(path))] if path.exists() else []
         except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
             raise ConfigError(f"{path} is damaged ({error}); generate the record set again") from error
-        rows = [json.loads(p.read_text()) for p in sorted(self.folder.glob("rows/*.json"))]
+        rows = [read_json(p) for p in sorted(self.folder.glob("rows/*.json"))]
         if rows:
             parts.append(pd.DataFrame(rows))
         table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
@@ -68,7 +69,7 @@ class RecordSet:
         path = self.folder / "run.yaml"
         if not path.exists():
             raise ConfigError(f"{self.folder} has no run.yaml; make the record set again with `sqp generate`")
-        return yaml.safe_load(path.read_text())
+        return read_yaml(path)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -79,7 +80,8 @@ class RecordSet:
         """bool `[h, w]` at the image's own size, of a volume `[d, h, w]` in the canonical orientation."""
         if self.volumes:
             return self.volume_mask(record_id)[0]
-        with Image.open(io.BytesIO(self._bytes(record_id, self.mask_file(record_id), 0))) as image:
+        content = io.BytesIO(self._bytes(record_id, self.mask_file(record_id), 0))
+        with Image.open(content, formats=("PNG",)) as image:
             return np.asarray(image) > 127
 
     def mask_file(self, record_id: str) -> Path:
@@ -129,7 +131,7 @@ class RecordSet:
 
     def _bytes(self, record_id: str, path: Path, part: int) -> bytes:
         """The mask (part 0) or the maps (1) of a record. AlteredError where it is not the file that was written."""
-        data = path.read_bytes()
+        data = check_regular(path, error=CaseError).read_bytes()
         if self._altered(record_id, data, part) and RecordSet(self.folder)._altered(record_id, data, part):
             raise AlteredError(
                 f"{path} is not the file that was written for record {record_id} (altered, or cut off): generate the "

@@ -7,7 +7,6 @@ runs in one folder do, and the second is refused (`ownership`).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -24,7 +23,9 @@ from sqp.io.hashing import content_of
 from sqp.io.ownership import read_marker, remove_empty
 from sqp.io.schema import COLUMNS, CONTENT, RENAMED, YOUNGER, Record, arrow_schema
 from sqp.io.volume_files import SUFFIX, write_volume_mask
+from sqp.untrusted import read_json
 from sqp.volume import Geometry
+from sqp.yaml_files import read_yaml
 
 CHUNK = 2_000  # rows held in memory at once while consolidating
 FOLDERS = ("masks", "maps", "rows")
@@ -72,7 +73,7 @@ class RecordWriter:
         if path.exists():
             names = pq.read_schema(path).names
             rows = pq.read_table(path, columns=[name for name in SOURCES if name in names]).to_pylist()
-        rows += [json.loads(row.read_text()) for row in (self.folder / "rows").glob("*.json")]
+        rows += [read_json(row) for row in (self.folder / "rows").glob("*.json")]
         return {row["record_id"]: {name: row.get(name) or "" for name in SOURCES} for row in rows}
 
     def drop(self, ids: Collection[str]) -> None:
@@ -102,7 +103,7 @@ class RecordWriter:
         table = self.folder / "records.parquet"
         if not rows:
             return pq.read_metadata(table).num_rows if table.exists() else 0
-        newer = dict.fromkeys(name for path in rows for name in json.loads(path.read_text()))
+        newer = dict.fromkeys(name for path in rows for name in read_json(path))
         older = [name for name in pq.read_schema(table).names if name not in newer] if table.exists() else []
         scores = [name for name in (*older, *newer) if name not in (*COLUMNS, *RENAMED, CONTENT)]
         schema, new, empty = arrow_schema(scores), {path.stem for path in rows}, dict.fromkeys(scores, float("nan"))
@@ -115,7 +116,7 @@ class RecordWriter:
                     writer.write_table(part)
                     count += part.num_rows
                 for start in range(0, len(rows), CHUNK):
-                    loaded = [empty | json.loads(path.read_text()) for path in rows[start : start + CHUNK]]
+                    loaded = [empty | read_json(path) for path in rows[start : start + CHUNK]]
                     writer.write_table(pa.Table.from_pylist(loaded, schema=schema))
                     count += len(loaded)
 
@@ -128,7 +129,7 @@ class RecordWriter:
         """Consolidate and add what the run found (versions, counts, seconds) to `run.yaml`."""
         count = self.consolidate()
         path = self.folder / "run.yaml"
-        stored = yaml.safe_load(path.read_text()) if path.exists() else {}
+        stored = read_yaml(path) if path.exists() else {}
         write_text(path, yaml.safe_dump({**stored, **run}, sort_keys=False))
         return count
 
@@ -152,7 +153,7 @@ class RecordWriter:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
             clear_left(self.folder / name)
         if self.done():
-            stored = with_defaults(yaml.safe_load(path.read_text())["config"], defaults or {})
+            stored = with_defaults(read_yaml(path)["config"], defaults or {})
             differing = first_difference(stored, config)
             if differing:
                 key, old, new = differing

@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_atomic
 from sqp.networks.half import packed
+from sqp.networks.weight_files import read_metadata, read_tensors
+from sqp.untrusted import parse_json
 
 FORMAT = "1"
 PREFIX = "sqp_"  # of the header's key, then the kind; one key only, since safetensors keeps no order among several
@@ -70,8 +71,8 @@ def fitted_infos(path: Path) -> list[Mapping[str, Any]]:
 def load_weights(network: nn.Module, path: Path, kind: str = "segmenter") -> None:
     """Put the weights of a checkpoint into a network built from its spec; ConfigError where they do not fit."""
     try:
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
+        network.load_state_dict(read_tensors(path))
+    except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise ConfigError(
             f"--checkpoint {path}: its weights do not fit its own spec ({first}): {_remedy(kind)}"
@@ -80,13 +81,11 @@ def load_weights(network: nn.Module, path: Path, kind: str = "segmenter") -> Non
 
 def _headers(path: Path, kind: str) -> dict[str, Any]:
     """sqp's keys in the header of a safetensors file."""
-    if not path.is_file():
-        raise ConfigError(f"--checkpoint {path}: no such file")
     try:
-        with safe_open(path, "pt") as file:
-            return {k: json.loads(v) for k, v in (file.metadata() or {}).items() if k.startswith(PREFIX)}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ConfigError(f"--checkpoint {path} is no safetensors file ({error}): {_remedy(kind)}") from error
+        told = read_metadata(path)
+        return {k: parse_json(v, f"--checkpoint {path}: its header") for k, v in told.items() if k.startswith(PREFIX)}
+    except ConfigError as error:
+        raise ConfigError(f"{error}: {_remedy(kind)}") from error
 
 
 def _remedy(kind: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from sqp.errors import ConfigError, unknown_name
+from sqp.networks.weight_files import read_tensors, without_prefixes
 
 DIVISOR = 32  # deepest stride of a convolutional model: what the sides of its input are multiples of
 
@@ -45,8 +47,9 @@ def create(name: str, pretrained: bool = False, file: Path | None = None, **opti
     import timm
 
     told(name)
-    if file is not None and not file.is_file():
+    if file is not None and not file.exists():
         raise ConfigError(f"pretrained_file {file} does not exist: check the path")
+    state = None if file is None else _timm_state(file)
     log = logging.getLogger("timm.models._builder")  # it warns of the classifier's weights, which nobody asked for
     level = log.level
     try:
@@ -54,14 +57,12 @@ def create(name: str, pretrained: bool = False, file: Path | None = None, **opti
         model = timm.create_model(
             name,
             pretrained=pretrained or file is not None,
-            pretrained_cfg_overlay={"file": str(file)} if file else None,
+            pretrained_cfg_overlay=None if state is None else {"state_dict": dict(state), "custom_load": False},
             **options,
         )
     except (RuntimeError, KeyError, OSError, ValueError, AttributeError, TypeError) as error:
         why = (str(error) or type(error).__name__).splitlines()[0].rstrip(": ")
         if file:
-            if "weights_only" in why:  # torch advises to unpickle it all the same
-                why = "it is damaged, or holds more than weights"
             raise ConfigError(
                 f"timm's {name}: cannot load the weights of {file} ({why}): give a safetensors or pth file of timm's "
                 f"weights of {name}"
@@ -69,17 +70,21 @@ def create(name: str, pretrained: bool = False, file: Path | None = None, **opti
         raise ConfigError(f"timm's {name}: cannot {'load its weights' if pretrained else 'build it'}: {why}") from error
     finally:
         log.setLevel(level)
-    if file:
-        _check_keys(model, file, name)
+    if file is not None and state is not None:
+        model.pretrained_cfg["state_dict"] = None  # timm keeps what it was given, twice the memory
+        _check_keys(model, state, file, name)
         _mend_overflow(model, file)
     return model
 
 
-def _check_keys(model: nn.Module, file: Path, name: str) -> None:
-    """timm loads what it finds; a file that lacks a weight is of another model. (In feature maps stem_0 is stem.0.)"""
-    from timm.models import load_state_dict
+def _timm_state(file: Path) -> dict[str, torch.Tensor]:
+    """The weights of a file as timm takes them: it must not open the file itself, since older releases unpickle."""
+    return without_prefixes(read_tensors(file, "pretrained_file"))
 
-    found = {key.replace("_", ".") for key in load_state_dict(str(file), weights_only=True)}
+
+def _check_keys(model: nn.Module, state: Mapping[str, torch.Tensor], file: Path, name: str) -> None:
+    """timm loads what it finds; a file that lacks a weight is of another model. (In feature maps stem_0 is stem.0.)"""
+    found = {key.replace("_", ".") for key in state}
     wanted = [key for key in model.state_dict() if "num_batches_tracked" not in key]
     lacking = [key for key in wanted if key.replace("_", ".") not in found]
     if lacking:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as safetensors_bytes
 
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.io.atomic import write_atomic, write_text
 from sqp.networks.half import packed
+from sqp.networks.weight_files import read_tensors
 from sqp.quality.channels import check_channels
 from sqp.quality.columns import with_former_scores
 from sqp.quality.conformal import Conformal
@@ -31,6 +30,7 @@ from sqp.quality.provenance import check_expected
 from sqp.quality.risk import Choice, RiskEvidence, RiskRule
 from sqp.quality.sources import REMEDIES, source_of, sources_of
 from sqp.quality.tabular import Standardizer
+from sqp.untrusted import read_json
 
 FORMAT = 1
 MOST = 1e30  # no number of a bundle is greater, but for what is infinite by right
@@ -153,9 +153,9 @@ class Bundle:
                 f"{folder} is no bundle: no bundle.json with model.safetensors; make one with `sqp train`"
             )
         try:
-            told = json.loads(text.read_text())
-            tensors = load_file(folder / "model.safetensors")
-        except (ValueError, SafetensorError, OSError) as error:
+            told = read_json(text)
+            tensors = read_tensors(folder / "model.safetensors", "its weights")
+        except (ConfigError, OSError) as error:
             raise ConfigError(f"{folder} is damaged ({error}): copy it again or train anew") from error
         if not isinstance(told, dict):
             raise ConfigError(f"{text} is damaged (it is no JSON object): copy it again or train anew")

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import Logger
 from torch.utils.data import DataLoader
 
 from sqp.errors import SqpError
+from sqp.networks.weight_files import read_tensors
 from sqp.quality.batches import BatchPlan, CachedRecords, loader
 from sqp.quality.module import QualityModel
 from sqp.seeding import derive_seed
@@ -93,7 +94,7 @@ def fit(
 
 def load_best(model: QualityModel, folder: Path) -> None:
     """Put the weights of the best epoch of a run in `folder` into `model`; SqpError where they are not finite."""
-    state = torch.load(folder / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    state = read_tensors(folder / "checkpoints" / "best.ckpt", "the checkpoint")
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):
         raise SqpError("training diverged in its first epoch (NaN): choose a smaller --learning_rate")
     model.load_state_dict(state)

@@ -52,10 +52,9 @@ def write_embedding_page(
     body = Template(asset("embedding.html")).substitute(
         title=escape(title),
         notes=escape(notes),
-        js=asset("embedding.js"),
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
     )
-    write_text(Path(path), document(title, asset("embedding.css"), body))
+    write_text(Path(path), document(title, asset("embedding.css"), body, asset("embedding.js")))
     return Path(path)
 
 

@@ -53,7 +53,6 @@ def write_page(
     tables = [section_html(section) for section in sections if not section.is_figure]
     body = Template(asset("page.html")).substitute(
         title=escape(title),
-        js="\n".join(map(asset, SCRIPTS)),
         headline=escape(findings.headline),
         points="".join(f"<li>{escape(point)}</li>" for point in findings.points),
         counts=_counts(table),
@@ -65,8 +64,9 @@ def write_page(
         said=said,
         cases=cases,
     )
+    script = "\n".join(['(() => {\n"use strict";', *map(asset, SCRIPTS), "})();"])
     colours = f":root {{ --uncertainty: {_gradient(COLOURS)}; --error: {_gradient(ERROR_COLOURS)}; }}"
-    write_text(Path(path), document(title, asset("page_gallery.css") + colours, body))
+    write_text(Path(path), document(title, asset("page_gallery.css") + colours, body, script))
     return Path(path)
 
 

@@ -8,9 +8,11 @@ import pandas as pd
 
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_atomic, write_text
+from sqp.io.csv_files import csv_text, read_csv
 from sqp.io.reader import check_dice
 from sqp.quality.columns import FIRST
 from sqp.report.columns import ordered
+from sqp.untrusted import check_regular
 
 
 def write_predictions(folder: str | Path, table: pd.DataFrame) -> tuple[Path, Path]:
@@ -27,7 +29,7 @@ def write_predictions(folder: str | Path, table: pd.DataFrame) -> tuple[Path, Pa
     csv, parquet = folder / "predictions.csv", folder / "predictions.parquet"
     table = ordered(table)
     flat = table.drop(columns=[name for name in ("truth_path", "spacing", "files") if name in table.columns])
-    write_text(csv, flat.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    write_text(csv, csv_text(flat, float_format="%.6f"))
     write_atomic(parquet, lambda file: table.to_parquet(file, index=False))
     return csv, parquet
 
@@ -47,10 +49,10 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         raise ConfigError(f"no predictions at {path}; run `sqp predict` first, or correct --predictions")
     try:
         if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
+            table = pd.read_parquet(check_regular(path))
         else:
             ids = dict.fromkeys(("image_id", "record_id", "group", "split", "variant", "dataset", "reason"), str)
-            table = pd.read_csv(path, dtype=ids)
+            table = read_csv(path, dtype=ids)
     except (ValueError, OSError) as error:
         raise ConfigError(f"cannot read {path} as a predictions table ({error}); give a .csv or .parquet") from error
     missing = [name for name in ("record_id", "predicted_dice") if name not in table.columns]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sqp.io.atomic import write_text
+from sqp.io.csv_files import csv_text
 
 # column of the numeric table -> heading; `X_low` and `X_high` beside a column X are its interval
 HEADINGS = {
@@ -99,7 +100,7 @@ def brief(table: pd.DataFrame) -> str:
 
 def write_csv(table: pd.DataFrame, path: str | Path) -> Path:
     """The numeric table with six decimals, NaN as an empty cell."""
-    write_text(Path(path), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    write_text(Path(path), csv_text(table, float_format="%.6f"))
     return Path(path)
 
 

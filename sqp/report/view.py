@@ -20,6 +20,7 @@ from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.quality.channels import UNREADABLE
 from sqp.quality.sources import REFEREE, SELF
+from sqp.untrusted import open_image
 
 MASK_COLOUR, TRUTH_COLOUR = "#FFC107", "#56B4E9"  # told apart by all eyes; on a black edge, on any skin
 COLOURS = "cividis"  # made for colour-blind readers, monotone in grey
@@ -150,7 +151,7 @@ def _image(path: object, size: tuple[int, int]) -> np.ndarray | None:
     """uint8 `[h, w, 3]`, upright; None where the file is gone or broken by now (the reader is told)."""
     try:
         if isinstance(path, str) and Path(path).suffix.lower() in (".jpg", ".jpeg"):
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 image.draft("RGB", size)  # decoded at a fraction of its size: several times as fast
                 upright = ImageOps.exif_transpose(image).convert("RGB")
         else:

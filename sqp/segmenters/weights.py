@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from sqp.errors import ConfigError
 from sqp.io.hashing import sha256_of
+from sqp.networks.weight_files import read_tensors, without_prefixes
+from sqp.untrusted import check_regular
 
 
 @dataclass(frozen=True)
@@ -76,22 +76,8 @@ def locate(name: str, checkpoint: str | os.PathLike | None = None) -> tuple[Path
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state dict of a checkpoint, never unpickling anything but tensors and plain containers."""
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ConfigError(f"{path} is no readable safetensors file ({error})") from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever the broken file makes zipfile or pickle raise
-        raise ConfigError(f"{path} is not a readable checkpoint of tensors ({type(error).__name__})") from error
-    for key in ("model", "state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ConfigError(f"{path} holds no state dict of tensors")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    """The state dict of a checkpoint by `read_tensors`, without the prefixes that wrappers put before every key."""
+    return without_prefixes(read_tensors(path))
 
 
 def load_strict(network: nn.Module, state: dict[str, Any], name: str, path: Path) -> None:
@@ -113,9 +99,9 @@ def load_strict(network: nn.Module, state: dict[str, Any], name: str, path: Path
 
 
 def _own_file(name: str, path: Path) -> tuple[Path, str]:
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(f"--checkpoint {path}: no such file")
-    found = sha256_of(path)
+    found = sha256_of(check_regular(path, "--checkpoint"))
     for other, source in SOURCES.items():  # SAM ViT-B and MedSAM have the same keys and shapes
         if other != name and source.sha256 == found:
             raise ConfigError(f"--checkpoint {path} holds the weights of {other}, not of {name}")

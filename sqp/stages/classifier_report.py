@@ -14,7 +14,8 @@ from tqdm import tqdm
 from sqp.config.fit import FitClassifierConfig
 from sqp.data import read_image
 from sqp.errors import CaseError, lookup
-from sqp.io.atomic import write_atomic
+from sqp.io.atomic import write_text
+from sqp.io.csv_files import csv_text
 from sqp.metrics.stats import bootstrap
 from sqp.prompts.classifier import Classifier, load_classifier
 from sqp.stages.diagnoses import label_of
@@ -40,7 +41,7 @@ def report_classifier(config: FitClassifierConfig, checkpoint: Path) -> str:
         probability, truth, group = _predicted(classifier, part, config.target, config.progress)
         rows += measures(probability, truth, group, split) if len(truth) else []
     table = pd.DataFrame(rows)
-    write_atomic(Path(config.out) / FILE, lambda file: table.to_csv(file, index=False))
+    write_text(Path(config.out) / FILE, csv_text(table))
     return "" if table.empty else table.round(3).to_string(index=False)
 
 

@@ -31,7 +31,7 @@ from sqp.stages.evidence import pages
 from sqp.stages.evidence.agreement import few_records
 from sqp.stages.evidence.mondrian import BY
 from sqp.stages.evidence.page import Evidence, Page, with_part
-from sqp.stages.options import check_ranges
+from sqp.stages.options import MANY, RESAMPLES, check_ranges
 from sqp.stages.run_info import stored_config, versions
 from sqp.stages.subsets import ALL, Subset, subsets
 from sqp.stages.targets import TARGETS
@@ -102,10 +102,8 @@ def check(config: EvaluateConfig) -> None:
         raise ConfigError("--model needs --records DIR: the record sets that hold the test split")
     check_logger(config)
     check_thresholds(config.accept, config.reject)
-    many = float("inf")
-    check_ranges(config, {"batch_size": (1, many), "gallery": (0, many), "overlays": (0, many)})
-    if config.n_resamples < 1:
-        raise ConfigError(f"--n_resamples is {config.n_resamples}; at least one is needed, 2000 is usual")
+    check_ranges(config, {"batch_size": (1, MANY), "gallery": (0, MANY), "overlays": (0, MANY)})
+    check_ranges(config, {"n_resamples": (1, RESAMPLES)})
     for name in config.target:
         lookup("target", name, TARGETS)
     if config.mondrian:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sqp.errors import ConfigError
+from sqp.io.csv_files import read_csv
 from sqp.report.predictions import read_predictions
 from sqp.yaml_files import read_yaml
 
@@ -32,7 +33,7 @@ class FinishedRun:
         for command, split in (("train", VAL), ("evaluate", TEST)):
             path = self.folders[command] / FILES[command] if command in self.folders else None
             if path is not None and path.exists():
-                table = pd.read_csv(path, dtype={"dataset": str, "note": str}).assign(run=self.name, split=split)
+                table = read_csv(path, dtype={"dataset": str, "note": str}).assign(run=self.name, split=split)
                 parts.append(table)
         whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "split", "method"])
         return whole[["run", "split", *[name for name in whole.columns if name not in ("run", "split")]]]

@@ -20,7 +20,8 @@ from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_splits
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordWriter
-from sqp.io.atomic import write_atomic
+from sqp.io.atomic import write_text
+from sqp.io.csv_files import csv_text
 from sqp.io.ownership import owned
 from sqp.io.writer import FOLDERS
 from sqp.segmenters.ensemble import ensemble_sha256
@@ -175,6 +176,6 @@ def _write_skipped(out: Path, skipped: dict[str, str]) -> None:
     path = out / "skipped.csv"
     if skipped:
         table = pd.DataFrame({"image_id": list(skipped), "reason": list(skipped.values())})
-        write_atomic(path, lambda file: table.to_csv(file, index=False))
+        write_text(path, csv_text(table))
     else:
         path.unlink(missing_ok=True)

@@ -41,8 +41,8 @@ def crf(
 
     if image.shape != (*probability.shape, 3) or image.dtype != np.uint8:
         raise ValueError(f"crf: image {image.shape} {image.dtype}, probability {probability.shape}: give one size")
-    if iterations < 1:
-        raise ConfigError(f"crf: iterations is {iterations}; give at least 1, usually 5 to 10")
+    if not 1 <= iterations <= 1000:
+        raise ConfigError(f"crf: iterations is {iterations}; give 1 to 1000, usually 5 to 10")
     widths = {"smooth_width": smooth_width, "colour_width": colour_width, "colour_spread": colour_spread}
     for name, value in widths.items():
         if not value > 0:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sqp.errors import ConfigError
 from sqp.uncertainty.moments import Moments
+from sqp.untrusted import read_json
 
 FEATURES = ("mean_logit", "sd_logit", "mean_entropy", "entropy", "logit_of_mean")
 CAP = 16.0
@@ -44,7 +45,7 @@ class LearnedFusion:
     def load(cls, path: str | Path) -> LearnedFusion:
         """Raises ConfigError where the file is missing or no learned fusion of this version's features."""
         try:
-            told = json.loads(Path(path).read_text())
+            told = read_json(Path(path))
             if told["kind"] != "sqp learned fusion" or tuple(told["features"]) != FEATURES:
                 raise ValueError("other features")
             columns = {name: tuple(map(float, told[name])) for name in ("coefficients", "means", "deviations")}
@@ -55,7 +56,7 @@ class LearnedFusion:
             if not np.isfinite(numbers).all() or min(found.deviations) <= 0:
                 raise ValueError("numbers that are not finite")
             return found
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ConfigError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path} is no learned fusion of this version ({error}): fit and save another") from error
 
 

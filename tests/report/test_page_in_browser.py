@@ -13,6 +13,7 @@ from volumesets import make_volume_set
 from sqp.io import RecordSet
 from sqp.io.atomic import write_maps
 from sqp.report.findings import Findings
+from sqp.report.inline import document
 from sqp.report.page import write_page
 from sqp.report.sections import Section
 
@@ -38,11 +39,23 @@ def opened(browser, tmp_path, predictions):
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     page.on("request", lambda request: errors.append(request.url) if request.url.startswith("http") else None)
     page.goto(path.as_uri())
     yield page
     context.close()
     assert errors == []
+
+
+def test_a_script_in_the_body_does_not_run(browser, tmp_path) -> None:
+    body = "<script>document.title = 'ran'</script><img src='data:,' onerror=\"document.title = 'ran'\"><p>shown</p>"
+    for script in ("", "document.querySelector('p').textContent = 'own';"):
+        (tmp_path / "p.html").write_text(document("Page", "", body, script), encoding="utf-8")
+        page = browser.new_page()
+        page.goto((tmp_path / "p.html").as_uri())
+        page.wait_for_timeout(100)
+        assert page.title() == "Page" and page.locator("p").inner_text() == ("own" if script else "shown")
+        page.close()
 
 
 def ids(page) -> list[str]:

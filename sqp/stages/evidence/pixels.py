@@ -16,6 +16,7 @@ from sqp.data.volumes import read_structure
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.io.atomic import write_text
+from sqp.io.csv_files import csv_text, read_csv
 from sqp.io.hashing import sha256_of
 from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
 from sqp.metrics.notes import join
@@ -102,7 +103,7 @@ def measured(rows: pd.DataFrame, out: Path, probability: bool = True, surface: b
             found[index] = {"note": f"cannot be measured: {error}"}
     if len(before) > known:
         out.mkdir(parents=True, exist_ok=True)
-        write_text(path, pd.DataFrame(list(before.values())).to_csv(index=False, lineterminator="\n"))
+        write_text(path, csv_text(pd.DataFrame(list(before.values()))))
     table = pd.DataFrame.from_dict(found, orient="index").reindex(index=rows.index, columns=COLUMNS)
     return table.assign(note=table["note"].fillna("").astype(str))
 
@@ -110,7 +111,7 @@ def measured(rows: pd.DataFrame, out: Path, probability: bool = True, surface: b
 def _kept(path: Path) -> dict[tuple[str, ...], dict[Any, Any]]:
     """What was measured before, by its keys; nothing where the file is not there or is of another making."""
     try:
-        old = pd.read_csv(path, dtype=str, keep_default_na=False)
+        old = read_csv(path, dtype=str, keep_default_na=False)
         for name in NUMBERS:
             old[name] = [float(text or "nan") for text in old[name]]  # exact, as no option of read_csv is everywhere
     except (OSError, ValueError, KeyError):
