@@ -74,7 +74,7 @@ def _umap() -> Any:
 
     folder = TemporaryDirectory(prefix="sqp-numba-", ignore_cleanup_errors=True)
     atexit.register(folder.cleanup)
-    os.environ["NUMBA_CACHE_DIR"] = config.CACHE_DIR = folder.name
+    os.environ["NUMBA_CACHE_DIR"] = config.CACHE_DIR = folder.name  # type: ignore[attr-defined]
     for name in [name for name in sys.modules if name.split(".")[0] in ("umap", "pynndescent")]:
         del sys.modules[name]  # half of them were imported
     return importlib.import_module("umap")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def write_strange(config: ExplainConfig, inside: pd.DataFrame) -> dict[str, Path
         folders[kind].mkdir(parents=True, exist_ok=True)
         wanted = {f"{name}_{i:03d}.png": image for i, image in enumerate(made)}
         home = folders[kind]
-        remove_written(lambda path, home=home, wanted=wanted: path.parent == home and path.name not in wanted)
+        remove_written(partial(_is_other, home, frozenset(wanted)))
         home.mkdir(parents=True, exist_ok=True)
         others = [path.name for path in home.iterdir() if path.name not in wanted and path.name[0] != "."]
         if others:
@@ -74,6 +75,11 @@ def write_strange(config: ExplainConfig, inside: pd.DataFrame) -> dict[str, Path
         for key, image in wanted.items():
             write_atomic(folders[kind] / key, partial(Image.fromarray(image).save, format="PNG"))
     return folders
+
+
+def _is_other(home: Path, wanted: Collection[str], path: Path) -> bool:
+    """Whether a file lies in `home` under a name that is not wanted there."""
+    return path.parent == home and path.name not in wanted
 
 
 def _as_predict(config: ExplainConfig, folder: Path) -> PredictConfig:
