@@ -170,9 +170,7 @@ def _truth(paths: object, size: tuple[int, int]) -> np.ndarray | None:
         return None
 
 
-def stored_map(
-    records: RecordSet, record_id: str
-) -> tuple[str, float, np.ndarray | None, tuple[float, float] | None]:
+def stored_map(records: RecordSet, record_id: str) -> tuple[str, float, np.ndarray | None, tuple[float, float] | None]:
     """Title, top value and map on its grid of the first measure there is, the segmenter's before the referee's.
 
     Last come the (rows, columns) of the grid that the image takes.

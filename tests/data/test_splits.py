@@ -22,7 +22,6 @@ from sqp.data.splits import (
 from sqp.errors import ConfigError
 from sqp.types import Case
 
-
 TWO_IDS = (("HAM_0004919", "train"), ("HAM_0000140", "test"))
 
 
