@@ -52,7 +52,7 @@ def classifier(data, tmp_path_factory):
 
 
 def auc_range(probability: np.ndarray, positive: np.ndarray, slack: float = 1e-4) -> tuple[float, float]:
-    """The least and the greatest AUC of probabilities that are off by up to `slack`: a CPU may break a tie either way."""
+    """The least and the greatest AUC of probabilities that are up to `slack` off: a CPU may break ties either way."""
     least, most = (float(roc_auc_score(positive, probability + side * 2 * slack * positive)) for side in (-1, 1))
     return least - 1e-6, most + 1e-6
 

@@ -37,7 +37,7 @@ def test_no_nan_at_60_and_epkl_is_no_less_than_mutual_information(kind):
 
 @pytest.fixture(scope="module")
 def peer():
-    """torch-uncertainty's metric, (B, N, C) probabilities -> MI in nats a row; its file alone, which needs torchmetrics.
+    """torch-uncertainty's metric, (B, N, C) probabilities -> MI in nats a row; its file alone, on torchmetrics.
 
     The package as a whole imports `lightning`, which is another distribution than pytorch-lightning.
     """

@@ -36,7 +36,7 @@ COLUMNS = [*NUMBERS, "unit", "note"]
 
 
 class Pixels(NamedTuple):
-    """mask bool `[h, w]`, truths bool `[raters, h, w]`, probability float32 `[h, w]`, or None; `note`: a reservation."""
+    """mask bool `[h, w]`, truths bool `[raters, h, w]`, probability float32 `[h, w]`, or None; `note` a reservation."""
 
     mask: np.ndarray
     truths: np.ndarray
