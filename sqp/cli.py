@@ -19,7 +19,7 @@ from typing import Any
 
 from sqp.errors import ConfigError, SqpError, unknown_name
 from sqp.memory import keep_freed_memory
-from sqp.options import explain, flat_hints, friendly, section
+from sqp.options import check_values, explain, flat_hints, friendly, section
 
 DONE, SKIPPED, USER_ERROR, BELOW, INTERRUPTED = 0, 1, 2, 3, 130
 ALIKE = {errno.EDQUOT: errno.ENOSPC, errno.ENOTDIR: errno.EEXIST, errno.EPERM: errno.EACCES, errno.EROFS: errno.EACCES}
@@ -157,6 +157,7 @@ def parse(name: str, args: Sequence[str]) -> Any | None:
 
 def from_mapping(name: str, values: Mapping[str, Any]) -> Any:
     """The config of a command out of a part of a script's YAML, checked like its options."""
+    check_values(_config_class(name), dict(values))
     return _read(name, lambda parser: parser.parse_object(dict(values)))
 
 
@@ -207,9 +208,9 @@ def _sections(name: str, args: list[str]) -> list[str]:
     out = list(args)
     for i, token in enumerate(args):
         if token == "--config" and i + 1 < len(args):
-            out[i + 1] = section(args[i + 1], name, COMMANDS)
+            out[i + 1] = section(args[i + 1], name, COMMANDS, _config_class(name))
         elif token.startswith("--config="):
-            out[i] = "--config=" + section(token.removeprefix("--config="), name, COMMANDS)
+            out[i] = "--config=" + section(token.removeprefix("--config="), name, COMMANDS, _config_class(name))
     return out
 
 

@@ -18,7 +18,20 @@ from sqp.untrusted import parse_yaml
 from sqp.yaml_files import read_yaml
 
 
-def section(config: str, command: str, commands: Collection[str]) -> str:
+def check_values(cls: type, values: Any, prefix: str = "") -> None:
+    """ConfigError for an empty path in the values of a config's YAML, and for a group of options that is no mapping."""
+    hints = typing.get_type_hints(cls)
+    for key, value in values.items() if isinstance(values, dict) else ():
+        hint, name = hints.get(key), f"{prefix}{key}"
+        if value == "" and hint is not None and _holds_paths(hint):
+            raise ConfigError(f"the option {name} is empty: give a path, or leave it out")
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(value, dict | str):
+                raise ConfigError(f"the option {name} is {value!r}; it must be {_expected(None)}")
+            check_values(typing.cast(type, hint), value, f"{name}.")
+
+
+def section(config: str, command: str, commands: Collection[str], cls: type | None = None) -> str:
     """The part of a YAML file that is meant for a command: `--config` may name one file for a whole pipeline.
 
     A file whose top level holds nothing but names of commands is cut to the section of this one, returned as YAML
@@ -28,6 +41,8 @@ def section(config: str, command: str, commands: Collection[str]) -> str:
     if not _is_there(config):
         return config
     values = read_yaml(path)
+    if cls is not None:
+        check_values(cls, values.get(command, values) if isinstance(values, dict) else values)
     if not isinstance(values, dict) or not values or not set(values) <= set(commands):
         return config
     if command not in values:
@@ -78,6 +93,8 @@ def friendly(cls: type, args: Sequence[str]) -> list[str]:
             values.append(rest.pop(0))
         option = f"--{name}"
         _check_nested(option, hint, first)
+        if "" in (values or [first if equals or rest else "x"]) and _holds_paths(hint):
+            raise ConfigError(f"the option {option} is empty: give a path, or leave it out")
         if hint is bool:
             out += [option, values[0] if values else "true"]
         elif many and values and values[0].startswith("["):
@@ -102,6 +119,11 @@ def _check_nested(option: str, hint: Any, value: str) -> None:
         parse_yaml(value, option)
     elif not value.startswith("-") and _is_there(value):
         read_yaml(Path(value))
+
+
+def _holds_paths(hint: Any) -> bool:
+    """Whether a value is a path, or several; an empty one would be the current folder."""
+    return hint is Path or any(_holds_paths(part) for part in typing.get_args(hint))
 
 
 def _is_there(value: str) -> bool:
@@ -153,7 +175,42 @@ def explain(name: str, cls: type, message: str) -> str:
     required = re.search(r"following arguments are required: ([\w.]+)", message)
     if required:
         return f"{name}: the option --{required.group(1)} is missing; `sqp {name} --help` says what it is"
+    bare = re.search(r"argument --([\w.]+): expected (?:one|at least one) argument", message)
+    if bare:
+        return f"{name}: the option --{bare.group(1)} needs a value: {_expected(flat_hints(cls).get(bare.group(1)))}"
+    wrong = re.search(r"(?:Parser key|[Kk]ey|argument) [\"']?(?:--)?([\w.]+)[\"']?: (.*)", message)
+    if wrong:
+        key, why = wrong.groups()
+        values = re.findall(r"(?:Got|Given) value: (.*?)(?= Given | Got | - |$)", why)
+        hint = flat_hints(cls).get(key)
+        if values and (hint is not None or _is_group(key, cls)):
+            return f"{name}: the option --{key} is {values[-1]!r}; it must be {_expected(hint)}"
     return f"{name}: {message}"
+
+
+def _is_group(key: str, cls: type) -> bool:
+    return any(option.startswith(f"{key}.") for option in flat_hints(cls))
+
+
+def _expected(hint: Any) -> str:
+    """What a value of a type is called.
+
+    >>> _expected(int | None), _expected(list[Path]), _expected(bool)
+    ('a whole number, or null', 'a path, or several of them', 'true or false')
+    """
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+    parts = [part for part in typing.get_args(hint) if part is not Ellipsis]
+    if hint in names:
+        return names[hint]
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if origin in (list, tuple):
+        return f"{_expected(parts[0])}, or several of them"
+    if parts and origin is not dict:
+        kinds = [_expected(part) for part in parts if part is not type(None)]
+        return " or ".join(kinds) + (", or null" if type(None) in parts else "")
+    return "a mapping, e.g. {key: value}, or a YAML file of one"
 
 
 def _nearest(option: str, known: Sequence[str]) -> str | None:

@@ -252,7 +252,64 @@ def test_a_part_of_a_scripts_yaml_is_checked_like_options():
     for values, message in (
         ({"out": "b"}, "the option --records is missing"),
         ({"records": ["a"], "out": "b", "sizes": 64}, "unknown option 'sizes', did you mean 'size'"),
-        ({"records": ["a"], "out": "b", "size": "large"}, "size.*Got value: large"),
+        ({"records": ["a"], "out": "b", "size": "large"}, "--size is 'large'; it must be a whole number"),
     ):
         with pytest.raises(ConfigError, match=message):
             from_mapping("train", values)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sampler.n", "abc"], "the option --sampler.n is 'abc'; it must be a whole number"),
+        (["--seed", "1.5"], "the option --seed is '1.5'; it must be a whole number"),
+        (["--workers", "many"], "the option --workers is 'many'; it must be a whole number, or null"),
+        (["--sampler.edges", "maybe"], "the option --sampler.edges is 'maybe'; it must be true or false"),
+        (["--label", "x"], "the option --label is 'x'; it must be a whole number, or several of them"),
+        (["--variants", "3"], "the option --variants is '3'; it must be a mapping"),
+        (["--sampler.p", "x"], "the option --sampler.p is 'x'; it must be a number"),
+        (["--seed"], "the option --seed needs a value: a whole number"),
+        (["--truth", ""], "the option --truth is empty: give a path"),
+        (["--truth="], "the option --truth is empty: give a path"),
+    ],
+)
+def test_a_wrong_type_is_told_in_words(options, message):
+    with pytest.raises(ConfigError) as error:
+        parse("generate", ["--images", "a", "--out", "b", *options])
+    assert message in str(error.value) and "class" not in str(error.value)
+
+
+def test_an_empty_path_is_not_the_current_folder(tmp_path):
+    (tmp_path / "c.yaml").write_text("images: ''\nout: o\n")
+    (tmp_path / "d.yaml").write_text("generate:\n  images: a\n  out: o\n  referee:\n    weights: ''\n")
+    (tmp_path / "e.yaml").write_text("images: a\nout: o\nsampler: 3\n")
+    for argv, message in (
+        (["--images", "", "--out", "b"], "--images is empty"),
+        (["--config", str(tmp_path / "c.yaml")], "images is empty"),
+        (["--config", str(tmp_path / "d.yaml")], "referee.weights is empty"),
+        (["--config", str(tmp_path / "e.yaml")], "sampler is 3; it must be a mapping"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            parse("generate", argv)
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "message"),
+    [
+        ("predict", ["--records", "r", "--checkpoint", "x"], "--checkpoint is about records that are made of --images"),
+        ("predict", ["--records", "r", "--prompter", "otsu"], "--prompter is about records"),
+        ("predict", ["--images", "i", "--masks", "m", "--prompter", "otsu"], "--prompter is about the segmenter's own"),
+        ("predict", ["--model", "fast", "--images", "I", "--masks", "I", "--checkpoint", "x"], "--checkpoint is given"),
+        ("predict", ["--model", "fast", "--images", "I", "--masks", "I", "--localizer", "x"], "--localizer is given"),
+        (
+            "generate",
+            ["--images", "I", "--masks", "I", "--segmenter", "none", "--checkpoint", "x"],
+            "segmenter is none",
+        ),
+        ("generate", ["--images", "I", "--checkpoint", "x", "--checkpoints", "y", "z"], "both given"),
+    ],
+)
+def test_an_option_that_would_say_nothing_is_refused(command, options, message, tmp_path, capsys):
+    argv = [str(tmp_path) if option == "I" else option for option in options]
+    assert main([command, *argv, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()

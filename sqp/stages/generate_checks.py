@@ -35,8 +35,24 @@ def check_config(config: GenerateConfig) -> None:
     check_referee(config)
     check_unsegmented(config)
     check_device(config.device)
+    _check_unused(config)
     if config.segmenter.name in PLAIN and None in config.segmenter.files():
         raise ConfigError(needs_checkpoint(config.segmenter.name))
+
+
+def _check_unused(config: GenerateConfig) -> None:
+    """ConfigError for an option of the segmenter or its prompter that would say nothing."""
+    given = config.segmenter
+    if given.name == NONE and (given.checkpoint or given.checkpoints):
+        raise ConfigError(
+            "segmenter.checkpoint is given, but the segmenter is none: name the segmenter, or leave it out"
+        )
+    if given.checkpoint and given.checkpoints:
+        raise ConfigError("segmenter.checkpoint and segmenter.checkpoints are both given: leave one of them out")
+    if given.name in PLAIN and config.prompter_options and config.cascade is None:
+        raise ConfigError(f"prompter_options are given, but {given.name} ignores prompts: leave them out")
+    if config.referee.name == NONE and not config.referee_by_default and config.referee.weights:
+        raise ConfigError("referee.weights are given, but the referee is none: name the referee, or leave them out")
 
 
 def _check_names(config: GenerateConfig) -> None:

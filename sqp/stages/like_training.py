@@ -53,6 +53,9 @@ def segmenter_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequ
     """
     told = {key: value for key, value in like["segmenter"].items() if key not in HASHES}
     if SELF not in sources:
+        if config.checkpoint or config.checkpoints:
+            given = "checkpoint" if config.checkpoint else "checkpoints"
+            raise ConfigError(f"--{given} is given, but {_name(config)} reads nothing of a segmenter: leave it out")
         return SegmenterConfig(**{**told, "name": NONE})
     if told["name"] == NONE:
         raise ConfigError(f"{_name(config)} was trained on given masks and brings no segmenter: give --masks DIR")
@@ -64,6 +67,10 @@ def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequen
 
     ConfigError where its localizer is not to be found, or is another one.
     """
+    if REFEREE not in sources or like["referee"]["name"] == NONE:
+        given = [name for name in ("referee_weights", "localizer") if getattr(config, name)]
+        if given:
+            raise ConfigError(f"--{given[0]} is given, but {_name(config)} reads nothing of a referee: leave it out")
     if REFEREE not in sources:
         return RefereeConfig(NONE)
     told = {key: value for key, value in like["referee"].items() if key not in HASHES}

@@ -164,6 +164,10 @@ def check(config: PredictConfig) -> None:
         raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")
     if config.records and (config.masks or config.truth or config.probs):
         raise ConfigError("--masks and --truth go with --images, as --probs does; a record set has its masks already")
+    if config.records:
+        _check_unused(config, MAKING, "is about records that are made of --images, and --records are made already")
+    elif config.masks or config.probs:
+        _check_unused(config, PROMPTING, "is about the segmenter's own masks, and here given masks are judged")
     for name in config.split:
         lookup("split", name, dict.fromkeys(SPLITS))
     check_thresholds(config.accept, config.reject)
@@ -174,6 +178,17 @@ def check(config: PredictConfig) -> None:
     check_device(config.device)
     if config.fail_under is not None:
         check_ranges(config, {"fail_under": (0, 1)})
+
+
+PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
+MAKING = (*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "label", "seed")
+
+
+def _check_unused(config: PredictConfig, names: Sequence[str], why: str) -> None:
+    """ConfigError for the first of the options that is given, and would say nothing."""
+    for name in names:
+        if getattr(config, name) not in (None, {}, [], ()):
+            raise ConfigError(f"--{name} {why}: leave it out")
 
 
 def risk_rule(config: PredictConfig) -> RiskRule | None:

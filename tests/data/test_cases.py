@@ -239,3 +239,18 @@ def test_layout_by_name(tmp_path):
     for name in set(LAYOUTS) - {"folders"}:
         with pytest.raises(ConfigError, match=f"not of the layout '{name}'"):
             find_cases(folder, layout=name)
+
+
+@pytest.mark.parametrize("name", ["out", "masks", "images", "gt"])
+def test_what_sqp_wrote_inside_of_the_images_is_none_of_them(name, tmp_path):
+    for i in range(2):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
+    before = find_cases(tmp_path)
+    out = tmp_path / name
+    for part in ("masks", "images", "."):
+        (out / part).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(out / part / "0.png")
+    (out / "run.yaml").write_text("config: {}\n")
+    after = find_cases(tmp_path)
+    assert list(after) == list(before) and len(after) == 2 and not after.notes
+    assert not any(case.truth_paths for case in after)
