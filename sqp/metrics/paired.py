@@ -56,7 +56,9 @@ def signed_rank(x: ArrayLike, y: ArrayLike, a: str = "a", b: str = "b", group: A
     """
     u, v = columns(x, y)
     keep = finite(u, v)
-    codes, n_groups = group_codes((np.arange(len(u)) if group is None else np.asarray(group).ravel())[keep], keep.sum())
+    codes, n_groups = group_codes(
+        (np.arange(len(u)) if group is None else np.asarray(group).ravel())[keep], int(keep.sum())
+    )
     difference = (u - v)[keep]
     by_group = np.bincount(codes, difference, n_groups) / np.bincount(codes, minlength=n_groups)
     by_group = np.round(by_group, _DECIMALS)

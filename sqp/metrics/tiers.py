@@ -72,7 +72,7 @@ def rank_sum_p(a: ArrayLike, b: ArrayLike, group_a: ArrayLike | None = None, gro
     if group_a is not None and group_b is not None:
         names = [np.asarray(group_a).ravel(), np.asarray(group_b).ravel()]
     in_a, in_b = np.isfinite(x), np.isfinite(y)
-    codes, n_groups = group_codes(np.concatenate([names[0][in_a], names[1][in_b]]), in_a.sum() + in_b.sum())
+    codes, n_groups = group_codes(np.concatenate([names[0][in_a], names[1][in_b]]), int(in_a.sum() + in_b.sum()))
     x, y = x[in_a], y[in_b]
     if not len(x) or not len(y) or np.ptp(np.concatenate([x, y])) == 0 or n_groups < 2:
         return float("nan")
