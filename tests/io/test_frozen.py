@@ -42,6 +42,11 @@ def test_frozen_and_read_back(records, tmp_path):
     assert read_frozen(tmp_path / "f.json") == made
     assert set(made["families"]["spread_unseen"]) == {"shift"}
     assert set(made["families"]["spread"]) <= {"erosion", "blob_cut"}
+    dice = records.table.set_index("record_id").dice[sorted(made["masks"])]
+    assert sum(made["counts"].values()) == len(dice)
+    unseen = dice.index.str.contains("shift")
+    for name, part in (("spread", dice[~unseen]), ("spread_unseen", dice[unseen])):
+        assert made["sd_dice"][name] == pytest.approx(np.std(part), abs=5e-5)
     rows = records.table.assign(record_set=str(records.folder))
     rows = rows[rows.split == "test"]
     kept = rows[frozen_rows(made, rows)]

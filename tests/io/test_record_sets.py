@@ -100,6 +100,23 @@ def test_a_table_older_than_a_column_is_read_and_goes_on(tmp_path):
     }  # fmt: skip
 
 
+def test_where_nothing_is_new_the_records_are_still_counted(tmp_path):
+    assert write(tmp_path).consolidate() == 0
+    assert write(tmp_path, "r1", "r2").consolidate() == 2 == write(tmp_path).consolidate()
+
+
+def test_stamps_are_those_of_the_table_and_of_newer_rows_and_empty_in_an_older_table(tmp_path):
+    out = write(tmp_path)
+    for name in ("r1", "r2"):
+        out.write(make_record(name, files=f"of {name}"), MASK, {})
+    out.consolidate()
+    out.write(make_record("r2", files="anew"), MASK, {})
+    assert out.stamps() == {"r1": "of r1", "r2": "anew"}
+    table = tmp_path / "records.parquet"
+    pq.write_table(pq.read_table(table).drop_columns(["files"]), table)
+    assert out.stamps() == {"r1": "", "r2": "anew"}
+
+
 def test_a_record_without_its_row_is_not_done(tmp_path):
     out = write(tmp_path, "r1")
     (tmp_path / "rows" / "r1.json").unlink()

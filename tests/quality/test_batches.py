@@ -57,3 +57,7 @@ def test_a_batch_is_read_at_once(record_set: Path, tmp_path: Path) -> None:
     first, second = loader(data, BatchPlan(5, 3))
     assert torch.equal(first["planes"], cache.planes([6, 5, 4]))
     assert second["dice"].tolist() == [3, 4] and second["scores"].shape == (2, 2)
+
+
+def test_batches_of_one_that_are_asked_for_stay() -> None:
+    assert list(BatchPlan(2, 1)) == [[0], [1]]

@@ -64,3 +64,20 @@ def test_decoder_answers_at_the_finest_level(sizes: tuple[int, ...]) -> None:
     volumes = [torch.randn(2, 5 + i, size // 2, size, size + 2) for i, size in enumerate(sizes)]
     decoded = TruthDecoder([x.shape[1] for x in volumes], 3)(volumes)
     assert decoded.shape == (2, 1, sizes[0] // 2, sizes[0], sizes[0] + 2)
+
+
+def test_evidence_by_hand() -> None:
+    """Four pixels, p = 0.8, 0.6, 0.3, 0.1 and a mask of the first and third."""
+    p, tiny = torch.tensor([[0.8, 0.6], [0.3, 0.1]]), 1e-3
+    mask = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    both, of_p, of_m = 1.1 / 4, 1.8 / 4, 2 / 4
+    soft, hard = (2 * both + tiny) / (of_p + of_m + tiny), (2 * 0.25 + tiny) / (0.5 + 0.5 + tiny)
+    entropy = float(-(p * p.log() + (1 - p) * (1 - p).log()).mean())
+    expected = [
+        *(torch.logit(torch.tensor([soft, hard])).tolist()),
+        *(soft, hard, both / (of_m + tiny), both / (of_p + tiny)),
+        *(entropy / (of_p + of_m + tiny), (of_p - of_m) / (of_p + of_m + tiny)),
+    ]
+    got = compare(torch.logit(p)[None, None], mask[None])
+    assert got.evidence[0].tolist() == pytest.approx(expected, abs=1e-5) and len(expected) == EVIDENCE
+    assert got.error_map[0].flatten().tolist() == pytest.approx([0.2, 0.6, 0.7, 0.1])

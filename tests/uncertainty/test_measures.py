@@ -1,5 +1,7 @@
 """Measures against a double loop in float64, closed forms, and properties."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from scipy.special import entr, expit, log_expit
 
 from sqp.errors import ConfigError
 from sqp.uncertainty import MEASURES, Moments, all_maps
+from sqp.uncertainty.measures import epkl
+from sqp.uncertainty.moments import by_slabs
 
 STACKS = (
     st.integers(1, 6)
@@ -108,3 +112,28 @@ def test_all_maps_equal_single_measures_on_volumes_of_half_precision_too():
 def test_an_unknown_measure_is_named():
     with pytest.raises(ConfigError, match="did you mean 'entropy'"):
         all_maps(torch.zeros(1, 2, 2), ["entrop"])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_epkl_keeps_its_digits_where_every_sample_is_sure(sign):
+    """p is 1 in float32 from a logit of 17 on, and so are differences of p: those of 1 - p are not lost."""
+    logits = torch.tensor([[20.0], [22.0], [25.0]])
+    q, wide = torch.sigmoid(-logits.double()), logits.double()
+    expected = -((q - q.mean()) * (wide - wide.mean())).mean() / math.log(2)
+    assert float(epkl(sign * logits)[0]) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_slabs_are_made_of_volumes_alone():
+    seen = []
+
+    def cellwise(part):
+        seen.append(part)
+        return Moments.of(part).mean_p
+
+    image, volume = (
+        torch.randn(2, *grid, generator=torch.Generator().manual_seed(0)) for grid in ((40, 3), (40, 3, 2))
+    )
+    assert torch.equal(by_slabs(cellwise, image), Moments.of(image).mean_p) and len(seen) == 1
+    held = Moments.of(volume)
+    assert torch.equal(by_slabs(cellwise, held), held.mean_p) and seen[1] is held
+    assert torch.allclose(by_slabs(cellwise, volume), held.mean_p) and len(seen) > 3
