@@ -92,7 +92,7 @@ def friendly(cls: type, args: Sequence[str]) -> list[str]:
         while rest and not rest[0].startswith("--") and (many or (hint is bool and not values)):
             values.append(rest.pop(0))
         option = f"--{name}"
-        _check_nested(option, hint, first)
+        _check_nested(option, hint, first, name.rpartition(".")[0] not in hints)
         if "" in (values or [first if equals or rest else "x"]) and _holds_paths(hint):
             raise ConfigError(f"the option {option} is empty: give a path, or leave it out")
         if hint is bool:
@@ -108,16 +108,16 @@ def friendly(cls: type, args: Sequence[str]) -> list[str]:
     return out
 
 
-def _check_nested(option: str, hint: Any, value: str) -> None:
+def _check_nested(option: str, hint: Any, value: str, may_be_file: bool) -> None:
     """ConfigError where the YAML of a group or of a mapping, in place or in a file, is none or explodes.
 
-    jsonargparse, which reads it next, would hang.
+    jsonargparse, which reads it next, would hang. A file that is the value of a mapping's key is not read as YAML.
     """
     if hint is not None and typing.get_origin(hint) is not dict:
         return
     if value.startswith(("{", "[", "&")):
         parse_yaml(value, option)
-    elif not value.startswith("-") and _is_there(value):
+    elif may_be_file and not value.startswith("-") and _is_there(value):
         read_yaml(Path(value))
 
 

@@ -25,5 +25,6 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
     >>> check_range("epochs", 3, 1, 5)
     """
     if not low <= value <= high:
-        span = f"must be at least {low:g}" if value < low else f"must lie between {low:g} and {high:,g}"
+        end = f"{high:g}" if high < MANY else f"{high:,g}"
+        span = f"must be at least {low:g}" if high == float("inf") else f"must lie between {low:g} and {end}"
         raise ConfigError(f"{name} is {value}; it {span}")

@@ -134,11 +134,8 @@ def _run(config: TrainConfig, own: Owned) -> TrainResult:
         members = fit_members(config, views, out, logged)
         if not members[-1].is_global_zero:
             return TrainResult(out / "bundle")
-        whole, device, epochs = (
-            one_model([m.model for m in members]),
-            members[-1].device,
-            max(m.epochs for m in members),
-        )
+        whole, device = one_model([m.model for m in members]), members[-1].device
+        epochs = max(m.epochs for m in members)
         if config.half:
             whole.load_state_dict(rounded(whole.state_dict()))
         outputs = all_outputs(whole, views[0].data, config, device)

@@ -147,7 +147,8 @@ def test_one_reader_opens_files_of_weights() -> None:
     }
     for path in ROOT.rglob("*.py"):
         calls = [ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
-        assert path.name == "weight_files.py" or not opening & set(calls), path
+        ours = path.name in ("weight_files.py", "training.py", "trainer.py")  # the last: Lightning's own checkpoints
+        assert ours or not opening & set(calls), path
 
 
 STUBS = {

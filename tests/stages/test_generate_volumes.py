@@ -167,10 +167,11 @@ def test_what_volumes_do_not_have(data, tmp_path, fake_segmenter, lesions):
         with pytest.raises(ConfigError, match=r"label, segmenter\.propagate and segmenter\.window belong to volumes"):
             segmenter = SegmenterConfig("fake", **more)
             generate.run(replace(told, images=lesions, segmenter=segmenter, label=[] if more else told.label))
-    (tmp_path / "mixed.csv").write_text(f"image\n{data}/images/v00.nii.gz\n{next((lesions / 'images').iterdir())}\n")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "mixed.csv").write_text(f"image\n{data}/images/v00.nii.gz\n{next((lesions / 'images').iterdir())}\n")
     with pytest.raises(ConfigError, match=r"v00.nii.gz is a volume and .* is an image"):
-        generate.run(replace(told, images=tmp_path / "mixed.csv", prompter="whole_image"))
-    checkpoint = write_checkpoint(tmp_path / "w.safetensors", "unet3d")
+        generate.run(replace(told, images=tmp_path / "tables" / "mixed.csv", prompter="whole_image"))
+    checkpoint = write_checkpoint(tmp_path / "tables" / "w.safetensors", "unet3d")
     for more in ({"propagate": True}, {"window": (0, 100)}):
         sentence = (
             rf"segmenter\.{next(iter(more))} is for segmenters of images, .* and unet3d segments the volume itself"
