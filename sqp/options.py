@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import os
 import re
 import typing
 from collections.abc import Collection, Sequence
@@ -17,15 +18,34 @@ from sqp.errors import ConfigError
 from sqp.yaml_files import read_yaml
 
 
+def at_home(value: Any) -> Any:
+    """A value of a config whose paths that start with `~` lead to the home folder, nested ones too.
+
+    >>> at_home([Path("~")]) == [Path.home()]
+    True
+    """
+    if isinstance(value, Path):
+        return Path(os.path.expanduser(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value) if field.init]
+        return dataclasses.replace(value, **{name: at_home(getattr(value, name)) for name in names})
+    if isinstance(value, list | tuple):
+        return type(value)(map(at_home, value))
+    if isinstance(value, dict):
+        return {key: at_home(inner) for key, inner in value.items()}
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
+
+
 def section(config: str, command: str, commands: Collection[str]) -> str:
     """The part of a YAML file that is meant for a command: `--config` may name one file for a whole pipeline.
 
     A file whose top level holds nothing but names of commands is cut to the section of this one, returned as YAML
     text; any other is returned as it came. ConfigError where the file has sections, but none for this command.
     """
-    path = Path(config)
+    path = Path(os.path.expanduser(config))
     if not path.is_file():
         return config
+    config = str(path)
     values = read_yaml(path)
     if not isinstance(values, dict) or not values or not set(values) <= set(commands):
         return config
