@@ -87,7 +87,7 @@ def find_cases(
     given = {"--truth": truth, "--masks": masks, "--probs": probs}
     notes = left_out(path, [Path(folder) for folder in given.values() if folder]) if name == "folders" else []
     judged = masks is not None or probs is not None
-    notes += _lacking_truth(path, name, cases) if truth is None else []
+    notes += _lacking_truth(path, name, cases, SAYS_TRUTH if judged else TRUTH_FOLDERS) if truth is None else []
     cases = _grouped_by_channels(cases)
     cases, beside = _without_unnamed_truth(cases) if judged and name in PLAIN else (cases, {})
 
@@ -118,11 +118,11 @@ def find_cases(
     return CaseList(kept, tuple(sorted(unmatched)), tuple(extra), tuple(notes))
 
 
-def _lacking_truth(path: Path, name: str, cases: list[Case]) -> list[str]:
+def _lacking_truth(path: Path, name: str, cases: list[Case], folders: Sequence[str]) -> list[str]:
     """What is told where a layout has a folder of truth, or some truth, and images are without."""
-    folder = child(path, TRUTH_FOLDERS) if name in PLAIN and path.is_dir() else None
+    folder = child(path, folders) if name in PLAIN and path.is_dir() else None
     bare = sorted(case.image_id for case in cases if not case.truth_paths)
-    if not bare or (folder is None and len(bare) == len(cases)):
+    if not bare or (folder is None and (name in PLAIN or len(bare) == len(cases))):
         return []
     where = f" in {folder}" if folder is not None else ""
     return counted(bare, f"image{{s}} {{are}} without ground truth{where.replace('{', '(').replace('}', ')')}")
@@ -133,7 +133,9 @@ def _grouped_by_channels(cases: list[Case]) -> list[Case]:
     own = [case.image_id for case in cases if case.group == case.image_id]
     owner = {image_id: case for case, ids in channels_of(own).items() if len(ids) > 1 for image_id in ids}
     shared = {case.truth_paths for case in cases if case.image_id in owner and case.truth_paths}
-    return [replace(c, group=owner[c.image_id]) if c.truth_paths in shared and c.image_id in owner else c for c in cases]
+    return [
+        replace(c, group=owner[c.image_id]) if c.truth_paths in shared and c.image_id in owner else c for c in cases
+    ]
 
 
 def _without_unnamed_truth(cases: list[Case]) -> tuple[list[Case], dict[str, Path]]:
@@ -176,7 +178,9 @@ def _sorted_without_duplicates(cases: list[Case]) -> list[Case]:
     cases = sorted(cases, key=lambda case: case.image_id)
     for a, b in pairwise(cases):
         if a.image_id == b.image_id:
-            raise ConfigError(f"two images have the id '{a.image_id}': {a.image_path} and {b.image_path}; rename one, or tell them apart by a column image_id")
+            raise ConfigError(
+                f"two images have the id '{a.image_id}': {a.image_path} and {b.image_path}; rename one, or tell them apart by a column image_id"
+            )
     return cases
 
 

@@ -113,7 +113,7 @@ def labelled(values: Values, what: str, labels: Sequence[int], given: bool) -> n
     """
     wanted = set(labels)
     smooth = len(values.found) > 2 and not areas(values)
-    alone = smooth or BINARY in values.found and set(values.found.tolist()) <= {0, BINARY}
+    alone = smooth or (BINARY in values.found and set(values.found.tolist()) <= {0, BINARY})
     if alone and not values.coloured and BINARY in wanted - {0}:
         return None
     if alone and not values.coloured and given and 0 not in wanted and max(labels) <= BINARY:

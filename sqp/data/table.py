@@ -63,7 +63,9 @@ def load(path: Path) -> list[Case]:
             Case(
                 image_id=composed(row["image_id"] or stem_of(image)),
                 image_path=image,
-                truth_paths=tuple(root / Path(name.strip()).expanduser() for name in row["truth"].split(";") if name.strip()),
+                truth_paths=tuple(
+                    root / Path(name.strip()).expanduser() for name in row["truth"].split(";") if name.strip()
+                ),
                 mask_path=root / Path(row["mask"]).expanduser() if row["mask"] else None,
                 probability_path=root / Path(row["probability"]).expanduser() if row["probability"] else None,
                 group=row["group"],
@@ -96,7 +98,9 @@ def _masks_apart(cases: list[Case]) -> list[Case]:
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV as strings, blank cells "". Raises `ConfigError` where it is none."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True, sep=_separator(path))
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True, sep=_separator(path)
+        )
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the table {path} ({error}): save it as a comma-separated file") from error
     return table.apply(lambda cells: cells.str.strip()).rename(columns=str.strip)
