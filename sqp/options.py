@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import os
 import re
 import typing
 from collections.abc import Collection, Sequence
@@ -25,7 +24,7 @@ def at_home(value: Any) -> Any:
     True
     """
     if isinstance(value, Path):
-        return Path(os.path.expanduser(value))
+        return value.expanduser()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.init]
         return dataclasses.replace(value, **{name: at_home(getattr(value, name)) for name in names})
@@ -33,7 +32,7 @@ def at_home(value: Any) -> Any:
         return type(value)(map(at_home, value))
     if isinstance(value, dict):
         return {key: at_home(inner) for key, inner in value.items()}
-    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
 
 
 def section(config: str, command: str, commands: Collection[str]) -> str:
@@ -42,7 +41,7 @@ def section(config: str, command: str, commands: Collection[str]) -> str:
     A file whose top level holds nothing but names of commands is cut to the section of this one, returned as YAML
     text; any other is returned as it came. ConfigError where the file has sections, but none for this command.
     """
-    path = Path(os.path.expanduser(config))
+    path = Path(config).expanduser()
     if not path.is_file():
         return config
     config = str(path)

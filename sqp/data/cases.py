@@ -133,9 +133,8 @@ def _grouped_by_channels(cases: list[Case]) -> list[Case]:
     own = [case.image_id for case in cases if case.group == case.image_id]
     owner = {image_id: case for case, ids in channels_of(own).items() if len(ids) > 1 for image_id in ids}
     shared = {case.truth_paths for case in cases if case.image_id in owner and case.truth_paths}
-    return [
-        replace(c, group=owner[c.image_id]) if c.truth_paths in shared and c.image_id in owner else c for c in cases
-    ]
+    of = {c.image_id: owner[c.image_id] for c in cases if c.image_id in owner and c.truth_paths in shared}
+    return [replace(case, group=of.get(case.image_id, case.group)) for case in cases]
 
 
 def _without_unnamed_truth(cases: list[Case]) -> tuple[list[Case], dict[str, Path]]:
@@ -179,7 +178,8 @@ def _sorted_without_duplicates(cases: list[Case]) -> list[Case]:
     for a, b in pairwise(cases):
         if a.image_id == b.image_id:
             raise ConfigError(
-                f"two images have the id '{a.image_id}': {a.image_path} and {b.image_path}; rename one, or tell them apart by a column image_id"
+                f"two images have the id '{a.image_id}': {a.image_path} and {b.image_path}; "
+                "rename one, or give a column image_id"
             )
     return cases
 

@@ -36,8 +36,8 @@ def read_image(path: str | Path) -> np.ndarray:
     Transparent pixels are laid over white, as a viewer shows them. Grey files of more than 8 bits are divided
     by the smallest of 255, 4095 and 65535 that holds their greatest value (so 12 bits kept in a 16-bit file
     come out bright, and a full 16-bit file is divided by 257); float files may hold 0-1 or 0-255. Of 16-bit
-    colour Pillow keeps the high byte. Several pages: the first. Raises `CaseError` for a file that is
-    missing, truncated or no image.
+    colour Pillow keeps the high byte. Raises `CaseError` for a file that is missing, truncated, no image, too large,
+    or of several pages.
     """
     path = Path(path)
     with _opened(path, "image") as image:
@@ -236,10 +236,15 @@ def _opened(path: Path, what: str) -> Iterator[Image.Image]:
     """The decoded image, turned upright; every failure becomes a `CaseError` with the file's name."""
     try:
         with Image.open(path) as image:
+            pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a phone's MPO: one and extras
+            if pages > 1:
+                raise CaseError(f"{what} {path} holds {pages} pages: save the one that is meant as its own file")
             image.load()
             yield ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise CaseError(f"{what} {path} does not exist: check the path") from None
+    except Image.DecompressionBombError as error:
+        raise CaseError(f"{what} {path} is too large ({error}): make it smaller, or cut it into parts") from error
     except _UNREADABLE as error:
         raise CaseError(
             f"cannot read {what} {path} ({error or type(error).__name__}): it is truncated or no image; "

@@ -54,15 +54,13 @@ def read_structure(path: str | Path, labels: Sequence[int] = (), given: bool = F
     `labels` are the values that belong to it, several are merged; () takes the one value beside 0 that the file has.
     `CaseError` where the file cannot be read, is no label map, holds several labels and none was chosen, or does not
     hold one of `labels`, or where no voxel is of the structure. A mask that is `given` to be judged may be empty, and
-    may lack labels: its maker missed the structure. Where it holds 255 alone (`mask_values.BINARY`), that is the structure,
-    whatever `labels` are; 1 alone is the label 1. Floats count as the label within `LABEL_NOISE` of them.
+    may lack labels: its maker missed the structure. Where it holds 255 alone (`mask_values.BINARY`), that is the
+    structure, whatever `labels` are; 1 alone is the label 1. Floats count as the label within `LABEL_NOISE` of them.
     """
     array, geometry = _read(path, "label map")
     values = np.unique(array)
-    if np.isfinite(values).all() and not (values == np.round(values)).all():
-        if (np.abs(values - np.round(values)) <= LABEL_NOISE).all():
-            array = np.round(array)
-            values = np.unique(array)
+    if np.isfinite(values).all() and (np.abs(values - np.round(values)) <= LABEL_NOISE).all():
+        array, values = np.round(array), np.unique(np.round(values))
     if not np.isfinite(values).all() or (values != np.round(values)).any():
         raise CaseError(f"label map {path} holds values that are no whole numbers: is it an image, or probabilities?")
     found = [int(value) for value in values if value != 0]

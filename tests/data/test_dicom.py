@@ -99,3 +99,19 @@ def test_faulty_series(tmp_path):
     told.save_as(file)
     with pytest.raises(CaseError, match="cannot read the DICOM series"):
         read_volume(cut)
+
+
+def test_dicom_of_inverted_grey_and_of_several_orientations(tmp_path):
+    voxels = bright(ellipsoid()).round()
+    folder = write_series(tmp_path / "inverted", voxels)
+    for file in folder.iterdir():
+        one = pydicom.dcmread(file)
+        one.PhotometricInterpretation = "MONOCHROME1"
+        one.save_as(file)
+    assert np.array_equal(read_volume(folder).voxels, voxels.max() + voxels.min() - voxels)
+    file = next(folder.iterdir())
+    one = pydicom.dcmread(file)
+    one.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    one.save_as(file)
+    with pytest.raises(CaseError, match="several orientations"):
+        read_volume(folder)
