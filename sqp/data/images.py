@@ -172,8 +172,11 @@ def _binary(values: Values, grey: np.ndarray, what: str, colours: Sequence[np.nd
     if few == 2 and low == 0 and (top == 1 or top >= LEAST_RANGE * 255):
         return plane == top  # a smaller number is more likely that of a label
     full = _range_of(top)
-    dark = full is None or (full > 1 and 0 < top <= full / 2)
-    if dark or (few == 2 and full is not None and low > full / 2 and top - low > LEAST_RANGE * full):
+    if (
+        full is None
+        or (full > 1 and 0 < top <= full / 2)
+        or (few == 2 and low > full / 2 and top - low > LEAST_RANGE * full)
+    ):
         raise CaseError(
             f"{what} is neither 0/1 nor 0/255: its greatest value is {top:g}; it holds {values.told()}: choose the "
             "structure with --label, or write one mask a file, as 8-bit PNG with 0 and 255"

@@ -171,9 +171,9 @@ def _check_header(path: Path, what: str, header: Any, affine: np.ndarray) -> Non
                 )
     if "sform" not in forms and "qform" not in forms:
         return
-    first = forms.get("sform", forms.get("qform"))
+    first = forms["sform" if "sform" in forms else "qform"]
     if any((np.abs(sizes - first) > SIZES_DIFFER * np.abs(first)).any() for sizes in forms.values()):
-        told = ", ".join(f"{name} {_sides(sizes)}" for name, sizes in forms.items())
+        told = ", ".join(f"{name} {_sides(sizes.tolist())}" for name, sizes in forms.items())
         raise CaseError(f"{what} {path}: its header disagrees on the size of a voxel: {told}; write its header anew")
 
 
