@@ -19,7 +19,7 @@ from typing import Any
 
 from sqp.errors import ConfigError, SqpError, unknown_name
 from sqp.memory import keep_freed_memory
-from sqp.options import check_values, explain, flat_hints, friendly, section
+from sqp.options import at_home, check_values, explain, flat_hints, friendly, section
 
 DONE, SKIPPED, USER_ERROR, BELOW, INTERRUPTED = 0, 1, 2, 3, 130
 ALIKE = {errno.EDQUOT: errno.ENOSPC, errno.ENOTDIR: errno.EEXIST, errno.EPERM: errno.EACCES, errno.EROFS: errno.EACCES}
@@ -188,7 +188,7 @@ def _read(name: str, read: Callable[[Any], Any]) -> Any:
         raise ConfigError(f"{name}: cannot read {error.filename}: {error.strerror}") from error
     values = parser.instantiate(namespace).as_dict()
     values.pop("config", None)
-    return cls(**values)
+    return cls(**{key: at_home(value) for key, value in values.items()})
 
 
 def _joined(args: Sequence[str]) -> list[str]:

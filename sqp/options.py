@@ -18,6 +18,24 @@ from sqp.untrusted import parse_yaml
 from sqp.yaml_files import read_yaml
 
 
+def at_home(value: Any) -> Any:
+    """A value of a config whose paths that start with `~` lead to the home folder, nested ones too.
+
+    >>> at_home([Path("~")]) == [Path.home()]
+    True
+    """
+    if isinstance(value, Path):
+        return value.expanduser()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value) if field.init]
+        return dataclasses.replace(value, **{name: at_home(getattr(value, name)) for name in names})
+    if isinstance(value, list | tuple):
+        return type(value)(map(at_home, value))
+    if isinstance(value, dict):
+        return {key: at_home(inner) for key, inner in value.items()}
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
+
+
 def check_values(cls: type, values: Any, prefix: str = "") -> None:
     """ConfigError for an empty path in the values of a config's YAML, and for a group of options that is no mapping."""
     hints = typing.get_type_hints(cls)
@@ -37,9 +55,10 @@ def section(config: str, command: str, commands: Collection[str], cls: type | No
     A file whose top level holds nothing but names of commands is cut to the section of this one, returned as YAML
     text; any other is returned as it came. ConfigError where the file has sections, but none for this command.
     """
-    path = Path(config)
-    if not _is_there(config):
+    path = Path(config).expanduser()
+    if not _is_there(str(path)):
         return config
+    config = str(path)
     values = read_yaml(path)
     if cls is not None:
         check_values(cls, values.get(command, values) if isinstance(values, dict) else values)

@@ -24,7 +24,7 @@ class Case:
     """One image with zero or more ground-truth masks (raters), not yet read from disk.
 
     `group` is what a split must not cut (the lesion, else the image); `split` is one of `SPLITS` or "". `labels` are
-    the values of a label map that make the structure, where the case is a volume.
+    the values of a label map that make the structure.
     """
 
     image_id: str

@@ -23,7 +23,8 @@ class FitConfig:
         images: Folder of images, a CSV of cases, or the root of a data set as downloaded.
         out: Folder of the run and its checkpoints, OUT/NAME-seedN.safetensors. An interrupted run goes on there.
         truth: Folder of ground-truth masks, where the data does not bring its own.
-        label: Of volumes: the value, or values, of the label maps that make the structure; several are merged.
+        label: The value, or values, of the label maps that make the structure; several are merged. Of images also
+            0xRRGGBB, the colour of a structure.
         layout: Layout of the data, or auto.
         splits: JSON of splits (configs/splits); without it the data's own column is used, else splits by group.
         train_splits: Splits that are fitted on. Masks that the network makes, or prompts, on these images must not

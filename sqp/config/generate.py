@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,19 @@ from sqp.config.referee import NONE, RefereeConfig
 
 SEEN = ["erosion", "dilation", "elastic", "blob_add", "blob_cut", "swap"]
 UNSEEN = ["shift", "dropout"]
+
+
+JUDGED = ("mask_path", "mask", "masks", "probability_path", "probability", "probs", "prob")
+"""Columns of a CSV of images that hold masks to be judged, or what is behind them."""
+
+
+def table_of_masks(images: Path | None) -> bool:
+    """Whether `--images` is a CSV that brings the masks to be judged, by its first line."""
+    if images is None or images.suffix.lower() != ".csv" or not images.is_file():
+        return False
+    with images.open(encoding="utf-8-sig", errors="replace") as lines:
+        names = {name.strip().strip('"') for name in re.split("[,;\t]", lines.readline())}
+    return not names.isdisjoint(JUDGED)
 
 
 @dataclass
@@ -106,8 +120,9 @@ class GenerateConfig:
         out: Folder of the record set; a run that was interrupted goes on there.
         truth: Folder of ground-truth masks.
         masks: Folder of masks made elsewhere; these are judged instead of the segmenter's own.
-        label: Of volumes: the value, or values, of the label maps that make the structure; several are merged. Masks
-            that hold 1 alone, or 255, are the structure itself.
+        label: The value, or values, of the label maps that make the structure; several are merged. Of images also
+            0xRRGGBB, the colour of a structure. A mask that lacks the value is empty;
+            one that holds 255 alone is the structure itself.
         probs: Folder of the foreground probabilities behind them (float npy, or 8- or 16-bit PNG); without masks these
             are cut at 0.5.
         layout: Layout of the data, or auto.
@@ -191,7 +206,7 @@ class GenerateConfig:
     @property
     def given(self) -> bool:
         """Whether masks made elsewhere are judged."""
-        return self.masks is not None or self.probs is not None
+        return self.masks is not None or self.probs is not None or table_of_masks(self.images)
 
     def _auto_referee(self) -> RefereeConfig:
         if not self.given:

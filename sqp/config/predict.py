@@ -20,7 +20,8 @@ class PredictConfig:
         probs: Folder of the foreground probabilities behind the masks (float npy, or 8- or 16-bit PNG), if there are
             any; without masks these are cut at 0.5.
         truth: Folder of ground-truth masks, if there are any; they only add the true Dice.
-        label: Of volumes: the value, or values, of the label maps that make the structure; several are merged.
+        label: The value, or values, of the label maps that make the structure; several are merged. Of images also
+            0xRRGGBB, the colour of a structure.
         layout: Layout of the data, or auto.
         records: Record sets made before, in place of images.
         split: Only the records of these splits; default all.

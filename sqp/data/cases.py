@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol, overload
 
-from sqp.data.folders import SAYS_TRUTH, SUFFIXES, match_stems
+from sqp.data.folders import SAYS_TRUTH, SUFFIXES, TRUTH_FOLDERS, channels_of, child, match_stems
 from sqp.data.images import PROBABILITY_SUFFIXES
 from sqp.data.left_out import counted, left_out
 from sqp.errors import ConfigError, lookup
@@ -87,6 +87,8 @@ def find_cases(
     given = {"--truth": truth, "--masks": masks, "--probs": probs}
     notes = left_out(path, [Path(folder) for folder in given.values() if folder]) if name == "folders" else []
     judged = masks is not None or probs is not None
+    notes += _lacking_truth(path, name, cases, SAYS_TRUTH if judged else TRUTH_FOLDERS) if truth is None else []
+    cases = _grouped_by_channels(cases)
     cases, beside = _without_unnamed_truth(cases) if judged and name in PLAIN else (cases, {})
 
     unmatched: set[str] = set()
@@ -100,6 +102,8 @@ def find_cases(
         extra += strange
         notes += counted([file.name for file in strange], f"file{{s}} of {option} {{are}} of no image")
         cases = [_with_file(option, case, files.get(case.image_id)) for case in cases]
+        if option == "--truth":
+            notes += counted(sorted(ids - files.keys()), "image{s} {are} without a file in --truth")
         if option != "--truth":
             unmatched |= ids - files.keys()
     kept = [case for case in cases if case.image_id not in unmatched]
@@ -112,6 +116,25 @@ def find_cases(
     for own in (file for case in kept for file in case.truth_paths if _judges(case, file)):
         raise ConfigError(f"--truth {own} is the very file that is judged: no mask is its own truth, leave it out")
     return CaseList(kept, tuple(sorted(unmatched)), tuple(extra), tuple(notes))
+
+
+def _lacking_truth(path: Path, name: str, cases: list[Case], folders: Sequence[str]) -> list[str]:
+    """What is told where a layout has a folder of truth, or some truth, and images are without."""
+    folder = child(path, folders) if name in PLAIN and path.is_dir() else None
+    bare = sorted(case.image_id for case in cases if not case.truth_paths)
+    if not bare or (folder is None and (name in PLAIN or len(bare) == len(cases))):
+        return []
+    where = f" in {folder}" if folder is not None else ""
+    return counted(bare, f"image{{s}} {{are}} without ground truth{where.replace('{', '(').replace('}', ')')}")
+
+
+def _grouped_by_channels(cases: list[Case]) -> list[Case]:
+    """Channels of one case (nnU-Net) are one group, so that no split parts them."""
+    own = [case.image_id for case in cases if case.group == case.image_id]
+    owner = {image_id: case for case, ids in channels_of(own).items() if len(ids) > 1 for image_id in ids}
+    shared = {case.truth_paths for case in cases if case.image_id in owner and case.truth_paths}
+    of = {c.image_id: owner[c.image_id] for c in cases if c.image_id in owner and c.truth_paths in shared}
+    return [replace(case, group=of.get(case.image_id, case.group)) for case in cases]
 
 
 def _without_unnamed_truth(cases: list[Case]) -> tuple[list[Case], dict[str, Path]]:
@@ -154,7 +177,10 @@ def _sorted_without_duplicates(cases: list[Case]) -> list[Case]:
     cases = sorted(cases, key=lambda case: case.image_id)
     for a, b in pairwise(cases):
         if a.image_id == b.image_id:
-            raise ConfigError(f"two images have the id '{a.image_id}': {a.image_path} and {b.image_path}; rename one")
+            raise ConfigError(
+                f"two images have the id '{a.image_id}': {a.image_path} and {b.image_path}; "
+                "rename one, or give a column image_id"
+            )
     return cases
 
 

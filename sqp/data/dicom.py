@@ -12,6 +12,9 @@ from sqp.errors import CaseError, ConfigError
 
 INDEX = "DICOMDIR"  # DICOM as well, but a table of contents
 LOOKED_AT = 16  # files of a folder: what lies beside slices (a README, previews) is few
+TURNED = 0.01  # of a direction: what rounding moves
+INVERTED = "MONOCHROME1"
+GREY = ("MONOCHROME2", INVERTED)
 UNEVEN = 0.02  # share of the slice distance by which one gap may differ: scanners round positions
 
 
@@ -54,7 +57,10 @@ def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         IndexError,
     ) as error:
         raise CaseError(f"cannot read the DICOM series {folder} ({error}): export it again, or as NIfTI") from error
-    return np.asarray(array, dtype=np.float32), np.asarray(meta["affine"], dtype=float)
+    voxels = np.asarray(array, dtype=np.float32)
+    if getattr(slices[0], "PhotometricInterpretation", GREY[0]) == INVERTED:
+        voxels = voxels.max() + voxels.min() - voxels  # low values are white there
+    return voxels, np.asarray(meta["affine"], dtype=float)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -83,13 +89,22 @@ def _without_digits(path: Path) -> str:
 
 
 def _check(folder: Path, slices: list[Any]) -> None:
-    """One series, one size, even gaps, by the headers alone."""
+    """One series, one size, one orientation, grey, even gaps, by the headers alone."""
     series = {str(one.SeriesInstanceUID) for one in slices}
     if len(series) > 1:
         raise CaseError(f"{folder} holds slices of {len(series)} DICOM series: give each its own folder")
     sizes = {(int(one.Rows), int(one.Columns)) for one in slices}
     if len(sizes) > 1:
         raise CaseError(f"{folder} holds DICOM slices of the sizes {sorted(sizes)}: leave the odd ones (scouts) out")
+    kinds = {str(getattr(one, "PhotometricInterpretation", GREY[0])) for one in slices}
+    if len(kinds) > 1 or not kinds <= {*GREY}:
+        raise CaseError(f"{folder} holds slices of {', '.join(sorted(kinds))}: give grey ones of one kind, {GREY}")
+    turns = np.array([one.ImageOrientationPatient for one in slices], dtype=float)
+    if np.abs(turns - turns[0]).max() > TURNED:
+        raise CaseError(f"{folder} holds DICOM slices of several orientations: leave the odd ones (scouts) out")
+    sides = np.array([getattr(one, "PixelSpacing", (1, 1)) for one in slices], dtype=float)
+    if np.abs(sides - sides[0]).max() > UNEVEN * sides[0].min():
+        raise CaseError(f"{folder} holds DICOM slices of several pixel sizes: give each its own folder")
     first = np.array(slices[0].ImageOrientationPatient, dtype=float)
     normal = np.cross(first[:3], first[3:])
     lacking = sum(one.get("InstanceNumber") in (None, "") for one in slices)

@@ -20,6 +20,7 @@ TRUTH_FOLDERS = ("masks", "mask", *SAYS_TRUTH)
 
 _MASK_ENDING = re.compile(r"[_-](segmentation|mask|lesion|seg|prediction|pred)$", re.IGNORECASE)
 _PREDICTION = re.compile(r"[_-](prediction|pred)$", re.IGNORECASE)
+_CHANNEL = re.compile(r"_\d{4}$")
 _NO_IMAGE = re.compile(r"_superpixels$", re.IGNORECASE)  # ISIC 2017 keeps them among its images
 
 
@@ -68,6 +69,7 @@ def match_stems(
     A file that has the very name of an id keeps away those that name it with an ending. Files of the names `leave` are
     left out.
     """
+    ids = list(ids)
     found = sorted(file for file in _files(folder, tuple(suffixes)) if file.name not in leave)
     files = {file: composed(stem_of(file)) for file in found}
     named = match_names(files.values(), ids)
@@ -77,7 +79,31 @@ def match_stems(
         wanted = named.get(stem, stem)
         return stem if wanted in exact and not _same_name(stem, wanted) else wanted
 
-    return _unique((key(stem), file) for file, stem in files.items())
+    found_files = _unique((key(stem), file) for file, stem in files.items())
+    return _with_channels(found_files, ids)
+
+
+def channels_of(ids: Iterable[str]) -> dict[str, list[str]]:
+    """Case -> its images in the names of nnU-Net, which end in the number of a channel from 0000 on.
+
+    >>> channels_of(["c_0000", "c_0001", "d_0007", "e"])
+    {'c': ['c_0000', 'c_0001']}
+    """
+    found: dict[str, list[str]] = {}
+    for image_id in sorted(ids):
+        if _CHANNEL.search(image_id):
+            found.setdefault(_CHANNEL.sub("", image_id), []).append(image_id)
+    return {case: names for case, names in found.items() if names[0].endswith("_0000")}
+
+
+def _with_channels(files: dict[str, Path], ids: Collection[str]) -> dict[str, Path]:
+    """The files of cases whose images are the channels of nnU-Net go to each of these that has none of its own."""
+    for case, names in channels_of(ids).items():
+        lacking = [name for name in names if name not in files]
+        if case in files and case not in ids and lacking:
+            file = files.pop(case)
+            files |= dict.fromkeys(lacking, file)
+    return files
 
 
 def match_names(names: Iterable[str], ids: Iterable[str]) -> dict[str, str]:
@@ -106,7 +132,7 @@ def stem_of(path: Path) -> str:
     >>> stem_of(Path("liver.1.nii.gz")), stem_of(Path("a.png"))
     ('liver.1', 'a')
     """
-    return path.stem.removesuffix(".nii") if path.suffix.lower() == ".gz" else path.stem
+    return re.sub(r"\.nii$", "", path.stem, flags=re.IGNORECASE) if path.suffix.lower() == ".gz" else path.stem
 
 
 def composed(name: str) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from sqp.data.photographs import MOST, between
+from sqp.data.mask_values import Values, labelled, of_image, refuse_several
+from sqp.data.photographs import LEAST_RANGE, MOST, between
 from sqp.errors import CaseError
 from sqp.untrusted import FORMATS, check_regular, open_image
 
@@ -36,8 +37,8 @@ def read_image(path: str | Path) -> np.ndarray:
     Transparent pixels are laid over white, as a viewer shows them. Grey files of more than 8 bits are divided
     by the smallest of 255, 4095 and 65535 that holds their greatest value (so 12 bits kept in a 16-bit file
     come out bright, and a full 16-bit file is divided by 257); float files may hold 0-1 or 0-255. Of 16-bit
-    colour Pillow keeps the high byte. Several pages: the first. Raises `CaseError` for a file that is
-    missing, truncated or no image.
+    colour Pillow keeps the high byte. Raises `CaseError` for a file that is missing, truncated, no image, too large,
+    or of several pages.
     """
     path = Path(path)
     with _opened(path, "image") as image:
@@ -65,7 +66,8 @@ def image_of_array(array: np.ndarray) -> np.ndarray:
 
 def mask_of_array(array: np.ndarray) -> np.ndarray:
     """An array `[h, w]` or `[h, w, 1]`: bool, 0/1 or 0/255, read as a file of it -> bool `[h, w]`; else CaseError."""
-    return _binary(_plane(np.asarray(array), "the mask array", (1,)).astype(np.float64), "the mask array")
+    plane = _plane(np.asarray(array), "the mask array", (1,)).astype(np.float64)
+    return _binary(Values(plane, plane), plane, "the mask array")
 
 
 def _plane(array: np.ndarray, what: str, channels: tuple[int, ...]) -> np.ndarray:
@@ -87,28 +89,35 @@ def _as_rgb(image: Image.Image, what: str) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def read_mask(path: str | Path) -> np.ndarray:
-    """A mask file -> bool `[h, w]`: luminance above half of the file's range.
+def read_mask(path: str | Path, labels: Sequence[int] = (), given: bool = False) -> np.ndarray:
+    """A mask file -> bool `[h, w]`: of two values the one that is not 0 (black), else above half of the file's range.
 
-    The range is 1 (a 0/1 label mask), 255, 4095 or 65535, the smallest that holds the greatest value. Palette
-    files become luminance first, so the order of their indices does not matter; transparent pixels are
-    background, and where only the transparency varies, it is the mask. Grey edges, smoothed or compressed, and
-    masks in two colours pass. Raises `CaseError` for a file that cannot be read, for one that is neither 0/1 nor
-    0/maximum (labels 0, 1, 2; a percentage), and for one of which whole areas lie in between, in its luminance
-    or in one of its colours (`photographs.between`): a photograph, a map of probabilities.
+    The range is 1 (a 0/1 label mask), 255, 4095 or 65535, the smallest that holds the greatest value. Of a palette the
+    colours count; of two colours the one that is not black, else the brighter one. Transparent pixels are background,
+    and where what is opaque has one colour, it is the mask. Grey edges, smoothed or compressed, pass.
+    `labels` choose among several values: grey values, indices of a palette, or 0xRRGGBB (`mask_values.labelled`, also
+    for what `given` does). Raises `CaseError` for a file that cannot be read, for one of three or more values without
+    labels, for one of which none of two values is 0 and none reaches half of the range, and for one of which whole
+    areas lie in between, in its luminance or in one of its colours (`photographs.between`): a photograph, a map of
+    probabilities.
     """
     path = Path(path)
     with _opened(path, "mask") as image:
-        grey, colours = _luminance(image), _colours(image)
-    return _binary(grey, f"mask {path}", colours)
+        values, grey, colours = of_image(image), _luminance(image), _colours(image)
+    what = f"mask {path}"
+    if labels:
+        chosen = labelled(values, what, labels, given)
+        if chosen is not None:
+            return chosen
+    return _binary(values, grey, what, colours)
 
 
 def holds_photograph(path: str | Path) -> bool:
     """Whether a file that may be a mask is a photograph, by the rule in `read_mask`; False where it is broken."""
     try:
         with _opened(Path(path), "image") as image:
-            grey = _luminance(image)
-            return _areas_between([grey, *_colours(image)]) > MOST
+            values, grey, colours = of_image(image), _luminance(image), _colours(image)
+        return not values.few and _areas_between([grey, *colours]) > MOST
     except CaseError:
         return False
 
@@ -144,24 +153,36 @@ def _range_of(top: float) -> int | None:
     return next((r for r in (1, *_GREY_RANGES) if top <= r), None)
 
 
-def _binary(grey: np.ndarray, what: str, colours: Sequence[np.ndarray] = ()) -> np.ndarray:
-    """Grey -> bool, by the rule in `read_mask`."""
+def _binary(values: Values, grey: np.ndarray, what: str, colours: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """Values -> bool, by the rule in `read_mask`."""
     if not np.isfinite(grey).all() or (grey.size and grey.min() < 0):
         raise CaseError(f"{what} holds negative or non-finite values: write it as 8-bit PNG with 0 and 255")
-    top = float(grey.max(initial=0))
-    full = _range_of(top)
-    if full is None or (full > 1 and 0 < top <= full / 2):
-        raise CaseError(
-            f"{what} is neither 0/1 nor 0/255: its greatest value is {top:g}; "
-            "write one mask a file, as 8-bit PNG with 0 and 255"
-        )
+    few = values.few
+    if few:
+        refuse_several(values, what)
     share = _areas_between([grey, *colours])
     if share > MOST:
         raise CaseError(
             f"{what} is no mask but a photograph or a map of probabilities: {share:.0%} of its pixels lie in areas "
             "neither dark nor bright; look whether images and masks are swapped, and give probabilities as --probs"
         )
-    return grey > full / 2
+    if not few:
+        refuse_several(values, what)
+    plane = values.plane
+    top, low = float(plane.max(initial=0)), float(plane.min()) if plane.size else 0.0
+    if few == 2 and low == 0 and (top == 1 or top >= LEAST_RANGE * 255):
+        return plane == top  # a smaller number is more likely that of a label
+    full = _range_of(top)
+    if (
+        full is None
+        or (full > 1 and 0 < top <= full / 2)
+        or (few == 2 and low > full / 2 and top - low > LEAST_RANGE * full)
+    ):
+        raise CaseError(
+            f"{what} is neither 0/1 nor 0/255: its greatest value is {top:g}; it holds {values.told()}: choose the "
+            "structure with --label, or write one mask a file, as 8-bit PNG with 0 and 255"
+        )
+    return plane > full / 2
 
 
 def read_probability(path: str | Path) -> np.ndarray:
@@ -219,6 +240,9 @@ def _opened(path: Path, what: str) -> Iterator[Image.Image]:
     """The decoded image, turned upright; every failure becomes a `CaseError` with the file's name."""
     try:
         with open_image(path) as image:
+            pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a phone's MPO: one and extras
+            if pages > 1:
+                raise CaseError(f"{what} {path} holds {pages} pages: save the one that is meant as its own file")
             image.load()
             yield ImageOps.exif_transpose(image)
     except FileNotFoundError:
@@ -228,6 +252,8 @@ def _opened(path: Path, what: str) -> Iterator[Image.Image]:
             f"cannot read {what} {path}: it is no image, or none of {', '.join(FORMATS)}, whatever its name says; "
             "export it as one of these"
         ) from error
+    except Image.DecompressionBombError as error:
+        raise CaseError(f"{what} {path} is too large ({error}): make it smaller, or cut it into parts") from error
     except _UNREADABLE as error:
         raise CaseError(
             f"cannot read {what} {path} ({error or type(error).__name__}): it is truncated or no image; "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_erosion, maximum_filter, minimum_filter
 
 EDGE = 0.1  # of the range: nearer to the least or the greatest value is dark or bright
 MOST = 0.08  # of the pixels of a mask may lie amid others in between
 LEAST_RANGE = 0.25  # of what the file can hold; below it is the noise of a compressed empty or full mask
+EVEN = 0.01  # of the range: what one area of JPEG varies
 SIDE = 256  # pixels that are looked at along the shorter side
 
 
@@ -29,3 +30,19 @@ def between(plane: np.ndarray, full: float) -> float:
     seen = plane[::step, ::step]
     inside = (seen > low + margin) & (seen < high - margin)
     return float(binary_erosion(inside, np.ones((3, 3), bool), border_value=1).mean())
+
+
+def flat_between(plane: np.ndarray, full: float, edge: float = EDGE) -> float:
+    """One channel `[h, w]` in 0 to `full` -> share of pixels in even areas in between.
+
+    Even: no pixel of the 3 x 3 differs by more than `EVEN`. A third value has such areas, even after JPEG; edges that
+    were smoothed have none.
+    """
+    low, high = float(plane.min()), float(plane.max())
+    if high - low < LEAST_RANGE * full or min(plane.shape) < 3:
+        return 0.0
+    step = max(1, min(plane.shape) // (2 * SIDE))
+    seen = plane[::step, ::step].astype(np.float32)
+    even = maximum_filter(seen, 3) - minimum_filter(seen, 3) <= EVEN * (high - low)
+    inside = (seen > low + edge * (high - low)) & (seen < high - edge * (high - low))
+    return float((inside & even).mean())

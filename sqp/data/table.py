@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -57,14 +59,16 @@ def load(path: Path) -> list[Case]:
                     f"{path}, row {number + 2}: the cell of the {field} of {row['image']} is empty: fill it, or drop "
                     f"the row or the whole column '{name_of(table, field)}'"
                 )
-        image = root / row["image"]
+        image = root / Path(row["image"]).expanduser()
         cases.append(
             Case(
                 image_id=composed(row["image_id"] or stem_of(image)),
                 image_path=image,
-                truth_paths=tuple(root / name.strip() for name in row["truth"].split(";") if name.strip()),
-                mask_path=root / row["mask"] if row["mask"] else None,
-                probability_path=root / row["probability"] if row["probability"] else None,
+                truth_paths=tuple(
+                    root / Path(name.strip()).expanduser() for name in row["truth"].split(";") if name.strip()
+                ),
+                mask_path=root / Path(row["mask"]).expanduser() if row["mask"] else None,
+                probability_path=root / Path(row["probability"]).expanduser() if row["probability"] else None,
                 group=row["group"],
                 split=checked_split(row["split"], path, number + 2),
                 dataset=row["dataset"],
@@ -77,18 +81,42 @@ def load(path: Path) -> list[Case]:
             f"none of the {len(cases)} images of {path} exists, e.g. {cases[0].image_path}: "
             "paths are relative to the folder of the CSV"
         )
-    return cases
+    return _masks_apart(cases) if values["image_id"] is None else cases
+
+
+def _masks_apart(cases: list[Case]) -> list[Case]:
+    """Rows of one image with masks of several names are cases of their own, of one group: `image_mask`."""
+    often = Counter((case.image_id, case.image_path) for case in cases)
+    apart = []
+    for case in cases:
+        judged = case.mask_path or case.probability_path
+        if often[case.image_id, case.image_path] > 1 and judged is not None:
+            case = replace(case, image_id=f"{case.image_id}_{composed(stem_of(judged))}")
+        apart.append(case)
+    return apart
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV as strings, blank cells "". Raises `ConfigError` where it is none."""
     try:
         table = pd.read_csv(
-            check_regular(path), dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
+            check_regular(path),
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+            sep=_separator(path),
         )
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the table {path} ({error}): save it as a comma-separated file") from error
     return table.apply(lambda cells: cells.str.strip()).rename(columns=str.strip)
+
+
+def _separator(path: Path) -> str:
+    """Comma, or what parts the first line where it has no comma: `;` (spreadsheets in Europe) or a tab."""
+    with path.open(encoding="utf-8-sig") as lines:
+        header = lines.readline()
+    return next((sign for sign in (",", ";", "\t") if sign in header), ",")
 
 
 def column(table: pd.DataFrame, field: str) -> list[str] | None:

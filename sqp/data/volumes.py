@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from sqp.data.dicom import read_series
+from sqp.data.mask_values import BINARY
 from sqp.errors import CaseError
 from sqp.untrusted import check_regular
 from sqp.volume import TOLERANCE, Geometry, Volume
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
-BINARY = (1, 255)  # what masks hold that are no label maps
+LABEL_NOISE = 1e-3  # by which a label kept as a float may miss its number: scaled, or resampled
+MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+SIZES_DIFFER = 0.01  # share by which the sizes of a header may differ
 WINDOW = (0.5, 99.5)  # percentiles of the volume that become black and white, where no window is chosen
 
 
@@ -52,25 +55,36 @@ def read_structure(path: str | Path, labels: Sequence[int] = (), given: bool = F
     `labels` are the values that belong to it, several are merged; () takes the one value beside 0 that the file has.
     `CaseError` where the file cannot be read, is no label map, holds several labels and none was chosen, or does not
     hold one of `labels`, or where no voxel is of the structure. A mask that is `given` to be judged may be empty, and
-    may lack labels: its maker missed the structure. Where it holds 1 alone, or 255 (`BINARY`), that is the structure,
-    whatever `labels` are.
+    may lack labels: its maker missed the structure. Where it holds 255 alone (`mask_values.BINARY`), that is the
+    structure, whatever `labels` are; 1 alone is the label 1. Floats count as the label within `LABEL_NOISE` of them.
     """
     array, geometry = _read(path, "label map")
     values = np.unique(array)
+    if np.isfinite(values).all() and (np.abs(values - np.round(values)) <= LABEL_NOISE).all():
+        array, values = np.round(array), np.unique(np.round(values))
     if not np.isfinite(values).all() or (values != np.round(values)).any():
         raise CaseError(f"label map {path} holds values that are no whole numbers: is it an image, or probabilities?")
     found = [int(value) for value in values if value != 0]
     if not labels and len(found) > 1:
-        raise CaseError(f"label map {path} holds the labels {_said(found)}: choose with --label, e.g. [{found[0]}]")
+        shares = ", ".join(f"{label} ({(array == label).mean():.2%})" for label in found[:8])
+        raise CaseError(
+            f"label map {path} holds the labels {_said(found)}: choose with --label, e.g. --label {found[0]}; of its "
+            f"voxels {shares}"
+        )
     missing = [label for label in labels if label not in found]
     if given:
-        binary = len(found) == 1 and found[0] in BINARY
+        binary = found == [BINARY] or (found == [1] and _of_record_set(Path(path)))
         return np.isin(array, found if binary else labels or found), geometry
     if not found:
         raise CaseError(f"label map {path} is empty: no voxel is labelled, so there is nothing to compare with")
     if missing:
         raise CaseError(f"label {_said(missing)} is not in {path}, which holds {_said(found)}: correct --label")
     return np.isin(array, labels or found), geometry
+
+
+def _of_record_set(path: Path) -> bool:
+    """Whether a mask is one that sqp wrote: 0 and 1, whatever label it was made for."""
+    return path.parent.name == "masks" and (path.parent.parent / "run.yaml").is_file()
 
 
 def windowed(voxels: np.ndarray, window: Sequence[float] = ()) -> np.ndarray:
@@ -134,7 +148,34 @@ def _open_nifti(path: Path, what: str) -> tuple[tuple[int, ...], np.ndarray, Any
     if len(shape) != 3:
         many = "time points or channels" if len(shape) > 3 else "no volume"
         raise CaseError(f"{what} {path} is {len(shape)}D ({_sides(shape)}), {many}: save one 3D volume a file")
-    return shape, np.asarray(image.affine, dtype=float), image.dataobj
+    affine = np.asarray(image.affine, dtype=float)
+    header = image.header
+    if hasattr(header, "get_sform") and len(header.get_zooms()) >= 3:
+        _check_header(path, what, header, affine)
+        affine[:3] *= MILLIMETRES.get(str(header.get_xyzt_units()[0]), 1.0)
+    return shape, affine, image.dataobj
+
+
+def _check_header(path: Path, what: str, header: Any, affine: np.ndarray) -> None:
+    """CaseError where sform, qform and voxel sizes of a header disagree on the sizes or the axes of the voxels."""
+    from nibabel.orientations import aff2axcodes
+
+    zooms = np.asarray(header.get_zooms()[:3], dtype=float)
+    forms = {"voxel sizes": zooms}
+    for name, (form, code) in {"sform": header.get_sform(True), "qform": header.get_qform(True)}.items():
+        if code and form is not None and np.isfinite(form).all():
+            forms[name] = np.sqrt((form[:3, :3] ** 2).sum(axis=0))
+            if abs(np.linalg.det(form[:3, :3])) > 0 and aff2axcodes(form) != aff2axcodes(affine):
+                raise CaseError(
+                    f"{what} {path}: its sform and qform disagree, the axes run {''.join(aff2axcodes(affine))} and "
+                    f"{''.join(aff2axcodes(form))}: mend the header, so that one of them has the code 0 or both agree"
+                )
+    if "sform" not in forms and "qform" not in forms:
+        return
+    first = forms["sform" if "sform" in forms else "qform"]
+    if any((np.abs(sizes - first) > SIZES_DIFFER * np.abs(first)).any() for sizes in forms.values()):
+        told = ", ".join(f"{name} {_sides(sizes.tolist())}" for name, sizes in forms.items())
+        raise CaseError(f"{what} {path}: its header disagrees on the size of a voxel: {told}; write its header anew")
 
 
 def _read_nifti(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:

@@ -98,7 +98,7 @@ def read_pair(case: Case) -> tuple[np.ndarray, np.ndarray]:
     image = read_image(case.image_path)
     truth = np.zeros_like(image[..., 0], bool)
     for path in case.truth_paths[:1]:
-        truth = read_mask(path)
+        truth = read_mask(path, case.labels)
         check_same_size(case.image_path, image.shape[:2], path, truth.shape)
     return image, truth
 
@@ -126,4 +126,6 @@ def cache_key(cases: Sequence[Case], *what: object) -> str:
         for path in (case.image_path, *case.truth_paths[:1]):
             stat = path.stat()
             digest.update(repr((case.image_id, str(path), stat.st_mtime_ns, stat.st_size)).encode())
+        if case.labels:
+            digest.update(repr(case.labels).encode())
     return digest.hexdigest()[:16]

@@ -95,7 +95,7 @@ class RecordSet:
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """The values of the label maps that made the truth of volumes."""
+        """The values of the label maps that made the truth."""
         return tuple(self.config.get("label") or ())
 
     def volume_mask(self, record_id: str) -> tuple[np.ndarray, Geometry]:

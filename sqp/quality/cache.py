@@ -195,7 +195,7 @@ def _decode(task: Task, home: Path, channels: tuple[str, ...], size: int) -> int
         open_memmap(home / "images.npy", "r+")[task.image_row] = image_planes(task.image_path, size)
     if task.truth_paths:
         records = _opened(task.records[0][1])
-        truth = truth_plane(task.truth_paths, size, records.labels if records.volumes else ())
+        truth = truth_plane(task.truth_paths, size, records.labels)
         open_memmap(home / "truths.npy", "r+")[task.image_row] = np.round(truth * 255).astype(np.uint8)
     maps = open_memmap(home / "maps.npy", "r+")
     for row, folder, record_id in task.records:

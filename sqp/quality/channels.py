@@ -143,9 +143,9 @@ def image_planes(path: str | Path, size: int) -> np.ndarray:
 def truth_plane(paths: Iterable[str | Path], size: int, labels: Sequence[int] = ()) -> np.ndarray:
     """The mean of an image's ground-truth masks -> float32 `[size, size]` in 0-1, of volumes `[size, size, size]`.
 
-    `labels` are the values of label maps that make the structure. CaseError for a broken file.
+    `labels` are the values that make the structure. CaseError for a broken file.
     """
-    masks = [read_structure(path, labels)[0] if is_volume(path) else read_mask(path) for path in paths]
+    masks = [read_structure(path, labels)[0] if is_volume(path) else read_mask(path, labels) for path in paths]
     return np.stack([resize(mask, size) for mask in masks]).mean(axis=0, dtype=np.float32)
 
 

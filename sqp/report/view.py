@@ -111,7 +111,7 @@ def load_view(records: RecordSet, row: Mapping[str, Any], side: int, error: np.n
     return View(
         image=_image(row.get("image_path"), size),
         mask=resized(mask, size) >= 0.5,
-        truth=_truth(row.get("truth_path"), size),
+        truth=_truth(records, row.get("truth_path"), size),
         uncertainty=None if uncertainty is None else np.clip(resized(uncertainty / top, size, covered), 0, 1),
         measure=name,
         top=top,
@@ -161,12 +161,12 @@ def _image(path: object, size: tuple[int, int]) -> np.ndarray | None:
     return np.asarray(upright.resize(size, Image.Resampling.BILINEAR))
 
 
-def _truth(paths: object, size: tuple[int, int]) -> np.ndarray | None:
+def _truth(records: RecordSet, paths: object, size: tuple[int, int]) -> np.ndarray | None:
     """bool `[h, w]`: the first rater's mask; None where there is none, or its file is gone or broken."""
     if not isinstance(paths, Sequence | np.ndarray) or isinstance(paths, str) or not len(paths):
         return None
     try:
-        return resized(read_mask(str(paths[0])), size) >= 0.5
+        return resized(read_mask(str(paths[0]), records.labels), size) >= 0.5
     except CaseError:
         return None
 

@@ -152,7 +152,7 @@ def _masks(records: RecordSet, row: dict, bundle: Bundle) -> tuple[np.ndarray, n
     try:
         mask = resize(records.mask(row["record_id"]), bundle.size) >= 0.5
         paths = list(row["truth_path"]) if row.get("truth_path") is not None else []
-        labels = records.labels if records.volumes else ()
+        labels = records.labels
         return mask, truth_plane(paths, bundle.size, labels) >= 0.5 if paths else None, ""
     except (CaseError, *UNREADABLE) as error:
         return _nothing(bundle), None, str(error)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqp.bundles import DEFAULT, bundle_folder
-from sqp.config.generate import SegmenterConfig
+from sqp.config.generate import SegmenterConfig, table_of_masks
 from sqp.config.predict import PredictConfig
 from sqp.config.referee import NONE, RefereeConfig
 from sqp.errors import ConfigError
@@ -92,7 +92,7 @@ def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequen
 
 def _given(config: PredictConfig) -> bool:
     """Whether masks made elsewhere are judged."""
-    return config.masks is not None or config.probs is not None
+    return config.masks is not None or config.probs is not None or table_of_masks(config.images)
 
 
 def _name(config: PredictConfig) -> str:

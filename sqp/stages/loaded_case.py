@@ -51,8 +51,8 @@ def load_case(case: Case) -> LoadedCase:
     if is_volume(case.image_path):
         return _load_volume(case)
     image = read_image(case.image_path)
-    truths = [read_mask(path) for path in case.truth_paths]
-    given = None if case.mask_path is None else read_mask(case.mask_path)
+    truths = [read_mask(path, case.labels) for path in case.truth_paths]
+    given = None if case.mask_path is None else read_mask(case.mask_path, case.labels, given=True)
     probability = None if case.probability_path is None else read_probability(case.probability_path)
     paths, arrays = [*case.truth_paths, case.mask_path, case.probability_path], [*truths, given, probability]
     for path, array in zip(paths, arrays, strict=True):
@@ -80,7 +80,7 @@ def _load_volume(case: Case) -> LoadedCase:
 def read_truth(case: Case) -> np.ndarray:
     """The first rater's mask of a case; CaseError where it cannot be read."""
     path = case.truth_paths[0]
-    return read_structure(path, case.labels)[0] if is_volume(case.image_path) else read_mask(path)
+    return read_structure(path, case.labels)[0] if is_volume(case.image_path) else read_mask(path, case.labels)
 
 
 def load_prompted(case: Case, config: GenerateConfig) -> tuple[LoadedCase, Prompt]:

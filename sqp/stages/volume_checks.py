@@ -42,9 +42,9 @@ def _check(config: GenerateConfig, cases: Sequence[Case]) -> None:
     if not of_volumes(cases):
         if name in VOLUMETRIC:
             raise ConfigError(f"{name} segments volumes and these cases are images: take unet, or another segmenter")
-        if config.label or config.segmenter.propagate or config.segmenter.window:
+        if config.segmenter.propagate or config.segmenter.window:
             raise ConfigError(
-                "label, segmenter.propagate and segmenter.window belong to volumes (NIfTI, DICOM): leave them out"
+                "segmenter.propagate and segmenter.window belong to volumes (NIfTI, DICOM): leave them out"
             )
         for prompter in used_prompters(config):
             if prompter_and_options(config, prompter)[0] not in PROMPTERS:

@@ -122,3 +122,19 @@ def test_a_series_without_decoder_or_order_is_a_case_error(tmp_path, monkeypatch
         message = "cannot read the DICOM series .*missing dependencies.*: export it again"
     with pytest.raises(CaseError, match=message):
         read_volume(folder)
+
+
+def test_dicom_of_inverted_grey_and_of_several_orientations(tmp_path):
+    voxels = bright(ellipsoid()).round()
+    folder = write_series(tmp_path / "inverted", voxels)
+    for file in folder.iterdir():
+        one = pydicom.dcmread(file)
+        one.PhotometricInterpretation = "MONOCHROME1"
+        one.save_as(file)
+    assert np.array_equal(read_volume(folder).voxels, voxels.max() + voxels.min() - voxels)
+    file = next(folder.iterdir())
+    one = pydicom.dcmread(file)
+    one.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    one.save_as(file)
+    with pytest.raises(CaseError, match="several orientations"):
+        read_volume(folder)

@@ -53,8 +53,10 @@ def read_pixels(records: RecordSet, row: Mapping[Any, Any], probability: bool = 
         grid = None
     except UNREADABLE as error:
         raise CaseError(f"record {row['record_id']} in {records.folder} cannot be read ({error})") from error
-    labels = records.labels if records.volumes else ()
-    truths = [read_structure(path, labels)[0] if mask.ndim == 3 else read_mask(path) for path in row["truth_path"]]
+    labels = records.labels
+    truths = [
+        read_structure(path, labels)[0] if mask.ndim == 3 else read_mask(path, labels) for path in row["truth_path"]
+    ]
     shapes = {truth.shape for truth in truths} | {mask.shape}
     if len(shapes) > 1:
         raise CaseError(f"record {row['record_id']}: mask and truth differ in size ({shapes})")

@@ -1,0 +1,167 @@
+"""Masks, tables and folders in the forms of public reports: right, or told; never wrong numbers in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_volumes import bright, ellipsoid, write_nifti
+
+from sqp.config.generate import GenerateConfig
+from sqp.data import find_cases
+from sqp.data.images import read_image, read_mask
+from sqp.data.table import read_table
+from sqp.data.volumes import read_structure, read_volume
+from sqp.errors import CaseError
+from sqp.options import at_home
+
+Y, X = np.mgrid[:120, :160]
+AWAY = np.hypot(Y - 60, X - 80)
+DISC, CUP, BORDER = AWAY < 40, AWAY < 20, (AWAY >= 40) & (AWAY < 43)
+
+
+def grey(disc, cup, border, outside=0):
+    values = np.full(DISC.shape, outside, np.uint8)
+    values[DISC], values[CUP], values[BORDER] = disc, cup, border
+    return values
+
+
+def colours(*parts):
+    rgb = np.zeros((*DISC.shape, 3), np.uint8)
+    for where, colour in parts:
+        rgb[where] = colour
+    return rgb
+
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+SEVERAL = {
+    "void": (grey(1, 1, 255), [1], "0 .*1 .*255 "),
+    "refuge": (grey(128, 0, 255, 255), [128, 0], "0 .*128 .*255 "),
+    "trimap": (grey(127, 255, 0), [127, 255], "127 "),
+    "sixteen bits": (grey(1, 1, 2).astype(np.uint16) * 300, [300], "300 .*600 "),
+    "red and green": (colours((DISC, RED), (CUP, GREEN)), [0xFF0000, 0x00FF00], "0x00ff00 .*0xff0000 "),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_three_values_are_asked_for_and_chosen_by_label(tmp_path, name):
+    array, labels, told = SEVERAL[name]
+    Image.fromarray(array).save(tmp_path / "m.png")
+    with pytest.raises(CaseError, match=rf"m\.png holds 3 values, not two: .*{told}.*--label"):
+        read_mask(tmp_path / "m.png")
+    for given in (True, False):
+        assert np.array_equal(read_mask(tmp_path / "m.png", labels, given), DISC)
+    assert not read_mask(tmp_path / "m.png", [77], given=True).any()
+    with pytest.raises(CaseError, match="is not in mask"):
+        read_mask(tmp_path / "m.png", [77])
+
+
+def two(kind):
+    u = DISC.astype(np.uint8)
+    rgba = np.zeros((*DISC.shape, 4), np.uint8)
+    if kind == "palette":
+        image = Image.frombytes("P", DISC.shape[::-1], u.tobytes())
+        image.putpalette([0, 0, 0, 128, 0, 0] + [0] * 750)
+        return image
+    if kind == "red rgba":
+        rgba[DISC] = (*RED, 255)
+        return Image.fromarray(rgba)
+    if kind == "black on transparent white":
+        rgba[:] = (255, 255, 255, 0)
+        rgba[DISC] = (0, 0, 0, 255)
+        return Image.fromarray(rgba)
+    return Image.fromarray({"red": colours((DISC, RED)), "blue": colours((DISC, BLUE)), "127": 127 * u}[kind])
+
+
+@pytest.mark.parametrize("kind", ["red", "blue", "palette", "red rgba", "black on transparent white", "127"])
+def test_two_values_in_any_dress_are_binary(tmp_path, kind):
+    two(kind).save(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png"), DISC)
+
+
+def test_a_mask_without_the_label_is_empty(tmp_path):
+    Image.fromarray(DISC.astype(np.uint8)).save(tmp_path / "m.png")
+    assert not read_mask(tmp_path / "m.png", [2], given=True).any()
+    assert np.array_equal(read_mask(tmp_path / "m.png", [1], given=True), DISC)
+    assert np.array_equal(read_mask(tmp_path / "m.png", [0], given=True), ~DISC)
+    volume = write_nifti(tmp_path / "m.nii.gz", ellipsoid())
+    assert not read_structure(volume, [2], given=True)[0].any()
+
+
+def test_a_table_of_masks_gives_masks_and_a_row_is_a_mask(tmp_path):
+    for name in ("c0.png", "a.png", "b.png"):
+        Image.fromarray(DISC).save(tmp_path / name)
+    for sign in (",", ";"):
+        table = tmp_path / "t.csv"
+        rows = [["image", "mask"], ["c0.png", "a.png"], ["c0.png", "b.png"]]
+        table.write_text("\ufeff" + "\n".join(sign.join(row) for row in rows))
+        assert GenerateConfig(table, tmp_path / "out").given
+        found = find_cases(table)
+        assert [(c.image_id, c.group, c.mask_path.name) for c in found] == [
+            ("c0_a", "c0", "a.png"),
+            ("c0_b", "c0", "b.png"),
+        ]
+    (tmp_path / "u.csv").write_text("image\nc0.png\n")
+    assert not GenerateConfig(tmp_path / "u.csv", tmp_path / "out").given
+
+
+def test_spaces_and_semicolons_of_a_table(tmp_path):
+    (tmp_path / "t.csv").write_text("\ufefflesion_id; image_id ;dx\nL1; I1 ; nv\n")
+    assert read_table(tmp_path / "t.csv").to_dict("records") == [{"lesion_id": "L1", "image_id": "I1", "dx": "nv"}]
+
+
+def test_a_tilde_is_the_home_folder():
+    told = at_home(GenerateConfig(Path("~/images"), Path("~/out")))
+    assert (told.images, told.out) == (Path.home() / "images", Path.home() / "out")
+
+
+def test_names_of_nnunet_and_images_without_truth(tmp_path):
+    for name in ("c_000_0000", "c_000_0001", "c_001_0000"):
+        write_nifti(tmp_path / "imagesTr" / f"{name}.nii.gz", bright(ellipsoid()))
+    write_nifti(tmp_path / "labelsTr" / "c_000.NII.GZ", ellipsoid())
+    found = find_cases(tmp_path)
+    assert [bool(case.truth_paths) for case in found] == [True, True, False]
+    assert found[0].group == found[1].group == "c_000"
+    assert "1 image is without ground truth" in found.notes[0]
+    given = find_cases(tmp_path / "imagesTr", truth=tmp_path / "labelsTr")
+    assert given.without_truth == ("c_001_0000",) and "1 image is without a file in --truth" in given.notes[0]
+    (tmp_path / "labelsTr" / "c_000.NII.GZ").rename(tmp_path / "labelsTr" / "other.nii.gz")
+    assert "3 images are without ground truth" in find_cases(tmp_path).notes[0]
+
+
+def test_headers_that_disagree_and_other_units(tmp_path):
+    path = write_nifti(tmp_path / "v.nii.gz", bright(ellipsoid()))
+    spacing = read_volume(path).spacing
+    image = nib.load(path)
+    image.header.set_xyzt_units("micron")
+    nib.save(image, tmp_path / "micron.nii.gz")
+    assert read_volume(tmp_path / "micron.nii.gz").spacing == pytest.approx([s / 1000 for s in spacing])
+    with pytest.raises(CaseError, match="disagrees on the size of a voxel"):
+        read_volume(write_raw(tmp_path / "sizes.nii", path, {"pixdim": (1, 1, 1)}))
+
+
+def write_raw(target, source, changes):
+    """The volume of a file with its voxel sizes changed in the header alone."""
+    image = nib.load(source)
+    content = bytearray(image.to_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]), check=False)
+    header["pixdim"][1:4] = changes["pixdim"]
+    content[:348] = header.binaryblock
+    target.write_bytes(bytes(content))
+    return target
+
+
+def test_later_pages_and_too_large_files_are_named(tmp_path, monkeypatch):
+    pages = [Image.fromarray(DISC.astype(np.uint8) * 255) for _ in range(3)]
+    for name in ("a.tif", "a.png"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=[Image.new("L", pages[0].size), pages[2]])
+        for read in (read_image, read_mask):
+            with pytest.raises(CaseError, match=rf"{name} holds 3 pages"):
+                read(tmp_path / name)
+    pages[0].save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(CaseError, match=r"large\.png is too large"):
+        read_image(tmp_path / "large.png")
