@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from sqp.data.mask_values import Values, labelled, of_image, refuse_several
-from sqp.data.photographs import LEAST_RANGE, MOST, between
+from sqp.data.mask_values import Values, areas_between, binary, labelled, of_image
+from sqp.data.photographs import GREY_RANGES, MOST
 from sqp.errors import CaseError
 from sqp.untrusted import FORMATS, check_regular, open_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 PROBABILITY_SUFFIXES = (".npy", ".png", ".tif", ".tiff")
 
-_GREY_RANGES = (255, 4095, 65535)  # 8 bits, 12 bits in a 16-bit file, 16 bits
 _UNREADABLE = (
     OSError,
     SyntaxError,  # Pillow's word for a broken PNG chunk
@@ -67,7 +66,7 @@ def image_of_array(array: np.ndarray) -> np.ndarray:
 def mask_of_array(array: np.ndarray) -> np.ndarray:
     """An array `[h, w]` or `[h, w, 1]`: bool, 0/1 or 0/255, read as a file of it -> bool `[h, w]`; else CaseError."""
     plane = _plane(np.asarray(array), "the mask array", (1,)).astype(np.float64)
-    return _binary(Values(plane, plane), plane, "the mask array")
+    return binary(Values(plane, plane), plane, "the mask array")
 
 
 def _plane(array: np.ndarray, what: str, channels: tuple[int, ...]) -> np.ndarray:
@@ -109,7 +108,7 @@ def read_mask(path: str | Path, labels: Sequence[int] = (), given: bool = False)
         chosen = labelled(values, what, labels, given)
         if chosen is not None:
             return chosen
-    return _binary(values, grey, what, colours)
+    return binary(values, grey, what, colours)
 
 
 def holds_photograph(path: str | Path) -> bool:
@@ -117,7 +116,7 @@ def holds_photograph(path: str | Path) -> bool:
     try:
         with _opened(Path(path), "image") as image:
             values, grey, colours = of_image(image), _luminance(image), _colours(image)
-        return not values.few and _areas_between([grey, *colours]) > MOST
+        return not values.few and areas_between([grey, *colours]) > MOST
     except CaseError:
         return False
 
@@ -139,50 +138,6 @@ def _colours(image: Image.Image) -> list[np.ndarray]:
     """The planes of red, green and blue, where the file has colours that `_luminance` weighs."""
     grey = image.mode in ("1", "L") or _is_deep(image) or image.has_transparency_data
     return [] if grey else [np.asarray(plane) for plane in image.convert("RGB").split()]
-
-
-def _areas_between(planes: Sequence[np.ndarray]) -> float:
-    """The greatest share `between` of the planes, each measured in the least range that holds it."""
-    tops = [float(plane.max(initial=0)) for plane in planes]
-    shares = (between(p, _range_of(top) or top) for p, top in zip(planes, tops, strict=True) if p.size)
-    return max(shares, default=0.0)
-
-
-def _range_of(top: float) -> int | None:
-    """The least range of a mask's values that holds `top`."""
-    return next((r for r in (1, *_GREY_RANGES) if top <= r), None)
-
-
-def _binary(values: Values, grey: np.ndarray, what: str, colours: Sequence[np.ndarray] = ()) -> np.ndarray:
-    """Values -> bool, by the rule in `read_mask`."""
-    if not np.isfinite(grey).all() or (grey.size and grey.min() < 0):
-        raise CaseError(f"{what} holds negative or non-finite values: write it as 8-bit PNG with 0 and 255")
-    few = values.few
-    if few:
-        refuse_several(values, what)
-    share = _areas_between([grey, *colours])
-    if share > MOST:
-        raise CaseError(
-            f"{what} is no mask but a photograph or a map of probabilities: {share:.0%} of its pixels lie in areas "
-            "neither dark nor bright; look whether images and masks are swapped, and give probabilities as --probs"
-        )
-    if not few:
-        refuse_several(values, what)
-    plane = values.plane
-    top, low = float(plane.max(initial=0)), float(plane.min()) if plane.size else 0.0
-    if few == 2 and low == 0 and (top == 1 or top >= LEAST_RANGE * 255):
-        return plane == top  # a smaller number is more likely that of a label
-    full = _range_of(top)
-    if (
-        full is None
-        or (full > 1 and 0 < top <= full / 2)
-        or (few == 2 and low > full / 2 and top - low > LEAST_RANGE * full)
-    ):
-        raise CaseError(
-            f"{what} is neither 0/1 nor 0/255: its greatest value is {top:g}; it holds {values.told()}: choose the "
-            "structure with --label, or write one mask a file, as 8-bit PNG with 0 and 255"
-        )
-    return plane > full / 2
 
 
 def read_probability(path: str | Path) -> np.ndarray:
@@ -289,7 +244,7 @@ def _native(array: np.ndarray) -> np.ndarray:
 def _to_uint8(array: np.ndarray, what: str) -> np.ndarray:
     """Deep grey `[h, w]` -> uint8, by the rule in `read_image`."""
     top, low = float(array.max(initial=0)), float(array.min(initial=0))
-    ranges = (1, 255) if array.dtype.kind == "f" else _GREY_RANGES
+    ranges = (1, 255) if array.dtype.kind == "f" else GREY_RANGES
     full = next((r for r in ranges if top <= r), None)
     if not np.isfinite(array).all() or low < 0 or full is None:
         raise CaseError(f"{what} holds values from {low:g} to {top:g}: export it as 8- or 16-bit PNG")

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from sqp.data.photographs import EDGE, flat_between
+from sqp.data.photographs import EDGE, LEAST_RANGE, MOST, between, flat_between, range_of
 from sqp.errors import CaseError
 
 FEW = 16  # values: so many or fewer are looked at one by one
@@ -208,3 +208,42 @@ def _towards_foreground(rgb: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray,
     beside = np.linalg.norm(colours - dark - along[:, None] * line, axis=1)
     where = np.searchsorted(found, codes)
     return np.round(255 * along).astype(np.uint8)[where], (beside > OFF * length**0.5)[where]
+
+
+def areas_between(planes: Sequence[np.ndarray]) -> float:
+    """The greatest share `between` of the planes, each measured in the least range that holds it."""
+    tops = [float(plane.max(initial=0)) for plane in planes]
+    shares = (between(p, range_of(top) or top) for p, top in zip(planes, tops, strict=True) if p.size)
+    return max(shares, default=0.0)
+
+
+def binary(values: Values, grey: np.ndarray, what: str, colours: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """Values -> bool, by the rule in `read_mask`."""
+    if not np.isfinite(grey).all() or (grey.size and grey.min() < 0):
+        raise CaseError(f"{what} holds negative or non-finite values: write it as 8-bit PNG with 0 and 255")
+    few = values.few
+    if few:
+        refuse_several(values, what)
+    share = areas_between([grey, *colours])
+    if share > MOST:
+        raise CaseError(
+            f"{what} is no mask but a photograph or a map of probabilities: {share:.0%} of its pixels lie in areas "
+            "neither dark nor bright; look whether images and masks are swapped, and give probabilities as --probs"
+        )
+    if not few:
+        refuse_several(values, what)
+    plane = values.plane
+    top, low = float(plane.max(initial=0)), float(plane.min()) if plane.size else 0.0
+    if few == 2 and low == 0 and (top == 1 or top >= LEAST_RANGE * 255):
+        return plane == top  # a smaller number is more likely that of a label
+    full = range_of(top)
+    if (
+        full is None
+        or (full > 1 and 0 < top <= full / 2)
+        or (few == 2 and low > full / 2 and top - low > LEAST_RANGE * full)
+    ):
+        raise CaseError(
+            f"{what} is neither 0/1 nor 0/255: its greatest value is {top:g}; it holds {values.told()}: choose the "
+            "structure with --label, or write one mask a file, as 8-bit PNG with 0 and 255"
+        )
+    return plane > full / 2

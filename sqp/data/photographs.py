@@ -46,3 +46,11 @@ def flat_between(plane: np.ndarray, full: float, edge: float = EDGE) -> float:
     even = maximum_filter(seen, 3) - minimum_filter(seen, 3) <= EVEN * (high - low)
     inside = (seen > low + edge * (high - low)) & (seen < high - edge * (high - low))
     return float((inside & even).mean())
+
+
+GREY_RANGES = (255, 4095, 65535)  # 8 bits, 12 bits in a 16-bit file, 16 bits
+
+
+def range_of(top: float) -> int | None:
+    """The least range of a mask's values that holds `top`."""
+    return next((r for r in (1, *GREY_RANGES) if top <= r), None)

@@ -160,7 +160,7 @@ def test_what_works_on_images_only_is_refused_before_anything_is_written(data, t
 
 
 def test_what_volumes_do_not_have(data, tmp_path, fake_segmenter, lesions):
-    told = config(data, tmp_path, segmenter=SegmenterConfig("fake"))
+    told = config(data, tmp_path / "out", segmenter=SegmenterConfig("fake"))
     with pytest.raises(ConfigError, match="unknown prompter of volumes 'otsu'"):
         generate.run(told)
     for more in ({"propagate": True}, {"window": (0, 100)}):
