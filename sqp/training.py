@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,6 +72,7 @@ def run_trainer(
     attempt = len(list((folder / "logs").glob("*"))) if (folder / "logs").exists() else 0
     resumed = checkpoints / "last.ckpt" if resume and (checkpoints / "last.ckpt").exists() else None
     csv = CSVLogger(str(folder / "logs"), name="", version=str(attempt), flush_logs_every_n_steps=1)
+    _check_devices(dict(options or {}))
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
@@ -86,7 +88,7 @@ def run_trainer(
                 default_root_dir=str(folder),
                 **(options or {}),
             )
-        except (ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+        except (ValueError, TypeError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
             raise ConfigError(f"Lightning refuses the accelerator, devices, strategy or precision: {error}") from error
         try:
             trainer.fit(module, **data, ckpt_path=resumed, weights_only=True)
@@ -95,6 +97,15 @@ def run_trainer(
     if trainer.is_global_zero:
         _write_metrics(folder)
     return trainer
+
+
+def _check_devices(options: Mapping[str, Any]) -> None:
+    """ConfigError for more devices than there are: on a CPU Lightning would start as many processes."""
+    asked, accelerator = str(options.get("devices", "auto")), str(options.get("accelerator", "auto"))
+    there = torch.cuda.device_count() if accelerator in ("auto", "gpu", "cuda") else 0
+    there = there or os.cpu_count() or 1
+    if asked.lstrip("-").isdecimal() and not (asked == "-1" or 1 <= int(asked) <= there):
+        raise ConfigError(f"devices is {asked}; this machine has {there}: give auto, or 1 to {there}")
 
 
 def one_cycle(

@@ -1,24 +1,81 @@
-"""YAML files, and the configs of the scripts: what cannot be read or is misspelt is told in one sentence."""
+"""YAML and JSON files, and the configs of the scripts: what cannot be read or is misspelt is told in one sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 from sqp.errors import ConfigError, lookup
 
+T = TypeVar("T")
+LARGEST = 2**53  # of whole numbers in JSON
+
 
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds. ConfigError naming a file that is not there, or is no YAML."""
     if not path.is_file():
-        raise ConfigError(f"{path} does not exist: check the path")
+        raise ConfigError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}: check the path")
     try:
-        return yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ConfigError(f"{path} is no YAML of sqp: it is nested too deep") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, a date or a number that cannot be
         raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """What a `run.yaml` tells: its `config` and what the run found. ConfigError where it is damaged, or no run's."""
+    told = read_yaml(path)
+    if not isinstance(told, dict) or not isinstance(told.get("config"), dict):
+        raise ConfigError(f"{path} tells of no run of sqp: it has no config; restore it, or make its folder anew")
+    return told
+
+
+def typed(cls: type[T], values: Any) -> T:
+    """A dataclass out of what JSON held: lists become tuples. TypeError where a key or a value's type is not its own.
+
+    >>> from sqp.types import Prompt
+    >>> typed(Prompt, {"prompter": 3})
+    Traceback (most recent call last):
+    TypeError: prompter is 3
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{values!r} in place of keys with values")
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    hints = get_type_hints(cls)
+    for key, value in given.items():
+        if key in hints and not _is(value, hints[key]):
+            raise TypeError(f"{key} is {value!r}")
+    return cls(**given)
+
+
+def _is(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type: a number, text, a tuple of such, one of several."""
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_is(one, get_args(hint)[0]) for one in value)
+    if get_args(hint):
+        return any(_is(value, one) for one in get_args(hint))
+    if hint in (int, float):
+        whole = isinstance(value, int) and abs(value) <= LARGEST
+        return not isinstance(value, bool) and (whole or (hint is float and isinstance(value, float)))
+    return hint is Any or isinstance(value, hint)
+
+
+def json_of(text: str | bytes, **options: Any) -> Any:
+    """What JSON text holds, `options` as `json.loads` has them. ValueError where it is damaged in whatever way.
+
+    >>> json_of("[" * 10**6)
+    Traceback (most recent call last):
+    ValueError: it is nested too deep
+    """
+    try:
+        return json.loads(text, **options)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def script_config(path: Path, required: Collection[str], optional: Collection[str] = ()) -> dict[str, Any]:

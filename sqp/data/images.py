@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from sqp.data.photographs import MOST, between
 from sqp.errors import CaseError
+from sqp.io.arrays import read_array
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 PROBABILITY_SUFFIXES = (".npy", ".png", ".tif", ".tiff")
@@ -266,8 +267,9 @@ def _to_uint8(array: np.ndarray, what: str) -> np.ndarray:
 
 def _load_npy(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            return read_array(file, path.stat().st_size)
     except FileNotFoundError:
         raise CaseError(f"probability map {path} does not exist: check the path") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         raise CaseError(f"cannot read probability map {path} ({error}): save it again with numpy.save") from error

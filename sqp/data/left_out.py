@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sqp.data.folders import IMAGE_FOLDERS, SUFFIXES, TRUTH_FOLDERS, child
+from sqp.errors import printable
 
 UNREAD = (
     *(".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd"),
@@ -38,7 +39,7 @@ def counted(names: Sequence[str], what: str) -> list[str]:
     (['2 masks are of no image, e.g. z.png'], [])
     """
     ending, verb = ("", "is") if len(names) == 1 else ("s", "are")
-    return [f"{len(names)} {what.format(s=ending, are=verb)}, e.g. {names[0]}"] if names else []
+    return [f"{len(names)} {what.format(s=ending, are=verb)}, e.g. {printable(names[0])}"] if names else []
 
 
 def _holds_images(folder: Path) -> bool:

@@ -13,6 +13,7 @@ from sqp.data.splits import REMEDY, Splits
 from sqp.errors import ConfigError, unknown_name
 from sqp.io.atomic import write_text
 from sqp.types import SPLITS, Case
+from sqp.yaml_files import json_of
 
 
 def write_splits(path: str | Path, splits: Splits) -> None:
@@ -42,14 +43,14 @@ def read_splits(path: str | Path) -> Splits:
     """The splits of a JSON file, checked. Raises `ConfigError` where it is missing, broken or leaks."""
     path = Path(path)
     try:
-        content = json.loads(path.read_text(), object_pairs_hook=_refuse_repeats)
+        content = json_of(path.read_bytes(), object_pairs_hook=_refuse_repeats)
     except FileNotFoundError:
         raise ConfigError(f"split file {path} does not exist: make it with {REMEDY}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
+    except (OSError, ValueError, ConfigError) as error:
         raise ConfigError(f"split file {path} is broken ({error}): make it again with {REMEDY}") from error
     try:
         splits = Splits(
-            {s: {g: tuple(ids) for g, ids in groups.items()} for s, groups in content["splits"].items()},
+            {s: {g: _names(ids) for g, ids in groups.items()} for s, groups in content["splits"].items()},
             **{key: content[key] for key in ("dataset", "seed", "rule", "labels_sha256") if key in content},
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -118,6 +119,13 @@ def _check_rows(rows: Iterable[tuple[str, str, str]]) -> None:
                     f"make the splits again by group, with {REMEDY}, where DATA is a CSV of all cases if they are of "
                     "several data sets"
                 )
+
+
+def _names(ids: Any) -> tuple[str, ...]:
+    """Image ids. TypeError where they are no list of text."""
+    if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
+        raise TypeError("image ids are no list of text")
+    return tuple(ids)
 
 
 def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

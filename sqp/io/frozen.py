@@ -18,6 +18,7 @@ import pandas as pd
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_text
 from sqp.io.reader import RecordSet
+from sqp.yaml_files import json_of
 
 BINS = 10
 MOST_PER_BIN = 0.20
@@ -103,9 +104,9 @@ def write_frozen(path: str | Path, frozen: Mapping[str, Any]) -> None:
 def read_frozen(path: str | Path) -> dict[str, Any]:
     """A frozen set; ConfigError where the file is missing, or was edited after it was made."""
     try:
-        frozen = json.loads(Path(path).read_text())
+        frozen = json_of(Path(path).read_bytes())
         intact = frozen["sha256"] == _digest(frozen["masks"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is no frozen set: make it with scripts/freeze_spread.py") from error
     if not intact:
         raise ConfigError(f"{path} was edited after it was frozen: its hash does not fit its masks")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import zipfile
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -12,16 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from PIL import Image
 
 from sqp.errors import ConfigError
-from sqp.io.schema import YOUNGER
+from sqp.io.arrays import read_array
+from sqp.io.schema import YOUNGER, check_table
+from sqp.io.tables import read_parquet
 from sqp.io.volume_files import SUFFIX, read_volume_mask
 from sqp.volume import Geometry
-
-_PARSER = threading.Lock()
-"""numpy parses the header of an array by `ast`, which is not thread-safe in Python 3.11 (its issue 106905)."""
+from sqp.yaml_files import json_of, read_run
 
 
 class RecordSet:
@@ -36,13 +33,12 @@ class RecordSet:
     def table(self) -> pd.DataFrame:
         """A row per record, columns as in `io/schema.py`, index 0..n-1."""
         path = self.folder / "records.parquet"
-        try:
-            parts = [pd.read_parquet(path)] if path.exists() else []
-        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-            raise ConfigError(f"{path} is damaged ({error}); generate the record set again") from error
-        rows = [json.loads(p.read_text()) for p in sorted(self.folder.glob("rows/*.json"))]
+        parts = [read_parquet(path, "generate the record set again")] if path.exists() else []
+        rows = [read_row(p) for p in sorted(self.folder.glob("rows/*.json"))]
         if rows:
             parts.append(pd.DataFrame(rows))
+        for part in parts:
+            check_table(part, path)
         table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
         for name, value in YOUNGER.items():
             known = table[name].astype(object) if name in table else pd.Series(value, table.index)
@@ -55,7 +51,7 @@ class RecordSet:
         path = self.folder / "run.yaml"
         if not path.exists():
             raise ConfigError(f"{self.folder} has no run.yaml; make the record set again with `sqp generate`")
-        return yaml.safe_load(path.read_text())
+        return read_run(path)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -111,12 +107,20 @@ def _names(archive: zipfile.ZipFile) -> tuple[str, ...]:
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """One array of a npz as `write_maps` wrote it (C order). Threads unpack side by side, but parse one at a time."""
+    """One array of a npz."""
     with archive.open(f"{name}.npy") as file:
-        with _PARSER:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        return np.frombuffer(bytearray(file.read()), dtype).reshape(shape)
+        return read_array(file, archive.getinfo(f"{name}.npy").file_size)
+
+
+def read_row(path: Path) -> dict[str, Any]:
+    """The row of one record that is not yet in the table. ConfigError where the file is damaged."""
+    try:
+        row = json_of(path.read_bytes())
+        if not isinstance(row, dict) or not isinstance(row.get("record_id"), str):
+            raise ValueError("it is no row of a record")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is damaged ({error}): remove it, and generate that record again") from error
+    return row
 
 
 def read_record_sets(folders: Sequence[str | Path]) -> pd.DataFrame:

@@ -7,7 +7,6 @@ runs in one folder do, and the second is refused.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,10 +21,14 @@ from filelock import FileLock, Timeout
 
 from sqp.errors import ConfigError
 from sqp.io.atomic import clear_left, write_atomic, write_json, write_maps, write_mask, write_text
+from sqp.io.reader import read_row
 from sqp.io.schema import COLUMNS, YOUNGER, Record, arrow_schema
+from sqp.io.tables import damage_told
 from sqp.io.volume_files import write_volume_mask
 from sqp.volume import Geometry
+from sqp.yaml_files import read_run
 
+REMEDY = "choose another --out, or --overwrite to start anew"
 CHUNK = 2_000  # rows held in memory at once while consolidating
 FOLDERS = ("masks", "maps", "rows")
 
@@ -60,11 +63,13 @@ class RecordWriter:
         path = self.folder / "records.parquet"
         found: dict[str, str] = {}
         if path.exists():
-            known = "files" in pq.read_schema(path).names
-            table = pq.read_table(path, columns=["record_id", *(["files"] if known else [])])
+            with damage_told(path, REMEDY):
+                known = "files" in pq.read_schema(path).names
+                table = pq.read_table(path, columns=["record_id", *(["files"] if known else [])])
+                pa.chunked_array(table["record_id"]).cast(pa.string())
             ids = table["record_id"].to_pylist()
             found = dict(zip(ids, table["files"].to_pylist() if known else [""] * len(ids), strict=True))
-        rows = [json.loads(row.read_text()) for row in (self.folder / "rows").glob("*.json")]
+        rows = [read_row(row) for row in (self.folder / "rows").glob("*.json")]
         return found | {row["record_id"]: row.get("files", "") for row in rows}
 
     def consolidate(self) -> int:
@@ -76,7 +81,7 @@ class RecordWriter:
         table = self.folder / "records.parquet"
         if not rows:
             return pq.read_metadata(table).num_rows if table.exists() else 0
-        scores = [name for name in json.loads(rows[0].read_text()) if name not in COLUMNS]
+        scores = [name for name in read_row(rows[0]) if name not in COLUMNS]
         if table.exists():
             scores = [n for n in pq.read_schema(table).names if n not in COLUMNS and n not in scores] + scores
         schema, new = arrow_schema(scores), {path.stem for path in rows}
@@ -89,7 +94,7 @@ class RecordWriter:
                     writer.write_table(part)
                     count += part.num_rows
                 for start in range(0, len(rows), CHUNK):
-                    loaded = [json.loads(path.read_text()) for path in rows[start : start + CHUNK]]
+                    loaded = [read_row(path) for path in rows[start : start + CHUNK]]
                     writer.write_table(pa.Table.from_pylist(loaded, schema=schema))
                     count += len(loaded)
 
@@ -102,7 +107,7 @@ class RecordWriter:
         """Consolidate and add what the run found (versions, counts, seconds) to `run.yaml`."""
         count = self.consolidate()
         path = self.folder / "run.yaml"
-        stored = yaml.safe_load(path.read_text()) if path.exists() else {}
+        stored = read_run(path) if path.exists() else {}
         write_text(path, yaml.safe_dump({**stored, **run}, sort_keys=False))
         return count
 
@@ -126,7 +131,7 @@ class RecordWriter:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
             clear_left(self.folder / name)
         if self.done():
-            stored = with_defaults(yaml.safe_load(path.read_text())["config"], defaults or {})
+            stored = with_defaults(read_run(path)["config"], defaults or {})
             differing = first_difference(stored, config)
             if differing:
                 key, old, new = differing

@@ -28,12 +28,38 @@ from sqp.quality.provenance import check_expected
 from sqp.quality.risk import Choice, RiskEvidence, RiskRule
 from sqp.quality.sources import REMEDIES, source_of, sources_of
 from sqp.quality.tabular import Standardizer
+from sqp.yaml_files import json_of, typed
 
 FORMAT = 1
 RISK = "risk."
 VIEWS = "views"
+MOST_MEMBERS, MOST_SIDE = 1000, 4096
 PARTS = ("format", "target", "model", "planes", "scores", "calibration", "ood", "expects")
 """Keys of `bundle.json` that every bundle has; the rest, but `members` and `views`, is `Bundle.info`."""
+
+
+INFO: dict[str, type] = {"data": dict, "training": dict, "val": dict, "versions": dict, "behind": list}
+INFO |= {"groups_sha256": list}
+EXPECTED: dict[str, type] = {"segmenter": dict, "sampler": dict, "measures": list, "seed": int, "prompter": str}
+
+
+def _check_types(told: dict[str, Any]) -> None:
+    """TypeError naming a part of `bundle.json` that is of another type than sqp writes."""
+    if not isinstance(told["expects"], list) or not isinstance(told["planes"], dict):
+        raise TypeError("'expects' is no list, or 'planes' no mapping")
+    if not 1 <= told.get("members", 1) <= MOST_MEMBERS:
+        raise ValueError(f"'members' is {told['members']}")
+    if told.get(VIEWS) is not None and not all(isinstance(view, list) for view in told[VIEWS]):
+        raise TypeError(f"'{VIEWS}' is {told[VIEWS]!r}")
+    for values, types in ((told, INFO), *((one, EXPECTED) for one in told["expects"])):
+        for name, kind in types.items():
+            if not isinstance(values.get(name, kind()), kind):
+                raise TypeError(f"'{name}' is {values[name]!r}")
+    if [one for one in told["expects"] if "segmenter" not in one]:
+        raise KeyError("expects: segmenter")
+    size = told["model"]["size"]
+    if not isinstance(size, int) or not 1 <= size <= MOST_SIDE:
+        raise ValueError(f"'size' is {size!r}")
 
 
 @dataclass
@@ -149,7 +175,7 @@ class Bundle:
                 f"{folder} is no bundle: no bundle.json with model.safetensors; make one with `sqp train`"
             )
         try:
-            told = json.loads(text.read_text())
+            told = json_of(text.read_bytes())
             tensors = load_file(folder / "model.safetensors")
         except (ValueError, SafetensorError, OSError) as error:
             raise ConfigError(f"{folder} is damaged ({error}): copy it again or train anew") from error
@@ -162,6 +188,7 @@ class Bundle:
         if lost:
             raise ConfigError(f"{folder} is damaged (it lacks '{lost[0]}'): copy it again or train anew")
         try:
+            _check_types(told)
             return cls._built(folder, told, tensors)
         except (TypeError, KeyError, AttributeError, ValueError) as error:  # a part of another shape
             raise ConfigError(f"{text} is damaged ({error}): copy it again or train anew") from error
@@ -179,12 +206,11 @@ class Bundle:
             raise ConfigError(
                 f"{folder}: its weights do not fit its bundle.json: copy it again or train anew"
             ) from error
-        scores = {key: tuple(value) for key, value in told["scores"].items()}
         risk = {key.removeprefix(RISK): value.numpy() for key, value in tensors.items() if key.startswith(RISK)}
         return cls(
             model.eval(),
-            Standardizer(**scores),
-            Conformal(**told["calibration"]),
+            typed(Standardizer, told["scores"]),
+            typed(Conformal, told["calibration"]),
             read_ood(told["ood"], tensors),
             [dict(one) for one in told["expects"]],
             {key: value for key, value in told.items() if key not in (*PARTS, "members", VIEWS)},

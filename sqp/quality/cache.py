@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from sqp.errors import CaseError, SqpError
 from sqp.io import RecordSet
+from sqp.io.hashing import look_of
 from sqp.io.once import made_once
 from sqp.quality.channels import IMAGE, image_planes, plane_names, record_planes, space, truth_plane
 
@@ -215,6 +216,6 @@ def _key(table: pd.DataFrame, channels: Sequence[str], size: int, truth: bool) -
     """Hash of what the cache holds; a record written anew (its file's time or size) is another one."""
     digest = hashlib.sha256(repr((FORMAT, tuple(channels), size, truth)).encode())
     for folder, name, image in zip(table.record_set, table.record_id, table.image_path, strict=True):
-        stat = (Path(folder) / "maps" / f"{name}.npz").stat()
-        digest.update(repr((str(folder), name, image, stat.st_mtime_ns, stat.st_size)).encode())
+        look = look_of(Path(folder) / "maps" / f"{name}.npz")
+        digest.update(repr((str(folder), name, image, *look)).encode())
     return digest.hexdigest()[:16]

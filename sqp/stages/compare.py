@@ -41,7 +41,7 @@ class CompareResult:
 
 def run(config: CompareConfig) -> CompareResult:
     """Read the runs; write comparison.md, comparison.csv and, where there is a table of methods, comparison.png."""
-    check_ranges(config, {"n_resamples": (1, float("inf"))})
+    check_ranges(config)
     runs = read_runs(config.runs)
     table = pd.concat([one.methods() for one in runs], ignore_index=True)
     text = "\n\n".join([f"# {len(runs)} runs", *_configs(runs), *_val(runs), *_models(runs, config), *_methods(table)])

@@ -96,9 +96,7 @@ def check(config: EvaluateConfig) -> None:
     check_logger(config)
     check_thresholds(config.accept, config.reject)
     many = float("inf")
-    check_ranges(config, {"batch_size": (1, many), "gallery": (0, many), "overlays": (0, many)})
-    if config.n_resamples < 1:
-        raise ConfigError(f"--n_resamples is {config.n_resamples}; at least one is needed, 2000 is usual")
+    check_ranges(config, {"batch_size": (1, many)})
     for name in config.target:
         lookup("target", name, TARGETS)
     if config.mondrian:

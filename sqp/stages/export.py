@@ -9,17 +9,18 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from sqp.bundles import bundle_folder
 from sqp.config.export import ExportConfig
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_atomic, write_text
+from sqp.io.tables import read_csv
 from sqp.quality.backbones import dims_of
 from sqp.quality.bundle import Bundle
 from sqp.quality.graph import SCORES, Graph
 from sqp.report.model_card import model_card
+from sqp.stages.finished_runs import METHODS
 
 OPSET = 18
 NOT_EXPORTED = (
@@ -49,7 +50,11 @@ def run(config: ExportConfig) -> ExportResult:
         write_onnx(bundle, config.onnx)
         files.append(config.onnx)
     if config.card is not None:
-        table = None if config.evaluation is None else pd.read_csv(config.evaluation / "evaluation.csv")
+        table = (
+            None
+            if config.evaluation is None
+            else read_csv(config.evaluation / "evaluation.csv", "evaluate again", METHODS)
+        )
         config.card.parent.mkdir(parents=True, exist_ok=True)
         onnx = config.onnx.name if config.onnx is not None else None
         write_text(config.card, model_card(bundle, table, NOT_EXPORTED, onnx))

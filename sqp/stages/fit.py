@@ -193,8 +193,6 @@ def check_numbers(config: FitConfig) -> None:
             "batch_size": (2, 65_536),
             "learning_rate": (1e-8, 10),
             "weight_decay": (0, 10),
-            "workers": (0, 1024),
-            "max_images": (0, float("inf")),
         },
     )
 

@@ -12,6 +12,7 @@ from sqp.data import CORRUPTIONS, LAYOUTS
 from sqp.errors import ConfigError, lookup
 from sqp.segmenters import PRECISIONS, SEGMENTERS, check_device
 from sqp.segmenters.plain import needs_checkpoint
+from sqp.stages.options import check_ranges
 from sqp.stages.prompter_checks import MULTIMASK, check_prompters
 from sqp.stages.referee_checks import check_referee, check_unsegmented
 from sqp.stages.refined_records import check_refined
@@ -51,19 +52,11 @@ def _check_names(config: GenerateConfig) -> None:
 
 
 def _check_numbers(config: GenerateConfig) -> None:
-    least: dict[str, tuple[float, float]] = {
-        "sampler.n": (config.sampler.n, 1),
-        "workers": (config.workers or 0, 0),
-        "max_images": (config.max_images, 0),
-    }
-    for split, plan in config.variants.items():
-        for name in ("corruptions", "truth_jitter", "truth_jitter_max"):
-            least[f"variants.{split}.{name}"] = (getattr(plan, name), 0)
-        for name in ("target_alpha", "target_beta"):
-            least[f"variants.{split}.{name}"] = (getattr(plan, name), 1e-3)
-    for name, (value, lowest) in least.items():
-        if value < lowest:
-            raise ConfigError(f"{name} is {value}; it must be at least {lowest:g}")
+    many = math.inf
+    ranges = {"sampler.n": (1, many)}
+    for split in config.variants:
+        ranges |= {f"variants.{split}.{name}": (1e-3, many) for name in ("target_alpha", "target_beta")}
+    check_ranges(config, ranges)
 
 
 def _check_window(window: Sequence[float]) -> None:

@@ -1,17 +1,68 @@
-"""Options that are checked before any work is done."""
+"""Options that are checked before any work is done: every number of every command, once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqp.errors import ConfigError
 
+Range = tuple[float, float]
+LARGEST = 2**31 - 1  # of whole numbers that no range bounds more closely
+ANY: Range = (-math.inf, math.inf)
+RANGES: dict[str, Range] = {
+    "seed": (0, 2**32 - 1),  # what NumPy, scikit-learn and UMAP take
+    "workers": (0, 1024),
+    "devices": (-1, 1024),  # -1: all
+    "num_nodes": (1, 10_000),
+    "samples": (1, 10_000),
+    "n": (1, 10_000),
+    "n_resamples": (1, 10**6),
+    "prompts": (1, 1000),
+    "p": (0, 1),
+    "risk": (0, 1),
+    "failure": (0, 1),
+    "confidence": (0, 1),
+    "label": ANY,
+    "window": ANY,
+}
+"""Least and greatest value of an option by its last name, whichever command has it; any other is 0 or more."""
 
-def check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """ConfigError naming the first option of a config dataclass that lies outside of [low, high], or is NaN."""
-    for name, (low, high) in ranges.items():
-        value = getattr(config, name)
-        if not low <= value <= high:
-            span = f"must be at least {low:g}" if high == float("inf") else f"must lie between {low:g} and {high:g}"
-            raise ConfigError(f"{name} is {value}; it {span}")
+
+def check_ranges(config: Any, ranges: Mapping[str, Range] | None = None) -> None:
+    """ConfigError naming the first number of a config dataclass that is NaN, infinite or out of its range.
+
+    That is the one of `ranges`, which name options in full, else of `RANGES`; those of free keys (`prompter_options`)
+    need only be finite. Nested configs, lists and mappings are looked into.
+    """
+    for name, value, own in _numbers(config):
+        low, high = (ranges or {}).get(name) or RANGES.get(name.rpartition(".")[2], (0, math.inf)) if own else ANY
+        unbounded = high == math.inf
+        most = LARGEST if unbounded and isinstance(value, int) else high
+        if math.isfinite(value) if isinstance(value, float) else True:
+            if low <= value <= most:
+                continue
+        elif not own or low == -math.inf:
+            raise ConfigError(f"{name} is {value}; it must be a finite number")
+        if unbounded and not value > most:
+            span = f"must be at least {low:g}"
+        else:
+            span = f"must lie between {low:g} and {most:.10g}"
+        raise ConfigError(f"{name} is {value:.12g}; it {span}")
+
+
+def _numbers(config: Any, prefix: str = "", own: bool = True) -> Iterator[tuple[str, int | float, bool]]:
+    """(dotted name, number, is it an option of sqp's own) of all that a config holds."""
+    if dataclasses.is_dataclass(config):
+        for field in dataclasses.fields(config):
+            yield from _numbers(getattr(config, field.name), f"{prefix}{field.name}.")
+    elif isinstance(config, Mapping):
+        for key, value in config.items():
+            yield from _numbers(value, f"{prefix}{key}.", own=False)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _numbers(value, prefix, own)
+    elif isinstance(config, int | float) and not isinstance(config, bool):
+        yield prefix.rstrip("."), config, own

@@ -161,13 +161,8 @@ def check(config: PredictConfig) -> None:
         lookup("split", name, dict.fromkeys(SPLITS))
     check_thresholds(config.accept, config.reject)
     risk_rule(config)
-    many = float("inf")
-    check_ranges(config, {"batch_size": (1, many), "worst": (0, many), "gallery": (0, many)})
-    if config.workers is not None:
-        check_ranges(config, {"workers": (0, 1024)})
+    check_ranges(config, {"batch_size": (1, float("inf")), "fail_under": (0, 1)})
     check_device(config.device)
-    if config.fail_under is not None:
-        check_ranges(config, {"fail_under": (0, 1)})
 
 
 def risk_rule(config: PredictConfig) -> RiskRule | None:

@@ -9,11 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import sqp
 from sqp.errors import ConfigError
 from sqp.io.writer import first_difference, with_defaults
+from sqp.yaml_files import read_run
 
 LIBRARIES = (
     "torch",
@@ -73,7 +72,7 @@ def earlier_run(
     path = out / "run.yaml"
     if not path.exists():
         return None
-    told: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
+    told = read_run(path)
     difference = first_difference(with_defaults(told.get("config", {}), younger or {}), stored)
     if difference:
         key, old, new = difference

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sqp.errors import ConfigError
 from sqp.uncertainty.moments import Moments
+from sqp.yaml_files import json_of
 
 FEATURES = ("mean_logit", "sd_logit", "mean_entropy", "entropy", "logit_of_mean")
 CAP = 16.0
@@ -44,7 +45,7 @@ class LearnedFusion:
     def load(cls, path: str | Path) -> LearnedFusion:
         """Raises ConfigError where the file is missing or no learned fusion of this version's features."""
         try:
-            told = json.loads(Path(path).read_text())
+            told = json_of(Path(path).read_bytes())
             if told["kind"] != "sqp learned fusion" or tuple(told["features"]) != FEATURES:
                 raise ValueError("other features")
             columns = {name: tuple(map(float, told[name])) for name in ("coefficients", "means", "deviations")}

@@ -89,7 +89,9 @@ CASES = [
     *[bundle(f"without-{part}", d.edited_json("bundle.json", part, drop=True), words="") for part in PARTS],
     *[
         bundle(f"{part}-{name}", d.edited_json("bundle.json", part, value=value), words="")
-        for part, (name, value) in product(("model", "planes", "scores", "calibration", "ood", "expects"), WRONG.items())
+        for part, (name, value) in product(
+            ("model", "planes", "scores", "calibration", "ood", "expects"), WRONG.items()
+        )
         if not (part == "expects" and value == [])
     ],
     *[
@@ -97,14 +99,38 @@ CASES = [
         for i, (part, key, value) in enumerate(INSIDE)
     ],
     bundle("expects-of-words", d.edited_json("bundle.json", "expects", value=["x"])),
-    bundle("expects-of-nothing", d.edited_json("bundle.json", "expects", value=[{}]), command=OTHER["predict"], words=""),
-    bundle("expects-without-segmenter", d.edited_json("bundle.json", "expects", 0, "segmenter", drop=True), command=OTHER["predict"], words=""),
-    bundle("expects-segmenter-a-word", d.edited_json("bundle.json", "expects", 0, "segmenter", value="x"), command=OTHER["predict"], words=""),
-    bundle("expects-sampler-keys", d.edited_json("bundle.json", "expects", 0, "sampler", value={"x": 1}), command=OTHER["predict"] .replace("--masks {masks} ", ""), words=""),
-    bundle("expects-seed", d.edited_json("bundle.json", "expects", 0, "seed", value="x"), command=OTHER["predict"], words=""),
+    bundle(
+        "expects-of-nothing", d.edited_json("bundle.json", "expects", value=[{}]), command=OTHER["predict"], words=""
+    ),
+    bundle(
+        "expects-without-segmenter",
+        d.edited_json("bundle.json", "expects", 0, "segmenter", drop=True),
+        command=OTHER["predict"],
+        words="",
+    ),
+    bundle(
+        "expects-segmenter-a-word",
+        d.edited_json("bundle.json", "expects", 0, "segmenter", value="x"),
+        command=OTHER["predict"],
+        words="",
+    ),
+    bundle(
+        "expects-sampler-keys",
+        d.edited_json("bundle.json", "expects", 0, "sampler", value={"x": 1}),
+        command=OTHER["predict"].replace("--masks {masks} ", ""),
+        words="",
+    ),
+    bundle(
+        "expects-seed",
+        d.edited_json("bundle.json", "expects", 0, "seed", value="x"),
+        command=OTHER["predict"],
+        words="",
+    ),
     bundle("data-a-word", d.edited_json("bundle.json", "data", value="x"), words=""),
     bundle("training-a-list", d.edited_json("bundle.json", "training", value=[1]), command=OTHER["evaluate"], words=""),
-    bundle("groups-a-number", d.edited_json("bundle.json", "groups_sha256", value=3), command=OTHER["evaluate"], words=""),
+    bundle(
+        "groups-a-number", d.edited_json("bundle.json", "groups_sha256", value=3), command=OTHER["evaluate"], words=""
+    ),
     bundle("members-absurd", d.edited_json("bundle.json", "members", value=10**9), words=""),
     bundle("members-words", d.edited_json("bundle.json", "members", value="two"), words=""),
     bundle("views-words", d.edited_json("bundle.json", "views", value="two"), words=""),
@@ -132,17 +158,49 @@ CASES = [
     Case("checkpoint-missing", d.folder("x"), NETWORK, 2, "no such file"),
     Case("checkpoint-folder", d.folder("n.safetensors"), NETWORK, 2, "n.safetensors"),
     Case("checkpoint-dangling", d.link("n.safetensors"), NETWORK, 2, "no such file"),
-    Case("checkpoint-of-another", d.copied("data"), NETWORK.replace("{bad}/n.safetensors", "{checkpoint}").replace("unet ", "swin_unet "), 2, "swin_unet"),
+    Case(
+        "checkpoint-of-another",
+        d.copied("data"),
+        NETWORK.replace("{bad}/n.safetensors", "{checkpoint}").replace("unet ", "swin_unet "),
+        2,
+        "swin_unet",
+    ),
     Case("localizer-garbage", d.write("n.safetensors", d.GARBAGE), LOCALIZER, 2, "n.safetensors"),
     Case("localizer-missing", d.folder("x"), LOCALIZER, 2, "no such file"),
-    Case("localizer-of-a-segmenter", d.folder("x"), LOCALIZER.replace("{bad}/n.safetensors", "{checkpoint}"), 2, "unet"),
+    Case(
+        "localizer-of-a-segmenter", d.folder("x"), LOCALIZER.replace("{bad}/n.safetensors", "{checkpoint}"), 2, "unet"
+    ),
     Case("pth-empty", d.write("n.pth", b""), PTH, 2, "n.pth"),
     Case("pth-garbage", d.write("n.pth", d.GARBAGE), PTH, 2, "n.pth"),
     Case("pth-folder", d.folder("n.pth"), PTH, 2, "n.pth"),
     Case("pth-zip", d.write("n.pth", d.npz(a=b"x")), PTH, 2, "n.pth"),
     Case("model-safetensors-as-pth", d.write("n.pth", d.safetensors(b"{}")), PTH, 2, "n.pth"),
-    Case("explain-checkpoint", d.write("n.pth", b""), "explain --model {mapped} --records {records} --ood_images 2 --neighbours 0 --cases 0 --checked 0 --cams [] --checkpoint {bad}/n.pth --out {out}", 2, ""),
-    Case("pretrained-garbage", d.write("n.pth", d.GARBAGE), "train --records {records} --backbone timm:resnet18 --size 32 --pretrained_file {bad}/n.pth --progress false --out {out}", 2, "n.pth"),
-    Case("pretrained-missing", d.folder("x"), "train --records {records} --backbone timm:resnet18 --size 32 --pretrained_file {bad}/n.pth --progress false --out {out}", 2, "n.pth"),
-    Case("pretrained-fit", d.write("n.pth", d.GARBAGE), "fit classifier --images {data} --size 32 --pretrained_file {bad}/n.pth --out {out}", 2, "n.pth"),
+    Case(
+        "explain-checkpoint",
+        d.write("n.pth", b""),
+        "explain --model {mapped} --records {records} --ood_images 2 --neighbours 0 --cases 0 --checked 0 --cams [] --checkpoint {bad}/n.pth --out {out}",
+        2,
+        "",
+    ),
+    Case(
+        "pretrained-garbage",
+        d.write("n.pth", d.GARBAGE),
+        "train --records {records} --backbone timm:resnet18 --size 32 --pretrained_file {bad}/n.pth --progress false --out {out}",
+        2,
+        "n.pth",
+    ),
+    Case(
+        "pretrained-missing",
+        d.folder("x"),
+        "train --records {records} --backbone timm:resnet18 --size 32 --pretrained_file {bad}/n.pth --progress false --out {out}",
+        2,
+        "n.pth",
+    ),
+    Case(
+        "pretrained-fit",
+        d.write("n.pth", d.GARBAGE),
+        "fit classifier --images {data} --size 32 --pretrained_file {bad}/n.pth --out {out}",
+        2,
+        "n.pth",
+    ),
 ]

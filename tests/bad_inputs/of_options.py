@@ -31,7 +31,8 @@ def numbers() -> list[Case]:
     cases = []
     for verb in COMMANDS:
         for option, hint in flat_hints(_config_class(verb)).items():
-            kinds = [kind for kind in (hint, *typing.get_args(hint)) if kind in WRONG]
+            inner = () if typing.get_origin(hint) in (list, tuple, dict) else typing.get_args(hint)
+            kinds = [kind for kind in (hint, *inner) if kind in WRONG]
             for kind in kinds[:1]:
                 for value in WRONG[kind]:
                     name = f"number-{verb.replace(' ', '-')}-{option}={value[:6]}"
@@ -43,12 +44,21 @@ CASES = [
     *numbers(),
     Case("no-such-command", nothing, "generat --images {images}", 2, "did you mean 'generate'"),
     Case("fit-what", nothing, "fit", 2, "needs to know what"),
-    *[Case(f"unknown-option-{v.replace(' ', '-')}", nothing, f"{line} --overwrit", 2, "overwrit") for v, line in LINES.items()],
+    *[
+        Case(f"unknown-option-{v.replace(' ', '-')}", nothing, f"{line} --overwrit", 2, "overwrit")
+        for v, line in LINES.items()
+    ],
     *[Case(f"no-options-{v.replace(' ', '-')}", nothing, v, 2, v.split()[0]) for v in LINES if v not in ("demo",)],
     Case("out-a-file-generate", d.write("f", ""), LINES["generate"].replace("{out}", "{bad}/f"), 2, "/f"),
     Case("out-a-file-train", d.write("f", ""), LINES["train"].replace("{out}", "{bad}/f"), 2, "/f"),
     Case("out-a-file-predict", d.write("f", ""), LINES["predict"].replace("{out}", "{bad}/f"), 2, "/f"),
-    Case("out-a-file-evaluate", d.write("f", ""), LINES["evaluate"].replace("{out}", "{bad}/f") + " --surface false --n_resamples 10", 2, "/f"),
+    Case(
+        "out-a-file-evaluate",
+        d.write("f", ""),
+        LINES["evaluate"].replace("{out}", "{bad}/f") + " --surface false --n_resamples 10",
+        2,
+        "/f",
+    ),
     Case("out-a-file-explain", d.write("f", ""), LINES["explain"].replace("{out}", "{bad}/f"), 2, "/f"),
     Case("out-a-file-fit", d.write("f", ""), LINES["fit segmenter"].replace("{out}", "{bad}/f"), 2, "/f"),
     Case("out-a-file-demo", d.write("f", ""), LINES["demo"].replace("{out}", "{bad}/f"), 2, "/f"),
@@ -72,7 +82,13 @@ CASES = [
     Case("accelerator-gpu", nothing, LINES["train"] + " --size 32 --accelerator gpu --devices 77", 2, ""),
     Case("strategy", nothing, LINES["train"] + " --size 32 --accelerator cpu --strategy luck", 2, "strategy"),
     Case("precision", nothing, LINES["train"] + " --size 32 --accelerator cpu --precision 7-bit", 2, "precision"),
-    Case("precision-fit", nothing, LINES["fit segmenter"] + " --size 32 --accelerator cpu --precision 7-bit", 2, "precision"),
+    Case(
+        "precision-fit",
+        nothing,
+        LINES["fit segmenter"] + " --size 32 --accelerator cpu --precision 7-bit",
+        2,
+        "precision",
+    ),
     Case("accelerator-fit", nothing, LINES["fit segmenter"] + " --size 32 --accelerator abacus", 2, "accelerator"),
     Case("device", nothing, LINES["predict"] + " --device abacus", 2, "abacus"),
     Case("device-cuda-99", nothing, LINES["predict"] + " --device cuda:99", 2, "cuda"),
@@ -94,14 +110,56 @@ CASES = [
     Case("window", nothing, LINES["generate"] + " --segmenter.window nan 3", 2, "window"),
     Case("spacing", nothing, LINES["fit segmenter"] + " --network unet3d --spacing nan 1 1", 2, "spacing"),
     Case("label-words", nothing, LINES["generate"] + " --label liver", 2, "label"),
-    Case("label-huge", nothing, "generate --images {volumes} --masks {labels} --segmenter none --referee none --label 99999999999999999999999 --out {out}", 2, "label"),
-    Case("prompter-options", nothing, "generate --images {images} --segmenter fake --prompter_options.margin nan --out {out}", 2, "margin"),
-    Case("prompter-options-words", nothing, "generate --images {images} --segmenter fake --prompter_options.margin wide --out {out}", 2, "margin"),
-    Case("prompter-options-unknown", nothing, "generate --images {images} --segmenter fake --prompter_options.luck 3 --out {out}", 2, "luck"),
+    Case(
+        "label-huge",
+        nothing,
+        "generate --images {volumes} --masks {labels} --segmenter none --referee none --label 99999999999999999999999 --out {out}",
+        2,
+        "label",
+    ),
+    Case(
+        "prompter-options",
+        nothing,
+        "generate --images {images} --segmenter fake --prompter_options.margin nan --out {out}",
+        2,
+        "margin",
+    ),
+    Case(
+        "prompter-options-words",
+        nothing,
+        "generate --images {images} --segmenter fake --prompter_options.margin wide --out {out}",
+        2,
+        "margin",
+    ),
+    Case(
+        "prompter-options-unknown",
+        nothing,
+        "generate --images {images} --segmenter fake --prompter_options.luck 3 --out {out}",
+        2,
+        "luck",
+    ),
     Case("variants-a-number", nothing, LINES["generate"] + " --variants 3", 2, "variants"),
     Case("variants-unknown-key", nothing, LINES["generate"] + " --variants {{train:{{luck:3}}}}", 2, "luck"),
     Case("refine-options", nothing, LINES["generate"] + " --refine crf --refine_options {{crf:{{luck:3}}}}", 2, "luck"),
-    Case("fusion-options", nothing, "generate --images {images} --segmenter fake --fusion power_law --fusion_options {{alpha:x}} --out {out}", 2, "alpha"),
-    Case("sampler-yaml", d.write("s.yaml", "[1, 2"), "generate --images {images} --sampler {bad}/s.yaml --out {out}", 2, "s.yaml"),
-    Case("sampler-yaml-list", d.write("s.yaml", "- 1"), "generate --images {images} --sampler {bad}/s.yaml --out {out}", 2, "sampler"),
+    Case(
+        "fusion-options",
+        nothing,
+        "generate --images {images} --segmenter fake --fusion power_law --fusion_options {{alpha:x}} --out {out}",
+        2,
+        "alpha",
+    ),
+    Case(
+        "sampler-yaml",
+        d.write("s.yaml", "[1, 2"),
+        "generate --images {images} --sampler {bad}/s.yaml --out {out}",
+        2,
+        "s.yaml",
+    ),
+    Case(
+        "sampler-yaml-list",
+        d.write("s.yaml", "- 1"),
+        "generate --images {images} --sampler {bad}/s.yaml --out {out}",
+        2,
+        "sampler",
+    ),
 ]

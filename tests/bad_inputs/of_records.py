@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
 from bad_inputs import damage as d
 from bad_inputs.world import Case, World, nothing
 
@@ -20,9 +19,7 @@ EXPLAIN = (
     "--thumbnails 0 --permute false --out {out}"
 )
 ALL = {"predict": PREDICT, "train": TRAIN, "evaluate": EVALUATE, "explain": EXPLAIN}
-AGAIN = (
-    "generate --images {images} --masks {masks} --segmenter none --referee none --out {bad}/set"
-)
+AGAIN = "generate --images {images} --masks {masks} --segmenter none --referee none --out {bad}/set"
 
 
 def records(name: str, *makes: d.Make, verb: str = "predict", status: int = 2, words: str = "records.parquet") -> Case:
@@ -137,7 +134,7 @@ CASES = [
     records("run-empty", d.write("run.yaml", ""), words="run.yaml"),
     records("run-garbage", d.write("run.yaml", d.GARBAGE), words="run.yaml"),
     records("run-no-yaml", d.write("run.yaml", "a: ["), verb="train", words="run.yaml"),
-    records("run-deep", d.write("run.yaml", "[" * 5000), words="run.yaml"),
+    records("run-deep", d.write("run.yaml", "[" * 1200), words="run.yaml"),
     records("run-list", d.write("run.yaml", "[1]"), words="run.yaml"),
     records("run-without-config", d.write("run.yaml", "a: 1"), verb="train", words="run.yaml"),
     records("run-config-a-word", d.write("run.yaml", "config: x"), words="run.yaml"),
@@ -157,8 +154,18 @@ CASES = [
     records("image-garbage", d.of_test_record("images", d.content(d.GARBAGE)), verb="explain", status=0, words=""),
     records("maps-folder-gone", d.gone("maps"), words="maps"),
     records("maps-folder-gone", d.gone("maps"), verb="train", words=""),
-    records("maps-all-garbage", *[lambda w, b: [p.write_bytes(d.GARBAGE) for p in (b / "maps").iterdir()] and None], verb="train", words="maps"),
-    records("maps-one-garbage", lambda w, b: sorted((b / "maps").iterdir())[0].write_bytes(d.GARBAGE) and None, verb="train", words=""),
+    records(
+        "maps-all-garbage",
+        *[lambda w, b: [p.write_bytes(d.GARBAGE) for p in (b / "maps").iterdir()] and None],
+        verb="train",
+        words="maps",
+    ),
+    records(
+        "maps-one-garbage",
+        lambda w, b: sorted((b / "maps").iterdir())[0].write_bytes(d.GARBAGE) and None,
+        verb="train",
+        words="",
+    ),
     records("masks-folder-gone", d.gone("masks"), verb="train", words="cannot be read"),
     again("table-garbage", d.write("records.parquet", d.GARBAGE), words="records.parquet"),
     again("table-folder", d.replaced_by_folder("records.parquet"), words="records.parquet"),
@@ -168,5 +175,7 @@ CASES = [
     again("run-list", d.write("run.yaml", "[1]"), words="run.yaml"),
     again("row-garbage", d.write("rows/x.json", d.GARBAGE), words="x.json"),
     again("row-list", d.write("rows/x.json", "[]"), words="x.json"),
-    again("masks-a-file", lambda w, b: (shutil.rmtree(b / "masks"), (b / "masks").write_text("")) and None, words="masks"),
+    again(
+        "masks-a-file", lambda w, b: (shutil.rmtree(b / "masks"), (b / "masks").write_text("")) and None, words="masks"
+    ),
 ]
