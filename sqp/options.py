@@ -27,7 +27,9 @@ def section(config: str, command: str, commands: Collection[str]) -> str:
     if not path.is_file():
         return config
     values = read_yaml(path)
-    if not isinstance(values, dict) or not values or not set(values) <= set(commands):
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no options: write them as `name: value`, a line each")
+    if not values or not set(values) <= set(commands):
         return config
     if command not in values:
         raise ConfigError(f"{path} has no section '{command}'; it has: {', '.join(values)}")

@@ -20,9 +20,8 @@ def recognise(path: Path) -> bool:
     if not ((path / "images").is_dir() and labels.is_file()):
         return False
     with labels.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-        return "image_id" in [
-            name.strip() for name in next(csv.reader([lines.readline(HEADER)], skipinitialspace=True), [])
-        ]
+        first = next(csv.reader([lines.readline(HEADER)], skipinitialspace=True), [])
+        return "image_id" in [name.strip() for name in first]
 
 
 def load(path: Path) -> list[Case]:

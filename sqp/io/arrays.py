@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 import threading
+import tokenize
 from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 
 READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+DAMAGED = (
+    *(SyntaxError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, MemoryError, EOFError),
+    tokenize.TokenError,
+)
+"""What parsing a damaged header raises beside ValueError."""
 _PARSER = threading.Lock()
 """numpy parses the header of an array by `ast`, which is not thread-safe in Python 3.11 (its issue 106905)."""
 
@@ -26,7 +32,7 @@ def read_array(file: BinaryIO, size: int) -> np.ndarray:
             if version not in READERS:
                 raise ValueError(f"its format is {version}")
             shape, fortran, dtype = READERS[version](file)
-        except (SyntaxError, TypeError, KeyError, OverflowError, RecursionError, MemoryError, EOFError) as error:
+        except DAMAGED as error:
             raise ValueError(f"its header is damaged ({type(error).__name__})") from error
     if dtype.kind not in "biufc" or not dtype.itemsize:
         raise ValueError(f"it holds {dtype}, no numbers")

@@ -94,7 +94,11 @@ class RecordSet:
                 raise ConfigError(
                     f"record {record_id} in {self.folder} has no map '{missing[0]}'; it has: {', '.join(known)}"
                 )
-            return {name: _array(archive, name) for name in wanted}
+            found = {name: _array(archive, name) for name in wanted}
+        flat = [name for name, array in found.items() if array.ndim < 2 and not name.startswith("features/")]
+        if flat:
+            raise ValueError(f"the map '{flat[0]}' has shape {found[flat[0]].shape}")
+        return found
 
     def map_names(self) -> tuple[str, ...]:
         """Names of the maps, read off the first record."""

@@ -75,16 +75,8 @@ YOUNGER = {"referee_own": False, "files": ""}
 
 
 TEXT = (
-    "record_id",
-    "image_id",
-    "group",
-    "split",
-    "dataset",
-    "licence",
-    "image_path",
-    "segmenter",
-    "prompter",
-    "variant",
+    *("record_id", "image_id", "group", "split", "dataset", "licence", "image_path"),
+    *("segmenter", "prompter", "variant"),
 )
 NEEDED = (*TEXT, "truth_path", "natural", "dice")
 """Columns that every record set has."""

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as safetensors_bytes
 
+from sqp.config.generate import SamplerConfig
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.io.atomic import write_atomic, write_text
@@ -33,7 +34,7 @@ from sqp.yaml_files import json_of, typed
 FORMAT = 1
 RISK = "risk."
 VIEWS = "views"
-MOST_MEMBERS, MOST_SIDE = 1000, 4096
+MOST_MEMBERS, MOST_SIDE, FLIPS = 1000, 4096, (1, 2, 4, 8)
 PARTS = ("format", "target", "model", "planes", "scores", "calibration", "ood", "expects")
 """Keys of `bundle.json` that every bundle has; the rest, but `members` and `views`, is `Bundle.info`."""
 
@@ -57,9 +58,13 @@ def _check_types(told: dict[str, Any]) -> None:
                 raise TypeError(f"'{name}' is {values[name]!r}")
     if [one for one in told["expects"] if "segmenter" not in one]:
         raise KeyError("expects: segmenter")
+    for one in told["expects"]:
+        typed(SamplerConfig, one.get("sampler", {}))
     size = told["model"]["size"]
     if not isinstance(size, int) or not 1 <= size <= MOST_SIDE:
         raise ValueError(f"'size' is {size!r}")
+    if told["model"].get("flips", 1) not in FLIPS:
+        raise ValueError(f"'flips' is {told['model']['flips']!r}")
 
 
 @dataclass

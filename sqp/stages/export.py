@@ -50,11 +50,8 @@ def run(config: ExportConfig) -> ExportResult:
         write_onnx(bundle, config.onnx)
         files.append(config.onnx)
     if config.card is not None:
-        table = (
-            None
-            if config.evaluation is None
-            else read_csv(config.evaluation / "evaluation.csv", "evaluate again", METHODS)
-        )
+        file = None if config.evaluation is None else config.evaluation / "evaluation.csv"
+        table = None if file is None else read_csv(file, "evaluate again", METHODS)
         config.card.parent.mkdir(parents=True, exist_ok=True)
         onnx = config.onnx.name if config.onnx is not None else None
         write_text(config.card, model_card(bundle, table, NOT_EXPORTED, onnx))
@@ -69,6 +66,8 @@ def check(config: ExportConfig) -> None:
     if config.onnx is not None and config.onnx.suffix != ".onnx":
         raise ConfigError(f"--onnx {config.onnx} does not end in .onnx: name the file so")
     for file in (config.onnx, config.card):
+        if file is not None and file.is_dir():
+            raise ConfigError(f"{file} is a folder: name the file that is to be written")
         if file is not None and file.exists() and not config.overwrite:
             raise ConfigError(f"{file} is there already; choose another file, or --overwrite")
     if config.evaluation is not None:

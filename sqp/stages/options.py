@@ -26,9 +26,9 @@ RANGES: dict[str, Range] = {
     "failure": (0, 1),
     "confidence": (0, 1),
     "label": ANY,
-    "window": ANY,
+    "segmenter.window": ANY,
 }
-"""Least and greatest value of an option by its last name, whichever command has it; any other is 0 or more."""
+"""Least and greatest value of an option by its name, or its last part, whichever command has it; any other is 0 or more."""
 
 
 def check_ranges(config: Any, ranges: Mapping[str, Range] | None = None) -> None:
@@ -38,7 +38,8 @@ def check_ranges(config: Any, ranges: Mapping[str, Range] | None = None) -> None
     need only be finite. Nested configs, lists and mappings are looked into.
     """
     for name, value, own in _numbers(config):
-        low, high = (ranges or {}).get(name) or RANGES.get(name.rpartition(".")[2], (0, math.inf)) if own else ANY
+        known = {**RANGES, **(ranges or {})}
+        low, high = (known.get(name) or known.get(name.rpartition(".")[2], (0, math.inf))) if own else ANY
         unbounded = high == math.inf
         most = LARGEST if unbounded and isinstance(value, int) else high
         if math.isfinite(value) if isinstance(value, float) else True:

@@ -166,7 +166,7 @@ CASES = [
         "swin_unet",
     ),
     Case("localizer-garbage", d.write("n.safetensors", d.GARBAGE), LOCALIZER, 2, "n.safetensors"),
-    Case("localizer-missing", d.folder("x"), LOCALIZER, 2, "no such file"),
+    Case("localizer-missing", d.folder("x"), LOCALIZER, 2, "does not exist"),
     Case(
         "localizer-of-a-segmenter", d.folder("x"), LOCALIZER.replace("{bad}/n.safetensors", "{checkpoint}"), 2, "unet"
     ),
@@ -175,13 +175,6 @@ CASES = [
     Case("pth-folder", d.folder("n.pth"), PTH, 2, "n.pth"),
     Case("pth-zip", d.write("n.pth", d.npz(a=b"x")), PTH, 2, "n.pth"),
     Case("model-safetensors-as-pth", d.write("n.pth", d.safetensors(b"{}")), PTH, 2, "n.pth"),
-    Case(
-        "explain-checkpoint",
-        d.write("n.pth", b""),
-        "explain --model {mapped} --records {records} --ood_images 2 --neighbours 0 --cases 0 --checked 0 --cams [] --checkpoint {bad}/n.pth --out {out}",
-        2,
-        "",
-    ),
     Case(
         "pretrained-garbage",
         d.write("n.pth", d.GARBAGE),

@@ -157,14 +157,14 @@ CASES = [
         "fit-localizer-mask",
         d.copied("data", d.write("masks/i3.png", b"")),
         FIT.replace("segmenter", "localizer").replace("--width 4", ""),
-        1,
-        "i3.png",
+        2,
+        "i3",
     ),
     Case(
         "fit-classifier-image",
         d.copied("data", d.write("images/i3.png", b"")),
         FIT.replace("segmenter", "classifier").replace("--width 4", ""),
-        1,
-        "i3.png",
+        2,
+        "i3",
     ),
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from itertools import product
 from pathlib import Path
 
@@ -90,7 +89,7 @@ MASKS = {
     "dangling": d.to_dangling,
 }
 NEEDED = ("record_id", "image_id", "image_path", "split", "group", "dice", "variant", "natural", "dataset", "licence")
-NEEDED += ("prompter", "segmenter", "truth_path", "mask_path", "height", "width")
+NEEDED += ("prompter", "segmenter", "truth_path")
 CASES = [
     Case("records-missing", nothing, PREDICT.replace("{bad}", "{bad}/none"), 2, "is no record set"),
     Case("records-a-file", d.write("f", "x"), PREDICT.replace("{bad}", "{bad}/f"), 2, "is no record set"),
@@ -120,8 +119,7 @@ CASES = [
     records("truths-numbers", column("truth_path", 5), verb="explain", words="truth_path"),
     records("natural-words", column("natural", "yes"), verb="train", words="natural"),
     records("height-words", column("height", "tall"), verb="train", words="height"),
-    records("duplicates", d.table_with(lambda table: pd.concat([table, table])), verb="train", words="twice"),
-    records("given-twice", nothing, verb="train", words="in two of the record sets"),
+    Case("records-given-twice", nothing, TRAIN.replace("{bad}", "{records} {records}"), 2, "in two of the record sets"),
     records("row-garbage", row("x", d.GARBAGE), words="x.json"),
     records("row-empty", row("x", ""), words="x.json"),
     records("row-deep", row("x", d.DEEP), words="x.json"),
@@ -175,7 +173,5 @@ CASES = [
     again("run-list", d.write("run.yaml", "[1]"), words="run.yaml"),
     again("row-garbage", d.write("rows/x.json", d.GARBAGE), words="x.json"),
     again("row-list", d.write("rows/x.json", "[]"), words="x.json"),
-    again(
-        "masks-a-file", lambda w, b: (shutil.rmtree(b / "masks"), (b / "masks").write_text("")) and None, words="masks"
-    ),
+    again("masks-a-file", d.both(d.gone("masks"), d.write("masks", "")), words="masks"),
 ]

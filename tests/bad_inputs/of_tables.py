@@ -43,7 +43,7 @@ def csv_of(text: str | bytes) -> d.Make:
 
 def runs(**files: bytes | str) -> d.Make:
     """Two folders that say that they are evaluations; the second with these files in place of sound ones."""
-    sound = {"run.yaml": "config: {split: test}\n", "evaluation.csv": "dataset,method,n\nall,model,3\n"}
+    sound = {"run.yaml": "config: {split: test}\n", "evaluation.csv": "dataset,subset,method,n\nall,natural,model,3\n"}
     sound["predictions.csv"] = "record_id,predicted_dice,dice,variant,group\nr,0.5,0.6,natural,g\nq,0.7,0.8,natural,h\n"
 
     def make(world: World, bad: Path) -> None:
@@ -73,12 +73,15 @@ CASES = [
     ),
     Case("csv-latin1", csv_of("image,mask\ncafé.png,é.png\n".encode("latin1")), CSV, 2, "cases.csv"),
     Case(
-        "csv-long-name", csv_of(f"image,mask\nimages/a.png,masks/a.png\n{'x' * 5000}.png,masks/b.png\n"), CSV, 1, "png"
+        "csv-long-name",
+        csv_of(f"image,mask\nimages/a.png,masks/a.png\n{'x' * 5000}.png,masks/b.png\n"),
+        CSV,
+        2,
+        "too long",
     ),
     Case("csv-rows-of-other-lengths", csv_of("image,mask\na.png\na,b,c,d\n"), CSV, 2, "cases.csv"),
     Case("csv-quote-open", csv_of('image,mask\n"images/a.png,masks/a.png\n'), CSV, 2, "cases.csv"),
     Case("csv-two-columns-of-a-name", csv_of("image,image,mask\nimages/a.png,b,masks/a.png\n"), CSV, 0, ""),
-    Case("csv-columns-that-become-one", csv_of("image, image,mask\nimages/a.png,b,masks/a.png\n"), CSV, 2, "image"),
     Case("csv-same-image-twice", csv_of("image,mask\nimages/a.png,masks/a.png\n" * 2), CSV, 2, "images"),
     Case("csv-image-twice", csv_of("image,mask\n" + "images/a.png,masks/a.png\n" * 2), CSV, 2, "two images"),
     Case("csv-image-gone", csv_of("image,mask\nimages/a.png,masks/a.png\nimages/z.png,masks/b.png\n"), CSV, 1, "z.png"),
@@ -134,7 +137,7 @@ CASES = [
     Case("splits-bom", splits(b"\xff\xfe{\0}\0"), FIT, 2, "splits.json"),
     Case("splits-dangling-fit", d.link("splits.json"), FIT, 2, "splits.json"),
     Case("config-missing", nothing, CONFIG, 2, "c.yaml"),
-    Case("config-empty", d.write("c.yaml", ""), CONFIG + " --epochs 0", 2, "epochs is 0"),
+    Case("config-empty", d.write("c.yaml", ""), CONFIG, 2, "c.yaml"),
     Case("config-garbage", d.write("c.yaml", d.GARBAGE), CONFIG, 2, "c.yaml"),
     Case("config-no-yaml", d.write("c.yaml", "a: [1, 2\nb: }"), CONFIG, 2, "c.yaml"),
     Case("config-a-list", d.write("c.yaml", "- 1\n- 2\n"), CONFIG, 2, "c.yaml"),
@@ -152,7 +155,7 @@ CASES = [
     Case("config-python-tag", d.write("c.yaml", "epochs: !!python/object/apply:os.getpid []\n"), CONFIG, 2, "c.yaml"),
     Case("config-latin1", d.write("c.yaml", "backbone: é\n".encode("latin1")), CONFIG, 2, "c.yaml"),
     Case("config-control-characters", d.write("c.yaml", b"epochs: \x01\x02\n"), CONFIG, 2, "c.yaml"),
-    Case("config-bad-date", d.write("c.yaml", "backbone: 2020-99-99\n"), CONFIG, 2, "2020-99-99"),
+    Case("config-bad-date", d.write("c.yaml", "backbone: 2020-99-99\n"), CONFIG, 2, "c.yaml"),
     Case("config-folder", d.folder("c.yaml"), CONFIG, 2, "c.yaml"),
     Case("config-dangling", d.link("c.yaml"), CONFIG, 2, "c.yaml"),
     Case("config-sections-wrong", d.write("c.yaml", "train: 3\npredict: {}\n"), CONFIG, 2, ""),
@@ -169,7 +172,7 @@ CASES = [
     Case("predictions-columns", d.write("p.csv", "a,b\n1,2\n"), PREDICTIONS, 2, "no column record_id"),
     Case("predictions-words", d.write("p.csv", "record_id,predicted_dice\nr,high\n"), PREDICTIONS, 2, "predicted_dice"),
     Case("predictions-nulls", d.write("p.csv", b"record_id,predicted_dice\nr\0,\0\n"), PREDICTIONS, 2, "p.csv"),
-    Case("predictions-header", d.write("p.csv", "record_id,predicted_dice\n"), PREDICTIONS, 2, "no prediction"),
+    Case("predictions-header", d.write("p.csv", "record_id,predicted_dice\n"), PREDICTIONS, 2, "p.csv"),
     Case("predictions-folder", d.folder("p.csv"), PREDICTIONS, 2, "p.csv"),
     Case("predictions-parquet", d.write("p.parquet", b"PAR1" + d.GARBAGE), PARQUET, 2, "p.parquet"),
     Case("predictions-parquet-empty", d.write("p.parquet", b""), PARQUET, 2, "p.parquet"),
@@ -185,7 +188,11 @@ CASES = [
     Case("compare-table-binary", runs(evaluation__csv=d.GARBAGE), COMPARE, 2, "evaluation.csv"),
     Case("compare-table-columns", runs(evaluation__csv="a,b\n1,2\n"), COMPARE, 2, "evaluation.csv"),
     Case(
-        "compare-table-words", runs(evaluation__csv="dataset,method,n\nall,model,many\n"), COMPARE, 2, "evaluation.csv"
+        "compare-table-words",
+        runs(evaluation__csv="dataset,subset,method,n\nall,natural,model,many\n"),
+        COMPARE,
+        2,
+        "evaluation.csv",
     ),
     Case("compare-predictions-empty", runs(predictions__csv=""), COMPARE, 2, "predictions.csv"),
     Case(
