@@ -7,20 +7,20 @@ Only the config of the command that was asked for is imported, and its stage aft
 from __future__ import annotations
 
 import errno
-import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from sqp.errors import ConfigError, SqpError, one_line, printable, unknown_name
+from sqp.errors import ConfigError, SqpError, printable, unknown_name
 from sqp.memory import keep_freed_memory
 from sqp.options import explain, flat_hints, friendly, section
+from sqp.streams import complain, forget, lost, open_streams
 
 DONE, SKIPPED, USER_ERROR, BELOW, INTERRUPTED = 0, 1, 2, 3, 130
 ALIKE = {errno.EDQUOT: errno.ENOSPC, errno.ENOTDIR: errno.EEXIST, errno.EPERM: errno.EACCES, errno.EROFS: errno.EACCES}
@@ -98,64 +98,28 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (0 done, 1 cases skipped, 2 user's error, 3 below `--fail-under`)."""
-    _open_streams()
+    open_streams()
     try:
         status = _run(_joined(_readable(sys.argv[1:] if argv is None else argv)))
         sys.stdout.flush()  # here, where a reader that has gone (`sqp --help | head -1`) can be told from an error
         return status
     except SqpError as error:
-        _complain(str(error))
+        complain(str(error))
         return USER_ERROR
     except KeyboardInterrupt:
-        _complain("stopped; what was finished stays, the same command goes on from there")
+        complain("stopped; what was finished stays, the same command goes on from there")
         return INTERRUPTED
     except BrokenPipeError:
-        _forget(sys.stdout)  # Python flushes once more at its end
+        forget(sys.stdout)  # Python flushes once more at its end
         return DONE
     except OSError as error:
-        if _lost(sys.stdout):
-            _forget(sys.stdout)
-        _complain(_say_os_error(error))
+        if lost(sys.stdout):
+            forget(sys.stdout)
+        complain(_say_os_error(error))
         return USER_ERROR
     except MemoryError:
-        _complain("the memory is not enough: give smaller images or a smaller --batch_size, or fewer --workers")
+        complain("the memory is not enough: give smaller images or a smaller --batch_size, or fewer --workers")
         return USER_ERROR
-
-
-def _open_streams() -> None:
-    """Standard streams that were closed lead to nowhere: else the next file that is opened would get what is printed.
-
-    What a terminal cannot show (names of files that are not UTF-8) is spelt out.
-    """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
-        stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _complain(message: str) -> None:
-    """The sentence on stderr, if anybody reads it."""
-    try:
-        print(f"sqp: {printable(one_line(message))}", file=sys.stderr, flush=True)
-    except OSError:
-        _forget(sys.stderr)
-
-
-def _lost(stream: Any) -> bool:
-    """Whether nothing can be written to a stream any more."""
-    try:
-        stream.flush()
-    except OSError:
-        return True
-    return False
-
-
-def _forget(stream: Any) -> None:
-    """What else goes to a stream that nobody reads, or that is full, leads to nowhere."""
-    with suppress(OSError, ValueError):  # ValueError: a stream of no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _readable(args: Sequence[str]) -> list[str]:

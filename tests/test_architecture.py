@@ -39,6 +39,7 @@ LEVELS = {
     "types": 1.5,
     "errors": 0,
     "seeding": 0,
+    "streams": 1,
     "memory": 0,
     "augmentation": 0,
     "training": 3,

@@ -28,7 +28,7 @@ RANGES: dict[str, Range] = {
     "label": ANY,
     "segmenter.window": ANY,
 }
-"""Least and greatest value of an option by its name, or its last part, whichever command has it; any other is 0 or more."""
+"""Least and greatest value of an option by its name or the last part of it, in every command; others are 0 or more."""
 
 
 def check_ranges(config: Any, ranges: Mapping[str, Range] | None = None) -> None:

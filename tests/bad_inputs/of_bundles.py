@@ -16,7 +16,14 @@ OTHER = {
     "export": "export --model {bad} --card {out}/card.md",
 }
 NETWORK = "generate --images {images} --segmenter unet --checkpoint {bad}/n.safetensors --out {out}"
-LOCALIZER = "generate --images {images} --prompter localizer --prompter_options.checkpoint {bad}/n.safetensors --segmenter fake --out {out}"
+LOCALIZER = (
+    "generate --images {images} --prompter localizer --prompter_options.checkpoint {bad}/n.safetensors "
+    "--segmenter fake --out {out}"
+)
+TIMM = (
+    "train --records {records} --backbone timm:resnet18 --size 32 --pretrained_file {bad}/n.pth "
+    "--progress false --out {out}"
+)
 PTH = "generate --images {images} --segmenter litemedsam --checkpoint {bad}/n.pth --out {out}"
 HEADER = json.dumps({"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}}).encode()
 META = {"__metadata__": {"sqp_segmenter": ""}, "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
@@ -178,14 +185,14 @@ CASES = [
     Case(
         "pretrained-garbage",
         d.write("n.pth", d.GARBAGE),
-        "train --records {records} --backbone timm:resnet18 --size 32 --pretrained_file {bad}/n.pth --progress false --out {out}",
+        TIMM,
         2,
         "n.pth",
     ),
     Case(
         "pretrained-missing",
         d.folder("x"),
-        "train --records {records} --backbone timm:resnet18 --size 32 --pretrained_file {bad}/n.pth --progress false --out {out}",
+        TIMM,
         2,
         "n.pth",
     ),

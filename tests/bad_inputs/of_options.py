@@ -106,7 +106,7 @@ CASES = [
     Case(
         "label-huge",
         nothing,
-        "generate --images {volumes} --masks {labels} --segmenter none --referee none --label 99999999999999999999999 --out {out}",
+        LINES["generate"].replace("{images} --masks {masks}", "{volumes} --masks {labels}") + f" --label {10**23}",
         2,
         "label",
     ),
