@@ -25,7 +25,9 @@ def left_out(path: Path, given: Iterable[Path] = ()) -> list[str]:
         entries = sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
     strange = [entry.name for entry in entries if entry.name.lower().endswith(UNREAD)]
     expected = {other.resolve() for other in given}
-    below = [e.name for e in entries if e.is_dir() and Path(e).resolve() not in expected and _holds_images(Path(e))]
+    below = [
+        e.name for e in entries if Path(e).is_dir() and Path(e).resolve() not in expected and _holds_images(Path(e))
+    ]
     return [
         *counted(strange, "file{s} {are} of a type that is not read"),
         *counted(below, "subfolder{s} with images {are} not read"),

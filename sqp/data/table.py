@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -83,7 +84,12 @@ def load(path: Path) -> list[Case]:
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV as strings, blank cells "". Raises `ConfigError` where it is none."""
     remedy = "save it as a comma-separated file in UTF-8"
-    options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig", "skipinitialspace": True}
+    options: dict[str, Any] = {
+        "dtype": str,
+        "keep_default_na": False,
+        "encoding": "utf-8-sig",
+        "skipinitialspace": True,
+    }
     table = read_csv(path, remedy, **options).rename(columns=str.strip)
     twice = table.columns[table.columns.duplicated()]
     if len(twice):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import tokenize
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -20,7 +20,7 @@ _PARSER = threading.Lock()
 """numpy parses the header of an array by `ast`, which is not thread-safe in Python 3.11 (its issue 106905)."""
 
 
-def read_array(file: BinaryIO, size: int) -> np.ndarray:
+def read_array(file: IO[bytes], size: int) -> np.ndarray:
     """The array of numbers (bool, whole or floating) in the `size` bytes of a .npy file, opened at its start.
 
     Nothing is unpickled, and no more memory is taken than the file has bytes. ValueError where it is no such file, is

@@ -70,7 +70,7 @@ def fitted_infos(path: Path) -> list[Mapping[str, Any]]:
     infos = [told.get("info") if isinstance(told, dict) else None for told in _headers(path, "segmenter").values()]
     if not all(isinstance(info, dict) for info in infos):
         raise ConfigError(f"--checkpoint {path} is damaged (what it says of its data): {_remedy('segmenter')}")
-    return infos
+    return [dict(info or {}) for info in infos]
 
 
 def load_weights(network: nn.Module, path: Path, kind: str = "segmenter") -> None:

@@ -53,7 +53,7 @@ def _check_names(config: GenerateConfig) -> None:
 
 def _check_numbers(config: GenerateConfig) -> None:
     many = math.inf
-    ranges = {"sampler.n": (1, many)}
+    ranges: dict[str, tuple[float, float]] = {"sampler.n": (1, many)}
     for split in config.variants:
         ranges |= {f"variants.{split}.{name}": (1e-3, many) for name in ("target_alpha", "target_beta")}
     check_ranges(config, ranges)
