@@ -22,7 +22,7 @@ def damage_told(path: Path, remedy: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, OverflowError, EOFError, csv.Error, pa.ArrowException) as error:
-        raise ConfigError(f"{path} is damaged or no such table ({error}): {remedy}") from error
+        raise ConfigError(f"{path} is damaged, cannot read the table ({error}): {remedy}") from error
 
 
 def read_parquet(path: Path, remedy: str) -> pd.DataFrame:
