@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+READERS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
 DAMAGED = (
     *(SyntaxError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, MemoryError, EOFError),
     tokenize.TokenError,
@@ -31,7 +31,7 @@ def read_array(file: IO[bytes], size: int) -> np.ndarray:
             version = npy.read_magic(file)
             if version not in READERS:
                 raise ValueError(f"its format is {version}")
-            shape, fortran, dtype = READERS[version](file)
+            shape, fortran, dtype = getattr(npy, READERS[version])(file)
         except DAMAGED as error:
             raise ValueError(f"its header is damaged ({type(error).__name__})") from error
     if dtype.kind not in "biufc" or not dtype.itemsize:
