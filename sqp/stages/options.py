@@ -51,7 +51,7 @@ def check_ranges(config: Any, ranges: Mapping[str, Range] | None = None) -> None
             span = f"must be at least {low:g}"
         else:
             span = f"must lie between {low:g} and {most:.10g}"
-        raise ConfigError(f"{name} is {value:.12g}; it {span}")
+        raise ConfigError(f"{name} is {value}; it {span}")
 
 
 def _numbers(config: Any, prefix: str = "", own: bool = True) -> Iterator[tuple[str, int | float, bool]]:
