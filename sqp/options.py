@@ -41,9 +41,11 @@ def section(config: str, command: str, commands: Collection[str], cls: type | No
     if not _is_there(config):
         return config
     values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no options: write them as `name: value`, a line each")
     if cls is not None:
-        check_values(cls, values.get(command, values) if isinstance(values, dict) else values)
-    if not isinstance(values, dict) or not values or not set(values) <= set(commands):
+        check_values(cls, values.get(command, values))
+    if not values or not set(values) <= set(commands):
         return config
     if command not in values:
         raise ConfigError(f"{path} has no section '{command}'; it has: {', '.join(values)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,6 +82,7 @@ def run_trainer(
     csv = CSVLogger(str(folder / "logs"), name="", version=str(attempt), flush_logs_every_n_steps=1)
     for name in LOGGED:
         note_written(folder / "logs" / str(attempt) / name)
+    _check_devices(dict(options or {}))
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
@@ -97,7 +99,7 @@ def run_trainer(
                 plugins=[AtomicCheckpoints()],
                 **(options or {}),
             )
-        except (ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+        except (ValueError, TypeError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
             raise ConfigError(f"Lightning refuses the accelerator, devices, strategy or precision: {error}") from error
         try:
             with full_disk_told(folder):
@@ -147,6 +149,15 @@ def damaged_checkpoint(folder: Path) -> str:
         except Exception as error:  # whatever torch makes of half a file
             return f"{path} is damaged ({(str(error).splitlines() or [type(error).__name__])[0]})"
     return ""
+
+
+def _check_devices(options: Mapping[str, Any]) -> None:
+    """ConfigError for more devices than there are: on a CPU Lightning would start as many processes."""
+    asked, accelerator = str(options.get("devices", "auto")), str(options.get("accelerator", "auto"))
+    there = torch.cuda.device_count() if accelerator in ("auto", "gpu", "cuda") else 0
+    there = there or os.cpu_count() or 1
+    if asked.lstrip("-").isdecimal() and not (asked == "-1" or 1 <= int(asked) <= there):
+        raise ConfigError(f"devices is {asked}; this machine has {there}: give auto, or 1 to {there}")
 
 
 def one_cycle(

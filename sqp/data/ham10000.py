@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from sqp.data.folders import by_stem, child, match_stems
 from sqp.errors import ConfigError
+from sqp.io.tables import read_csv
 from sqp.types import Case
 
 LICENCE = "CC-BY-NC-4.0"
@@ -59,9 +58,9 @@ def _metadata(path: Path) -> dict[str, tuple[str, str]]:
     file = next((path / name for name in METADATA if (path / name).is_file()), None)
     if file is None:
         raise ConfigError(f"{path} has no HAM10000_metadata (.csv or .tab), which names the lesions: download it too")
-    with file.open() as lines:
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
         separator = "\t" if "\t" in lines.readline() else ","
-    table = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False)
+    table = read_csv(file, "download the metadata again", sep=separator, dtype=str, keep_default_na=False)
     missing = {"image_id", "lesion_id", "dx"} - set(table.columns)
     if missing:
         raise ConfigError(f"{file} has no column {', '.join(sorted(missing))}: download the metadata again")
