@@ -23,6 +23,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from sqp.errors import ConfigError
 from sqp.io.atomic import full_disk_told, note_written, write_atomic
 from sqp.io.ownership import remove_empty
+from sqp.networks.weight_files import damage_of
 
 EXPECTED = (
     "does not have many workers",  # a memory map is read quicker by the process that needs it
@@ -144,10 +145,8 @@ def _attempts(folder: Path) -> list[Path]:
 def damaged_checkpoint(folder: Path) -> str:
     """Why a checkpoint of an earlier run in a folder cannot be read, with its name; "" where all can."""
     for path in sorted((folder / "checkpoints").glob("*.ckpt")):
-        try:
-            torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever torch makes of half a file
-            return f"{path} is damaged ({(str(error).splitlines() or [type(error).__name__])[0]})"
+        if damage := damage_of(path):
+            return f"{path} is damaged ({damage})"
     return ""
 
 

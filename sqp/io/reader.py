@@ -131,7 +131,7 @@ class RecordSet:
 
     def _bytes(self, record_id: str, path: Path, part: int) -> bytes:
         """The mask (part 0) or the maps (1) of a record. AlteredError where it is not the file that was written."""
-        data = check_regular(path, error=CaseError).read_bytes()
+        data = check_regular(path, error=AlteredError).read_bytes()
         if self._altered(record_id, data, part) and RecordSet(self.folder)._altered(record_id, data, part):
             raise AlteredError(
                 f"{path} is not the file that was written for record {record_id} (altered, or cut off): generate the "

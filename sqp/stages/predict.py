@@ -164,15 +164,15 @@ def check(config: PredictConfig) -> None:
         raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")
     if config.records and (config.masks or config.truth or config.probs):
         raise ConfigError("--masks and --truth go with --images, as --probs does; a record set has its masks already")
+    check_thresholds(config.accept, config.reject)
+    risk_rule(config)
+    check_ranges(config)
     if config.records:
         _check_unused(config, MAKING, "is about records that are made of --images, and --records are made already")
     elif config.masks or config.probs:
         _check_unused(config, PROMPTING, "is about the segmenter's own masks, and here given masks are judged")
     for name in config.split:
         lookup("split", name, dict.fromkeys(SPLITS))
-    check_thresholds(config.accept, config.reject)
-    risk_rule(config)
-    check_ranges(config)
     check_device(config.device)
 
 

@@ -20,7 +20,7 @@ NESTED = "(" * 3000 + ")" * 3000
 
 CASES = [
     Case("image-empty", d.bad_image(b""), GENERATE, 1, "c.png"),
-    Case("image-garbage", d.bad_image(d.GARBAGE), GENERATE, 1, "truncated or no image"),
+    Case("image-garbage", d.bad_image(d.GARBAGE), GENERATE, 1, "it is no image"),
     Case("image-text", d.bad_image(b"version https://git-lfs.github.com/spec/v1\n"), GENERATE, 1, "c.png"),
     Case("image-no-pixels", d.bad_image(d.png_of(64, 48)), GENERATE, 1, "c.png"),
     Case("image-bomb", d.bad_image(d.png_of(60_000, 60_000)), GENERATE, 1, "c.png"),
