@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from sqp.errors import ConfigError, SqpError, unknown_name
+from sqp.errors import ConfigError, SqpError, printable, unknown_name
 from sqp.memory import keep_freed_memory
 from sqp.options import at_home, check_values, explain, flat_hints, friendly, section
+from sqp.streams import complain, forget, lost, open_streams
 
 DONE, SKIPPED, USER_ERROR, BELOW, INTERRUPTED = 0, 1, 2, 3, 130
 ALIKE = {errno.EDQUOT: errno.ENOSPC, errno.ENOTDIR: errno.EEXIST, errno.EPERM: errno.EACCES, errno.EROFS: errno.EACCES}
@@ -97,22 +98,36 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (0 done, 1 cases skipped, 2 user's error, 3 below `--fail-under`)."""
+    open_streams()
     try:
-        status = _run(_joined(sys.argv[1:] if argv is None else argv))
+        status = _run(_joined(_readable(sys.argv[1:] if argv is None else argv)))
         sys.stdout.flush()  # here, where a reader that has gone (`sqp --help | head -1`) can be told from an error
         return status
     except SqpError as error:
-        print(f"sqp: {error}", file=sys.stderr)
+        complain(str(error))
         return USER_ERROR
     except KeyboardInterrupt:
-        print("sqp: stopped; what was finished stays, the same command goes on from there", file=sys.stderr)
+        complain("stopped; what was finished stays, the same command goes on from there")
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        forget(sys.stdout)  # Python flushes once more at its end
         return DONE
     except OSError as error:
-        print(f"sqp: {_say_os_error(error)}", file=sys.stderr)
+        if lost(sys.stdout):
+            forget(sys.stdout)
+        complain(_say_os_error(error))
         return USER_ERROR
+    except MemoryError:
+        complain("the memory is not enough: give smaller images or a smaller --batch_size, or fewer --workers")
+        return USER_ERROR
+
+
+def _readable(args: Sequence[str]) -> list[str]:
+    """The arguments. ConfigError for one that no file of a run could hold."""
+    for arg in args:
+        if printable(arg) != arg:
+            raise ConfigError(f"{arg} is not UTF-8, or holds a null: rename the file, and correct the command")
+    return list(args)
 
 
 def _run(args: list[str]) -> int:

@@ -10,10 +10,36 @@ from typing import TypeVar
 T = TypeVar("T")
 
 MOST_NAMES = 100  # more are no help to read
+LONGEST = 1200  # signs of a message
+
+
+def printable(text: str) -> str:
+    """The text with what is no Unicode spelt out: bytes of a file's name that are not UTF-8 (surrogates), nulls.
+
+    >>> printable("caf\udce9.png")
+    'caf\\udce9.png'
+    """
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def one_line(text: str) -> str:
+    """Without line breaks, and cut in its middle where it is longer than `LONGEST`: what others say of a file can be.
+
+    >>> one_line("a\n  b")
+    'a b'
+    """
+    flat = " ".join(text.split()) if "\n" in text or "\r" in text else text
+    return flat if len(flat) <= LONGEST else f"{flat[: LONGEST // 2]} … {flat[-LONGEST // 2 :]}"
 
 
 class SqpError(Exception):
-    """An error that the user can mend. The command line prints it without a traceback, exit status 2."""
+    """An error that the user can mend. The command line prints it without a traceback, exit status 2.
+
+    Its text is one line that can be printed and written anywhere, whatever names and reasons are in it.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(printable(str(message))))
 
 
 class CaseError(SqpError):

@@ -60,9 +60,11 @@ def section(config: str, command: str, commands: Collection[str], cls: type | No
         return config
     config = str(path)
     values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no options: write them as `name: value`, a line each")
     if cls is not None:
-        check_values(cls, values.get(command, values) if isinstance(values, dict) else values)
-    if not isinstance(values, dict) or not values or not set(values) <= set(commands):
+        check_values(cls, values.get(command, values))
+    if not values or not set(values) <= set(commands):
         return config
     if command not in values:
         raise ConfigError(f"{path} has no section '{command}'; it has: {', '.join(values)}")
@@ -200,10 +202,10 @@ def explain(name: str, cls: type, message: str) -> str:
     wrong = re.search(r"(?:Parser key|[Kk]ey|argument) [\"']?(?:--)?([\w.]+)[\"']?: (.*)", message)
     if wrong:
         key, why = wrong.groups()
-        values = re.findall(r"(?:Got|Given) value: (.*?)(?= Given | Got | - |$)", why)
+        found = re.findall(r"(?:Got|Given) value: (.*?)(?= Given | Got | - |$)", why)
         hint = flat_hints(cls).get(key)
-        if values and (hint is not None or _is_group(key, cls)):
-            return f"{name}: the option --{key} is {values[-1]!r}; it must be {_expected(hint)}"
+        if found and (hint is not None or _is_group(key, cls)):
+            return f"{name}: the option --{key} is {found[-1]!r}; it must be {_expected(hint)}"
     return f"{name}: {message}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from sqp.errors import ConfigError
 from sqp.io.atomic import full_disk_told, note_written, write_atomic
 from sqp.io.ownership import remove_empty
+from sqp.networks.weight_files import damage_of
 
 EXPECTED = (
     "does not have many workers",  # a memory map is read quicker by the process that needs it
@@ -81,6 +83,7 @@ def run_trainer(
     csv = CSVLogger(str(folder / "logs"), name="", version=str(attempt), flush_logs_every_n_steps=1)
     for name in LOGGED:
         note_written(folder / "logs" / str(attempt) / name)
+    _check_devices(dict(options or {}))
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
@@ -97,7 +100,7 @@ def run_trainer(
                 plugins=[AtomicCheckpoints()],
                 **(options or {}),
             )
-        except (ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+        except (ValueError, TypeError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
             raise ConfigError(f"Lightning refuses the accelerator, devices, strategy or precision: {error}") from error
         try:
             with full_disk_told(folder):
@@ -142,11 +145,18 @@ def _attempts(folder: Path) -> list[Path]:
 def damaged_checkpoint(folder: Path) -> str:
     """Why a checkpoint of an earlier run in a folder cannot be read, with its name; "" where all can."""
     for path in sorted((folder / "checkpoints").glob("*.ckpt")):
-        try:
-            torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever torch makes of half a file
-            return f"{path} is damaged ({(str(error).splitlines() or [type(error).__name__])[0]})"
+        if damage := damage_of(path):
+            return f"{path} is damaged ({damage})"
     return ""
+
+
+def _check_devices(options: Mapping[str, Any]) -> None:
+    """ConfigError for more devices than there are: on a CPU Lightning would start as many processes."""
+    asked, accelerator = str(options.get("devices", "auto")), str(options.get("accelerator", "auto"))
+    there = torch.cuda.device_count() if accelerator in ("auto", "gpu", "cuda") else 0
+    there = there or os.cpu_count() or 1
+    if asked.lstrip("-").isdecimal() and not (asked == "-1" or 1 <= int(asked) <= there):
+        raise ConfigError(f"devices is {asked}; this machine has {there}: give auto, or 1 to {there}")
 
 
 def one_cycle(

@@ -24,6 +24,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 MOST_BYTES = 256 * 2**20  # of a text file; the largest that sqp writes are a hundredth of it
 MOST_NODES = 5_000_000  # of YAML whose aliases are written out
 MOST_DEPTH = 60
+SHORT = 100_000  # characters of YAML that the slow parser may look at, too
 TOO_DEEP = f"it is nested more than {MOST_DEPTH} deep"
 
 _C_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -88,8 +89,12 @@ def parse_yaml(text: str, what: str) -> Any:
     {'a': [1, 2]}
     """
     try:
-        _check_depth(text, what)  # by events, since the quick parser's own recursion ends in a crash
-        root = yaml.compose(text, Loader=_C_LOADER)
+        try:
+            root = _composed(text, what, _C_LOADER)
+        except yaml.YAMLError:
+            if len(text) > SHORT:
+                raise
+            root = _composed(text, what, yaml.SafeLoader)  # which takes `{a:{b: 1}}`, too
         if root is not None:
             _check_size(root, what)
         loader = yaml.SafeLoader("")
@@ -98,13 +103,14 @@ def parse_yaml(text: str, what: str) -> Any:
         raise ConfigError(f"{what} is no YAML: {' '.join(str(error).split())}") from error
 
 
-def _check_depth(text: str, what: str) -> None:
-    """ConfigError where brackets or indents nest deeper than `MOST_DEPTH`."""
+def _composed(text: str, what: str, loader: Any) -> yaml.Node | None:
+    """The tree of nodes. ConfigError where brackets or indents nest deeper than `MOST_DEPTH`."""
     depth = 0
-    for event in yaml.parse(text, Loader=_C_LOADER):
+    for event in yaml.parse(text, Loader=loader):  # by events, since the quick parser's own recursion ends in a crash
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_DEPTH:
             raise ConfigError(f"{what} is no usable YAML: {TOO_DEEP}")
+    return yaml.compose(text, Loader=loader)
 
 
 def _check_size(root: yaml.Node, what: str) -> None:

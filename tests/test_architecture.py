@@ -40,6 +40,7 @@ LEVELS = {
     "untrusted": 0.5,
     "errors": 0,
     "seeding": 0,
+    "streams": 1,
     "memory": 0,
     "augmentation": 0,
     "training": 3,

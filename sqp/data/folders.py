@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqp.data.images import IMAGE_SUFFIXES, holds_photograph
 from sqp.data.volumes import VOLUME_SUFFIXES
-from sqp.errors import ConfigError
+from sqp.errors import ConfigError, printable
 from sqp.types import Case
 
 SUFFIXES = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)
@@ -136,8 +136,11 @@ def stem_of(path: Path) -> str:
 
 
 def composed(name: str) -> str:
-    """The name in Unicode's composed form (NFC): macOS writes an accented letter as two signs, others as one."""
-    return unicodedata.normalize("NFC", name)
+    """The name in Unicode's composed form (NFC): macOS writes an accented letter as two signs, others as one.
+
+    Bytes that are no UTF-8 are spelt out, so that an id can always be written.
+    """
+    return unicodedata.normalize("NFC", printable(name))
 
 
 def cut_ending(stem: str) -> str:

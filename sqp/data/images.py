@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from sqp.data.mask_values import Values, areas_between, binary, labelled, of_image
 from sqp.data.photographs import GREY_RANGES, MOST
 from sqp.errors import CaseError
+from sqp.io.arrays import read_array
 from sqp.untrusted import FORMATS, check_regular, open_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -253,8 +254,9 @@ def _to_uint8(array: np.ndarray, what: str) -> np.ndarray:
 
 def _load_npy(path: Path) -> np.ndarray:
     try:
-        return np.load(check_regular(path, "probability map", CaseError), allow_pickle=False)
+        with check_regular(path, "probability map", CaseError).open("rb") as file:
+            return read_array(file, path.stat().st_size)
     except FileNotFoundError:
         raise CaseError(f"probability map {path} does not exist: check the path") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         raise CaseError(f"cannot read probability map {path} ({error}): save it again with numpy.save") from error

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sqp.data.folders import IMAGE_FOLDERS, SUFFIXES, TRUTH_FOLDERS, child
+from sqp.errors import printable
 
 UNREAD = (
     *(".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd"),
@@ -24,7 +25,9 @@ def left_out(path: Path, given: Iterable[Path] = ()) -> list[str]:
         entries = sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
     strange = [entry.name for entry in entries if entry.name.lower().endswith(UNREAD)]
     expected = {other.resolve() for other in given}
-    below = [e.name for e in entries if e.is_dir() and Path(e).resolve() not in expected and _holds_images(Path(e))]
+    below = [
+        e.name for e in entries if Path(e).is_dir() and Path(e).resolve() not in expected and _holds_images(Path(e))
+    ]
     return [
         *counted(strange, "file{s} {are} of a type that is not read"),
         *counted(below, "subfolder{s} with images {are} not read"),
@@ -38,7 +41,7 @@ def counted(names: Sequence[str], what: str) -> list[str]:
     (['2 masks are of no image, e.g. z.png'], [])
     """
     ending, verb = ("", "is") if len(names) == 1 else ("s", "are")
-    return [f"{len(names)} {what.format(s=ending, are=verb)}, e.g. {names[0]}"] if names else []
+    return [f"{len(names)} {what.format(s=ending, are=verb)}, e.g. {printable(names[0])}"] if names else []
 
 
 def _holds_images(folder: Path) -> bool:

@@ -11,6 +11,8 @@ from sqp.data.table import checked_split, column, read_table
 from sqp.errors import ConfigError
 from sqp.types import Case
 
+HEADER = 100_000  # signs of the line that names the columns; more than csv takes for one field is none
+
 
 def recognise(path: Path) -> bool:
     """A folder with `images/` and a `labels.csv` that has a column `image_id`."""
@@ -18,7 +20,8 @@ def recognise(path: Path) -> bool:
     if not ((path / "images").is_dir() and labels.is_file()):
         return False
     with labels.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-        return "image_id" in [name.strip() for name in next(csv.reader(lines, skipinitialspace=True), [])]
+        first = next(csv.reader([lines.readline(HEADER)], skipinitialspace=True), [])
+        return "image_id" in [name.strip() for name in first]
 
 
 def load(path: Path) -> list[Case]:

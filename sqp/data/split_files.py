@@ -48,13 +48,13 @@ def read_splits(path: str | Path) -> Splits:
         content = read_json(path, object_pairs_hook=_refuse_repeats)
     except FileNotFoundError:
         raise ConfigError(f"split file {path} does not exist: make it with {REMEDY}") from None
-    except ConfigError as error:
+    except (OSError, ConfigError) as error:
         raise ConfigError(f"split file {path} is broken ({error}): make it again with {REMEDY}") from error
     try:
         splits = Splits(
-            {s: {g: tuple(ids) for g, ids in groups.items()} for s, groups in content["splits"].items()},
+            {s: {g: _names(ids) for g, ids in groups.items()} for s, groups in content["splits"].items()},
             **{key: content[key] for key in ("dataset", "seed", "rule", "labels_sha256") if key in content},
-            left_out={g: tuple(ids) for g, ids in content.get("left_out", {}).items()},
+            left_out={g: _names(ids) for g, ids in content.get("left_out", {}).items()},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
@@ -127,6 +127,13 @@ def _check_rows(rows: Iterable[tuple[str, str, str]]) -> None:
                     f"make the splits again by group, with {REMEDY}, where DATA is a CSV of all cases if they are of "
                     "several data sets"
                 )
+
+
+def _names(ids: Any) -> tuple[str, ...]:
+    """Image ids. TypeError where they are no list of text."""
+    if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
+        raise TypeError("image ids are no list of text")
+    return tuple(ids)
 
 
 def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

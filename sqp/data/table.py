@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from sqp.data.folders import composed, stem_of
 from sqp.errors import ConfigError, unknown_name
+from sqp.io.tables import read_csv
 from sqp.types import SPLITS, Case
-from sqp.untrusted import check_regular
 
 # the case's field -> the columns that may hold it, the first that is there counts
 COLUMNS = {
@@ -98,23 +99,24 @@ def _masks_apart(cases: list[Case]) -> list[Case]:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV as strings, blank cells "". Raises `ConfigError` where it is none."""
-    try:
-        table = pd.read_csv(
-            check_regular(path),
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            skipinitialspace=True,
-            sep=_separator(path),
-        )
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the table {path} ({error}): save it as a comma-separated file") from error
-    return table.apply(lambda cells: cells.str.strip()).rename(columns=str.strip)
+    remedy = "save it as a comma-separated file in UTF-8"
+    options: dict[str, Any] = {
+        "dtype": str,
+        "keep_default_na": False,
+        "encoding": "utf-8-sig",
+        "skipinitialspace": True,
+        "sep": _separator(path),
+    }
+    table = read_csv(path, remedy, **options).rename(columns=str.strip)
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise ConfigError(f"{path} has two columns '{twice[0]}': rename one")
+    return table.apply(lambda cells: cells.fillna("").str.strip())  # rows that are too short end in NaN
 
 
 def _separator(path: Path) -> str:
     """Comma, or what parts the first line where it has no comma: `;` (spreadsheets in Europe) or a tab."""
-    with path.open(encoding="utf-8-sig") as lines:
+    with check_regular(path).open(encoding="utf-8-sig", errors="replace") as lines:
         header = lines.readline()
     return next((sign for sign in (",", ";", "\t") if sign in header), ",")
 

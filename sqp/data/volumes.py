@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from sqp.data.dicom import read_series
+from sqp.data.images import IMAGE_SUFFIXES
 from sqp.data.mask_values import BINARY
 from sqp.errors import CaseError
+from sqp.io.volume_files import most_bytes, quiet_nibabel, unreadable, voxels_of
 from sqp.untrusted import check_regular
 from sqp.volume import TOLERANCE, Geometry, Volume
 
@@ -23,9 +24,10 @@ WINDOW = (0.5, 99.5)  # percentiles of the volume that become black and white, w
 
 
 def is_volume(path: str | Path) -> bool:
-    """Whether a case's file is a volume: NIfTI by its name, or a folder (of DICOM slices)."""
+    """Whether a case's file is a volume: NIfTI by its name, or a folder (of DICOM slices) not named as an image."""
     path = Path(path)
-    return path.name.lower().endswith(VOLUME_SUFFIXES) or path.is_dir()
+    name = path.name.lower()
+    return name.endswith(VOLUME_SUFFIXES) or (path.is_dir() and not name.endswith(IMAGE_SUFFIXES))
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -137,10 +139,11 @@ def _open_nifti(path: Path, what: str) -> tuple[tuple[int, ...], np.ndarray, Any
     import nibabel
 
     try:
-        image: Any = nibabel.load(check_regular(path, what, CaseError))
+        with quiet_nibabel():
+            image: Any = nibabel.load(check_regular(path, what, CaseError))
     except FileNotFoundError:
         raise CaseError(f"{what} {path} does not exist: check the path") from None
-    except _unreadable() as error:
+    except unreadable() as error:
         raise CaseError(_told(path, what, error)) from error
     shape = tuple(image.shape)
     while len(shape) > 3 and shape[-1] == 1:
@@ -181,19 +184,12 @@ def _check_header(path: Path, what: str, header: Any, affine: np.ndarray) -> Non
 def _read_nifti(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
     shape, affine, voxels = _open_nifti(path, what)
     try:
-        array = np.asanyarray(voxels)
-    except _unreadable() as error:
+        array = voxels_of(voxels, most_bytes(path))
+    except unreadable() as error:
         raise CaseError(_told(path, what, error)) from error
     if array.dtype.kind not in "iufb":
         raise CaseError(f"{what} {path} holds {array.dtype} voxels (colours?): save one number a voxel")
     return array.astype(np.float32, copy=False).reshape(shape), affine
-
-
-def _unreadable() -> tuple[type[Exception], ...]:
-    """What nibabel raises for a file that is cut off, damaged or no NIfTI."""
-    from nibabel.filebasedimages import ImageFileError
-
-    return OSError, EOFError, ValueError, zlib.error, ImageFileError
 
 
 def _told(path: Path, what: str, error: Exception) -> str:

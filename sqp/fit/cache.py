@@ -25,6 +25,7 @@ from sqp.data import check_same_size, read_image, read_mask
 from sqp.errors import CaseError, SqpError
 from sqp.frame import Frame
 from sqp.io.atomic import reserved_memmap, write_json
+from sqp.io.hashing import look_of
 from sqp.io.once import made_once
 from sqp.types import Case
 from sqp.untrusted import read_json
@@ -124,8 +125,7 @@ def cache_key(cases: Sequence[Case], *what: object) -> str:
     digest = hashlib.sha256(repr((FORMAT, *what)).encode())
     for case in cases:
         for path in (case.image_path, *case.truth_paths[:1]):
-            stat = path.stat()
-            digest.update(repr((case.image_id, str(path), stat.st_mtime_ns, stat.st_size)).encode())
+            digest.update(repr((case.image_id, str(path), *look_of(path))).encode())
         if case.labels:
             digest.update(repr(case.labels).encode())
     return digest.hexdigest()[:16]

@@ -9,11 +9,30 @@ from pathlib import Path
 from sqp.errors import CaseError
 from sqp.untrusted import check_regular
 
+UNREADABLE = "unreadable"
+
 
 def sha256_of(path: str | Path) -> str:
     """sha256 of a file, as 64 hex digits; read in pieces."""
     with check_regular(path, error=CaseError).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_or_nothing(path: Path) -> str:
+    """`sha256_of`, or "unreadable": whoever reads the file will say why, and for its own case alone."""
+    try:
+        return sha256_of(path)
+    except (OSError, CaseError):
+        return UNREADABLE
+
+
+def look_of(path: Path) -> tuple[int, int]:
+    """Time and size of a file, by which a cache knows it again; zeros where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size
 
 
 def sha256_of_all(paths: Iterable[str | Path]) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import threading
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -17,15 +15,14 @@ from PIL import Image
 
 from sqp.errors import CaseError, ConfigError
 from sqp.frame import Frame
+from sqp.io.arrays import read_array
 from sqp.io.hashing import changed_source, content_of
-from sqp.io.schema import CONTENT, YOUNGER
+from sqp.io.schema import CONTENT, YOUNGER, check_table
+from sqp.io.tables import read_parquet
 from sqp.io.volume_files import SUFFIX, read_volume_mask
-from sqp.untrusted import check_regular, read_json
+from sqp.untrusted import check_regular, parse_json, read_json
 from sqp.volume import Geometry
-from sqp.yaml_files import read_yaml
-
-_PARSER = threading.Lock()
-"""numpy parses the header of an array by `ast`, which is not thread-safe in Python 3.11 (its issue 106905)."""
+from sqp.yaml_files import read_run
 
 
 class AlteredError(CaseError, ValueError):
@@ -49,13 +46,12 @@ class RecordSet:
     def _read(self) -> tuple[pd.DataFrame, dict[str, str]]:
         """The table, and by record the hash of its mask and maps."""
         path = self.folder / "records.parquet"
-        try:
-            parts = [pd.read_parquet(check_regular(path))] if path.exists() else []
-        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-            raise ConfigError(f"{path} is damaged ({error}); generate the record set again") from error
-        rows = [read_json(p) for p in sorted(self.folder.glob("rows/*.json"))]
+        parts = [read_parquet(path, "generate the record set again")] if path.exists() else []
+        rows = [read_row(p) for p in sorted(self.folder.glob("rows/*.json"))]
         if rows:
             parts.append(pd.DataFrame(rows))
+        for part in parts:
+            check_table(part, path)
         table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
         for name, value in YOUNGER.items():
             known = table[name].astype(object) if name in table else pd.Series(value, table.index)
@@ -69,7 +65,7 @@ class RecordSet:
         path = self.folder / "run.yaml"
         if not path.exists():
             raise ConfigError(f"{self.folder} has no run.yaml; make the record set again with `sqp generate`")
-        return read_yaml(path)
+        return read_run(path)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -113,7 +109,11 @@ class RecordSet:
                 raise ConfigError(
                     f"record {record_id} in {self.folder} has no map '{missing[0]}'; it has: {', '.join(known)}"
                 )
-            return {name: _array(archive, name) for name in wanted}
+            found = {name: _array(archive, name) for name in wanted}
+        flat = [name for name, array in found.items() if array.ndim < 2 and not name.startswith("features/")]
+        if flat:
+            raise ValueError(f"the map '{flat[0]}' has shape {found[flat[0]].shape}")
+        return found
 
     def check_sources(self, row: Mapping[str, Any]) -> None:
         """CaseError naming the image or truth of a row that is another file than the one that the record was made of.
@@ -131,7 +131,7 @@ class RecordSet:
 
     def _bytes(self, record_id: str, path: Path, part: int) -> bytes:
         """The mask (part 0) or the maps (1) of a record. AlteredError where it is not the file that was written."""
-        data = check_regular(path, error=CaseError).read_bytes()
+        data = check_regular(path, error=AlteredError).read_bytes()
         if self._altered(record_id, data, part) and RecordSet(self.folder)._altered(record_id, data, part):
             raise AlteredError(
                 f"{path} is not the file that was written for record {record_id} (altered, or cut off): generate the "
@@ -169,7 +169,8 @@ class RecordSet:
     def _frames(self) -> dict[str, tuple[dict[str, list[int]], int, int]]:
         """Record -> frames by source of maps, height and width of its image."""
         columns = (self.table[name] for name in ("record_id", "frames", "height", "width"))
-        return {key: (json.loads(text or "{}"), int(h), int(w)) for key, text, h, w in zip(*columns, strict=True)}
+        what = f"the column frames of {self.folder}"
+        return {key: (parse_json(text or "{}", what), int(h), int(w)) for key, text, h, w in zip(*columns, strict=True)}
 
     def map_names(self) -> tuple[str, ...]:
         """Names of the maps, read off the first record."""
@@ -202,12 +203,20 @@ def _names(archive: zipfile.ZipFile) -> tuple[str, ...]:
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """One array of a npz as `write_maps` wrote it (C order). Threads unpack side by side, but parse one at a time."""
+    """One array of a npz."""
     with archive.open(f"{name}.npy") as file:
-        with _PARSER:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        return np.frombuffer(bytearray(file.read()), dtype).reshape(shape)
+        return read_array(file, archive.getinfo(f"{name}.npy").file_size)
+
+
+def read_row(path: Path) -> dict[str, Any]:
+    """The row of one record that is not yet in the table. ConfigError where the file is damaged."""
+    try:
+        row = read_json(path)
+        if not isinstance(row, dict) or not isinstance(row.get("record_id"), str):
+            raise ValueError("it is no row of a record")
+    except (OSError, ConfigError, ValueError) as error:
+        raise ConfigError(f"{path} is damaged ({error}): remove it, and generate that record again") from error
+    return row
 
 
 def read_record_sets(folders: Sequence[str | Path]) -> pd.DataFrame:

@@ -6,11 +6,15 @@ import dataclasses
 import hashlib
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+
+from sqp.errors import ConfigError
+from sqp.io.tables import check_numeric
 
 NATURAL, REFINED, CORRUPTED = "natural", "refined", "corrupted"
 _ARROW = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
@@ -76,6 +80,37 @@ YOUNGER = {"referee_own": False, "files": "", "frames": "", CONTENT: ""}
 
 RENAMED = {"foreground_certainty": "mean_entropy"}
 """Scores of older record sets, predictions and bundles -> the score of today that is the same number."""
+
+
+TEXT = (
+    *("record_id", "image_id", "group", "split", "dataset", "licence", "image_path"),
+    *("segmenter", "prompter", "variant"),
+)
+NEEDED = (*TEXT, "truth_path", "natural", "dice")
+"""Columns that every record set has."""
+
+
+def check_table(table: pd.DataFrame, path: Path) -> None:
+    """ConfigError naming a column of a record set that is missing, or holds what it cannot hold."""
+    remedy = "generate the record set again"
+    for name in NEEDED:
+        if name not in table:
+            raise ConfigError(f"{path} has no column '{name}': {remedy}")
+    for name in TEXT:
+        wrong = [value for value in table[name] if not isinstance(value, str)]
+        if wrong:
+            raise ConfigError(f"the column '{name}' of {path} holds {wrong[0]!r}, no text: {remedy}")
+    check_numeric(table, ["dice", "height", "width"], path, remedy)
+    if not pd.api.types.is_bool_dtype(table["natural"]) and not table["natural"].isin([True, False]).all():
+        raise ConfigError(
+            f"the column 'natural' of {path} holds {table['natural'].iloc[0]!r}, not true or false: {remedy}"
+        )
+    lists = [v for v in table["truth_path"] if v is not None and not isinstance(v, list | tuple | np.ndarray)]
+    if lists:
+        raise ConfigError(f"the column 'truth_path' of {path} holds {lists[0]!r}, no list of paths: {remedy}")
+    strange = [name for name in table["record_id"] if not name or name in (".", "..") or "/" in name or "\0" in name]
+    if strange:
+        raise ConfigError(f"{path} has the record_id {strange[0]!r}, which names no file: {remedy}")
 
 
 def arrow_schema(score_names: list[str]) -> pa.Schema:

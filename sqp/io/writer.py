@@ -21,12 +21,14 @@ from sqp.errors import ConfigError
 from sqp.io.atomic import clear_left, write_atomic, write_json, write_maps, write_mask, write_text
 from sqp.io.hashing import content_of
 from sqp.io.ownership import read_marker, remove_empty
+from sqp.io.reader import read_row
 from sqp.io.schema import COLUMNS, CONTENT, RENAMED, YOUNGER, Record, arrow_schema
+from sqp.io.tables import damage_told
 from sqp.io.volume_files import SUFFIX, write_volume_mask
-from sqp.untrusted import read_json
 from sqp.volume import Geometry
-from sqp.yaml_files import read_yaml
+from sqp.yaml_files import read_run
 
+REMEDY = "choose another --out, or --overwrite to start anew"
 CHUNK = 2_000  # rows held in memory at once while consolidating
 FOLDERS = ("masks", "maps", "rows")
 """Folders whose files the table lists, by the ids of the records."""
@@ -71,9 +73,12 @@ class RecordWriter:
         path = self.folder / "records.parquet"
         rows: list[dict[str, Any]] = []
         if path.exists():
-            names = pq.read_schema(path).names
-            rows = pq.read_table(path, columns=[name for name in SOURCES if name in names]).to_pylist()
-        rows += [read_json(row) for row in (self.folder / "rows").glob("*.json")]
+            with damage_told(path, REMEDY):
+                names = pq.read_schema(path).names
+                table = pq.read_table(path, columns=["record_id", *(n for n in SOURCES[1:] if n in names)])
+                pa.chunked_array(table["record_id"]).cast(pa.string())
+            rows = table.to_pylist()
+        rows += [read_row(row) for row in (self.folder / "rows").glob("*.json")]
         return {row["record_id"]: {name: row.get(name) or "" for name in SOURCES} for row in rows}
 
     def drop(self, ids: Collection[str]) -> None:
@@ -103,7 +108,7 @@ class RecordWriter:
         table = self.folder / "records.parquet"
         if not rows:
             return pq.read_metadata(table).num_rows if table.exists() else 0
-        newer = dict.fromkeys(name for path in rows for name in read_json(path))
+        newer = dict.fromkeys(name for path in rows for name in read_row(path))
         older = [name for name in pq.read_schema(table).names if name not in newer] if table.exists() else []
         scores = [name for name in (*older, *newer) if name not in (*COLUMNS, *RENAMED, CONTENT)]
         schema, new, empty = arrow_schema(scores), {path.stem for path in rows}, dict.fromkeys(scores, float("nan"))
@@ -116,7 +121,7 @@ class RecordWriter:
                     writer.write_table(part)
                     count += part.num_rows
                 for start in range(0, len(rows), CHUNK):
-                    loaded = [empty | read_json(path) for path in rows[start : start + CHUNK]]
+                    loaded = [empty | read_row(path) for path in rows[start : start + CHUNK]]
                     writer.write_table(pa.Table.from_pylist(loaded, schema=schema))
                     count += len(loaded)
 
@@ -129,7 +134,7 @@ class RecordWriter:
         """Consolidate and add what the run found (versions, counts, seconds) to `run.yaml`."""
         count = self.consolidate()
         path = self.folder / "run.yaml"
-        stored = read_yaml(path) if path.exists() else {}
+        stored = read_run(path) if path.exists() else {}
         write_text(path, yaml.safe_dump({**stored, **run}, sort_keys=False))
         return count
 
@@ -153,22 +158,26 @@ class RecordWriter:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
             clear_left(self.folder / name)
         if self.done():
-            stored = with_defaults(read_yaml(path)["config"], defaults or {})
+            stored = with_defaults(read_run(path)["config"], defaults or {})
             differing = first_difference(stored, config)
             if differing:
                 key, old, new = differing
                 raise ConfigError(
-                    f"{self.folder} holds records made with {key}={old!r}, this run has {key}={new!r}; "
-                    "choose another --out, or --overwrite to start anew"
+                    f"{self.folder} holds records made with {key}={old!r}, this run has {key}={new!r}; {REMEDY}"
                 )
         else:
             write_text(path, yaml.safe_dump({"config": dict(config)}, sort_keys=False))
 
     def _clear(self) -> None:
         """Remove the records, by their ids, and the table; other files in the folders are nobody's business."""
+        for row in (self.folder / "rows").glob("*.json"):
+            try:
+                read_row(row)
+            except ConfigError:
+                row.unlink()
         try:
             known = self.sources()
-        except (OSError, ValueError):  # a damaged table: its masks and maps are written over, or lie there unread
+        except (OSError, ConfigError):  # a damaged table: its masks and maps are written over, or lie there unread
             known = {}
         for name, row in known.items():
             self._remove(name, row["mask_path"])
@@ -177,11 +186,11 @@ class RecordWriter:
         for name in FOLDERS:
             remove_empty(self.folder, self.folder / name)
 
-    def _remove(self, record_id: str, mask_path: str) -> None:
+    def _remove(self, record_id: str, mask_path: object) -> None:
         """The files of a record, its row first."""
         if FILE_SAFE.fullmatch(record_id) is None:
             return
-        mask = f"masks/{record_id}{SUFFIX if mask_path.endswith(SUFFIX) else '.png'}"
+        mask = f"masks/{record_id}{SUFFIX if str(mask_path).endswith(SUFFIX) else '.png'}"
         for path in (self.folder / "rows" / f"{record_id}.json", *self.parts(record_id, mask)):
             path.unlink(missing_ok=True)
 

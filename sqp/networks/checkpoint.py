@@ -20,6 +20,7 @@ from sqp.io.atomic import write_atomic
 from sqp.networks.half import packed
 from sqp.networks.weight_files import read_metadata, read_tensors
 from sqp.untrusted import parse_json
+from sqp.yaml_files import typed
 
 FORMAT = "1"
 PREFIX = "sqp_"  # of the header's key, then the kind; one key only, since safetensors keeps no order among several
@@ -52,20 +53,25 @@ def read_header(path: Path, cls: type[S]) -> Header[S]:
     if not isinstance(told, dict) or told.get("format") != FORMAT:
         raise ConfigError(f"--checkpoint {path} does not say which network it holds: {_remedy(kind)}")
     try:
-        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in told["spec"].items()}
-        return Header(cls(**values), dict(told["info"]))
+        return Header(typed(cls, told["spec"]), dict(told["info"]))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(f"--checkpoint {path} is damaged ({error}): {_remedy(kind)}") from error
 
 
 def fitted_images(path: Path) -> list[str]:
     """Hashes of the images that a network of any kind was fitted on; empty for a file that `sqp fit` did not write."""
-    return [name for info in fitted_infos(path) for name in info["data"]["fitted_images"]]
+    try:
+        return [str(name) for info in fitted_infos(path) for name in info["data"]["fitted_images"]]
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"--checkpoint {path} does not say which images it was fitted on: fit it again") from error
 
 
 def fitted_infos(path: Path) -> list[Mapping[str, Any]]:
     """What a checkpoint of any kind says of its data and training; empty for a file that `sqp fit` did not write."""
-    return [told["info"] for told in _headers(path, "segmenter").values() if told]
+    infos = [told.get("info") if isinstance(told, dict) else None for told in _headers(path, "segmenter").values()]
+    if not all(isinstance(info, dict) for info in infos):
+        raise ConfigError(f"--checkpoint {path} is damaged (what it says of its data): {_remedy('segmenter')}")
+    return [dict(info or {}) for info in infos]
 
 
 def load_weights(network: nn.Module, path: Path, kind: str = "segmenter") -> None:

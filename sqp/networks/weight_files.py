@@ -62,6 +62,15 @@ def read_metadata(path: Path, option: str = "--checkpoint") -> dict[str, str]:
         raise ConfigError(f"{option} {path} is no safetensors file{what}") from error
 
 
+def damage_of(path: Path) -> str:
+    """Why a file in PyTorch's own format, whatever it holds, cannot be read by `weights_only`; "" where it can."""
+    try:
+        torch.load(check_regular(path), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever torch makes of half a file
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return ""
+
+
 def without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights without the prefixes of `PREFIXES` that all of their names have, in any order.
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import save as safetensors_bytes
 
+from sqp.config.generate import SamplerConfig
 from sqp.errors import ConfigError
 from sqp.io import RecordSet
 from sqp.io.atomic import write_atomic, write_text
@@ -31,13 +32,42 @@ from sqp.quality.risk import Choice, RiskEvidence, RiskRule
 from sqp.quality.sources import REMEDIES, source_of, sources_of
 from sqp.quality.tabular import Standardizer
 from sqp.untrusted import read_json
+from sqp.yaml_files import typed
 
 FORMAT = 1
 MOST = 1e30  # no number of a bundle is greater, but for what is infinite by right
 RISK = "risk."
 VIEWS = "views"
+MOST_MEMBERS, MOST_SIDE, FLIPS = 1000, 4096, (1, 2, 4, 8)
 PARTS = ("format", "target", "model", "planes", "scores", "calibration", "ood", "expects")
 """Keys of `bundle.json` that every bundle has; the rest, but `members` and `views`, is `Bundle.info`."""
+
+
+INFO: dict[str, type] = {"data": dict, "training": dict, "val": dict, "versions": dict, "behind": list}
+INFO |= {"groups_sha256": list}
+EXPECTED: dict[str, type] = {"segmenter": dict, "sampler": dict, "measures": list, "seed": int, "prompter": str}
+
+
+def _check_types(told: dict[str, Any]) -> None:
+    """TypeError naming a part of `bundle.json` that is of another type than sqp writes."""
+    if not isinstance(told["expects"], list) or not isinstance(told["planes"], dict):
+        raise TypeError("'expects' is no list, or 'planes' no mapping")
+    if not 1 <= told.get("members", 1) <= MOST_MEMBERS:
+        raise ValueError(f"'members' is {told['members']}")
+    if told.get(VIEWS) is not None and not all(isinstance(view, list) for view in told[VIEWS]):
+        raise TypeError(f"'{VIEWS}' is {told[VIEWS]!r}")
+    for values, types in ((told, INFO), *((one, EXPECTED) for one in told["expects"])):
+        for name, kind in types.items():
+            if not isinstance(values.get(name, kind()), kind):
+                raise TypeError(f"'{name}' is {values[name]!r}")
+    if [one for one in told["expects"] if "segmenter" not in one]:
+        raise KeyError("expects: segmenter")
+    for one in told["expects"]:
+        typed(SamplerConfig, one.get("sampler", {}))
+    if not isinstance(told["model"]["size"], int):
+        raise TypeError(f"'size' is {told['model']['size']!r}")
+    if told["model"].get("flips", 1) not in FLIPS:
+        raise ValueError(f"'flips' is {told['model']['flips']!r}")
 
 
 @dataclass
@@ -166,6 +196,7 @@ class Bundle:
         if lost:
             raise ConfigError(f"{folder} is damaged (it lacks '{lost[0]}'): copy it again or train anew")
         try:
+            _check_types(told)
             return cls._built(folder, told, tensors)
         except (TypeError, KeyError, AttributeError, ValueError) as error:  # a part of another shape
             raise ConfigError(f"{text} is damaged ({error}): copy it again or train anew") from error
@@ -184,12 +215,11 @@ class Bundle:
             raise ConfigError(
                 f"{folder}: its weights do not fit its bundle.json: copy it again or train anew"
             ) from error
-        scores = {key: tuple(value) for key, value in told["scores"].items()}
         risk = {key.removeprefix(RISK): value.numpy() for key, value in tensors.items() if key.startswith(RISK)}
         return cls(
             model.eval(),
-            Standardizer(**scores),
-            Conformal(**told["calibration"]),
+            typed(Standardizer, told["scores"]),
+            typed(Conformal, told["calibration"]),
             read_ood(told["ood"], tensors),
             [dict(one) for one in told["expects"]],
             {key: value for key, value in told.items() if key not in (*PARTS, "members", VIEWS)},
@@ -209,7 +239,7 @@ def check_numbers(told: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) 
         ("calibration.groups", calibration["groups"], 1, inf),
         ("calibration.records", calibration["records"], 1, inf),
         ("ood.quantile", ood["quantile"], tiny, 1),
-        ("model.size", told["model"]["size"], 1, 8192),
+        ("model.size", told["model"]["size"], 1, MOST_SIDE),
     ]
     of_the_image = {IMAGE: ood[IMAGE]} if IMAGE in ood else {}
     for name, space in {"ood": ood, **of_the_image}.items():

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from sqp.errors import CaseError, SqpError
 from sqp.io import RecordSet
 from sqp.io.atomic import reserved_memmap
+from sqp.io.hashing import look_of
 from sqp.io.once import made_once
 from sqp.quality.channels import IMAGE, image_planes, plane_names, record_planes, space, truth_plane
 
@@ -226,7 +227,6 @@ def _key(table: pd.DataFrame, channels: Sequence[str], size: int, truth: bool) -
     digest = hashlib.sha256(repr((FORMAT, tuple(channels), size, truth)).encode())
     masks = table.mask_path if "mask_path" in table else table.record_id.map("masks/{}.png".format)
     for folder, name, mask, image in zip(table.record_set, table.record_id, masks, table.image_path, strict=True):
-        paths = (Path(folder) / "maps" / f"{name}.npz", Path(folder) / mask)
-        looks = [(stat.st_mtime_ns, stat.st_size) for stat in (path.stat() for path in paths if path.exists())]
+        looks = [look_of(path) for path in (Path(folder) / "maps" / f"{name}.npz", Path(folder) / mask)]
         digest.update(repr((str(folder), name, image, looks)).encode())
     return digest.hexdigest()[:16]

@@ -42,7 +42,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Words that stand for several channels. `self/certainty` is |2p-1|, so it is in no group; ask for it by
 name."""
 
-UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    *(OSError, ValueError, EOFError, SyntaxError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, Image.DecompressionBombError),
+)
 """What numpy, zipfile and Pillow raise where a file is missing, cut off or damaged."""
 
 COMPRESS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"epkl": np.log1p}

@@ -23,6 +23,7 @@ from sqp.quality.tabular import ScoreBranch
 from sqp.quality.truth_map import EVIDENCE, TruthDecoder, compare, truth_loss
 from sqp.seeding import derive_seed, torch_generator
 from sqp.training import one_cycle
+from sqp.yaml_files import typed
 
 MIN_SCALE = 0.01  # Dice; below this a likelihood rewards certainty that no annotation has
 
@@ -101,7 +102,7 @@ class QualityModel(pl.LightningModule):
         pretrained_file: str = "",
     ) -> None:
         super().__init__()
-        self.spec = spec if isinstance(spec, ModelSpec) else ModelSpec(**_tuples(spec))
+        self.spec = spec if isinstance(spec, ModelSpec) else typed(ModelSpec, spec)
         given = training_spec or TrainingSpec()
         self.training_spec = given if isinstance(given, TrainingSpec) else TrainingSpec(**given)
         self.loss = lookup("loss", self.spec.loss, LOSSES)
@@ -241,7 +242,3 @@ class QualityModel(pl.LightningModule):
 def spec_dict(spec: ModelSpec | TrainingSpec) -> dict[str, Any]:
     """Plain values, for JSON."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(spec).items()}
-
-
-def _tuples(spec: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}

@@ -38,7 +38,7 @@ def read_ood(told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> OodStati
     spaces = {MODEL: _read(told, tensors, PREFIXES[MODEL])}
     if IMAGE in told:
         spaces[IMAGE] = _read(told[IMAGE], tensors, PREFIXES[IMAGE])
-    return OodStatistics(spaces, told["quantile"])
+    return OodStatistics(spaces, _number(told, "quantile"))
 
 
 def _described(space: Space) -> dict[str, Any]:
@@ -50,10 +50,19 @@ def _described(space: Space) -> dict[str, Any]:
 def _read(told: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str) -> Space:
     near = told.get("neighbours")
     if near is not None:
-        near = Neighbours(tensors[f"{prefix}reference"].numpy(), **near)
-    return Space(
-        tensors[f"{prefix}mean"].numpy(), _unfolded(tensors[f"{prefix}precision"].numpy()), told["threshold"], near
-    )
+        reference, k = tensors[f"{prefix}reference"].numpy(), near["k"]
+        if not isinstance(k, int) or not 1 <= k <= len(reference):
+            raise ValueError(f"k is {k!r}")
+        near = Neighbours(reference, _number(near, "threshold"), k)
+    mean, precision = tensors[f"{prefix}mean"].numpy(), _unfolded(tensors[f"{prefix}precision"].numpy())
+    return Space(mean, precision, _number(told, "threshold"), near)
+
+
+def _number(told: Mapping[str, Any], name: str) -> float:
+    """TypeError where it is none."""
+    if not isinstance(told[name], int | float) or isinstance(told[name], bool):
+        raise TypeError(f"{name} is {told[name]!r}")
+    return float(told[name])
 
 
 def _folded(matrix: np.ndarray) -> np.ndarray:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_atomic, write_text
-from sqp.io.csv_files import csv_text, read_csv
 from sqp.io.reader import check_dice
+from sqp.io.tables import check_numeric, csv_text, read_own_csv, read_parquet
 from sqp.quality.columns import FIRST
 from sqp.report.columns import ordered
-from sqp.untrusted import check_regular
+
+REMEDY = "give a predictions table of sqp, .csv or .parquet"
 
 
 def write_predictions(folder: str | Path, table: pd.DataFrame) -> tuple[Path, Path]:
@@ -34,10 +36,11 @@ def write_predictions(folder: str | Path, table: pd.DataFrame) -> tuple[Path, Pa
     return csv, parquet
 
 
-def read_predictions(path: str | Path) -> pd.DataFrame:
+def read_predictions(path: str | Path, needed: Collection[str] = ()) -> pd.DataFrame:
     """A predictions table, from .csv or .parquet, or from the folder that holds one.
 
-    Ids are read as text, so `007` stays `007`.
+    Ids are read as text, so `007` stays `007`. ConfigError where it cannot be read, or lacks a column that every such
+    table has, or that is `needed`.
     """
     path = Path(path)
     if path.is_dir():
@@ -47,16 +50,14 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         path = found[0]
     if not path.exists():
         raise ConfigError(f"no predictions at {path}; run `sqp predict` first, or correct --predictions")
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(check_regular(path))
-        else:
-            ids = dict.fromkeys(("image_id", "record_id", "group", "split", "variant", "dataset", "reason"), str)
-            table = read_csv(path, dtype=ids)
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"cannot read {path} as a predictions table ({error}); give a .csv or .parquet") from error
-    missing = [name for name in ("record_id", "predicted_dice") if name not in table.columns]
+    if path.suffix == ".parquet":
+        table = read_parquet(path, REMEDY)
+    else:
+        ids = dict.fromkeys(("image_id", "record_id", "group", "split", "variant", "dataset", "reason"), str)
+        table = read_own_csv(path, REMEDY, dtype=ids)
+    missing = [name for name in ("record_id", "predicted_dice", *needed) if name not in table.columns]
     if missing:
         raise ConfigError(f"{path} has no column {missing[0]}; it is no predictions table of sqp")
+    check_numeric(table, ("predicted_dice", "low", "high", "dice"), path, REMEDY)
     check_dice(table, path)
     return table

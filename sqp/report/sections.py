@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from sqp.errors import lookup
-from sqp.io.csv_files import read_csv
+from sqp.io.tables import read_own_csv
 from sqp.report.inline import data_uri
 
 
@@ -80,6 +80,6 @@ def _picture(path: Path, section: Section) -> str:
 IMAGES = {".png": "png", ".svg": "svg+xml"}
 KINDS: dict[str, Callable[[Path, Section], str]] = {
     **dict.fromkeys(IMAGES, _picture),
-    ".csv": lambda path, section: _table(read_csv(path)),
+    ".csv": lambda path, section: _table(read_own_csv(path, "make it again")),
     ".md": lambda path, section: _markdown(path.read_text(encoding="utf-8")),
 }

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sqp.io.atomic import write_text
-from sqp.io.csv_files import csv_text
+from sqp.io.tables import csv_text
 
 # column of the numeric table -> heading; `X_low` and `X_high` beside a column X are its interval
 HEADINGS = {

@@ -15,7 +15,7 @@ from sqp.config.fit import FitClassifierConfig
 from sqp.data import read_image
 from sqp.errors import CaseError, lookup
 from sqp.io.atomic import write_text
-from sqp.io.csv_files import csv_text
+from sqp.io.tables import csv_text
 from sqp.metrics.stats import bootstrap
 from sqp.prompts.classifier import Classifier, load_classifier
 from sqp.stages.diagnoses import label_of

@@ -20,7 +20,7 @@ from sqp.report.findings import MODEL
 from sqp.report.run_figure import run_figure
 from sqp.report.tables import formatted, markdown, write_csv
 from sqp.stages.finished_runs import FinishedRun, differences, read_runs
-from sqp.stages.options import RESAMPLES, check_ranges
+from sqp.stages.options import check_ranges
 
 ALL = "all"
 WRITTEN = 1e-6  # predictions.csv is written to as many places
@@ -42,7 +42,7 @@ class CompareResult:
 
 def run(config: CompareConfig) -> CompareResult:
     """Read the runs; write comparison.md, comparison.csv and, where there is a table of methods, comparison.png."""
-    check_ranges(config, {"n_resamples": (1, RESAMPLES)})
+    check_ranges(config)
     runs = read_runs(config.runs)
     with owned(config.out, "compare"):
         return _run(config, runs)

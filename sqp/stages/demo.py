@@ -17,8 +17,7 @@ from sqp.io.ownership import owned
 from sqp.report.tables import brief
 from sqp.stages import evaluate, generate, predict, train
 from sqp.stages.evaluate import EvaluateResult
-from sqp.stages.generate_checks import MOST_SAMPLES
-from sqp.stages.options import WORKERS, check_ranges
+from sqp.stages.options import check_ranges
 
 LEAST_IMAGES = 50  # below it the calibration split may have fewer than the 9 lesions of a 90 % interval
 FRACTIONS = {"train": 0.45, "calibration": 0.25, "val": 0.1, "test": 0.2}
@@ -50,7 +49,7 @@ class DemoResult:
 
 def run(config: DemoConfig) -> DemoResult:
     """Run every stage in `config.out`; a demo that was interrupted goes on where it stopped."""
-    check_ranges(config, {"images": (0, 100_000), "samples": (1, MOST_SAMPLES), "workers": (0, WORKERS)})
+    check_ranges(config, {"size": (32, 4096)})
     if config.images < LEAST_IMAGES:
         raise ConfigError(f"--images {config.images} is too few for the demo's splits; give at least {LEAST_IMAGES}")
     with owned(config.out, "demo") as own:

@@ -31,7 +31,7 @@ from sqp.stages.evidence import pages
 from sqp.stages.evidence.agreement import few_records
 from sqp.stages.evidence.mondrian import BY
 from sqp.stages.evidence.page import Evidence, Page, with_part
-from sqp.stages.options import MANY, RESAMPLES, check_ranges
+from sqp.stages.options import check_ranges
 from sqp.stages.run_info import stored_config, versions
 from sqp.stages.subsets import ALL, Subset, subsets
 from sqp.stages.targets import TARGETS
@@ -102,8 +102,7 @@ def check(config: EvaluateConfig) -> None:
         raise ConfigError("--model needs --records DIR: the record sets that hold the test split")
     check_logger(config)
     check_thresholds(config.accept, config.reject)
-    check_ranges(config, {"batch_size": (1, MANY), "gallery": (0, MANY), "overlays": (0, MANY)})
-    check_ranges(config, {"n_resamples": (1, RESAMPLES)})
+    check_ranges(config)
     for name in config.target:
         lookup("target", name, TARGETS)
     if config.mondrian:

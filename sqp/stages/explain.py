@@ -38,7 +38,7 @@ from sqp.stages.explain_cases import draw_cases
 from sqp.stages.explain_data import Material, load_material
 from sqp.stages.explain_maps import study_maps
 from sqp.stages.explain_ood import study_ood
-from sqp.stages.options import MANY, RESAMPLES, check_ranges
+from sqp.stages.options import check_ranges
 from sqp.stages.run_info import stored_config, versions
 
 POINTS = (
@@ -134,9 +134,7 @@ def check(config: ExplainConfig) -> None:
     lookup("effect", config.effect, EFFECTS)
     lookup("attribution", config.attribution, ATTRIBUTIONS)
     check_device(config.device)
-    least = {"max_records": 0, "checked": 0, "neighbours": 0, "cases": 0, "thumbnails": 0, "ood_images": 0}
-    least |= {"batch_size": 1}
-    check_ranges(config, {name: (low, MANY) for name, low in least.items()} | {"n_resamples": (1, RESAMPLES)})
+    check_ranges(config)
     if config.neighbours == 1:
         raise ConfigError("neighbours is 1; UMAP needs at least 2 (0: no embedding)")
     check_owner(config.out, "explain")

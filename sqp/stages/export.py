@@ -15,11 +15,12 @@ from sqp.bundles import bundle_folder
 from sqp.config.export import ExportConfig
 from sqp.errors import ConfigError
 from sqp.io.atomic import write_atomic, write_text
-from sqp.io.csv_files import read_csv
+from sqp.io.tables import read_own_csv
 from sqp.quality.backbones import dims_of
 from sqp.quality.bundle import Bundle
 from sqp.quality.graph import SCORES, Graph
 from sqp.report.model_card import HEADING, model_card
+from sqp.stages.finished_runs import METHODS
 
 OPSET = 18
 METADATA = "data_sha256"  # by this key an ONNX file is known to be sqp's
@@ -50,7 +51,8 @@ def run(config: ExportConfig) -> ExportResult:
         write_onnx(bundle, config.onnx)
         files.append(config.onnx)
     if config.card is not None:
-        table = None if config.evaluation is None else read_csv(config.evaluation / "evaluation.csv")
+        file = None if config.evaluation is None else config.evaluation / "evaluation.csv"
+        table = None if file is None else read_own_csv(file, "evaluate again", METHODS)
         config.card.parent.mkdir(parents=True, exist_ok=True)
         onnx = config.onnx.name if config.onnx is not None else None
         write_text(config.card, model_card(bundle, table, NOT_EXPORTED, onnx))
@@ -67,6 +69,8 @@ def check(config: ExportConfig) -> None:
     for file, own in ((config.onnx, METADATA), (config.card, HEADING)):
         if file is None or not file.exists():
             continue
+        if file.is_dir():
+            raise ConfigError(f"{file} is a folder: name the file that is to be written")
         if not config.overwrite:
             raise ConfigError(f"{file} is there already; choose another file, or --overwrite")
         if not file.is_file() or own.encode() not in file.read_bytes():

@@ -10,12 +10,15 @@ from typing import Any
 import pandas as pd
 
 from sqp.errors import ConfigError
-from sqp.io.csv_files import read_csv
+from sqp.io.tables import check_numeric, read_own_csv
 from sqp.report.predictions import read_predictions
-from sqp.yaml_files import read_yaml
+from sqp.yaml_files import read_run
 
 VAL, TEST = "val", "test"
 FILES = {"train": "comparison_val.csv", "evaluate": "evaluation.csv"}  # the table of methods that each command leaves
+METHODS = ("dataset", "subset", "method", "n")  # columns of a table of methods
+TEXT = (*METHODS[:3], "fit", "note")
+REMEDY = "run the command that wrote it again"
 LEFT_OUT = ("out", "overwrite", "progress")  # these differ, and say nothing
 
 
@@ -33,8 +36,9 @@ class FinishedRun:
         for command, split in (("train", VAL), ("evaluate", TEST)):
             path = self.folders[command] / FILES[command] if command in self.folders else None
             if path is not None and path.exists():
-                table = read_csv(path, dtype={"dataset": str, "note": str}).assign(run=self.name, split=split)
-                parts.append(table)
+                table = read_own_csv(path, REMEDY, METHODS, dtype={"dataset": str, "note": str})
+                check_numeric(table, [name for name in table if name not in TEXT], path, REMEDY)
+                parts.append(table.assign(run=self.name, split=split))
         whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "split", "method"])
         return whole[["run", "split", *[name for name in whole.columns if name not in ("run", "split")]]]
 
@@ -42,7 +46,7 @@ class FinishedRun:
         """Its predictions of the test rows that have a truth; None without an evaluation."""
         if "evaluate" not in self.folders:
             return None
-        table = read_predictions(self.folders["evaluate"])
+        table = read_predictions(self.folders["evaluate"], ("dice", "variant", "group"))
         return table[table["dice"].notna()]
 
 
@@ -120,7 +124,4 @@ def _commands(folder: Path) -> list[str]:
 
 
 def _told(folder: Path) -> dict[str, Any]:
-    told = read_yaml(folder / "run.yaml")
-    if not isinstance(told, dict) or "config" not in told:
-        raise ConfigError(f"{folder / 'run.yaml'} tells of no run of sqp: it has no config")
-    return told
+    return read_run(folder / "run.yaml")

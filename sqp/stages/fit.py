@@ -39,6 +39,7 @@ from sqp.stages.options import check_ranges
 from sqp.stages.run_info import described, earlier_run, plain, versions
 from sqp.types import Case
 
+LEAST = 2  # images: batch normalisation needs more than one
 YOUNGER = {"label": [], "spacing": [], "patch": 96, "neighbours": 2}
 YOUNGER |= {"method": "heatmap", "cube": 48, "window": 32, "supports": 5}
 """Keys that the first runs did not have, with what they did."""
@@ -136,8 +137,10 @@ def _fit(
     good = np.array([row not in cache.broken for row in range(len(cases))])
     rows = np.arange(len(cases))
     parts = rows[good & (rows < len(fitted))], rows[good & (rows >= len(fitted))]
-    if not (len(parts[0]) and len(parts[1])):
-        raise ConfigError(f"no image to fit on, or none of split {config.val_split}, can be read: {skipped}")
+    if len(parts[0]) < LEAST or not len(parts[1]):
+        raise ConfigError(
+            f"fewer than {LEAST} images to fit on, or none of split {config.val_split}, can be read: {skipped}"
+        )
     images = [task.images(cache, part, spec, cases) for part in parts]
     checkpoints: dict[Path, float] = {}
     before = [file for file in [config.pretrained_file] if file and file.suffix == ".safetensors"]
@@ -210,8 +213,6 @@ def check_numbers(config: FitConfig) -> None:
             "batch_size": (2, 65_536),
             "learning_rate": (1e-8, 10),
             "weight_decay": (0, 10),
-            "workers": (0, 1024),
-            "max_images": (0, float("inf")),
         },
     )
 

@@ -21,8 +21,8 @@ from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordWriter
 from sqp.io.atomic import write_text
-from sqp.io.csv_files import csv_text
 from sqp.io.ownership import owned
+from sqp.io.tables import csv_text
 from sqp.io.writer import FOLDERS
 from sqp.segmenters.ensemble import ensemble_sha256
 from sqp.segmenters.weights import locate

@@ -12,7 +12,7 @@ from sqp.data import CORRUPTIONS, LAYOUTS
 from sqp.errors import ConfigError, lookup
 from sqp.segmenters import PRECISIONS, SEGMENTERS, check_device
 from sqp.segmenters.plain import needs_checkpoint
-from sqp.stages.options import WORKERS, check_range
+from sqp.stages.options import check_ranges
 from sqp.stages.prompter_checks import MULTIMASK, check_prompters
 from sqp.stages.referee_checks import check_referee, check_unsegmented
 from sqp.stages.refined_records import check_refined
@@ -20,14 +20,11 @@ from sqp.stages.sampler_checks import check_sampler
 from sqp.types import SPLITS
 from sqp.uncertainty import MEASURES, SAMPLERS
 
-MOST_SAMPLES = 1000  # logits of a sample take a quarter of a megabyte and more
-MOST_VARIANTS = 10_000  # of one kind, of one image
-
 
 def check_config(config: GenerateConfig) -> None:
     """ConfigError names the option, and the nearest name where one is unknown."""
     _check_names(config)
-    _check_numbers(config)
+    check_ranges(config)
     _check_window(config.segmenter.window)
     check_prompters(config)
     check_sampler(config)
@@ -68,18 +65,6 @@ def _check_names(config: GenerateConfig) -> None:
     for plan in config.variants.values():
         for name in plan.families:
             lookup("corruption", name, CORRUPTIONS)
-
-
-def _check_numbers(config: GenerateConfig) -> None:
-    check_range("sampler.n", config.sampler.n, 1, MOST_SAMPLES)
-    check_range("workers", config.workers or 0, 0, WORKERS)
-    check_range("max_images", config.max_images, 0, float("inf"))
-    for split, plan in config.variants.items():
-        for name in ("corruptions", "truth_jitter"):
-            check_range(f"variants.{split}.{name}", getattr(plan, name), 0, MOST_VARIANTS)
-        check_range(f"variants.{split}.truth_jitter_max", plan.truth_jitter_max, 0, 100)
-        for name in ("target_alpha", "target_beta"):
-            check_range(f"variants.{split}.{name}", getattr(plan, name), 1e-3, 1e3)
 
 
 def _check_window(window: Sequence[float]) -> None:

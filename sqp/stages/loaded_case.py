@@ -11,7 +11,7 @@ import numpy as np
 from sqp.config.generate import GenerateConfig
 from sqp.data import check_same_size, read_image, read_mask, read_probability
 from sqp.data.volumes import check_same_place, is_volume, read_structure, read_volume
-from sqp.errors import CaseError
+from sqp.errors import CaseError, printable
 from sqp.prompts import PROMPTERS
 from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
 from sqp.seeding import numpy_generator
@@ -48,6 +48,7 @@ class LoadedCase:
 
 def load_case(case: Case) -> LoadedCase:
     """Read and check the files of a case; raises CaseError naming the file. A probability alone is cut at 0.5."""
+    _check_names(case)
     if is_volume(case.image_path):
         return _load_volume(case)
     image = read_image(case.image_path)
@@ -61,6 +62,13 @@ def load_case(case: Case) -> LoadedCase:
     if given is None and probability is not None:
         given = probability >= 0.5
     return LoadedCase(case, image, truths, given, probability)
+
+
+def _check_names(case: Case) -> None:
+    """CaseError for a file whose name no table can hold."""
+    for path in filter(None, (case.image_path, *case.truth_paths, case.mask_path, case.probability_path)):
+        if printable(str(path)) != str(path):
+            raise CaseError(f"the name of {path} is not UTF-8: rename it")
 
 
 def _load_volume(case: Case) -> LoadedCase:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from sqp.config.generate import GenerateConfig, VariantPlan
-from sqp.io.hashing import sha256_of
+from sqp.io.hashing import sha256_or_nothing
 from sqp.io.schema import record_id
 from sqp.seeding import numpy_generator
 from sqp.types import Case
@@ -45,7 +45,7 @@ def plan_case(case: Case, config: GenerateConfig) -> list[PlannedRecord]:
     plan = variant_plan(config, case.split)
     rng = numpy_generator(config.seed, case.image_id, "plan")
     files = [path for path in (case.mask_path, case.probability_path) if path is not None]
-    given = " ".join(map(sha256_of, files))  # another mask is another record
+    given = " ".join(map(sha256_or_nothing, files))  # another mask is another record
 
     def planned(
         variant: str, prompter: str, index: int, jitter: float = 0.0, target: float = PlannedRecord.target

@@ -36,7 +36,7 @@ from sqp.report.summary import prediction_summary
 from sqp.segmenters import check_device
 from sqp.stages import generate
 from sqp.stages.like_training import cascade_like, needed_sources, prompter_like, referee_like, segmenter_like
-from sqp.stages.options import MANY, check_ranges
+from sqp.stages.options import check_ranges
 from sqp.stages.run_info import stored_config, versions
 from sqp.types import SPLITS
 
@@ -164,20 +164,16 @@ def check(config: PredictConfig) -> None:
         raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")
     if config.records and (config.masks or config.truth or config.probs):
         raise ConfigError("--masks and --truth go with --images, as --probs does; a record set has its masks already")
+    check_thresholds(config.accept, config.reject)
+    risk_rule(config)
+    check_ranges(config)
     if config.records:
         _check_unused(config, MAKING, "is about records that are made of --images, and --records are made already")
     elif config.masks or config.probs:
         _check_unused(config, PROMPTING, "is about the segmenter's own masks, and here given masks are judged")
     for name in config.split:
         lookup("split", name, dict.fromkeys(SPLITS))
-    check_thresholds(config.accept, config.reject)
-    risk_rule(config)
-    check_ranges(config, {"batch_size": (1, MANY), "worst": (0, MANY), "gallery": (0, MANY)})
-    if config.workers is not None:
-        check_ranges(config, {"workers": (0, 1024)})
     check_device(config.device)
-    if config.fail_under is not None:
-        check_ranges(config, {"fail_under": (0, 1)})
 
 
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")

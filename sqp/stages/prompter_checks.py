@@ -47,9 +47,11 @@ def _check_prompter(config: GenerateConfig, name: str) -> None:
     prompter = lookup("prompter", kind, {**VOLUME_PROMPTERS, **PROMPTERS})
     if name != kind and kind in {*SIMULATED_MANUAL, "mask_box"}:
         raise ConfigError(f"prompters names '{kind}', which tables must know by its own name: leave '{name}' out")
-    known = [option for option in inspect.signature(prompter).parameters if option not in PIXELS]
-    for option in options:
-        lookup(f"option of the prompter {kind}", option, dict.fromkeys(known))
+    own = {option: p for option, p in inspect.signature(prompter).parameters.items() if option not in PIXELS}
+    for option, value in options.items():
+        default = lookup(f"option of the prompter {kind}", option, own).default
+        if type(default) in (int, float) and type(value) not in (int, float):
+            raise ConfigError(f"the option {option} of the prompter {kind} is {value!r}; it must be a number")
     if kind == "mask_box" and not config.given:
         raise ConfigError("the prompter 'mask_box' boxes given masks: give --masks, or another --prompter")
     if kind in FITTED and not {"checkpoint", "model"} & set(options):

@@ -12,7 +12,7 @@ from typing import Any
 import sqp
 from sqp.errors import ConfigError
 from sqp.io.writer import first_difference, with_defaults
-from sqp.yaml_files import read_yaml
+from sqp.yaml_files import read_run
 
 LIBRARIES = (
     "torch",
@@ -72,7 +72,7 @@ def earlier_run(
     path = out / "run.yaml"
     if not path.exists():
         return None
-    told: dict[str, Any] = read_yaml(path) or {}
+    told = read_run(path)
     difference = first_difference(with_defaults(told.get("config", {}), younger or {}), stored)
     if difference:
         key, old, new = difference

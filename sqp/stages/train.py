@@ -178,7 +178,6 @@ def check_numbers(config: TrainConfig) -> None:
             "error_weight": (0, 100),
             "error_skip": (0, 100),
             "members": (1, 100),
-            "workers": (0, 1024),
         },
     )
 

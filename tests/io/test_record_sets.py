@@ -111,10 +111,10 @@ def test_stamps_are_those_of_the_table_and_of_newer_rows_and_empty_in_an_older_t
         out.write(make_record(name, files=f"of {name}"), MASK, {})
     out.consolidate()
     out.write(make_record("r2", files="anew"), MASK, {})
-    assert {name: source["files"] for name, source in out.sources().items()} == {"r1": "of r1", "r2": "anew"}
+    assert {name: told["files"] for name, told in out.sources().items()} == {"r1": "of r1", "r2": "anew"}
     table = tmp_path / "records.parquet"
     pq.write_table(pq.read_table(table).drop_columns(["files"]), table)
-    assert {name: source["files"] for name, source in out.sources().items()} == {"r1": "", "r2": "anew"}
+    assert {name: told["files"] for name, told in out.sources().items()} == {"r1": "", "r2": "anew"}
 
 
 def test_a_record_without_its_row_is_not_done(tmp_path):

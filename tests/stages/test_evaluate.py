@@ -15,6 +15,7 @@ from sqp import quality
 from sqp.config.evaluate import EvaluateConfig
 from sqp.errors import ConfigError
 from sqp.io import read_record_sets
+from sqp.io.schema import NEEDED
 from sqp.quality.conformal import Conformal
 from sqp.quality.provenance import group_hashes
 from sqp.quality.verdict import VERDICTS
@@ -167,6 +168,8 @@ def record_sets(tmp_path: Path) -> tuple[Path, Path]:
     for split in ("test", "calibration"):
         (tmp_path / split).mkdir()
         part = made[made["split"] == split].drop(columns=own)
+        part = part.assign(**{name: "" for name in NEEDED if name not in part}, truth_path=None)
+        part["natural"] = part["variant"] == "natural"
         part.to_parquet(tmp_path / split / "records.parquet")
     return tmp_path / "test", tmp_path / "calibration"
 

@@ -16,8 +16,8 @@ from sqp.data.volumes import read_structure
 from sqp.errors import CaseError, ConfigError
 from sqp.io import RecordSet
 from sqp.io.atomic import write_text
-from sqp.io.csv_files import csv_text, read_csv
 from sqp.io.hashing import sha256_of
+from sqp.io.tables import csv_text, read_own_csv
 from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
 from sqp.metrics.notes import join
 from sqp.metrics.segmentation import segmentation_row
@@ -113,10 +113,10 @@ def measured(rows: pd.DataFrame, out: Path, probability: bool = True, surface: b
 def _kept(path: Path) -> dict[tuple[str, ...], dict[Any, Any]]:
     """What was measured before, by its keys; nothing where the file is not there or is of another making."""
     try:
-        old = read_csv(path, dtype=str, keep_default_na=False)
+        old = read_own_csv(path, "measure again", dtype=str, keep_default_na=False)
         for name in NUMBERS:
             old[name] = [float(text or "nan") for text in old[name]]  # exact, as no option of read_csv is everywhere
-    except (OSError, ValueError, KeyError):
+    except (ConfigError, OSError, ValueError, KeyError):
         return {}
     if list(old.columns) != [*KEYS, *COLUMNS]:
         return {}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqp.io.csv_files import as_it_was, as_text, csv_text, read_csv
+from sqp.io.tables import as_it_was, as_text, csv_text, read_own_csv
 
 FORMULAS = ["=1+1.png", "+a", "-2+3", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://a")', "'=1", "''-x"]
 PLAIN = ["a.png", "-0.5", "+1", "-1e-3", "a=b", "", "'quoted'", "-"]
@@ -27,7 +27,7 @@ def test_a_table_comes_back_and_no_cell_is_a_formula(tmp_path: Path) -> None:
     with (tmp_path / "a.csv").open(newline="") as file:
         cells = [row[0] for row in csv.reader(file)][1:]
     assert all(cell.startswith("'") for cell in cells[: len(FORMULAS)]) and cells[len(FORMULAS) :] == PLAIN
-    back = read_csv(tmp_path / "a.csv", dtype={"image_id": str}, keep_default_na=False)
+    back = read_own_csv(tmp_path / "a.csv", "", dtype={"image_id": str}, keep_default_na=False)
     assert back["image_id"].tolist() == FORMULAS + PLAIN and back["n"].tolist() == table["n"].tolist()
     assert table["image_id"].tolist() == FORMULAS + PLAIN  # untouched
 

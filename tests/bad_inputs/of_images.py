@@ -1,0 +1,170 @@
+"""Bad images, masks, probabilities and volumes: in a batch one bad file is skipped and counted."""
+
+from __future__ import annotations
+
+import numpy as np
+from bad_inputs import damage as d
+from bad_inputs.world import Case, nothing
+
+PREDICT = "predict --model {bundle} --images {bad}/images --masks {bad}/masks --workers 0 --worst 0 --out {out}"
+GENERATE = "generate --images {bad}/images --masks {bad}/masks --segmenter none --referee none --out {out}"
+OWN = "generate --images {bad}/images --segmenter fake --n 2 --out {out}"
+PROBS = "generate --images {bad}/images --probs {bad}/probs --segmenter none --referee none --out {out}"
+VOLUMES = "generate --images {bad}/volumes --masks {bad}/labels --segmenter none --referee none --out {out}"
+FIT = (
+    "fit segmenter --images {bad} --out {out} --size 32 --width 4 --epochs 1 --batch_size 2 --accelerator cpu "
+    "--progress false"
+)
+FLOAT = "{{'descr': '<f4', 'fortran_order': False, 'shape': {}, }}"
+NESTED = "(" * 3000 + ")" * 3000
+
+CASES = [
+    Case("image-empty", d.bad_image(b""), GENERATE, 1, "c.png"),
+    Case("image-garbage", d.bad_image(d.GARBAGE), GENERATE, 1, "it is no image"),
+    Case("image-text", d.bad_image(b"version https://git-lfs.github.com/spec/v1\n"), GENERATE, 1, "c.png"),
+    Case("image-no-pixels", d.bad_image(d.png_of(64, 48)), GENERATE, 1, "c.png"),
+    Case("image-bomb", d.bad_image(d.png_of(60_000, 60_000)), GENERATE, 1, "c.png"),
+    Case("image-wide", d.bad_image(d.png_of(2**31 - 1, 2**31 - 1)), GENERATE, 1, "c.png"),
+    Case("image-of-size-0", d.bad_image(d.png_of(0, 0)), GENERATE, 1, "c.png"),
+    Case("image-other-type", d.bad_image(d.GARBAGE, "c.tif"), GENERATE, 1, "c.tif"),
+    Case("image-tiff-loop", d.bad_image(b"II*\0\x08\0\0\0\xff\xff" + b"\x08\0\0\0" * 400, "c.tif"), OWN, 1, "c.tif"),
+    Case("image-bmp-cut", d.bad_image(b"BM" + b"\xff" * 60, "c.bmp"), GENERATE, 1, "c.bmp"),
+    Case("image-webp-cut", d.bad_image(b"RIFF\xff\xff\xff\xffWEBPVP8 ", "c.webp"), GENERATE, 1, "c.webp"),
+    Case("image-jpeg-cut", d.bad_image(b"\xff\xd8\xff\xe0\0\x10JFIF\0", "c.jpg"), OWN, 1, "c.jpg"),
+    Case("image-folder", d.batch("images", d.folder("images/c.png")), GENERATE, 1, "c.png"),
+    Case("image-dangling", d.batch("images", d.link("images/c.png")), GENERATE, 1, "c.png"),
+    Case("image-loop", d.batch("images", d.link("images/c.png", "c.png")), GENERATE, 1, "c.png"),
+    Case("image-not-utf8", d.bad_image(d.png_of(8, 8), f"{d.NOT_UTF8}.png"), OWN, 1, "not UTF-8"),
+    Case("image-cut-predict", d.bad_image(d.cut(d.png_of(9, 9, d.GARBAGE))), PREDICT, 1, "c.png"),
+    Case("image-dangling-predict", d.batch("images", d.link("images/c.png")), PREDICT, 1, "c.png"),
+    Case(
+        "images-all-bad", d.write("images/c.png", d.GARBAGE), OWN.replace("generate", "predict", 1), 2, "unknown option"
+    ),
+    Case("mask-empty", d.bad_mask(b""), GENERATE, 1, "c.png"),
+    Case("mask-garbage", d.bad_mask(d.GARBAGE), PREDICT, 1, "c.png"),
+    Case("mask-bomb", d.bad_mask(d.png_of(60_000, 60_000)), GENERATE, 1, "c.png"),
+    Case("mask-other-size", d.bad_mask(d.png_of(2, 2, b"\0\0\0\0\0\0")), GENERATE, 1, "2x2 pixels"),
+    Case("mask-dangling", d.batch("masks", d.link("masks/c.png")), GENERATE, 1, "c.png"),
+    Case("mask-dangling-predict", d.batch("masks", d.link("masks/c.png")), PREDICT, 1, "c.png"),
+    Case("mask-folder", d.batch("masks", d.folder("masks/c.png")), GENERATE, 1, "c.png"),
+    Case("mask-not-utf8", d.bad_mask(d.png_of(8, 8), f"{d.NOT_UTF8}.png"), GENERATE, 1, "1 images skipped"),
+    Case("truth-garbage", d.bad_mask(d.GARBAGE), OWN + " --truth {bad}/masks", 1, "c.png"),
+    Case("truth-dangling", d.batch("masks", d.link("masks/c.png")), OWN + " --truth {bad}/masks", 1, "c.png"),
+    Case("strict", d.bad_mask(d.GARBAGE), GENERATE + " --strict", 2, "c.png"),
+    Case("probs-empty", d.bad_probs(b""), PROBS, 1, "c.npy"),
+    Case("probs-garbage", d.bad_probs(d.GARBAGE), PROBS, 1, "c.npy"),
+    Case("probs-cut", d.bad_probs(d.cut(d.npy(np.zeros((48, 64), np.float32)))), PROBS, 1, "c.npy"),
+    Case("probs-claims-an-exabyte", d.bad_probs(d.npy_shape("(1000000000, 1000000000)")), PROBS, 1, "c.npy"),
+    Case("probs-claims-64-gb", d.bad_probs(d.npy_shape("(128000, 128000)")), PROBS, 1, "c.npy"),
+    Case("probs-shape-overflows", d.bad_probs(d.npy_shape("(4294967296, 4294967296)")), PROBS, 1, "c.npy"),
+    Case("probs-shape-beyond-64-bit", d.bad_probs(d.npy_shape(f"({2**70}, 2)")), PROBS, 1, "c.npy"),
+    Case("probs-shape-negative", d.bad_probs(d.npy_shape("(-1, 64)")), PROBS, 1, "c.npy"),
+    Case("probs-shape-of-text", d.bad_probs(d.npy_shape("('a', 64)")), PROBS, 1, "c.npy"),
+    Case("probs-shape-of-bools", d.bad_probs(d.npy_shape("(True, True)")), PROBS, 1, "c.npy"),
+    Case("probs-header-nested", d.bad_probs(d.npy_of(FLOAT.format(NESTED))), PROBS, 1, "c.npy"),
+    Case("probs-header-long", d.bad_probs(d.npy_of(" " * 60_000 + "{}")), PROBS, 1, "c.npy"),
+    Case("probs-header-no-dict", d.bad_probs(d.npy_of("[1, 2]")), PROBS, 1, "c.npy"),
+    Case("probs-header-null", d.bad_probs(d.npy_of("{\0}")), PROBS, 1, "c.npy"),
+    Case("probs-header-other-keys", d.bad_probs(d.npy_of("{'descr': 1}")), PROBS, 1, "c.npy"),
+    Case(
+        "probs-dtype-number",
+        d.bad_probs(d.npy_of("{'descr': 7, 'fortran_order': False, 'shape': (2,)}")),
+        PROBS,
+        1,
+        "c",
+    ),
+    Case("probs-dtype-unknown", d.bad_probs(d.npy_shape("(4, 4)", "<q9")), PROBS, 1, "c.npy"),
+    Case(
+        "probs-dtype-deep",
+        d.bad_probs(d.npy_of(f"{{'descr': {NESTED}, 'fortran_order': 0, 'shape': ()}}")),
+        PROBS,
+        1,
+        "c",
+    ),
+    Case("probs-version", d.bad_probs(d.npy_of("{}", version=b"\x09\x09")), PROBS, 1, "c.npy"),
+    Case("probs-objects", d.bad_probs(d.npy(np.array([{}], object), allow_pickle=True)), PROBS, 1, "c.npy"),
+    Case("probs-text", d.bad_probs(d.npy(np.full((48, 64), "a"))), PROBS, 1, "c.npy"),
+    Case("probs-complex", d.bad_probs(d.npy(np.zeros((48, 64), complex))), PROBS, 1, "c.npy"),
+    Case("probs-fields", d.bad_probs(d.npy(np.zeros((48, 64), [("a", "f4")]))), PROBS, 1, "c.npy"),
+    Case("probs-dates", d.bad_probs(d.npy(np.zeros((48, 64), "M8[s]"))), PROBS, 1, "c.npy"),
+    Case("probs-a-number", d.bad_probs(d.npy(np.float32(0.5))), PROBS, 1, "c.npy"),
+    Case("probs-no-pixel", d.bad_probs(d.npy(np.zeros((0, 64), np.float32))), PROBS, 1, "c.npy"),
+    Case("probs-nan", d.bad_probs(d.npy(np.full((48, 64), np.nan))), PROBS, 1, "NaN"),
+    Case("probs-npz", d.bad_probs(d.npz(**{"a.npy": d.npy(np.zeros(3))})), PROBS, 1, "c.npy"),
+    Case("probs-dangling", d.batch("probs", d.link("probs/c.npy")), PROBS, 1, "c.npy"),
+    Case("probs-folder", d.batch("probs", d.folder("probs/c.npy")), PROBS, 1, "c.npy"),
+    Case("volume-empty", d.bad_volume(b""), VOLUMES, 1, "c.nii.gz"),
+    Case("volume-garbage", d.bad_volume(d.GARBAGE), VOLUMES, 1, "c.nii.gz"),
+    Case("volume-gz-garbage", d.bad_volume(d.gz(d.GARBAGE)), VOLUMES, 1, "c.nii.gz"),
+    Case("volume-cut", d.bad_volume(d.cut(d.gz(d.nifti()))), VOLUMES, 1, "c.nii.gz"),
+    Case("volume-absurd", d.bad_volume(d.nifti((32767, 32767, 32767)), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("volume-absurd-gz", d.bad_volume(d.gz(d.nifti((32767, 32767, 32767)))), VOLUMES, 1, "c.nii.gz"),
+    Case("volume-large-gz", d.bad_volume(d.gz(d.nifti((3000, 3000, 900)))), VOLUMES, 1, "c.nii.gz"),
+    Case("volume-negative", d.bad_volume(d.nifti((-5, 4, 4)), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("volume-zero", d.bad_volume(d.nifti((0, 4, 4)), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("volume-7d", d.bad_volume(d.nifti((2, 2, 2, 2, 2, 2, 2)), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("volume-ndim", d.bad_volume(d.nifti(dim=[99, 4, 4, 4, 1, 1, 1, 1]), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("volume-datatype", d.bad_volume(d.nifti(datatype=12345), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("volume-rgb", d.bad_volume(d.nifti(datatype=128), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("volume-complex", d.bad_volume(d.nifti(datatype=32, body=b"\0" * 1024), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("volume-offset", d.bad_volume(d.nifti(vox_offset=1e30), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("volume-offset-nan", d.bad_volume(d.nifti(vox_offset=np.nan), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("volume-affine-nan", d.bad_volume(d.nifti(srow_x=[np.nan] * 4), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("volume-affine-zero", d.bad_volume(d.nifti(srow_x=[0] * 4), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("volume-slope-inf", d.bad_volume(d.nifti(scl_slope=np.inf, scl_inter=1), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("volume-dangling", d.batch("volumes", d.link("volumes/c.nii.gz")), VOLUMES, 1, "c.nii.gz"),
+    Case("volume-folder", d.batch("volumes", d.folder("volumes/c.nii.gz")), VOLUMES, 1, "c"),
+    Case("labels-garbage", d.bad_labels(d.GARBAGE), VOLUMES, 1, "c.nii.gz"),
+    Case("labels-absurd", d.bad_labels(d.nifti((32767, 32767, 32767)), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("labels-huge", d.bad_labels(d.nifti(body=np.full(64, 3e38, "f4").tobytes()), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("labels-nan", d.bad_labels(d.nifti(body=np.full(64, np.nan, "f4").tobytes()), "c.nii"), VOLUMES, 1, "c.nii"),
+    Case("labels-dangling", d.batch("labels", d.link("labels/c.nii.gz")), VOLUMES, 1, "c.nii.gz"),
+    Case(
+        "volume-labels-predict",
+        d.bad_labels(d.GARBAGE),
+        PREDICT.replace("images --masks {bad}/masks", "volumes --masks {bad}/labels"),
+        2,
+        "volumes",
+    ),
+    Case(
+        "series-garbage",
+        d.write("images/slice1.dcm", b"\0" * 128 + b"DICM" + d.GARBAGE),
+        OWN + " --prompter whole_image",
+        1,
+        "DICOM",
+    ),
+    Case(
+        "series-named-as-dicom",
+        d.both(d.write("images/s/1", b"\0" * 128 + b"DICM"), d.write("images/s/2", b"")),
+        OWN + " --prompter whole_image",
+        1,
+        "is none",
+    ),
+    Case("images-empty-folder", d.folder("images"), OWN, 2, "no images"),
+    Case("images-missing", nothing, OWN, 2, "does not exist"),
+    Case("images-garbage-file", d.write("images", d.GARBAGE), OWN, 2, "no image"),
+    Case("images-dangling", d.link("images"), OWN, 2, "does not exist"),
+    Case(
+        "masks-empty-folder", d.both(d.bad_mask(b""), d.gone("masks"), d.folder("masks")), GENERATE, 2, "holds no files"
+    ),
+    Case("masks-a-file", d.both(d.bad_mask(b""), d.gone("masks"), d.write("masks", b"")), GENERATE, 2, "one file"),
+    Case("masks-dangling", d.both(d.bad_mask(b""), d.gone("masks"), d.link("masks")), GENERATE, 2, "does not exist"),
+    Case("fit-image-garbage", d.copied("data", d.write("images/i0.png", d.GARBAGE)), FIT, 1, "i0.png"),
+    Case("fit-image-dangling", d.copied("data", d.gone("images/i0.png"), d.link("images/i0.png")), FIT, 1, "i0.png"),
+    Case("fit-mask-dangling", d.copied("data", d.gone("masks/i5.png"), d.link("masks/i5.png")), FIT, 1, "i5.png"),
+    Case("fit-mask-folder", d.copied("data", d.gone("masks/i5.png"), d.folder("masks/i5.png")), FIT, 1, "i5.png"),
+    Case(
+        "fit-localizer-mask",
+        d.copied("data", d.write("masks/i3.png", b"")),
+        FIT.replace("segmenter", "localizer").replace("--width 4", ""),
+        2,
+        "i3",
+    ),
+    Case(
+        "fit-classifier-image",
+        d.copied("data", d.write("images/i3.png", b"")),
+        FIT.replace("segmenter", "classifier").replace("--width 4", ""),
+        2,
+        "i3",
+    ),
+]
