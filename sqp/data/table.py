@@ -116,8 +116,10 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def _separator(path: Path) -> str:
     """Comma, or what parts the first line where it has no comma: `;` (spreadsheets in Europe) or a tab."""
-    with check_regular(path).open(encoding="utf-8-sig", errors="replace") as lines:
-        header = lines.readline()
+    if not path.is_file():
+        return ","  # whoever reads it says what is wrong
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+        header = lines.readline(100_000)
     return next((sign for sign in (",", ";", "\t") if sign in header), ",")
 
 
