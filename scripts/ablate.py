@@ -25,27 +25,27 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from sqp.cli import from_mapping
+from sqp.cli.main import from_mapping
+from sqp.commands import train
 from sqp.config.generate import UNSEEN
 from sqp.config.train import TrainConfig
-from sqp.errors import ConfigError, lookup, script_status
-from sqp.io import read_record_sets
-from sqp.io.atomic import write_text
-from sqp.io.hashing import judged_key
+from sqp.core.errors import ConfigError, lookup, script_status
+from sqp.core.files import write_text
+from sqp.core.hashing import judged_key
+from sqp.core.yaml_files import script_config
+from sqp.evaluation.rows import check_groups, frozen_members
 from sqp.metrics import weighted
 from sqp.metrics.stats import Resamples, percentiles
 from sqp.prompts import SIMULATED_MANUAL
 from sqp.quality import Bundle, QualityModel, predict_records
-from sqp.quality.channels import MASK
-from sqp.quality.ensemble import Ensemble
-from sqp.quality.module import QualityOutput
-from sqp.quality.truth_map import compare
-from sqp.report.agreement_figures import forest
+from sqp.quality.model.channels import MASK
+from sqp.quality.model.ensemble import Ensemble
+from sqp.quality.model.module import QualityOutput
+from sqp.quality.model.truth_map import compare
+from sqp.records import read_record_sets
+from sqp.report.evaluation_figures import forest
 from sqp.report.figures import save
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
-from sqp.stages import train
-from sqp.stages.evaluate_rows import check_groups, frozen_members
-from sqp.yaml_files import script_config
 
 FULL = "full"
 FORMS = {"mae": weighted.mae, "rmse": weighted.rmse, "pearson": weighted.pearson, "spearman": weighted.spearman}

@@ -18,13 +18,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from sqp.commands import explain
 from sqp.config.explain import ExplainConfig
-from sqp.explain.cams import cam_maps
+from sqp.explain.cams import cam_maps, choose_layer, spatial_layers
+from sqp.explain.data import load_material
 from sqp.explain.embedding import projections, standardised
-from sqp.explain.layers import choose_layer, spatial_layers
-from sqp.quality.bundle import Bundle
-from sqp.stages import explain
-from sqp.stages.explain_data import load_material
+from sqp.quality.bundle.storage import Bundle
 
 RECORDS = 100
 

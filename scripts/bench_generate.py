@@ -23,18 +23,18 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from sqp.commands import generate
 from sqp.config.generate import GenerateConfig
+from sqp.core.hashing import stamp_of
+from sqp.core.memory import keep_freed_memory
+from sqp.core.seeding import torch_generator
 from sqp.data.synthetic import synthetic_lesion, write_synthetic
-from sqp.io import RecordWriter
-from sqp.io.hashing import stamp_of
-from sqp.io.schema import Record
-from sqp.memory import keep_freed_memory
 from sqp.prompts import PROMPTERS
-from sqp.seeding import torch_generator
+from sqp.records import RecordWriter
+from sqp.records.plan import plan_case
+from sqp.records.resume import files_of
+from sqp.records.schema import Record
 from sqp.segmenters import build_segmenter
-from sqp.stages import generate
-from sqp.stages.finished_records import files_of
-from sqp.stages.plan import plan_case
 from sqp.uncertainty import Moments, all_maps, mask_from_logits, mask_on_grid, sample, scores
 
 SIZE = (512, 512)
@@ -132,7 +132,7 @@ def memory(n: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         write_synthetic(Path(folder) / "data", n, seed=0, size=SIZE)
         code = (
-            "import sys, resource, torch; torch.set_num_threads(1); from sqp.cli import main;"
+            "import sys, resource, torch; torch.set_num_threads(1); from sqp.cli.main import main;"
             "status = main(sys.argv[1:]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
         )
         args = ["generate", "--images", f"{folder}/data", "--out", f"{folder}/out", "--sampler.n", "8"]

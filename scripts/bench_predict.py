@@ -25,10 +25,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sqp.cli import main as main_of_sqp
+from sqp.cli.main import main as main_of_sqp
+from sqp.core.types import Embedding
 from sqp.data.synthetic import write_synthetic
 from sqp.segmenters.sam import PromptableSegmenter
-from sqp.types import Embedding
 
 SIZE, DRAWN = (512, 512), 100
 WARM, FEW, MANY = 2, 4, 28

@@ -19,19 +19,19 @@ import pandas as pd
 import torch
 
 from sqp.config.generate import GenerateConfig, SegmenterConfig
+from sqp.core.seeding import torch_generator
 from sqp.data import read_image
-from sqp.io import RecordSet
 from sqp.prompts import PROMPTERS
-from sqp.quality.augment import Augmentation
-from sqp.quality.batches import BatchPlan, CachedRecords, loader
-from sqp.quality.bundle import Bundle
-from sqp.quality.cache import build_cache
-from sqp.quality.channels import plane_names
-from sqp.quality.features import with_features
-from sqp.quality.inference import infer
-from sqp.quality.predict import predict_records
-from sqp.seeding import torch_generator
-from sqp.stages.pool import make_segmenter
+from sqp.quality.bundle.storage import Bundle
+from sqp.quality.judging.predict import predict_records
+from sqp.quality.model.augment import Augmentation
+from sqp.quality.model.batches import BatchPlan, CachedRecords, loader
+from sqp.quality.model.cache import build_cache
+from sqp.quality.model.channels import plane_names
+from sqp.quality.model.features import with_features
+from sqp.quality.model.inference import infer
+from sqp.records import RecordSet
+from sqp.records.workers import make_segmenter
 from sqp.uncertainty import sample, sampler_options
 
 RECORDS, IMAGES, BATCH = 192, 6, 32

@@ -27,13 +27,11 @@ from playwright.sync_api import sync_playwright
 from scipy.ndimage import gaussian_filter
 
 from sqp.data.synthetic import synthetic_lesion
-from sqp.io import Record, RecordSet, RecordWriter
-from sqp.quality.verdict import judged
-from sqp.report.distribution import DISTRIBUTION, distribution
-from sqp.report.figures import save
+from sqp.quality.judging.verdict import judged
+from sqp.records import Record, RecordSet, RecordWriter
+from sqp.report.figures import DISTRIBUTION, distribution, save
 from sqp.report.findings import prediction_findings
-from sqp.report.page import write_page
-from sqp.report.sections import Section
+from sqp.report.page import Section, write_page
 
 CASES, LESIONS, SIZE, GRID = 1000, 50, (512, 512), 128
 REPEATS = 5

@@ -26,14 +26,14 @@ import numpy as np
 import pandas as pd
 import torch
 
+from sqp.commands import generate, train
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.config.train import TrainConfig
-from sqp.errors import SqpError, script_status
+from sqp.core.errors import SqpError, script_status
 from sqp.networks.checkpoint import save_checkpoint
 from sqp.report.tables import write_csv
-from sqp.segmenters.checkpoint import NetworkSpec
-from sqp.segmenters.volume_networks import VOLUME_NETWORKS, build_volume_network
-from sqp.stages import generate, train
+from sqp.segmenters.plain import NetworkSpec
+from sqp.segmenters.volume_plain import VOLUME_NETWORKS, build_volume_network
 
 LIMIT_GB = 6.0
 SMALL, FEW = (4, 24, 24), 30

@@ -14,10 +14,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from sqp.errors import SqpError
-from sqp.quality.bundle import Bundle
+from sqp.core.errors import SqpError
+from sqp.evaluation.best_of import best_of, read_pool
+from sqp.quality.bundle.storage import Bundle
 from sqp.report.tables import write_csv
-from sqp.stages.best_of import best_of, read_pool
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -24,18 +24,18 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from sqp.commands.generate import collect_cases, select_cases
 from sqp.config.generate import GenerateConfig
-from sqp.errors import CaseError, SqpError
+from sqp.core.errors import CaseError, SqpError
+from sqp.core.seeding import numpy_generator
+from sqp.core.types import Case
 from sqp.metrics.overlap import dice, iou, precision, recall
 from sqp.metrics.stats import bootstrap
 from sqp.prompts.activation import ENOUGH, threshold_mask
 from sqp.prompts.cam import at_image, class_heatmap
 from sqp.prompts.classifier import Classifier, load_classifier
+from sqp.records.load import load_case
 from sqp.report.tables import write_csv
-from sqp.seeding import numpy_generator
-from sqp.stages.generate import collect_cases, select_cases
-from sqp.stages.loaded_case import load_case
-from sqp.types import Case
 
 KEYS = ["classifier", "method", "threshold_at", "percentile"]
 MEASURES = {"precision": precision, "recall": recall, "iou": iou, "dice": dice}

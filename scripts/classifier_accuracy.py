@@ -25,15 +25,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sqp.config.fit import FitClassifierConfig
+from sqp.core.errors import ConfigError, script_status
+from sqp.core.seeding import torch_generator
+from sqp.core.types import Case
 from sqp.data import read_image
-from sqp.errors import ConfigError, script_status
+from sqp.fit.classifier import OTHER, label_of
+from sqp.fit.data import split_cases
 from sqp.prompts.classifier import Classifier, load_classifier
 from sqp.report.figures import PALETTE, STYLE, labelled, save
 from sqp.report.tables import write_csv
-from sqp.seeding import torch_generator
-from sqp.stages.diagnoses import OTHER, label_of
-from sqp.stages.fit_data import split_cases
-from sqp.types import Case
 
 HEADS = 200
 

@@ -23,19 +23,18 @@ from typing import Any
 from safetensors.torch import load_file
 
 from sqp.bundles import BUNDLES, LARGEST
-from sqp.cli import from_mapping
+from sqp.cli.main import from_mapping
+from sqp.commands import fit, generate, train
+from sqp.core.errors import ConfigError, lookup, script_status
+from sqp.core.yaml_files import script_config
 from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import halved
-from sqp.errors import ConfigError, lookup, script_status
-from sqp.networks.checkpoint import read_header, save_checkpoint
-from sqp.networks.half import rounded
-from sqp.prompts.heatmap_network import LocalizerSpec
-from sqp.quality.bundle import Bundle
-from sqp.quality.licences import check_licences
-from sqp.quality.sources import REFEREE
-from sqp.stages import fit, generate, train
-from sqp.stages.like_training import LOCALIZER
-from sqp.yaml_files import script_config
+from sqp.networks.checkpoint import read_header, rounded, save_checkpoint
+from sqp.prompts.localizer import LocalizerSpec
+from sqp.quality.bundle.expected_config import LOCALIZER
+from sqp.quality.bundle.licences import check_licences
+from sqp.quality.bundle.sources import REFEREE
+from sqp.quality.bundle.storage import Bundle
 
 REQUIRED = ("images", "splits", "licence", "fit", "generate", "referees", "makers", "train")  # keys of the config
 STEPS = ("fit", "records", "train")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 from sqp.config.generate import UNSEEN
-from sqp.io import RecordSet
-from sqp.io.frozen import freeze, write_frozen
+from sqp.records import RecordSet
+from sqp.records.frozen import freeze, write_frozen
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:

@@ -23,25 +23,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sqp.cli import from_mapping
+from sqp.cli.main import from_mapping
+from sqp.commands import generate, train
 from sqp.config.evaluate import EvaluateConfig
 from sqp.config.generate import UNSEEN
-from sqp.errors import lookup, script_status
-from sqp.io import RecordSet, read_record_sets
-from sqp.io.atomic import write_text
-from sqp.io.frozen import freeze, frozen_rows, read_frozen, write_frozen
-from sqp.io.hashing import judged_key
+from sqp.core.errors import lookup, script_status
+from sqp.core.files import write_text
+from sqp.core.hashing import judged_key
+from sqp.core.yaml_files import script_config
+from sqp.evaluation.comparison import MODEL, compare, short
+from sqp.evaluation.paired import cells as interval_cells
+from sqp.evaluation.paired import measured
+from sqp.evaluation.rows import load_rows
+from sqp.evaluation.subsets import Subset, subsets
 from sqp.metrics import agreement
 from sqp.metrics.aggregation import AGGREGATES
 from sqp.metrics.stats import Resamples, paired_difference
+from sqp.records import RecordSet, read_record_sets
+from sqp.records.frozen import freeze, frozen_rows, read_frozen, write_frozen
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
-from sqp.stages import generate, train
-from sqp.stages.comparison import MODEL, compare, short
-from sqp.stages.evaluate_rows import load_rows
-from sqp.stages.paired import cells as interval_cells
-from sqp.stages.paired import measured
-from sqp.stages.subsets import Subset, subsets
-from sqp.yaml_files import script_config
 
 KEYS = ["method", "map", "framework", "subset"]
 CERTAINTY = "certainty"  # the one map that is higher = surer

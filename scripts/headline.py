@@ -6,7 +6,7 @@ Writes OUT.csv, OUT.md, OUT.png: a row per test set, subset and method, with 95 
 targets of the protocol with what was reached. Predictions are kept in the second folder and made anew where what they
 were made from has changed. Lines from score to Dice are fitted on the calibration split of `home`, for the transfer
 too. Others are judged on their `sets`, or all; those whose bundle is not there yet are left out, and named. How far
-Pearson falls in a transfer is asked of spread masks matched in Dice (`sqp/stages/transfer.py`).
+Pearson falls in a transfer is asked of spread masks matched in Dice (`sqp/evaluation/transfer.py`).
 Nothing is trained or chosen here.
 """
 
@@ -26,28 +26,27 @@ from matplotlib.figure import Figure
 
 from sqp.config.evaluate import EvaluateConfig
 from sqp.config.generate import UNSEEN
-from sqp.errors import ConfigError, script_status
-from sqp.io import RecordSet, read_record_sets
-from sqp.io.atomic import write_text
-from sqp.io.frozen import read_frozen
-from sqp.io.hashing import judged_key
+from sqp.core.errors import ConfigError, script_status
+from sqp.core.files import write_text
+from sqp.core.hashing import judged_key
+from sqp.core.yaml_files import script_config
+from sqp.evaluation.comparison import MEAN, MEDIAN, MODEL, UNSIGNED, compare, short, which_aggregate, with_aggregates
+from sqp.evaluation.paired import cells, measured
+from sqp.evaluation.rows import check_groups, load_rows
+from sqp.evaluation.shared_errors import shared_errors
+from sqp.evaluation.subsets import subsets
+from sqp.evaluation.transfer import transferred
 from sqp.metrics import agreement, selective
 from sqp.metrics.aggregation import AGGREGATES
 from sqp.metrics.stats import Resamples, paired_difference
 from sqp.quality import Bundle, QualityModel, predict_records
-from sqp.quality.columns import score_names
-from sqp.report.agreement_figures import forest
+from sqp.quality.judging.columns import score_names
+from sqp.records import RecordSet, read_record_sets
+from sqp.records.frozen import read_frozen
+from sqp.report.evaluation_figures import forest
 from sqp.report.figures import save
 from sqp.report.predictions import write_predictions
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
-from sqp.stages.aggregates import UNSIGNED, which_aggregate, with_aggregates
-from sqp.stages.comparison import MEAN, MEDIAN, MODEL, compare, short
-from sqp.stages.evaluate_rows import check_groups, load_rows
-from sqp.stages.paired import cells, measured
-from sqp.stages.shared_errors import shared_errors
-from sqp.stages.subsets import subsets
-from sqp.stages.transfer import transferred
-from sqp.yaml_files import script_config
 
 REQUIRED = ("home", "model")  # keys of the config
 OPTIONAL = ("others", "transfer", "rival", "cost", "n_resamples", "paper")

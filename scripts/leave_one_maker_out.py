@@ -25,22 +25,22 @@ import numpy as np
 import pandas as pd
 
 from sqp.bundles import BUNDLES, bundle_folder
-from sqp.cli import from_mapping
-from sqp.errors import ConfigError, lookup, script_status
-from sqp.io import RecordSet
-from sqp.io.atomic import write_text
-from sqp.io.hashing import judged_key
-from sqp.metrics.notes import join
+from sqp.cli.main import from_mapping
+from sqp.commands import train
+from sqp.core.errors import ConfigError, lookup, script_status
+from sqp.core.files import write_text
+from sqp.core.hashing import judged_key
+from sqp.core.yaml_files import script_config
+from sqp.evaluation.comparison import MEDIAN, MODEL, compare
+from sqp.evaluation.paired import Paired
+from sqp.evaluation.rows import check_groups
+from sqp.metrics.nan_reasons import join
 from sqp.metrics.stats import Resamples
 from sqp.metrics.weighted_selective import failure_auroc
 from sqp.quality import Bundle, predict_records
+from sqp.records import RecordSet
 from sqp.report.predictions import read_predictions, write_predictions
 from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
-from sqp.stages import train
-from sqp.stages.comparison import MEDIAN, MODEL, compare
-from sqp.stages.evaluate_rows import check_groups
-from sqp.stages.paired import Paired
-from sqp.yaml_files import script_config
 
 REFEREE = "referee_dice"
 FAILED_BELOW = 0.7

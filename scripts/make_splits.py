@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sqp.core.errors import ConfigError, SqpError
+from sqp.core.hashing import sha256_of
 from sqp.data.cases import find_cases
 from sqp.data.split_files import check_splits, write_splits
 from sqp.data.splits import FRACTIONS, Splits, ham10000_splits, isic2018_splits, make_splits
-from sqp.errors import ConfigError, SqpError
-from sqp.io.hashing import sha256_of
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKERS = {"isic2018": isic2018_splits, "ham10000": ham10000_splits}

@@ -28,27 +28,27 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
-from sqp.cli import from_mapping
+from sqp.cli.main import from_mapping
+from sqp.commands.generate import collect_cases, select_cases
 from sqp.config.generate import GenerateConfig
-from sqp.errors import CaseError, script_status
-from sqp.io.atomic import write_json
-from sqp.memory import keep_freed_memory
+from sqp.core.errors import CaseError, script_status
+from sqp.core.files import write_json
+from sqp.core.memory import keep_freed_memory
+from sqp.core.seeding import numpy_generator, torch_generator
+from sqp.core.types import Case, Samples
+from sqp.core.volume import Volume
+from sqp.core.yaml_files import script_config
 from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
-from sqp.seeding import numpy_generator, torch_generator
-from sqp.stages.generate import collect_cases, select_cases
-from sqp.stages.generate_checks import check_config
-from sqp.stages.loaded_case import load_prompted
-from sqp.stages.pool import make_segmenter
-from sqp.stages.refined_records import refine_slices
-from sqp.stages.volume_checks import for_these, of_volumes
-from sqp.types import Case, Samples
+from sqp.records.generate_checks import check_config
+from sqp.records.load import load_prompted
+from sqp.records.refine import refine_slices
+from sqp.records.volume_checks import for_these, of_volumes
+from sqp.records.workers import make_segmenter
 from sqp.uncertainty import mean_probability_map, sample
 from sqp.uncertainty.binarise import binarise, filter_uncertain
 from sqp.uncertainty.fusion import fuse
 from sqp.uncertainty.learned_fusion import calibration_pixels, fit
 from sqp.uncertainty.refine import Ensemble, refine
-from sqp.volume import Volume
-from sqp.yaml_files import script_config
 
 NORMAL = "normal"  # the sampler that does not sample
 OVERLAPS = ("dice", "iou", "accuracy", "precision", "recall")

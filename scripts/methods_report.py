@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sqp.io.atomic import write_text
+from sqp.core.files import write_text
 from sqp.metrics.paired import paired_tests
 from sqp.metrics.stats import bootstrap
 from sqp.report.figures import PALETTE, STYLE, save

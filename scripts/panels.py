@@ -15,11 +15,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sqp.core.seeding import numpy_generator, torch_generator
 from sqp.data.synthetic import Traits, synthetic_lesion
 from sqp.metrics.overlap import dice
 from sqp.prompts import PROMPTERS
 from sqp.report.figures import save
-from sqp.seeding import numpy_generator, torch_generator
 from sqp.segmenters import build_segmenter
 from sqp.uncertainty import MEASURES, mean_probability_map, sample
 from sqp.uncertainty.fusion import fuse

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sqp.io import RecordSet
 from sqp.metrics import agreement, calibration, stats
 from sqp.metrics.tiers import tiers
+from sqp.records import RecordSet
 from sqp.report.tables import markdown
 
 PROTOCOL = "512x512 centre crops; MobileSAM, not ViT-B"

@@ -25,17 +25,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sqp.errors import ConfigError, script_status
-from sqp.io import RecordSet
-from sqp.io.atomic import write_text
+from sqp.core.errors import ConfigError, script_status
+from sqp.core.files import write_text
+from sqp.evaluation.best_of import choose
+from sqp.evaluation.pages.pixels import measured
+from sqp.evaluation.paired import correlation_rows, mean_cells
 from sqp.metrics.stats import Resamples, bootstrap
-from sqp.quality.bundle import Bundle
-from sqp.quality.predict import predict_records
+from sqp.quality.bundle.storage import Bundle
+from sqp.quality.judging.predict import predict_records
+from sqp.records import RecordSet
 from sqp.report.figures import PALETTE, STYLE, labelled, save
 from sqp.report.tables import formatted, markdown, write_csv
-from sqp.stages.best_of import choose
-from sqp.stages.evidence.pixels import measured
-from sqp.stages.paired import correlation_rows, mean_cells
 
 KEYS = ["segmenter", "classifier", "fitted", "prompter"]
 MEASURES = ("dice", "iou", "precision", "recall")

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqp.errors import script_status
-from sqp.quality.bundle import Bundle
-from sqp.stages.recalibrate import recalibrate, training_config
+from sqp.commands.recalibrate import recalibrate, training_config
+from sqp.core.errors import script_status
+from sqp.quality.bundle.storage import Bundle
 
 
 def main(argv: Sequence[str] | None = None) -> None:

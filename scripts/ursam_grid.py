@@ -21,22 +21,22 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from sqp.cli import from_mapping
+from sqp.cli.main import from_mapping
+from sqp.commands.generate import collect_cases, select_cases
 from sqp.config.generate import GenerateConfig
-from sqp.errors import CaseError
+from sqp.core.errors import CaseError
+from sqp.core.seeding import torch_generator
+from sqp.core.types import Case, Samples, Segmenter
+from sqp.core.yaml_files import script_config
 from sqp.metrics.overlap import dice
 from sqp.metrics.stats import bootstrap
+from sqp.records.generate_checks import check_config
+from sqp.records.load import load_prompted
+from sqp.records.volume_checks import of_volumes
+from sqp.records.workers import make_segmenter
 from sqp.report.tables import write_csv
-from sqp.seeding import torch_generator
-from sqp.stages.generate import collect_cases, select_cases
-from sqp.stages.generate_checks import check_config
-from sqp.stages.loaded_case import load_prompted
-from sqp.stages.pool import make_segmenter
-from sqp.stages.volume_checks import of_volumes
-from sqp.types import Case, Samples, Segmenter
 from sqp.uncertainty import mean_probability_map, sample
 from sqp.uncertainty.refine import Ensemble, Refined, refine
-from sqp.yaml_files import script_config
 
 Method = tuple[str, float, Callable[[Ensemble], Refined]]
 KEYS = ["n", "ratio", "method", "parameter"]

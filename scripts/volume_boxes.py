@@ -15,23 +15,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from sqp.cli import from_mapping
+from sqp.cli.main import from_mapping
+from sqp.commands.generate import collect_cases, select_cases
 from sqp.config.generate import GenerateConfig
-from sqp.errors import ConfigError, script_status
-from sqp.io.atomic import write_text
+from sqp.core.errors import ConfigError, script_status
+from sqp.core.files import write_text
+from sqp.core.seeding import numpy_generator
+from sqp.core.types import Case
+from sqp.core.yaml_files import read_yaml
+from sqp.evaluation.paired import mean_cells
 from sqp.metrics.stats import Resamples
 from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
 from sqp.prompts.volume_prompts import box_iou_3d, prompt_box, volume_box
+from sqp.records.load import load_case
+from sqp.records.plan import variant_plan
+from sqp.records.prompters import prompter_of
+from sqp.records.volume_checks import for_these
 from sqp.report.tables import formatted, markdown, write_csv
-from sqp.seeding import numpy_generator
-from sqp.stages.generate import collect_cases, select_cases
-from sqp.stages.loaded_case import load_case
-from sqp.stages.named_prompters import prompter_of
-from sqp.stages.paired import mean_cells
-from sqp.stages.plan import variant_plan
-from sqp.stages.volume_checks import for_these
-from sqp.types import Case
-from sqp.yaml_files import read_yaml
 
 HEADINGS = {"prompter": "prompter", "n": "n", "iou": "IoU of the box", "slices": "true slices in it",
             "to_first": "IoU - the first's"}  # fmt: skip

@@ -1,6 +1,6 @@
 """sqp: how good is this segmentation, when nobody has drawn the ground truth?
 
-`model = sqp.load()`, then `model.assess(image, mask)`: see `sqp.stages.assess`, which is imported when it is asked for.
+`model = sqp.load()`, then `model.assess(image, mask)`: see `sqp.api`, which is imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -15,4 +15,4 @@ __all__ = ["Assessment", "Model", "__version__", "load"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'sqp' has no attribute '{name}'")
-    return getattr(import_module("sqp.stages.assess"), name)
+    return getattr(import_module("sqp.api"), name)

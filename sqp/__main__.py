@@ -2,7 +2,7 @@
 
 import sys
 
-from sqp.cli import main
+from sqp.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

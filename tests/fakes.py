@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sqp import segmenters
-from sqp.frame import Frame
+from sqp.core.frame import Frame
+from sqp.core.types import Decoded, Embedding
 from sqp.segmenters.weights import locate
-from sqp.types import Decoded, Embedding
 
 
 class FakeSegmenter:
@@ -57,7 +57,8 @@ class FakeSegmenter:
 
 def put_fake(patch: pytest.MonkeyPatch) -> list[FakeSegmenter]:
     """`--segmenter.name fake` works, any without a file has its hash; the list holds every one that was built."""
-    from sqp.stages import generate, referee_checks
+    from sqp.commands import generate
+    from sqp.records import referee_checks
 
     built: list[FakeSegmenter] = []
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import torch
 
 from sqp.networks.checkpoint import save_checkpoint
-from sqp.segmenters.checkpoint import NetworkSpec
-from sqp.segmenters.plain import build_network
-from sqp.segmenters.volume_networks import VOLUME_NETWORKS, build_volume_network
+from sqp.segmenters.plain import NetworkSpec, build_network
+from sqp.segmenters.volume_plain import VOLUME_NETWORKS, build_volume_network
 
 SMALL = {
     "unet": NetworkSpec("unet", size=64, width=4),

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from sqp.io import Record, RecordWriter
-from sqp.io.schema import CONTENT, record_id
+from sqp.records import Record, RecordWriter
+from sqp.records.schema import CONTENT, record_id
 
 SIZE = (48, 64)  # h, w of an image
 GRID = (24, 32)

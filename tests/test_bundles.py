@@ -9,15 +9,15 @@ import pytest
 
 from sqp import bundles
 from sqp.bundles import BUNDLES, DEFAULT, LARGEST, bundle_folder
-from sqp.cli import main
-from sqp.errors import ConfigError
-from sqp.io.hashing import sha256_of
+from sqp.cli.main import main
+from sqp.commands.export import NOT_EXPORTED
+from sqp.core.errors import ConfigError
+from sqp.core.hashing import sha256_of
 from sqp.quality import Bundle
-from sqp.quality.licences import check_licences
+from sqp.quality.bundle.expected_config import LOCALIZER
+from sqp.quality.bundle.licences import check_licences
+from sqp.quality.model.rows import USED
 from sqp.report.model_card import RESERVATIONS, model_card
-from sqp.stages.export import NOT_EXPORTED
-from sqp.stages.like_training import LOCALIZER
-from sqp.stages.train_rows import USED
 
 
 def test_names_and_folders(tmp_path, monkeypatch):

@@ -21,9 +21,9 @@ from PIL import Image
 from tiny_volumes import write_data
 
 from sqp import segmenters
-from sqp.cli import COMMANDS, _joined, main, parse
+from sqp.cli.main import COMMANDS, _joined, main, parse
+from sqp.core.errors import ConfigError
 from sqp.data.synthetic import write_synthetic
-from sqp.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]

@@ -9,7 +9,7 @@ import torch
 
 from sqp.networks.checkpoint import save_checkpoint
 from sqp.prompts.classifier import ClassifierSpec, build_classifier
-from sqp.prompts.heatmap_network import LocalizerSpec, build_localizer
+from sqp.prompts.localizer import LocalizerSpec, build_localizer
 
 LOCALIZER = LocalizerSpec("mobilenetv2_035", size=64, width=8)
 CLASSIFIERS = {

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 
-from sqp.volume import AXES, Geometry
+from sqp.core.volume import AXES, Geometry
 
 SHAPE, SPACING = (10, 14, 12), (3.0, 1.0, 0.75)
 ORIENTATIONS = ("SPL", "RAS", "LPS", "AIR", "PSR")

@@ -10,8 +10,8 @@ from recordsets import CONFIG, make_record
 from tiny_volumes import SHAPE, SPACING, bright, ellipsoid, write_nifti
 
 from sqp.data.volumes import read_volume
-from sqp.io import RecordWriter
 from sqp.metrics.overlap import dice, iou
+from sqp.records import RecordWriter
 
 SPLITS: dict[str, int] = {"train": 12, "val": 4, "calibration": 10, "test": 4}
 WRONG = (0.02, 0.12, 0.3)  # how far off the masks of a volume are, as a share of the sides

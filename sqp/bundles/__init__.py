@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 
 HERE = Path(__file__).parent
 DEFAULT = "default"

@@ -134,8 +134,8 @@ def corrupt(
     >>> bool(corrupt("erosion", mask, 0.5, np.random.default_rng(0)).sum() < mask.sum())
     True
     """
+    from sqp.core.errors import lookup
     from sqp.data import CORRUPTIONS, VOLUME_CORRUPTIONS  # the tables import this file
-    from sqp.errors import lookup
 
     function = lookup("corruption", name, CORRUPTIONS if np.ndim(mask) == 2 else VOLUME_CORRUPTIONS)
     if not 0 <= severity <= 1:

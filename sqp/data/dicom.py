@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sqp.errors import CaseError, ConfigError
+from sqp.core.errors import CaseError, ConfigError
 
 INDEX = "DICOMDIR"  # DICOM as well, but a table of contents
 LOOKED_AT = 16  # files of a folder: what lies beside slices (a README, previews) is few

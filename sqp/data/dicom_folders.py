@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sqp.core.types import Case
 from sqp.data.dicom import is_series
 from sqp.data.folders import IMAGE_FOLDERS, TRUTH_FOLDERS, child, composed, match_stems
-from sqp.types import Case
 
 
 def recognise(path: Path) -> bool:

@@ -8,10 +8,10 @@ import unicodedata
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from sqp.core.errors import ConfigError, printable
+from sqp.core.types import Case
 from sqp.data.images import IMAGE_SUFFIXES, holds_photograph
 from sqp.data.volumes import VOLUME_SUFFIXES
-from sqp.errors import ConfigError, printable
-from sqp.types import Case
 
 SUFFIXES = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)
 IMAGE_FOLDERS = ("images", "image", "imgs", "imagesTr")  # the last as the Medical Segmentation Decathlon has them

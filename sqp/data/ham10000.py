@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sqp.core.errors import ConfigError
+from sqp.core.types import Case
 from sqp.data.folders import by_stem, child, match_stems
 from sqp.data.table import read_table
-from sqp.errors import ConfigError
-from sqp.types import Case
 
 LICENCE = "CC-BY-NC-4.0"
 PARTS = (

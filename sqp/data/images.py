@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from sqp.core.arrays import read_array
+from sqp.core.errors import CaseError
+from sqp.core.untrusted import FORMATS, check_regular, open_image
 from sqp.data.mask_values import Values, areas_between, binary, labelled, of_image
 from sqp.data.photographs import GREY_RANGES, MOST
-from sqp.errors import CaseError
-from sqp.io.arrays import read_array
-from sqp.untrusted import FORMATS, check_regular, open_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 PROBABILITY_SUFFIXES = (".npy", ".png", ".tif", ".tiff")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sqp.core.errors import ConfigError
+from sqp.core.types import Case
 from sqp.data.folders import by_stem, child, match_stems
-from sqp.errors import ConfigError
-from sqp.types import Case
 
 # (dataset, split, folder of images, folder of masks)
 RELEASES = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqp.errors import ConfigError
-from sqp.types import Case
+from sqp.core.errors import ConfigError
+from sqp.core.types import Case
 
 UNKNOWN = "unknown"
 """Stands for a case, or a file, that does not say its licence."""

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
+from sqp.core.errors import CaseError
 from sqp.data.photographs import EDGE, LEAST_RANGE, MOST, between, flat_between, range_of
-from sqp.errors import CaseError
 
 FEW = 16  # values: so many or fewer are looked at one by one
 MOST_FLAT = 0.002  # of the pixels of a smoothed mask may lie in even areas between dark and bright

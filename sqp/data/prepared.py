@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from sqp.core.errors import ConfigError
+from sqp.core.types import Case
 from sqp.data import ham10000
 from sqp.data.folders import by_stem, composed, match_stems
 from sqp.data.table import checked_split, column, read_table
-from sqp.errors import ConfigError
-from sqp.types import Case
 
 HEADER = 100_000  # signs of the line that names the columns; more than csv takes for one field is none
 

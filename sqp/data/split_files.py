@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from sqp.core.errors import ConfigError, unknown_name
+from sqp.core.files import write_text
+from sqp.core.types import SPLITS, Case
+from sqp.core.untrusted import read_json
 from sqp.data.splits import REMEDY, Splits
-from sqp.errors import ConfigError, unknown_name
-from sqp.io.atomic import write_text
-from sqp.types import SPLITS, Case
-from sqp.untrusted import read_json
 
 
 def write_splits(path: str | Path, splits: Splits) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from sqp.errors import ConfigError
-from sqp.seeding import derive_seed
-from sqp.types import SPLITS, Case
+from sqp.core.errors import ConfigError
+from sqp.core.seeding import derive_seed
+from sqp.core.types import SPLITS, Case
 
 FRACTIONS: Mapping[str, float] = {"train": 0.6, "calibration": 0.15, "val": 0.1, "test": 0.15}
 HAM10000_TRAIN: Mapping[str, float] = {"segmenter": 0.45, "train": 0.40, "calibration": 0.15}

@@ -16,12 +16,12 @@ import pandas as pd
 from PIL import Image
 from scipy import ndimage
 
+from sqp.core.files import write_atomic, write_mask, write_text
+from sqp.core.seeding import numpy_generator
+from sqp.core.types import Case
 from sqp.data.artefacts import draw_hair, draw_ruler, light, vignette
 from sqp.data.noise import fractal_noise, smooth_noise, wavy_radius
 from sqp.data.splits import FRACTIONS, apply_splits, make_splits
-from sqp.io.atomic import write_atomic, write_mask, write_text
-from sqp.seeding import numpy_generator
-from sqp.types import Case
 
 # RGB in 0-1: skin from fair to dark, and the colours that dermoscopy names in lesions
 SKIN = np.array([[0.93, 0.76, 0.71], [0.88, 0.62, 0.57], [0.80, 0.56, 0.47], [0.66, 0.45, 0.36]])

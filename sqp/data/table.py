@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from sqp.core.errors import ConfigError, unknown_name
+from sqp.core.tables import read_csv
+from sqp.core.types import SPLITS, Case
 from sqp.data.folders import composed, stem_of
-from sqp.errors import ConfigError, unknown_name
-from sqp.io.tables import read_csv
-from sqp.types import SPLITS, Case
 
 # the case's field -> the columns that may hold it, the first that is there counts
 COLUMNS = {

@@ -5,21 +5,36 @@ A CAM belongs to a layer, where the inputs are mixed already. These methods go d
 image from the mask and from each map. The baseline is the training mean of each plane, "nothing seen": what the network
 itself normalises to 0. By captum (Integrated gradients, Sundararajan et al., ICML 2017; occlusion, Zeiler and Fergus,
 ECCV 2014); `input_x_gradient` is the first step of the former and costs one backward pass.
+
+The input groups of a quality model: the image (three planes, of a volume one), the mask, each map.
+
+Scores have no pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.errors import ConfigError, lookup
-from sqp.explain.groups import plane_groups
+from sqp.core.errors import ConfigError, lookup
 from sqp.explain.target import EFFECTS, Logit, frozen
-from sqp.quality.ensemble import Ensemble
-from sqp.quality.module import QualityModel
+from sqp.quality.model.channels import plane_names
+from sqp.quality.model.ensemble import Ensemble
+from sqp.quality.model.module import QualityModel
+
+
+def plane_groups(channels: Sequence[str], dims: int = 2) -> dict[str, list[int]]:
+    """Channel name -> indices of its planes; `dims` is 3 for volumes.
+
+    >>> plane_groups(("image", "mask", "self/entropy"))
+    {'image': [0, 1, 2], 'mask': [3], 'self/entropy': [4]}
+    """
+    names = [name.split("/")[0] if name.startswith("image/") else name for name in plane_names(channels, dims)]
+    return {channel: [i for i, name in enumerate(names) if name == channel] for channel in channels}
+
 
 STEPS = 16  # of the integral
 WINDOW = 8  # windows a side that occlusion covers one after the other

@@ -23,10 +23,10 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import pairwise_distances
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
+from sqp.core.seeding import derive_seed
 from sqp.metrics.agreement import r2
 from sqp.metrics.stats import Resamples, bootstrap
-from sqp.seeding import derive_seed
 
 FEATURES, PICTURES = "features", ("pca", "umap")
 

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from sqp.errors import lookup
+from sqp.core.errors import lookup
 from sqp.explain.localisation import RANDOM, mean_cells
 from sqp.explain.target import EFFECTS
 from sqp.metrics.stats import Resamples
-from sqp.quality.ensemble import Ensemble
-from sqp.quality.module import QualityModel
+from sqp.quality.model.ensemble import Ensemble
+from sqp.quality.model.module import QualityModel
 
 STEPS = 10
 BLUR = 0.125  # standard deviation as a share of the side

@@ -16,12 +16,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sqp.explain.groups import plane_groups
+from sqp.core.seeding import numpy_generator
+from sqp.explain.attribution import plane_groups
 from sqp.metrics.agreement import mae, spearman
 from sqp.metrics.stats import Resamples, bootstrap, paired_difference
-from sqp.quality.channels import IMAGE, MASK, map_channels
-from sqp.quality.features import PREFIX, features_of
-from sqp.seeding import numpy_generator
+from sqp.quality.model.channels import IMAGE, MASK, map_channels
+from sqp.quality.model.features import PREFIX, features_of
 
 Predict = Callable[[Callable[[np.ndarray], tuple[Tensor, Tensor | None]]], np.ndarray]
 """(rows -> planes and scores of a batch) -> predicted Dice `[n]` of all records."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from sqp.quality.channels import resize
-from sqp.seeding import numpy_generator
+from sqp.core.seeding import numpy_generator
+from sqp.quality.model.channels import resize
 
 REACH = 0.05  # of the frame's side, over which nearness falls to 1 / e
 

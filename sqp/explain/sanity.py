@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
+from sqp.core.seeding import torch_generator
 from sqp.explain.localisation import mean_cells
 from sqp.metrics.stats import Resamples
-from sqp.quality.ensemble import Ensemble
-from sqp.quality.module import QualityModel
-from sqp.seeding import torch_generator
+from sqp.quality.model.ensemble import Ensemble
+from sqp.quality.model.module import QualityModel
 
 ALIKE = 0.5  # Spearman between the two maps, at and above which they are called alike
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sqp.quality.ensemble import Ensemble
-from sqp.quality.module import QualityModel
+from sqp.quality.model.ensemble import Ensemble
+from sqp.quality.model.module import QualityModel
 
 EFFECTS: dict[str, float] = {"lowers": -1.0, "raises": 1.0}
 """Name -> sign of the logit."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sqp.augmentation import coloured, moved
+from sqp.training.augmentation import coloured, moved
 
 
 @dataclass(frozen=True)

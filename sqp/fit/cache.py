@@ -21,14 +21,14 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
+from sqp.core.errors import CaseError, SqpError
+from sqp.core.files import reserved_memmap, write_json
+from sqp.core.frame import Frame
+from sqp.core.hashing import look_of
+from sqp.core.types import Case
+from sqp.core.untrusted import read_json
 from sqp.data import check_same_size, read_image, read_mask
-from sqp.errors import CaseError, SqpError
-from sqp.frame import Frame
-from sqp.io.atomic import reserved_memmap, write_json
-from sqp.io.hashing import look_of
-from sqp.io.once import made_once
-from sqp.types import Case
-from sqp.untrusted import read_json
+from sqp.records.build_lock import made_once
 
 FORMAT = 1
 

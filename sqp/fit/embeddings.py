@@ -16,16 +16,16 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 from tqdm import tqdm
 
-from sqp.errors import CaseError
+from sqp.core.errors import CaseError
+from sqp.core.files import write_json
+from sqp.core.types import Case
+from sqp.core.untrusted import read_json
 from sqp.fit.batches import Images
 from sqp.fit.cache import allocate, cache_key, read_pair
-from sqp.io.atomic import write_json
-from sqp.io.once import made_once
 from sqp.prompts import PROMPTERS
+from sqp.records.build_lock import made_once
 from sqp.segmenters.prompt_tensors import check_prompt, prompt_tensors
 from sqp.segmenters.sam import PromptableSegmenter
-from sqp.types import Case
-from sqp.untrusted import read_json
 
 BOXES = ("truth_box", "otsu")  # prompters, in the order of `boxes`
 

@@ -12,12 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchmetrics import MeanMetric
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.fit.module import FitModule, Recipe
 from sqp.fit.volume_cache import VolumeCache
 from sqp.fit.volume_segmenter import contrasted
-from sqp.prompts.landmark_network import LandmarkNetwork, LandmarkSpec, Seen
-from sqp.prompts.landmarks import cut, locate, points_box, remember, starts
+from sqp.prompts.landmarks import LandmarkNetwork, LandmarkSpec, Seen, cut, locate, points_box, remember, starts
 from sqp.prompts.volume_prompts import box_iou_3d, volume_box
 
 POSITIONS = 64  # voxels of a patch that are told from each other in a step

@@ -8,11 +8,10 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchvision.ops import box_iou
 
+from sqp.core.boxes import tight_box
 from sqp.fit.losses import dice_bce
 from sqp.fit.module import FitModule, Recipe
-from sqp.prompts.boxes import tight_box
-from sqp.prompts.heatmap_network import STRIDE, LocalizerSpec
-from sqp.prompts.localizer import input_pixels, map_box
+from sqp.prompts.localizer import STRIDE, LocalizerSpec, input_pixels, map_box
 
 
 class LocalizerModule(FitModule):

@@ -9,11 +9,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from sqp.errors import lookup
+from sqp.core.errors import lookup
+from sqp.core.seeding import derive_seed, torch_generator
 from sqp.fit.augment import Augmentation
-from sqp.networks.pixels import normalise
-from sqp.seeding import derive_seed, torch_generator
-from sqp.training import one_cycle
+from sqp.networks.inputs import normalise
+from sqp.training.trainer import one_cycle
 
 SCHEDULES = ("one_cycle", "cyclic_cosine")
 

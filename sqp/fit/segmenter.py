@@ -7,7 +7,7 @@ from torchmetrics import MeanMetric
 
 from sqp.fit.losses import dice_bce, hard_dice
 from sqp.fit.module import FitModule, Recipe
-from sqp.segmenters.checkpoint import NetworkSpec
+from sqp.segmenters.plain import NetworkSpec
 
 
 class SegmenterModule(FitModule):

@@ -14,11 +14,11 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sqp.errors import SqpError
+from sqp.core.errors import SqpError
+from sqp.core.seeding import derive_seed
 from sqp.fit.module import FitModule
 from sqp.networks.weight_files import read_tensors
-from sqp.seeding import derive_seed
-from sqp.training import run_trainer
+from sqp.training.trainer import run_trainer
 
 
 @dataclass

@@ -17,18 +17,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
+from sqp.core.errors import CaseError
+from sqp.core.files import write_atomic, write_json
+from sqp.core.frame import VolumeFrame
+from sqp.core.seeding import derive_seed, numpy_generator
+from sqp.core.types import Case
+from sqp.core.untrusted import read_json
 from sqp.data.volumes import check_same_place, read_structure, read_volume
-from sqp.errors import CaseError
 from sqp.fit.cache import cache_key
-from sqp.io.atomic import write_atomic, write_json
-from sqp.io.once import made_once
-from sqp.networks.voxels import normalised
+from sqp.networks.inputs import normalised
 from sqp.prompts.volume_localizer import cube
-from sqp.seeding import derive_seed, numpy_generator
-from sqp.segmenters.checkpoint import NetworkSpec
-from sqp.types import Case
-from sqp.untrusted import read_json
-from sqp.volume_frame import VolumeFrame
+from sqp.records.build_lock import made_once
+from sqp.segmenters.plain import NetworkSpec
 
 PATCHES = 4  # of a volume in an epoch: every other one lies around a voxel of the structure
 FORMAT = 1

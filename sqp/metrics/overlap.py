@@ -1,4 +1,6 @@
-"""Overlap of two masks on any space (`[h, w]`, `[d, h, w]`), by counting pixels. Numpy arrays or CPU tensors.
+"""Overlap of a volume slice by slice: a good Dice of the volume can hide a slice that is wholly wrong.
+
+Overlap of two masks on any space (`[h, w]`, `[d, h, w]`), by counting pixels. Numpy arrays or CPU tensors.
 
 A ratio without a denominator asks whether the other kind of error happened: 1 if both masks agree, else 0.
 So Dice and IoU of two empty masks are 1, of an empty and a non-empty one 0; precision of an empty
@@ -130,3 +132,31 @@ def pairwise_dice(masks: ArrayLike) -> float:
     i, j = np.triu_indices(len(flat), k=1)
     total = areas[i] + areas[j]
     return float(np.where(total > 0, 2 * common[i, j] / np.maximum(total, 1), 1.0).mean())
+
+
+def slice_dice(prediction: ArrayLike, truth: ArrayLike) -> np.ndarray:
+    """Dice of each slice of two masks `[d, *space]`, float64 `[d]`; NaN where both are empty, as nothing is there.
+
+    ValueError where the shapes differ.
+
+    >>> slice_dice(np.array([[1, 1], [1, 0], [0, 0]], bool), np.array([[1, 1], [0, 1], [0, 0]], bool)).tolist()
+    [1.0, 0.0, nan]
+    """
+    p, t = as_mask(prediction), as_mask(truth)
+    if p.shape != t.shape:
+        raise ValueError(f"the masks differ in shape: {p.shape} and {t.shape}")
+    both, total = (x.reshape(len(p), -1).sum(axis=1) for x in (p & t, p.astype(np.uint8) + t))
+    return np.where(total > 0, 2 * both / np.maximum(total, 1), np.nan)
+
+
+def worst_slice(prediction: ArrayLike, truth: ArrayLike) -> tuple[float, int]:
+    """The least Dice of a slice in which either mask has something, and that slice; (1.0, -1) for two empty masks.
+
+    >>> worst_slice(np.array([[1, 1], [1, 0], [0, 0]], bool), np.array([[1, 1], [0, 1], [0, 0]], bool))
+    (0.0, 1)
+    """
+    values = slice_dice(prediction, truth)
+    if np.isnan(values).all():
+        return 1.0, -1
+    index = int(np.nanargmin(values))
+    return float(values[index]), index

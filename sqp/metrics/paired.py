@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import wilcoxon
 
-from sqp.metrics.notes import join, rows_note
+from sqp.metrics.nan_reasons import join, rows_note
 from sqp.metrics.rows import columns, finite, group_codes
 
 _DECIMALS = 12

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from sqp.metrics.calibration import expected_calibration_error, pixels
-from sqp.metrics.notes import join
+from sqp.metrics.nan_reasons import join
 from sqp.metrics.overlap import as_mask, dice, pairwise_dice
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sqp.metrics import OVERLAP
-from sqp.metrics.notes import join
+from sqp.metrics.nan_reasons import join
+from sqp.metrics.overlap import worst_slice
 from sqp.metrics.pooled import PixelCalibration
-from sqp.metrics.slices import worst_slice
 from sqp.metrics.surface import NO_DISTANCES, empty_note, surface_distances
 
 

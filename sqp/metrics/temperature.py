@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
 from sqp.metrics.calibration import EPS, pixels
-from sqp.metrics.notes import join
+from sqp.metrics.nan_reasons import join
 from sqp.metrics.overlap import as_mask
 
 _REACH = 40.0  # logits beyond share the last bin, where the likelihood is straight

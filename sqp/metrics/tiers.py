@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import mannwhitneyu
 from scipy.stats import t as student_t
 
-from sqp.metrics.notes import join, rows_note
+from sqp.metrics.nan_reasons import join, rows_note
 from sqp.metrics.paired import holm
 from sqp.metrics.rows import columns, finite, group_codes
 from sqp.metrics.stats import cohens_d

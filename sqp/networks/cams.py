@@ -17,7 +17,7 @@ from pytorch_grad_cam.ablation_layer import AblationLayerVit
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from sqp.errors import ConfigError, lookup
+from sqp.core.errors import ConfigError, lookup
 
 LAYERS: dict[str, str] = {
     "EfficientNet": "bn2",
@@ -113,7 +113,7 @@ def heatmaps(
         cam.channels = channels
     if kind is _Random:
         if generator is None:
-            raise ValueError("randomcam needs a numpy.random.Generator, see sqp.seeding.numpy_generator")
+            raise ValueError("randomcam needs a numpy.random.Generator, see sqp.core.seeding.numpy_generator")
         cam.generator, cam.uses_gradients = generator, False
     try:
         return torch.from_numpy(cam(pixels.clone().requires_grad_(), [ClassifierOutputTarget(k) for k in classes]))

@@ -2,6 +2,8 @@
 
 The header's JSON holds the spec (a dataclass with a class variable `kind`) and what the network was fitted on, so that
 config and weights cannot be parted and one sha256 covers both. Nothing is unpickled.
+
+Weights in half precision: rounded once, before anything is measured with them, and then kept without loss.
 """
 
 from __future__ import annotations
@@ -12,15 +14,43 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from sqp.errors import ConfigError
-from sqp.io.atomic import write_atomic
-from sqp.networks.half import packed
+from sqp.core.errors import ConfigError
+from sqp.core.files import write_atomic
+from sqp.core.untrusted import parse_json
+from sqp.core.yaml_files import typed
 from sqp.networks.weight_files import read_metadata, read_tensors
-from sqp.untrusted import parse_json
-from sqp.yaml_files import typed
+
+
+def rounded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each float32 tensor at the nearest values of half precision; one that overflows there stays as it is.
+
+    >>> rounded({"w": torch.tensor([1.0001]), "v": torch.tensor([1e6])})
+    {'w': tensor([1.]), 'v': tensor([1000000.])}
+    """
+    return {name: _half_and_back(value) for name, value in state.items()}
+
+
+def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each float32 tensor that half precision holds exactly in half precision: nothing is lost.
+
+    >>> [value.dtype for value in packed({"w": torch.tensor([0.5]), "v": torch.tensor([0.1])}).values()]
+    [torch.float16, torch.float32]
+    """
+    return {name: value.half() if _fits(value) else value for name, value in state.items()}
+
+
+def _fits(value: Tensor) -> bool:
+    return value.dtype == torch.float32 and torch.equal(value.half().float(), value)
+
+
+def _half_and_back(value: Tensor) -> Tensor:
+    near = value.half().float()
+    return near if value.dtype == torch.float32 and torch.isfinite(near).all() else value
+
 
 FORMAT = "1"
 PREFIX = "sqp_"  # of the header's key, then the kind; one key only, since safetensors keeps no order among several

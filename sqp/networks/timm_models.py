@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sqp.errors import ConfigError, unknown_name
+from sqp.core.errors import ConfigError, unknown_name
 from sqp.networks.weight_files import read_tensors, without_prefixes
 
 DIVISOR = 32  # deepest stride of a convolutional model: what the sides of its input are multiples of

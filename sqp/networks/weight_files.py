@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sqp.errors import ConfigError
-from sqp.untrusted import check_regular
+from sqp.core.errors import ConfigError
+from sqp.core.untrusted import check_regular
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "network", "net", "weights", "params")
 """Keys under which training scripts keep the weights beside optimiser and epoch."""

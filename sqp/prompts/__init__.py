@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqp.prompts.boxes import clip_box, margin_box, tight_box
+from sqp.core.boxes import clip_box, margin_box, tight_box
+from sqp.core.types import Prompt
 from sqp.prompts.cam import cam
 from sqp.prompts.centre import centre, whole_image
 from sqp.prompts.jitter import jitter_prompt
@@ -12,7 +13,6 @@ from sqp.prompts.localizer import localizer
 from sqp.prompts.mask_box import mask_box
 from sqp.prompts.otsu import otsu, otsu_mask
 from sqp.prompts.truth import truth_box, truth_centroid
-from sqp.types import Prompt
 
 PROMPTERS: dict[str, Callable[..., list[Prompt]]] = {
     "otsu": otsu,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from sqp.prompts.boxes import Box, tight_box
+from sqp.core.boxes import Box, tight_box
 
 ENOUGH = 4  # active pixels that make a box (line 9)
 EPSILON = 1e-8  # added to the amplified heatmap (line 12)

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.errors import CaseError, ConfigError, lookup
-from sqp.frame import Frame
+from sqp.core.boxes import clip_box
+from sqp.core.errors import CaseError, ConfigError, lookup
+from sqp.core.frame import Frame
+from sqp.core.types import Prompt
 from sqp.prompts.activation import activation_prompt
-from sqp.prompts.boxes import clip_box
 from sqp.prompts.classifier import Classifier, load_classifier
-from sqp.types import Prompt
 
 USES = ("both", "box", "points")
 PLACES = ("image", "grid")
@@ -58,7 +58,7 @@ def cam(
         if not low <= value <= high:
             raise ConfigError(f"cam: {name} is {value}; it must lie between {low} and {high}")
     if generator is None:
-        raise ValueError("cam: sampled points need a numpy.random.Generator, see sqp.seeding.numpy_generator")
+        raise ValueError("cam: sampled points need a numpy.random.Generator, see sqp.core.seeding.numpy_generator")
     classifier = load_classifier(str(checkpoint), model, str(weights), size)
     grid, frame = class_heatmap(
         classifier, image, method, str(target), layer=layer, channels=channels, generator=generator

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sqp.errors import ConfigError
-from sqp.types import Prompt
+from sqp.core.errors import ConfigError
+from sqp.core.types import Prompt
 
 
 def centre(

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from sqp.errors import ConfigError
-from sqp.frame import Frame
+from sqp.core.errors import ConfigError
+from sqp.core.frame import Frame
 from sqp.networks.checkpoint import IMAGENET_MEAN, IMAGENET_STD, load_weights, read_header
-from sqp.networks.pixels import network_input
+from sqp.networks.inputs import network_input
 from sqp.networks.timm_models import DIVISOR, create, fixed_size, pixels_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 
 
 def checkpoint_file(prompter: str, checkpoint: str, fit: str) -> Path:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from sqp.prompts.boxes import Box, clip_box
-from sqp.types import Prompt
+from sqp.core.boxes import Box, clip_box
+from sqp.core.types import Prompt
 
 
 def n_draws(prompt: Prompt, edges: bool = False) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sqp.errors import CaseError
-from sqp.prompts.boxes import margin_box, tight_box
-from sqp.types import Prompt
+from sqp.core.boxes import margin_box, tight_box
+from sqp.core.errors import CaseError
+from sqp.core.types import Prompt
 
 
 def mask_box(

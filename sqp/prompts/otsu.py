@@ -7,9 +7,9 @@ from PIL import Image
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from sqp.errors import ConfigError
-from sqp.prompts.boxes import margin_box, tight_box
-from sqp.types import Prompt
+from sqp.core.boxes import margin_box, tight_box
+from sqp.core.errors import ConfigError
+from sqp.core.types import Prompt
 
 # Tuned on 200 training images of ISIC 2018, never on its val or test split.
 SIDE = 256  # long side of the copy that is worked on; the lengths below are pixels of it

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from sqp.errors import CaseError, ConfigError
-from sqp.prompts.boxes import Box, clip_box, margin_box, tight_box
+from sqp.core.boxes import Box, clip_box, margin_box, tight_box
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.types import Prompt
 from sqp.prompts.jitter import jitter_prompt, n_draws
-from sqp.types import Prompt
 
 SIDE = 1024  # longest side of the images in whose pixels a perturbation is told
 
@@ -97,5 +97,5 @@ def _jittered(
 
 def _generator(generator: np.random.Generator | None, name: str) -> np.random.Generator:
     if generator is None:
-        raise ValueError(f"{name}: a random box needs a numpy.random.Generator, see sqp.seeding.numpy_generator")
+        raise ValueError(f"{name}: a random box needs a numpy.random.Generator, see sqp.core.seeding.numpy_generator")
     return generator

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from sqp.core.types import Prompt
+from sqp.core.volume import Volume
 from sqp.prompts.centre import whole_image
 from sqp.prompts.landmarks import landmarks
 from sqp.prompts.mask_box import mask_box
 from sqp.prompts.truth import truth_box
 from sqp.prompts.volume_localizer import volume_localizer
-from sqp.types import Prompt
-from sqp.volume import Volume
 
 
 def depth_range(mask: np.ndarray) -> tuple[float, float]:

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from sqp.errors import CaseError, ConfigError
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.frame import resample_volume
+from sqp.core.types import Prompt
+from sqp.core.volume import Volume
 from sqp.networks.checkpoint import load_weights, read_header
-from sqp.networks.voxels import normalised
+from sqp.networks.inputs import normalised
 from sqp.prompts.fitted import check_threshold, checkpoint_file
 from sqp.prompts.localizer import heaviest_part
 from sqp.prompts.volume_prompts import box_prompt, volume_box
-from sqp.types import Prompt
-from sqp.volume import Volume
-from sqp.volume_frame import resample_volume
 
 DIVISOR = 8  # three halvings
 

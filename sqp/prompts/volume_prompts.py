@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sqp.types import Prompt
+from sqp.core.types import Prompt
 
 
 def volume_box(mask: np.ndarray) -> np.ndarray:

@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "BACKBONES": "backbones",
-    "LOSSES": "losses",
-    "Bundle": "bundle",
-    "error_maps": "error_map",
-    "QualityModel": "module",
-    "QualityOutput": "module",
-    "predict_records": "predict",
-    "verdict": "verdict",
+    "BACKBONES": "model.backbones",
+    "LOSSES": "model.losses",
+    "Bundle": "bundle.storage",
+    "error_maps": "judging.error_map",
+    "QualityModel": "model.module",
+    "QualityOutput": "model.module",
+    "predict_records": "judging.predict",
+    "verdict": "judging.verdict",
 }
 __all__ = sorted(_HOMES)
 

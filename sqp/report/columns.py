@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from sqp.prompts import SIMULATED_MANUAL
-from sqp.quality.columns import FIRST, score_names
+from sqp.quality.judging.columns import FIRST, score_names
 
 SIMULATED = "simulated manual"
 

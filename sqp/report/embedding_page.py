@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
-from sqp.io.atomic import write_text
-from sqp.report.embedding_figure import NAMES, NUMBERS, OTHER, short_names
+from sqp.core.files import write_text
+from sqp.report.explain_figures import NAMES, NUMBERS, OTHER, short_names
 from sqp.report.figures import PALETTE
 from sqp.report.inline import asset, document, picture
 from sqp.report.view import load_view, open_sets

@@ -1,4 +1,9 @@
-"""Figures of predicted against true Dice. Colours by Okabe and Ito, told apart by colour-blind readers."""
+"""Runs beside each other: rank correlation and error of their models, and of the best free score, with intervals.
+
+Figures of predicted against true Dice. Colours by Okabe and Ito, told apart by colour-blind readers.
+
+How the predicted Dice is spread, by verdict.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +14,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from sqp.io.atomic import write_atomic
+from sqp.core.files import write_atomic
 from sqp.metrics.intervals import interval_summary
+from sqp.quality.judging.verdict import VERDICTS
+from sqp.report.findings import MODEL, best_free_score
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -142,3 +150,78 @@ def labelled(axes: Axes, x: str, y: str, title: str = "") -> None:
     axes.set_ylabel(y, fontsize=STYLE["label"])
     axes.tick_params(labelsize=STYLE["tick"])
     axes.grid(alpha=0.25)
+
+
+DISTRIBUTION = "How many masks have which predicted Dice, by verdict; a mask without a prediction is not drawn."
+FILLS = {"accept": "#66c7a8", "review": "#f2c14e", "reject": "#ee8f5e", "abstain": "#b9b9c2"}
+HATCHES = {"accept": "", "review": "//", "reject": "xx", "abstain": ".."}  # a verdict is never told by colour alone
+DICE_BINS = np.linspace(0, 1, 26)
+
+
+def distribution(table: pd.DataFrame) -> Figure:
+    """Histogram of predicted_dice, stacked by verdict, over 0 to 1 in 25 bins."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    known = table[table["predicted_dice"].notna()]
+    bottom = np.zeros(len(DICE_BINS) - 1)
+    for verdict in VERDICTS:
+        counts, _ = np.histogram(known.loc[known["verdict"] == verdict, "predicted_dice"].clip(0, 1), DICE_BINS)
+        axes.bar(
+            DICE_BINS[:-1], counts, np.diff(DICE_BINS), bottom, align="edge", color=FILLS[verdict],
+            hatch=HATCHES[verdict], edgecolor="0.25", linewidth=0.6, label=f"{verdict} ({counts.sum():,})",
+        )  # fmt: skip
+        bottom += counts
+    axes.set(xlim=(0, 1), ylim=(0, max(1.0, 1.08 * bottom.max())))
+    axes.set_xlabel("predicted Dice", fontsize=STYLE["label"])
+    axes.set_ylabel("masks", fontsize=STYLE["label"])
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.tick_params(labelsize=STYLE["tick"])
+    axes.legend(fontsize=STYLE["text"], loc="upper left", framealpha=0.9)
+    axes.grid(axis="y", alpha=0.25)
+    return figure
+
+
+SHOWN = {"spearman": "Spearman (right is better)", "mae": "MAE (left is better)"}
+
+
+def run_figure(table: pd.DataFrame) -> Figure:
+    """A row of panels per split and subset, a line per run; 95 % intervals as bars.
+
+    `table` has run, split, subset, dataset, method and the statistics of `SHOWN` with `_low` and `_high`; rows of all
+    data sets together are drawn. The free score of a run is `findings.best_free_score`, those fitted on calibration
+    records among them, in both panels.
+    """
+    table = table[table["dataset"] == "all"]
+    parts = list(table.groupby(["split", "subset"], sort=False))
+    runs = list(dict.fromkeys(table["run"]))
+    height = 0.9 + 0.45 * len(runs)
+    figure = Figure(figsize=(11, height * max(1, len(parts)) + 0.6), layout="constrained")
+    grid = figure.subplots(max(1, len(parts)), 2, squeeze=False)
+    for row, ((split, subset), part) in zip(grid, parts, strict=False):
+        for axes, (name, heading) in zip(row, SHOWN.items(), strict=True):
+            _panel(axes, part, runs, name)
+            axes.set_title(f"{split}, {subset}: {heading}", fontsize=STYLE["label"])
+    if parts:
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=STYLE["text"])
+    return figure
+
+
+def _panel(axes: Axes, part: pd.DataFrame, runs: list[str], name: str) -> None:
+    """One statistic of one subset."""
+    best = {run: best_free_score(rows.set_index("method")) for run, rows in part.groupby("run", sort=False)}
+    chosen = part[part["method"] == part["run"].map(best)]
+    kinds = (("quality model", part[part["method"] == MODEL]), ("best free or fitted score by Spearman", chosen))
+    for i, (label, rows) in enumerate(kinds):
+        at = np.array([runs.index(run) for run in rows["run"]]) + 0.12 * (2 * i - 1)
+        value = rows[name].to_numpy(float)
+        ends = np.abs(rows[[f"{name}_low", f"{name}_high"]].to_numpy(float).T - value)
+        axes.errorbar(value, at, xerr=ends, fmt=MARKERS[i], color=PALETTE[i], ms=7, lw=1.8, capsize=3, label=label)
+        for x, y, method in zip(value, at, rows["method"], strict=True):
+            if i and np.isfinite(x):
+                axes.annotate(method, (x, y), (0, -4), textcoords="offset points", ha="center", va="top", fontsize=9)
+    axes.set_yticks(range(len(runs)), runs, fontsize=STYLE["tick"])
+    axes.set_ylim(len(runs) - 0.4, -0.6)
+    axes.margins(x=0.22)  # for the names below the marks
+    axes.tick_params(axis="x", labelsize=STYLE["tick"])
+    axes.grid(axis="x", alpha=0.3)

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from sqp.io import RecordSet
+from sqp.records import RecordSet
 from sqp.report.columns import prompter_label, shown_names, worst_first
 from sqp.report.inline import data_uri
-from sqp.report.summary import warnings
+from sqp.report.predictions import warnings
 from sqp.report.view import View, load_view, open_sets, outline
 from sqp.report.volume_view import load_scan
 

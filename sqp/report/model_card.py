@@ -1,6 +1,8 @@
 """A model card in Markdown, made from a bundle (Mitchell et al., Model Cards for Model Reporting, FAT* 2019).
 
 Its facts are read off the bundle and, where one is given, an evaluation; limits and uses are those of every bundle.
+
+What goes into an exported ONNX file and what comes out, for the model card; read off the graph itself.
 """
 
 from __future__ import annotations
@@ -11,15 +13,55 @@ from pathlib import Path
 
 import pandas as pd
 
-from sqp.quality.backbones import dims_of
-from sqp.quality.bundle import Bundle
-from sqp.quality.ensemble import Ensemble
-from sqp.quality.licences import licences_behind
-from sqp.quality.risk import RiskRule
-from sqp.quality.sources import REFEREE, SELF
+from sqp.quality.bundle.licences import licences_behind
+from sqp.quality.bundle.onnx_graph import SCORES, Graph, Input
+from sqp.quality.bundle.sources import REFEREE, SELF
+from sqp.quality.bundle.storage import Bundle
+from sqp.quality.judging.risk import RiskRule
+from sqp.quality.model.backbones import dims_of
+from sqp.quality.model.channels import IMAGE, MASK
+from sqp.quality.model.ensemble import Ensemble
 from sqp.report.findings import MODEL, risk_sentence
-from sqp.report.onnx_section import onnx_section
 from sqp.report.tables import markdown
+
+MEANING = {
+    IMAGE: "RGB, upright, 0 to 255, of any size",
+    MASK: "true where the mask is, at the size of the image",
+    SCORES: "in the order below, NaN where there is none",
+}
+MAP = "as a record set stores it, on its own grid and in its own units"
+
+
+def onnx_section(bundle: Bundle, file: str) -> str:
+    """Inputs and outputs of the file of that name, in Markdown: names, types, shapes, the order of the scores."""
+    graph = Graph(bundle)
+    inputs = pd.DataFrame([{"input": one.name, **_described(one)} for one in graph.inputs()])
+    level = f"{1 - bundle.conformal.alpha:.0%}"
+    told = {
+        "dice": "the predicted Dice",
+        "low": f"the low end of its {level} interval",
+        "high": "the high end",
+        "scale": "the model's own measure of its error, in Dice",
+        "error": "`[h, h]` over the whole frame, squashed: the probability that a pixel of the mask is wrong",
+    }
+    parts = [
+        f"`{file}` takes what a record set holds, resizes and normalises it inside, and averages over the flips:",
+        markdown(inputs),
+        *([_scores(graph.scored)] if graph.scored else []),
+        "It gives, in float32:\n\n" + "\n".join(f"- `{name}`: {told[name]}" for name in graph.outputs),
+    ]
+    return "\n\n".join(parts)
+
+
+def _described(one: Input) -> dict[str, str]:
+    sides = [side or str(length) for side, length in zip(one.sides, one.example.shape, strict=True)]
+    kind = str(one.example.dtype).removeprefix("torch.")
+    return {"type": kind, "shape": f"[{', '.join(sides)}]", "note": MEANING.get(one.name, MAP)}
+
+
+def _scores(names: tuple[str, ...]) -> str:
+    return f"`{SCORES}`, in order (the file's metadata say it too): {', '.join(f'`{name}`' for name in names)}."
+
 
 BUNDLE = "bundle"
 HEADING = ", predicted quality of a segmentation"  # by it a file is known to be such a card

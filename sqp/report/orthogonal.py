@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sqp.io import RecordSet
+from sqp.records import RecordSet
 from sqp.report.view import View, load_view
 from sqp.report.volume_view import Scan, load_scan
 

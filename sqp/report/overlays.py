@@ -12,12 +12,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from sqp.io.atomic import clear_left
-from sqp.io.ownership import remove_written
+from sqp.core.files import clear_left
+from sqp.core.ownership import remove_written
 from sqp.report.columns import shown_names, worst_first
 from sqp.report.figures import save
 from sqp.report.gallery import ErrorMaps
-from sqp.report.summary import interval, remarks
+from sqp.report.predictions import interval, remarks
 from sqp.report.view import COLOURS, ERROR_COLOURS, MASK_COLOUR, TRUTH_COLOUR, View, load_view, open_sets
 
 SIDE = 640  # pixels of the long side of the picture inside the overlay

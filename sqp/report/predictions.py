@@ -1,18 +1,24 @@
-"""The predictions of a run as files: `predictions.csv` for people, `predictions.parquet` for programs."""
+"""The summary of a prediction run, for the terminal.
+
+The predictions of a run as files: `predictions.csv` for people, `predictions.parquet` for programs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from sqp.errors import ConfigError
-from sqp.io.atomic import write_atomic, write_text
-from sqp.io.reader import check_dice
-from sqp.io.tables import check_numeric, csv_text, read_own_csv, read_parquet
-from sqp.quality.columns import FIRST
-from sqp.report.columns import ordered
+from sqp.core.errors import ConfigError
+from sqp.core.files import write_atomic, write_text
+from sqp.core.tables import check_numeric, csv_text, read_own_csv, read_parquet
+from sqp.quality.judging.columns import FIRST
+from sqp.quality.judging.verdict import VERDICTS
+from sqp.records.reader import check_dice
+from sqp.report.columns import SIMULATED, ordered, prompter_label, shown_names, worst_first
 
 REMEDY = "give a predictions table of sqp, .csv or .parquet"
 
@@ -61,3 +67,73 @@ def read_predictions(path: str | Path, needed: Collection[str] = ()) -> pd.DataF
     check_numeric(table, ("predicted_dice", "low", "high", "dice"), path, REMEDY)
     check_dice(table, path)
     return table
+
+
+BARS = 40  # characters of the longest bar
+
+
+def prediction_summary(table: pd.DataFrame, worst: int = 5) -> str:
+    """Counts per verdict, distribution of the predicted Dice, and the `worst` records, as plain text."""
+    n, images = len(table), table["image_id"].nunique()
+    if n == 0:
+        return "no records"
+    lines = [f"{n:,} record{'s' * (n != 1)} of {images:,} image{'s' * (images != 1)}", "", "verdict"]
+    counts = table["verdict"].value_counts()
+    for verdict in [*VERDICTS, *sorted(set(counts.index) - set(VERDICTS))]:
+        count = int(counts.get(verdict, 0))
+        lines.append(f"  {verdict:<8}{count:>8,}  {count / n:>6.1%}")
+    lines += ["", *_distribution(table["predicted_dice"].to_numpy(float))]
+    return "\n".join([*lines, "", *_worst(table, worst)])
+
+
+def _distribution(predicted: np.ndarray) -> list[str]:
+    """Median, quartiles and a text histogram."""
+    finite = predicted[np.isfinite(predicted)]
+    if not len(finite):
+        return ["predicted Dice: none (all abstained)"]
+    low, median, high = np.percentile(finite, [25, 50, 75])
+    lines = [f"predicted Dice: median {median:.3f}, quartiles {low:.3f} to {high:.3f}"]
+    counts, edges = np.histogram(np.clip(finite, 0, 1), bins=10, range=(0, 1))
+    for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True):
+        bar = "#" * round(BARS * count / counts.max()) or ("." if count else "")
+        lines.append(f"  {left:.1f}-{right:.1f} {count:>8,}  {bar}".rstrip())
+    if len(finite) < len(predicted):
+        lines.append(f"  none    {len(predicted) - len(finite):>8,}  (no prediction)")
+    return lines
+
+
+def _worst(table: pd.DataFrame, count: int) -> list[str]:
+    """Abstentions and lowest predictions, with interval, verdict, reason, and truth where it is known."""
+    rows = worst_first(table.assign(shown=shown_names(table))).head(count)
+    width = max(len(name) for name in rows["shown"])
+    lines = [f"abstentions, then lowest predicted Dice ({len(rows)} of {len(table):,})"]
+    for row in rows.to_dict("records"):
+        predicted = interval(row["predicted_dice"], row["low"], row["high"])
+        text = f"  {row['shown']:<{width}}  {predicted:<22}  {row['verdict']}"
+        lines.append("  ".join([text, *remarks(row)]))
+    return lines
+
+
+def remarks(row: Mapping[str, Any]) -> list[str]:
+    """What else a reader of a record must know: `warnings`, and the true Dice where it is known."""
+    truth = row.get("dice", np.nan)
+    return warnings(row) + ([f"true {truth:.3f}"] if np.isfinite(truth) else [])
+
+
+def warnings(row: Mapping[str, Any]) -> list[str]:
+    """The reason of an abstention, and a prompt that knew the truth."""
+    reason, label = row.get("reason"), prompter_label(row.get("prompter"))
+    return ([str(reason)] if isinstance(reason, str) and reason else []) + [label] * (SIMULATED in label)
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """A number with its interval.
+
+    >>> interval(0.81234, 0.7, 0.9), interval(0.5, float("nan"), float("nan")), interval(float("nan"), 0, 1)
+    ('0.812 [0.700, 0.900]', '0.500', 'none')
+    """
+    if not np.isfinite(value):
+        return "none"
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return f"{value:.3f}"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sqp.io.atomic import write_text
-from sqp.io.tables import csv_text
+from sqp.core.files import write_text
+from sqp.core.tables import csv_text
 
 # column of the numeric table -> heading; `X_low` and `X_high` beside a column X are its interval
 HEADINGS = {

@@ -15,12 +15,12 @@ from PIL import Image, ImageColor, ImageOps
 from scipy.ndimage import binary_dilation, binary_erosion
 from skimage.measure import approximate_polygon, find_contours
 
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.untrusted import open_image
 from sqp.data.images import read_image, read_mask
-from sqp.errors import CaseError, ConfigError
-from sqp.io import RecordSet
-from sqp.quality.channels import UNREADABLE
-from sqp.quality.sources import REFEREE, SELF
-from sqp.untrusted import open_image
+from sqp.quality.bundle.sources import REFEREE, SELF
+from sqp.quality.model.channels import UNREADABLE
+from sqp.records import RecordSet
 
 MASK_COLOUR, TRUTH_COLOUR = "#FFC107", "#56B4E9"  # told apart by all eyes; on a black edge, on any skin
 COLOURS = "cividis"  # made for colour-blind readers, monotone in grey

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from sqp.core.errors import CaseError
 from sqp.data.volumes import read_structure, read_volume, windowed
-from sqp.errors import CaseError
-from sqp.io import RecordSet
-from sqp.quality.channels import UNREADABLE
+from sqp.quality.model.channels import UNREADABLE
+from sqp.records import RecordSet
 from sqp.report.view import View, resized, stored_map
 
 Size = tuple[int, int]

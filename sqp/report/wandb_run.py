@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from sqp.config.logger import LoggerConfig
-from sqp.errors import ConfigError, lookup
-from sqp.io.atomic import note_written
+from sqp.core.errors import ConfigError, lookup
+from sqp.core.files import note_written
 from sqp.report.findings import MODEL
 from sqp.report.gallery import ErrorMaps
 from sqp.report.overlays import write_overlays

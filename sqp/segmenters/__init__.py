@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from sqp.errors import ConfigError, lookup
+from sqp.core.errors import ConfigError, lookup
+from sqp.core.types import Segmenter
 from sqp.segmenters.precision import PRECISIONS
-from sqp.types import Segmenter
 
 __all__ = ["PRECISIONS", "SEGMENTERS", "build_segmenter", "check_device"]
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
-from sqp.errors import ConfigError
-from sqp.types import Segmenter
+from sqp.core.errors import ConfigError
+from sqp.core.types import Segmenter
 
 AUTO = "auto"
 PREFERRED = ("own", "decoder", "convolutions")  # what `auto` is: the first of these that a network has

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sqp.errors import ConfigError
-from sqp.types import Decoded, Embedding, Prompt, Segmenter
+from sqp.core.errors import ConfigError
+from sqp.core.types import Decoded, Embedding, Prompt, Segmenter
 
 
 def ensemble_sha256(hashes: Sequence[str]) -> str:

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.networks.timm_models import create, fixed_size
-from sqp.segmenters.checkpoint import NetworkSpec
+from sqp.segmenters.plain import NetworkSpec
 
 WIDTH = 128
 OWN_ENCODER = {"fpn_resnet50": "resnet50"}  # what the name promises

@@ -1,25 +1,79 @@
-"""Plain networks as segmenters: they take the image and ignore the prompt. `sqp fit segmenter` trains them."""
+"""Plain networks as segmenters: they take the image and ignore the prompt. `sqp fit segmenter` trains them.
+
+What a plain network is, as its checkpoint says it.
+
+What a plain network's last layer reads, as one vector a mask: its own features, at hardly any cost.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from sqp.errors import CaseError, ConfigError, lookup
-from sqp.frame import Frame
-from sqp.networks.checkpoint import load_weights, read_header
-from sqp.networks.pixels import normalise
-from sqp.segmenters.checkpoint import NetworkSpec
-from sqp.segmenters.last_features import inputs_of, pooled
+from sqp.core.errors import CaseError, ConfigError, lookup
+from sqp.core.frame import Frame
+from sqp.core.types import Decoded, Embedding, Prompt, Segmenter
+from sqp.networks.checkpoint import IMAGENET_MEAN, IMAGENET_STD, load_weights, read_header
+from sqp.networks.inputs import normalise
 from sqp.segmenters.weights import locate
-from sqp.types import Decoded, Embedding, Prompt, Segmenter
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What a plain network is: enough to build it again before its weights are read.
+
+    size: longer side of its input in pixels; dropout: share dropped in its MC-dropout layers; encoder: a timm
+    model's name (fpn); width: channels of its narrowest stage (unet, swin_unet) or of its pyramid (fpn), 0 the
+    network's own; mean, std: of the pixels in 0-1, by channel. Of a network of volumes: spacing: (d, h, w) in mm at
+    which it works, 0 for an axis that stays as it is; patch: (d, h, w) voxels that it sees at once; neighbours: slices
+    below and above (2.5D).
+    """
+
+    kind: ClassVar[str] = "segmenter"
+    name: str
+    size: int = 192
+    dropout: float = 0.1
+    encoder: str = ""
+    width: int = 0
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    spacing: tuple[float, ...] = ()
+    patch: tuple[int, ...] = ()
+    neighbours: int = 0
+
+
+@contextmanager
+def inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """What a layer is given while the context lasts."""
+    read: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+    try:
+        yield read
+    finally:
+        handle.remove()
+
+
+def pooled(features: Tensor, logits: Tensor, padded: tuple[int, int]) -> Tensor:
+    """`[2 c]`: the means of `[1, c, h', w']` over the image, and over its mask as the probability of `logits` says.
+
+    logits `[1, 1, *grid]`; features are those of the input, `padded` to (h, w), of which the grid is the upper left.
+    """
+    grid = logits.shape[2:]
+    h, w = (max(1, round(side * n / whole)) for side, n, whole in zip(grid, features.shape[2:], padded, strict=True))
+    valid = features[0, :, :h, :w]
+    weight = F.adaptive_avg_pool2d(logits.sigmoid(), (h, w))[0]
+    inside = (valid * weight).sum((1, 2)) / weight.sum().clamp_min(torch.finfo(torch.float32).tiny)
+    return torch.cat([valid.mean((1, 2)), inside])
 
 
 @dataclass(frozen=True)
@@ -86,7 +140,7 @@ class NetworkSegmenter:
 
 
 class PlainSegmenter(NetworkSegmenter):
-    """A plain network behind the protocol `sqp.types.Segmenter`: every prompt gets the same logits, IoU is NaN.
+    """A plain network behind the protocol `sqp.core.types.Segmenter`: every prompt gets the same logits, IoU is NaN.
 
     The embedding keeps the normalised pixels, padded to a square; the network runs once a call of `decode`, on the
     image's own rectangle, so that a call with dropout switched on in `network` draws another sample. `precision`

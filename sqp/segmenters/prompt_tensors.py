@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.errors import CaseError
-from sqp.frame import Frame
-from sqp.types import Prompt
+from sqp.core.errors import CaseError
+from sqp.core.frame import Frame
+from sqp.core.types import Prompt
 
 
 def check_prompt(prompt: Prompt, original: tuple[int, int]) -> Prompt:

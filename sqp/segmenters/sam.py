@@ -16,12 +16,12 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from sqp.errors import CaseError, ConfigError
-from sqp.frame import Frame
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.frame import Frame
+from sqp.core.types import Decoded, Embedding, Prompt
 from sqp.segmenters.onednn import use_onednn
 from sqp.segmenters.precision import PRECISIONS
 from sqp.segmenters.prompt_tensors import check_prompt, prompt_tensors
-from sqp.types import Decoded, Embedding, Prompt
 
 
 def standardise(pixels: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def channels_last_inputs(module: nn.Module) -> Iterator[None]:
 
 
 class PromptableSegmenter:
-    """A SAM-family network behind the protocol `sqp.types.Segmenter`.
+    """A SAM-family network behind the protocol `sqp.core.types.Segmenter`.
 
     `multimask` True gives 3 candidates per prompt, False 1, "auto" 3 for a prompt of a single point where
     `trained_multimask` (the decoder learned it), else 1. If a call of "auto" mixes both, the only candidate of

@@ -7,9 +7,8 @@ from pathlib import Path
 from monai.networks.nets import SwinUNETR
 from torch import nn
 
-from sqp.errors import ConfigError
-from sqp.segmenters.checkpoint import NetworkSpec
-from sqp.segmenters.plain import no_encoder
+from sqp.core.errors import ConfigError
+from sqp.segmenters.plain import NetworkSpec, no_encoder
 
 WIDTH = 24
 

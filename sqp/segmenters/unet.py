@@ -7,8 +7,7 @@ from pathlib import Path
 from monai.networks.nets import BasicUNet
 from torch import nn
 
-from sqp.segmenters.checkpoint import NetworkSpec
-from sqp.segmenters.plain import no_encoder
+from sqp.segmenters.plain import NetworkSpec, no_encoder
 
 WIDTH = 32
 

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from sqp.errors import ConfigError
-from sqp.io.hashing import sha256_of
+from sqp.core.errors import ConfigError
+from sqp.core.hashing import sha256_of
+from sqp.core.untrusted import check_regular
 from sqp.networks.weight_files import read_tensors, without_prefixes
-from sqp.untrusted import check_regular
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sqp.errors import lookup
-from sqp.types import Embedding, Prompt, Samples, Segmenter
+from sqp.core.errors import lookup
+from sqp.core.types import Embedding, Prompt, Samples, Segmenter
 from sqp.uncertainty.deterministic import deterministic
 from sqp.uncertainty.ensemble import ensemble
 from sqp.uncertainty.masks import mask_from_logits, mask_from_probability, mask_on_grid, mean_probability_map

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from sqp.errors import CaseError, ConfigError
-from sqp.types import Decoded, Embedding, Prompt, Segmenter
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.types import Decoded, Embedding, Prompt, Segmenter
 
 
 def check_request(prompts: Sequence[Prompt], n: int, generators: Sequence[torch.Generator]) -> None:

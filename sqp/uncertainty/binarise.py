@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from skimage.filters import threshold_otsu
 
-from sqp.errors import ConfigError, lookup
+from sqp.core.errors import ConfigError, lookup
 
 
 def fixed(values: torch.Tensor, *, at: float = 0.5) -> float:

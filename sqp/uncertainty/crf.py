@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 
 
 def require() -> None:

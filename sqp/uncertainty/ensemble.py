@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
+from sqp.core.types import Embedding, Prompt, Samples, Segmenter
 from sqp.segmenters.ensemble import EnsembleSegmenter
-from sqp.types import Embedding, Prompt, Samples, Segmenter
 from sqp.uncertainty.batches import check_request, decode_best, token_of
 
 

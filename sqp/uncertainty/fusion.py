@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sqp.errors import ConfigError, lookup
+from sqp.core.errors import ConfigError, lookup
 from sqp.uncertainty.learned_fusion import learned
 from sqp.uncertainty.moments import Moments, by_slabs
 from sqp.uncertainty.named_options import check_options

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
+from sqp.core.untrusted import read_json
 from sqp.uncertainty.moments import Moments
-from sqp.untrusted import read_json
 
 FEATURES = ("mean_logit", "sd_logit", "mean_entropy", "entropy", "logit_of_mean")
 CAP = 16.0

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.types import Samples
+from sqp.core.types import Samples
 from sqp.uncertainty.moments import Moments, by_slabs
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
+from sqp.core.frame import SlicesFrame
+from sqp.core.types import Embedding, Prompt, Samples, Segmenter
 from sqp.segmenters.dropout import AUTO, Dropout, find_sites, injected_dropout, network_of
 from sqp.segmenters.one_image import one_image
-from sqp.types import Embedding, Prompt, Samples, Segmenter
 from sqp.uncertainty.batches import check_request, decode_best, seeded, token_of
-from sqp.volume_frame import SlicesFrame
 
 
 def mc_dropout(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from sqp.errors import lookup
+from sqp.core.errors import lookup
 from sqp.uncertainty.moments import SLAB, Moments
 
 

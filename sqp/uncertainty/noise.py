@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from sqp.errors import ConfigError
-from sqp.types import Embedding, Prompt, Samples, Segmenter
+from sqp.core.errors import ConfigError
+from sqp.core.types import Embedding, Prompt, Samples, Segmenter
+from sqp.core.volume import Volume
 from sqp.uncertainty.batches import check_request, decode_best, seeded, token_of
-from sqp.volume import Volume
 
 
 def noise(

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
+from sqp.core.types import Embedding, Prompt, Samples, Segmenter
 from sqp.prompts.jitter import jitter_prompt, n_draws
 from sqp.segmenters.one_image import one_image
-from sqp.types import Embedding, Prompt, Samples, Segmenter
 from sqp.uncertainty.batches import check_request, decode_best, token_of
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.errors import lookup
+from sqp.core.errors import lookup
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.errors import lookup
+from sqp.core.errors import lookup
+from sqp.core.types import Samples
 from sqp.metrics import overlap
-from sqp.types import Samples
 from sqp.uncertainty.measures import certainty
 from sqp.uncertainty.moments import Moments
 

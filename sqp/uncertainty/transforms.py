@@ -4,6 +4,8 @@ Flips and 90° turns are exact; only where the image does not fill the last cell
 is no multiple of the stride) the flipped cells lie between the others and are interpolated. `Shrink` and
 `Zoom` resample the logits bilinearly: a map that is linear over the image comes back to within rounding, away
 from the edges.
+
+Read logits at other places of the grid, bilinearly.
 """
 
 from __future__ import annotations
@@ -14,12 +16,49 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sqp.frame import Frame
-from sqp.types import Prompt
-from sqp.uncertainty.resample import resample, shift_cells
+from sqp.core.frame import Frame
+from sqp.core.types import Prompt
+
+
+def resample(
+    logits: Tensor, source: Frame, target: Frame, scale: tuple[float, float], shift: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """Logits `[*source.grid]` read at the cells of `target.grid`, and which of these lie in the source.
+
+    An original pixel at x lies at x * scale + shift in the transformed image. Returns logits and bool,
+    both `[*target.grid]`.
+    """
+    axes, inside = [], []
+    for axis in (0, 1):  # x, y
+        cells = target.grid[1 - axis]
+        centre = (torch.arange(cells, dtype=torch.float64) + 0.5) * target.stride / target.scale_xy[axis]
+        moved = centre * scale[axis] + shift[axis]
+        inside.append((moved >= 0) & (moved <= source.original[1 - axis]))
+        place = moved * source.scale_xy[axis] / source.stride
+        axes.append(2 * place / source.grid[1 - axis] - 1)
+    read = _read(logits, axes[0], axes[1])
+    return read, (inside[1][:, None] & inside[0][None, :]).to(logits.device)
+
+
+def shift_cells(logits: Tensor, x: float, y: float) -> Tensor:
+    """`[h, w]` read x cells to the right and y cells below each cell; the last row or column is repeated.
+
+    >>> shift_cells(torch.tensor([[0.0, 1.0, 2.0]]), 1.0, 0.0).round().tolist()
+    [[1.0, 2.0, 2.0]]
+    """
+    h, w = logits.shape
+    axes = [2 * (torch.arange(n, dtype=torch.float64) + 0.5 + by) / n - 1 for n, by in ((w, x), (h, y))]
+    return _read(logits, axes[0], axes[1])
+
+
+def _read(logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """`[h, w]` at columns x and rows y, in -1..1 from edge to edge."""
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)[None].to(logits)
+    return F.grid_sample(logits[None, None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0, 0]
 
 
 class Transform(Protocol):

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.errors import ConfigError, lookup
-from sqp.types import Decoded, Embedding, Prompt, Samples, Segmenter
+from sqp.core.errors import ConfigError, lookup
+from sqp.core.types import Decoded, Embedding, Prompt, Samples, Segmenter
 from sqp.uncertainty.batches import check_request, decode_best, token_of
 from sqp.uncertainty.transforms import Chain, Dihedral, Intensity, Shrink, Transform, Zoom
 from sqp.uncertainty.volume_transforms import draw_volume_transforms

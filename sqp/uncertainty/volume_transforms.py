@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.types import GridFrame, Prompt
+from sqp.core.frame import SlicesFrame
+from sqp.core.types import GridFrame, Prompt
+from sqp.core.volume import Volume
 from sqp.uncertainty.transforms import Dihedral, map_prompt
-from sqp.volume import Volume
-from sqp.volume_frame import SlicesFrame
 
 FLIPS = tuple(axes for k in range(4) for axes in combinations((0, 1, 2), k))  # none, one, two, all of d, h, w
 GAMMAS = (0.8, 0.9, 1.1, 1.2)

@@ -7,8 +7,8 @@ import typing
 from bad_inputs import damage as d
 from bad_inputs.world import Case, nothing
 
-from sqp.cli import _config_class
-from sqp.options import flat_hints
+from sqp.cli.main import _config_class
+from sqp.cli.options import flat_hints
 
 LINES = {
     "generate": "generate --images {images} --masks {masks} --segmenter none --referee none --out {out}",

@@ -43,7 +43,7 @@ def made(*makes: d.Make) -> d.Make:
     def make(world: World, bad: Path) -> None:
         from shlex import split
 
-        from sqp.cli import main
+        from sqp.cli.main import main
 
         assert main([part.format(**world.names(bad, bad)) for part in split(AGAIN)]) == 0
         for one in makes:

@@ -16,8 +16,8 @@ from bad_inputs import of_bundles, of_images, of_options, of_records, of_tables
 from bad_inputs.world import Case, World, build_world
 from fakes import put_fake
 
-from sqp.cli import COMMANDS, main, parse
-from sqp.errors import ConfigError
+from sqp.cli.main import COMMANDS, main, parse
+from sqp.core.errors import ConfigError
 
 TABLES = (of_images, of_tables, of_bundles, of_records, of_options)
 CASES: list[Case] = [case for table in TABLES for case in table.CASES]

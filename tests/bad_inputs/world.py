@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image
 from recordsets import disc, make_record_set
 
+from sqp.commands import predict, train
 from sqp.config.predict import PredictConfig
 from sqp.config.train import TrainConfig
-from sqp.io import RecordSet
-from sqp.io.frozen import mask_hash
 from sqp.networks.checkpoint import save_checkpoint
+from sqp.records import RecordSet
+from sqp.records.frozen import mask_hash
 from sqp.segmenters.plain import NetworkSpec, build_network
-from sqp.stages import predict, train
 
 SIZE = (48, 64)
 GOOD = ("a", "b")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sqp.core.errors import ConfigError
 from sqp.data import LAYOUTS, find_cases
-from sqp.errors import ConfigError
 
 
 def put(folder, *names):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sqp.core.errors import ConfigError
 from sqp.data import CORRUPTIONS, corrupt, corrupt_to_dice
 from sqp.data.synthetic import Traits, synthetic_lesion
-from sqp.errors import ConfigError
 from sqp.metrics.overlap import dice
 
 MASKS = [synthetic_lesion(np.random.default_rng(k), (120, 160), Traits(extent=0.4)).mask for k in range(6)]

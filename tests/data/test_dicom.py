@@ -10,10 +10,10 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from tiny_volumes import SHAPE, SPACING, bright, ellipsoid, write_nifti
 
+from sqp.core.errors import CaseError
 from sqp.data import find_cases
 from sqp.data.dicom import is_series
 from sqp.data.volumes import check_same_place, read_structure, read_volume
-from sqp.errors import CaseError
 
 OFFSET = (5.0, -7.0, 11.0)  # RAS mm of the voxel (0, 0, 0), as in tiny_volumes
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sqp.core.errors import CaseError
 from sqp.data.images import (
     check_same_size,
     holds_photograph,
@@ -16,7 +17,6 @@ from sqp.data.images import (
     read_probability,
     turned_in_place,
 )
-from sqp.errors import CaseError
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from tiny_volumes import bright, ellipsoid, write_nifti
 
+from sqp.cli.options import at_home
 from sqp.config.generate import GenerateConfig
+from sqp.core.errors import CaseError
 from sqp.data import find_cases
 from sqp.data.images import read_image, read_mask
 from sqp.data.table import read_table
 from sqp.data.volumes import read_structure, read_volume
-from sqp.errors import CaseError
-from sqp.options import at_home
 
 Y, X = np.mgrid[:120, :160]
 AWAY = np.hypot(Y - 60, X - 80)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sqp.core.errors import ConfigError
 from sqp.data import LAYOUTS, find_cases
 from sqp.data.isic import RELEASES
-from sqp.errors import ConfigError
 
 
 def put(folder, *names):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from sqp.core.errors import ConfigError
+from sqp.core.types import Case
 from sqp.data.licences import of_licences
-from sqp.errors import ConfigError
-from sqp.types import Case
 
 CASES = [Case(name, Path(f"{name}.png"), licence=licence) for name, licence in (("a", "CC-0"), ("b", "NOS"), ("c", ""))]
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from sqp.core.errors import ConfigError
+from sqp.core.hashing import sha256_of
+from sqp.core.types import Case
 from sqp.data import find_cases
 from sqp.data.split_files import check_no_leakage, check_splits, read_splits, write_splits
 from sqp.data.splits import Splits, apply_splits, make_splits
-from sqp.errors import ConfigError
-from sqp.io.hashing import sha256_of
-from sqp.types import Case
 
 GOOD = Splits({"train": {"g1": ("a", "b")}, "test": {"g2": ("c",)}}, "mine", 5, "by hand", "0" * 64)
 ROOT = Path(__file__).parents[2]

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sqp.core.errors import ConfigError
+from sqp.core.types import Case
 from sqp.data.split_files import check_splits
 from sqp.data.splits import (
     FRACTIONS,
@@ -19,8 +21,6 @@ from sqp.data.splits import (
     subset_by_group,
     with_default_splits,
 )
-from sqp.errors import ConfigError
-from sqp.types import Case
 
 TWO_IDS = (("HAM_0004919", "train"), ("HAM_0000140", "test"))
 

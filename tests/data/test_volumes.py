@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tiny_volumes import ORIENTATIONS, SHAPE, SPACING, bright, ellipsoid, write_data, write_nifti
 
+from sqp.core.errors import CaseError, ConfigError
 from sqp.data import find_cases
 from sqp.data.volumes import check_same_place, read_structure, read_volume
-from sqp.errors import CaseError, ConfigError
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)

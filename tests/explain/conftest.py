@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sqp.quality.module import QualityModel
+from sqp.quality.model.module import QualityModel
 
 CHANNELS = ("image", "mask", "self/entropy")
 SIZE = 64

@@ -6,10 +6,9 @@ import torch
 from explain.conftest import CHANNELS, network
 from torch import Tensor, nn
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.explain import attribution
-from sqp.explain.attribution import ATTRIBUTIONS, group_maps, shares
-from sqp.explain.groups import plane_groups
+from sqp.explain.attribution import ATTRIBUTIONS, group_maps, plane_groups, shares
 from sqp.explain.target import Logit
 
 GROUPS = plane_groups(CHANNELS)

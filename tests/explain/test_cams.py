@@ -6,13 +6,12 @@ import torch
 import torch.nn.functional as F
 from explain.conftest import SIZE, network
 
-from sqp.errors import ConfigError
-from sqp.explain.cams import CAMS, branch_maps, cam_maps
-from sqp.explain.layers import choose_layer, spatial_layers
+from sqp.core.errors import ConfigError
+from sqp.explain.cams import CAMS, branch_maps, cam_maps, choose_layer, spatial_layers
 from sqp.explain.sanity import shuffled_weights
 from sqp.explain.target import Logit
-from sqp.quality.augment import dihedral
-from sqp.quality.ensemble import Ensemble
+from sqp.quality.model.augment import dihedral
+from sqp.quality.model.ensemble import Ensemble
 
 
 def by_hand(model, planes, layer, sign):

@@ -10,7 +10,7 @@ from numba.core import config
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsRegressor
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.explain import embedding
 from sqp.explain.embedding import (
     check_enough,

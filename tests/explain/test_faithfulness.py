@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.explain.faithfulness import STEPS, Curves, blur, curves, faithfulness_table
 from sqp.metrics.stats import Resamples
-from sqp.quality.module import QualityOutput
+from sqp.quality.model.module import QualityOutput
 
 SIDE, N = 40, 6
 

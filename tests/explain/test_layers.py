@@ -7,10 +7,10 @@ import torch
 from explain.conftest import network
 from torch import Tensor, nn
 
-from sqp.errors import ConfigError
-from sqp.explain.layers import choose_layer, spatial_layers
-from sqp.quality import backbones
-from sqp.quality.backbones import Backbone
+from sqp.core.errors import ConfigError
+from sqp.explain.cams import choose_layer, spatial_layers
+from sqp.quality.model import backbones
+from sqp.quality.model.backbones import Backbone
 
 
 class Flat(Backbone):

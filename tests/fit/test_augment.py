@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sqp.core.seeding import torch_generator
 from sqp.fit.augment import Augmentation
-from sqp.seeding import torch_generator
 
 
 @pytest.fixture

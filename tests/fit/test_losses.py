@@ -7,8 +7,8 @@ import torch
 from monai.losses import DiceLoss
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from sqp.core.seeding import torch_generator
 from sqp.fit.losses import SMOOTH, dice_bce, hard_dice
-from sqp.seeding import torch_generator
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tiny_volumes import SHAPE, SPACING, write_data, write_nifti
 from sqp.data import find_cases
 from sqp.data.volumes import read_structure, read_volume
 from sqp.fit.volume_cache import PATCHES, Patches, PatchPlan, build_volume_cache
-from sqp.networks.voxels import normalised
+from sqp.networks.inputs import normalised
 
 
 @pytest.fixture(scope="module")

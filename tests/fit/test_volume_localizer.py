@@ -11,7 +11,7 @@ from sqp.data import find_cases
 from sqp.data.volumes import read_structure, read_volume
 from sqp.fit.volume_cache import build_volume_cache
 from sqp.fit.volume_localizer import Cubes, shifted
-from sqp.networks.voxels import normalised
+from sqp.networks.inputs import normalised
 from sqp.prompts.volume_localizer import cube
 
 

@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from sqp.metrics import AGREEMENT, agreement
-from sqp.metrics.notes import agreement_note
+from sqp.metrics.nan_reasons import agreement_note
 
 NAN = float("nan")
 CORRELATIONS = {"pearson", "spearman", "kendall"}

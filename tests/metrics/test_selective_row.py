@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sqp.metrics import failures, selective
-from sqp.metrics.selective_row import selective_row
+from sqp.metrics.selective import selective_row
 
 NAN = float("nan")
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from sqp.metrics.slices import slice_dice, worst_slice
+from sqp.metrics.overlap import slice_dice, worst_slice
 
 
 def test_as_scikit_learn_has_it_slice_by_slice():

@@ -10,10 +10,10 @@ import timm
 import torch
 from tiny_prompters import CLASSIFIERS
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
+from sqp.core.seeding import numpy_generator
 from sqp.networks.cams import LAYERS, METHODS, heatmaps, target_layer
 from sqp.prompts.classifier import build_classifier
-from sqp.seeding import numpy_generator
 
 GRIDS = {"cnn": 2, "resnet": 2, "convnext": 2, "vit": 4, "swin": 2}
 

@@ -8,11 +8,11 @@ from plain_networks import write_checkpoint
 from safetensors.torch import save_file
 from tiny_prompters import CLASSIFIERS, LOCALIZER, write_classifier, write_localizer
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.networks.checkpoint import fitted_images, load_weights, read_header
 from sqp.prompts.classifier import ClassifierSpec, build_classifier
-from sqp.prompts.heatmap_network import LocalizerSpec
-from sqp.segmenters.checkpoint import NetworkSpec
+from sqp.prompts.localizer import LocalizerSpec
+from sqp.segmenters.plain import NetworkSpec
 
 WRITERS = {NetworkSpec: write_checkpoint, LocalizerSpec: write_localizer, ClassifierSpec: write_classifier}
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqp.networks.half import packed, rounded
+from sqp.networks.checkpoint import packed, rounded
 
 
 @given(values=st.lists(st.floats(-1e5, 1e5, width=32), min_size=1, max_size=8))

@@ -9,7 +9,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.networks.timm_models import create
 
 NAME = "mobilenetv2_035"

@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from sqp.networks.voxels import CLIPPED, normalised
+from sqp.networks.inputs import CLIPPED, normalised
 
 
 def voxels(shape=(12, 40, 30), offset=-200.0):

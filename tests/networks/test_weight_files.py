@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 import sqp
-from sqp.cli import main
-from sqp.errors import ConfigError
+from sqp.cli.main import main
+from sqp.core.errors import ConfigError
 from sqp.networks.timm_models import create
 from sqp.networks.weight_files import read_tensors, without_prefixes
 from sqp.segmenters.weights import read_state

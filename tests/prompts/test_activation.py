@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from sqp.core.seeding import numpy_generator
 from sqp.prompts.activation import activation_prompt, threshold_mask, without_small
-from sqp.seeding import numpy_generator
 
 
 def heatmap():

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import save_file
 from tiny_prompters import CLASSIFIERS, write_classifier, write_localizer
 
-from sqp.errors import CaseError, ConfigError
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.seeding import numpy_generator
 from sqp.networks import cams
 from sqp.prompts import PROMPTERS
 from sqp.prompts.cam import at_image, class_heatmap
 from sqp.prompts.classifier import build_classifier, load_classifier
-from sqp.seeding import numpy_generator
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
 

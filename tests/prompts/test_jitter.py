@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sqp.core.types import Prompt
 from sqp.prompts.jitter import jitter_prompt, n_draws
-from sqp.types import Prompt
 
 UNIT = st.floats(-1, 1)
 

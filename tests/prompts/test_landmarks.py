@@ -9,11 +9,21 @@ import pytest
 import torch
 from tiny_volumes import ellipsoid
 
-from sqp.errors import CaseError, ConfigError
+from sqp.core.errors import CaseError, ConfigError
 from sqp.fit.landmarks import POSITIONS, Pairs, told_apart
 from sqp.fit.volume_cache import VolumeCache
-from sqp.prompts.landmark_network import LANDMARKS, LandmarkNetwork, LandmarkSpec, Seen
-from sqp.prompts.landmarks import cut, extreme_points, landmarks, locate, points_box, remember
+from sqp.prompts.landmarks import (
+    LANDMARKS,
+    LandmarkNetwork,
+    LandmarkSpec,
+    Seen,
+    cut,
+    extreme_points,
+    landmarks,
+    locate,
+    points_box,
+    remember,
+)
 from sqp.prompts.volume_prompts import volume_box
 
 SPEC = LandmarkSpec((1.0, 1.0, 1.0), 16, (20.0, 20.0, 20.0), 4)

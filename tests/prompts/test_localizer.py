@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from tiny_prompters import LOCALIZER, write_classifier, write_localizer
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.prompts import PROMPTERS
-from sqp.prompts.heatmap_network import LocalizerSpec, build_localizer
-from sqp.prompts.localizer import input_pixels, localizer, map_box
+from sqp.prompts.localizer import LocalizerSpec, build_localizer, input_pixels, localizer, map_box
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
 

@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.metrics.overlap import dice
 from sqp.prompts import otsu, otsu_mask
 

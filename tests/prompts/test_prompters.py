@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tiny_prompters import options_of
 
-from sqp.errors import CaseError, ConfigError
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.seeding import numpy_generator
 from sqp.prompts import PROMPTERS, SIMULATED_MANUAL
-from sqp.seeding import numpy_generator
 
 
 def lesion(h=90, w=120, centre=(40, 70), radii=(15, 25)):

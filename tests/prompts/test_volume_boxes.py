@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from sqp.errors import CaseError
+from sqp.core.errors import CaseError
+from sqp.core.seeding import numpy_generator
+from sqp.core.volume import Geometry, Volume
 from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
-from sqp.seeding import numpy_generator
-from sqp.volume import Geometry, Volume
 
 VOLUME = Volume(np.zeros((6, 10, 12), np.float32), Geometry.plain((6, 10, 12)))
 

@@ -8,16 +8,16 @@ import torch
 from tiny_volumes import SHAPE
 from volumesets import SPLITS, WRONG, make_volume_set
 
+from sqp.commands.train import run
 from sqp.config.train import TrainConfig
-from sqp.errors import ConfigError
-from sqp.io import RecordSet
+from sqp.core.errors import ConfigError
+from sqp.evaluation.pages.pixels import read_pixels
 from sqp.quality import Bundle, error_maps, predict_records
-from sqp.quality.augment import dihedral
-from sqp.quality.backbones import VOLUME_BACKBONES, build_backbone
-from sqp.quality.channels import image_planes, plane_names, record_planes
-from sqp.quality.module import ModelSpec, QualityModel
-from sqp.stages.evidence.pixels import read_pixels
-from sqp.stages.train import run
+from sqp.quality.model.augment import dihedral
+from sqp.quality.model.backbones import VOLUME_BACKBONES, build_backbone
+from sqp.quality.model.channels import image_planes, plane_names, record_planes
+from sqp.quality.model.module import ModelSpec, QualityModel
+from sqp.records import RecordSet
 
 CHANNELS = ("image", "mask", "self/epkl")
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from recordsets import make_record
 
-from sqp.io import RecordSet, RecordWriter
+from sqp.records import RecordSet, RecordWriter
 
 STRANGE = "a<b>\"&'$x"  # an image id that must be escaped everywhere
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sqp.quality.verdict import VERDICTS
-from sqp.report.distribution import distribution
+from sqp.quality.judging.verdict import VERDICTS
+from sqp.report.figures import distribution
 
 
 def test_bars_add_up_to_the_counts_of_the_verdicts(predictions):

@@ -8,9 +8,15 @@ import pytest
 
 from sqp.metrics.pooled import PixelCalibration
 from sqp.metrics.selective import risk_coverage
-from sqp.report.agreement_figures import bland_altman, forest
-from sqp.report.calibration_figures import coverage_figure, pixel_calibration, raters_figure
-from sqp.report.selective_figures import risk_curves, tier_boxes
+from sqp.report.evaluation_figures import (
+    bland_altman,
+    coverage_figure,
+    forest,
+    pixel_calibration,
+    raters_figure,
+    risk_curves,
+    tier_boxes,
+)
 
 RNG = np.random.default_rng(0)
 NAN = float("nan")

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sqp.io import RecordSet
+from sqp.records import RecordSet
 from sqp.report import explain_figures
-from sqp.report.embedding_figure import embedding, short_names
 from sqp.report.embedding_page import fields, write_embedding_page
-from sqp.report.explain_page import write_explain_page
-from sqp.report.explain_tables import TITLES, as_markdown, findings, readable
+from sqp.report.explain_figures import embedding, short_names
+from sqp.report.explain_page import TITLES, as_markdown, findings, readable, write_explain_page
 from sqp.report.explained_cases import case_figure, contact_sheet, heated, resized
 from sqp.report.view import load_view
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sqp.quality.risk import Choice, RiskRule
+from sqp.quality.judging.risk import Choice, RiskRule
 from sqp.report.findings import best_free_score, evaluation_findings, prediction_findings
 
 

@@ -10,12 +10,11 @@ import pytest
 from browser import chromium
 from volumesets import make_volume_set
 
-from sqp.io import RecordSet
-from sqp.io.atomic import write_maps
+from sqp.core.files import write_maps
+from sqp.records import RecordSet
 from sqp.report.findings import Findings
 from sqp.report.inline import document
-from sqp.report.page import write_page
-from sqp.report.sections import Section
+from sqp.report.page import Section, write_page
 
 
 @pytest.fixture(scope="module")

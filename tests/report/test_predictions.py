@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from sqp.errors import ConfigError
-from sqp.quality.columns import FIRST, score_names
+from sqp.core.errors import ConfigError
+from sqp.quality.judging.columns import FIRST, score_names
 from sqp.report.columns import ordered, worst_first
 from sqp.report.predictions import read_predictions, write_predictions
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from sqp.errors import ConfigError
-from sqp.report.sections import Section, anchor, section_html
+from sqp.core.errors import ConfigError
+from sqp.report.page import Section, anchor, section_html
 
 TABLE = pd.DataFrame({"method": ["a<b"], "mae": [0.12345], "note": [None], "n": [7]})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sqp.report.summary import prediction_summary
+from sqp.report.predictions import prediction_summary
 
 
 def test_counts_per_verdict_and_per_tenth(predictions):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from sqp.io import RecordSet
-from sqp.io.ownership import owned
+from sqp.core.ownership import owned
+from sqp.records import RecordSet
 from sqp.report.overlays import caption, overlay, write_overlays
 from sqp.report.view import MASK_COLOUR, TRUTH_COLOUR, View, load_view
 

@@ -9,7 +9,7 @@ import pytest
 from tiny_volumes import ellipsoid
 from volumesets import make_volume_set
 
-from sqp.io import RecordSet
+from sqp.records import RecordSet
 from sqp.report import gallery
 from sqp.report.gallery import as_json, gallery_cases
 from sqp.report.orthogonal import GAP, SIDE, ThreeViews, cuts_of, point_of

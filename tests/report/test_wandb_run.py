@@ -11,7 +11,7 @@ from PIL import Image
 from wandb_file import read_offline_run
 
 from sqp.config.logger import LoggerConfig
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.report.wandb_run import check_logger, lightning_loggers, log_results, wandb_run
 
 OFFLINE = LoggerConfig(logger="wandb", wandb_mode="offline", wandb_project="toy", wandb_images=2)

@@ -14,17 +14,17 @@ import torch
 import yaml
 from sklearn.metrics import mean_absolute_error
 
-from sqp.cli import from_mapping
+from sqp.cli.main import from_mapping
+from sqp.commands import train_members
 from sqp.config.generate import UNSEEN
-from sqp.errors import ConfigError
-from sqp.io import RecordSet
-from sqp.io.frozen import freeze, write_frozen
+from sqp.core.errors import ConfigError
 from sqp.quality import Bundle, predict_records
-from sqp.quality.augment import turned
-from sqp.quality.inference import SYMMETRIES
-from sqp.quality.predict import read_batch
-from sqp.quality.truth_map import compare
-from sqp.stages import train_members
+from sqp.quality.judging.predict import read_batch
+from sqp.quality.model.augment import turned
+from sqp.quality.model.inference import SYMMETRIES
+from sqp.quality.model.truth_map import compare
+from sqp.records import RecordSet
+from sqp.records.frozen import freeze, write_frozen
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,7 +80,7 @@ def test_rows_seeds_and_a_second_run_that_trains_nothing(script, config, record_
     asked = [str(config), str(out), "--rows", "natural", "--split", "test"]
     with pytest.raises(ConfigError, match="frozen spread set: name it with --frozen"):
         ablate.main(asked)
-    monkeypatch.setattr("sqp.io.frozen.SD_RANGE", (0.0, 1.0))
+    monkeypatch.setattr("sqp.records.frozen.SD_RANGE", (0.0, 1.0))
     frozen = freeze(RecordSet(record_set), "test", [])
     write_frozen(tmp_path / "frozen.json", frozen)
     ablate.main([*asked, "--frozen", str(tmp_path / "frozen.json")])

@@ -12,7 +12,7 @@ from sqp.data.synthetic import write_synthetic
 from sqp.metrics.overlap import dice
 from sqp.prompts.cam import at_image, class_heatmap
 from sqp.prompts.classifier import load_classifier
-from sqp.stages.loaded_case import load_case
+from sqp.records.load import load_case
 
 
 def test_rows_and_summary(script, tmp_path):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 
 
 def test_random_heads_know_nothing(script):

@@ -10,21 +10,21 @@ import yaml
 from fakes import put_fake
 
 from sqp import bundles
-from sqp.cli import from_mapping
+from sqp.cli.main import from_mapping
+from sqp.commands import predict
 from sqp.config.predict import PredictConfig
+from sqp.core.errors import ConfigError
 from sqp.data import find_cases
 from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import halved, make_splits
 from sqp.data.synthetic import write_synthetic
-from sqp.errors import ConfigError
-from sqp.io import RecordSet
 from sqp.networks.checkpoint import fitted_images
 from sqp.prompts import PROMPTERS
 from sqp.quality import Bundle
-from sqp.quality.licences import licences_behind
-from sqp.stages import predict
-from sqp.stages.fitted_images import image_hash
-from sqp.stages.named_prompters import prompter_and_options, used_prompters
+from sqp.quality.bundle.licences import licences_behind
+from sqp.records import RecordSet
+from sqp.records.fitted import image_hash
+from sqp.records.prompters import prompter_and_options, used_prompters
 
 ROOT = Path(__file__).parents[2]
 FREE = "CC0-1.0"

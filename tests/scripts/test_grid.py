@@ -13,12 +13,12 @@ from recordsets import SPLITS, make_record_set
 from scipy.stats import pearsonr
 from volumesets import make_volume_set
 
-from sqp.cli import from_mapping
+from sqp.cli.main import from_mapping
+from sqp.commands import train_members
+from sqp.core.errors import ConfigError, script_status
 from sqp.data.split_files import read_splits
 from sqp.data.synthetic import write_synthetic
-from sqp.errors import ConfigError, script_status
-from sqp.io import RecordSet, frozen
-from sqp.stages import train_members
+from sqp.records import RecordSet, frozen
 
 ROOT = Path(__file__).parents[2]
 

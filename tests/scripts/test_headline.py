@@ -11,13 +11,13 @@ import yaml
 from PIL import Image
 from recordsets import SPLITS, make_record_set
 
+from sqp.commands.train import run
 from sqp.config.train import TrainConfig
-from sqp.errors import ConfigError
-from sqp.io import RecordSet
-from sqp.io.frozen import freeze, write_frozen
+from sqp.core.errors import ConfigError
 from sqp.metrics import selective
 from sqp.quality import Bundle
-from sqp.stages.train import run
+from sqp.records import RecordSet
+from sqp.records.frozen import freeze, write_frozen
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +30,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict:
     for name, options in sets.items():
         make_record_set(home / name, {**SPLITS, "test": 20}, **options)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("sqp.io.frozen.SD_RANGE", (0.0, 1.0))
+            patch.setattr("sqp.records.frozen.SD_RANGE", (0.0, 1.0))
             write_frozen(home / f"{name}.json", freeze(RecordSet(home / name), "test", ["shift"]))
     small = {"epochs": 2, "batch_size": 32, "progress": False}
     run(TrainConfig([home / "home"], home / "model", inputs="mask+uncertainty", size=32, **small))
@@ -126,7 +126,7 @@ def test_a_model_that_has_seen_the_test_groups_is_refused(script, told, tmp_path
 
 
 def _hashes(group: str) -> list[str]:
-    from sqp.quality.provenance import group_hashes
+    from sqp.quality.bundle.provenance import group_hashes
 
     return group_hashes(pd.DataFrame({"group": [group]}))
 

@@ -13,8 +13,8 @@ from recordsets import CONFIG, SPLITS, make_record_set
 from sklearn.metrics import roc_auc_score
 
 from sqp import bundles
-from sqp.cli import from_mapping
-from sqp.errors import ConfigError
+from sqp.cli.main import from_mapping
+from sqp.core.errors import ConfigError
 from sqp.quality import Bundle
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from sqp.core.errors import ConfigError
 from sqp.data.synthetic import write_synthetic
-from sqp.errors import ConfigError
 from tests.plain_networks import write_checkpoint
 from tests.tiny_volumes import write_data
 

@@ -89,7 +89,7 @@ def test_a_module_has_the_tests_of_its_name_then_those_that_name_it_then_the_roo
 
 @pytest.mark.slow
 def test_survivors_are_listed_known_again_and_keep_their_reason(tmp_path):
-    command = [sys.executable, "scripts/mutate.py", "sqp/metrics/slices.py", "--sample", "12", "--out", str(tmp_path)]
+    command = [sys.executable, "scripts/mutate.py", "sqp/metrics/overlap.py", "--sample", "12", "--out", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     first = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert "12 of 12 mutants to judge" in first.stdout and "together:" in first.stdout

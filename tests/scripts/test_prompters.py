@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from recordsets import CONFIG, make_record_set
 
-from sqp.types import Prompt
+from sqp.core.types import Prompt
 
 CAM = {"prompter": "cam", "checkpoint": "nets/toy-melanoma-seed0.safetensors"}
 PROMPTERS = {
@@ -75,7 +75,7 @@ def test_a_cascade_is_told_from_its_first_prompter(script, tmp_path):
 
 
 def test_what_it_refuses(script, sets, tmp_path):
-    from sqp.errors import ConfigError
+    from sqp.core.errors import ConfigError
 
     with pytest.raises(ConfigError, match="holds no natural record with truth of the split val"):
         script("prompters").main([str(tmp_path), str(tmp_path / "o"), str(sets[0]), "--split", "val"])

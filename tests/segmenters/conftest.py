@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sqp.seeding import numpy_generator
+from sqp.core.seeding import numpy_generator
 from sqp.segmenters import build_segmenter
 
 

@@ -10,10 +10,10 @@ from segment_anything import sam_model_registry
 from tiny_sam import tiny_sam
 
 from sqp.config.fit import VOLUMETRIC
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
+from sqp.core.types import Decoded, Prompt
+from sqp.core.volume import Geometry, Volume
 from sqp.segmenters import SEGMENTERS, build_segmenter, tinyvit
-from sqp.types import Decoded, Prompt
-from sqp.volume import Geometry, Volume
 
 PROMPTS = [Prompt(box=(18, 10, 46, 38)), Prompt(box=(2, 3, 30, 40)), Prompt(box=(0, 0, 64, 48))]
 

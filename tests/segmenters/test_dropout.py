@@ -5,8 +5,8 @@ import torch
 from tiny_sam import tiny_sam
 from torch import nn
 
-from sqp.errors import ConfigError
-from sqp.seeding import torch_generator
+from sqp.core.errors import ConfigError
+from sqp.core.seeding import torch_generator
 from sqp.segmenters.dropout import SITES, find_sites, injected_dropout, network_of
 from sqp.segmenters.sam import PromptableSegmenter, standardise
 from sqp.segmenters.tinyvit import network

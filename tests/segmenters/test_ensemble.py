@@ -4,9 +4,9 @@ import pytest
 import torch
 from fakes import FakeSegmenter
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
+from sqp.core.types import Prompt
 from sqp.segmenters.ensemble import EnsembleSegmenter, ensemble_sha256
-from sqp.types import Prompt
 
 
 def member(sha256, **options):

@@ -10,7 +10,7 @@ import torch
 from plain_networks import SMALL
 from safetensors.torch import save_file
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.networks.timm_models import pixels_of
 from sqp.segmenters.plain import build_network
 

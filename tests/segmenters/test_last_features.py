@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from plain_networks import SMALL
 from torch import nn
 
-from sqp.segmenters.last_features import inputs_of, pooled
-from sqp.segmenters.plain import NETWORKS, PlainSegmenter, build_network
-from sqp.types import Prompt
+from sqp.core.types import Prompt
+from sqp.segmenters.plain import NETWORKS, PlainSegmenter, build_network, inputs_of, pooled
 
 
 def test_means_over_the_image_and_over_the_mask_leave_the_padding_out():

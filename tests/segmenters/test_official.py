@@ -5,7 +5,7 @@ import torch
 from segment_anything import sam_model_registry
 from tiny_sam import tiny_sam
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.sam import min_max, standardise
 

@@ -6,10 +6,10 @@ import torch
 from tiny_sam import tiny_sam
 from torch import nn
 
-from sqp.seeding import torch_generator
+from sqp.core.seeding import torch_generator
+from sqp.core.types import Prompt
 from sqp.segmenters.one_image import one_image
 from sqp.segmenters.sam import PromptableSegmenter, standardise
-from sqp.types import Prompt
 from sqp.uncertainty import sample
 
 PROMPTS = [Prompt(box=(18, 10, 46, 38)), Prompt(box=(2, 3, 30, 40)), Prompt(box=(0, 0, 64, 48))]

@@ -12,14 +12,13 @@ from plain_networks import SMALL, write_checkpoint
 from torch.nn.modules.dropout import _DropoutNd
 
 from sqp.config.fit import PLAIN, VOLUMETRIC
-from sqp.errors import CaseError, ConfigError
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.types import Prompt
 from sqp.networks.checkpoint import load_weights, read_header
 from sqp.segmenters import SEGMENTERS, build_segmenter
-from sqp.segmenters.checkpoint import NetworkSpec
 from sqp.segmenters.dropout import find_sites
-from sqp.segmenters.plain import NETWORKS, PlainSegmenter, build_network
-from sqp.segmenters.volume_networks import VOLUME_NETWORKS
-from sqp.types import Prompt
+from sqp.segmenters.plain import NETWORKS, NetworkSpec, PlainSegmenter, build_network
+from sqp.segmenters.volume_plain import VOLUME_NETWORKS
 from sqp.uncertainty import sample
 
 PROMPT = Prompt(box=(1, 2, 30, 40))

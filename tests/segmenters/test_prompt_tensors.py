@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqp.errors import CaseError
-from sqp.frame import Frame
+from sqp.core.errors import CaseError
+from sqp.core.frame import Frame
+from sqp.core.types import Prompt
 from sqp.segmenters.prompt_tensors import check_prompt, prompt_tensors
-from sqp.types import Prompt
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import torch
 from segment_anything import SamPredictor
 from tiny_sam import tiny_sam
 
-from sqp.errors import CaseError, ConfigError
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.types import Prompt
 from sqp.segmenters.sam import PromptableSegmenter, min_max, output_of, standardise
-from sqp.types import Prompt
 
 BOX = (10.0, 8.0, 50.0, 40.0)
 POINT = ((30.0, 20.0),)

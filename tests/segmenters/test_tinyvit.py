@@ -8,11 +8,11 @@ import pytest
 import torch
 from timm.models.tiny_vit import ConvNorm
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
+from sqp.core.types import Prompt
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.tinyvit import fold_batch_norm, network, timm_keys
 from sqp.segmenters.weights import load_strict, locate, read_state
-from sqp.types import Prompt
 
 MOBILESAM = Path(os.environ.get("SQP_WEIGHTS", Path(__file__).parents[3] / "shared" / "weights")) / "mobile_sam.pt"
 

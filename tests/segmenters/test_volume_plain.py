@@ -10,13 +10,18 @@ import torch
 from plain_networks import SMALL, write_checkpoint
 from tiny_volumes import SHAPE, SPACING, bright, ellipsoid
 
-from sqp.errors import CaseError, ConfigError
-from sqp.networks.voxels import normalised
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.types import Prompt
+from sqp.core.volume import Geometry, Volume
+from sqp.networks.inputs import normalised
 from sqp.segmenters import build_segmenter
-from sqp.segmenters.volume_networks import VOLUME_NETWORKS, build_volume_network
-from sqp.segmenters.volume_plain import VolumeSegmenter, network_logits, with_neighbours
-from sqp.types import Prompt
-from sqp.volume import Geometry, Volume
+from sqp.segmenters.volume_plain import (
+    VOLUME_NETWORKS,
+    VolumeSegmenter,
+    build_volume_network,
+    network_logits,
+    with_neighbours,
+)
 
 
 def volume(shape=SHAPE, spacing=SPACING):

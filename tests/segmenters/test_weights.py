@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_sam import tiny_sam
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.segmenters import weights
 from sqp.segmenters.weights import Source, load_strict, locate, read_state
 

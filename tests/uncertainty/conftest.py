@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from fakes import FakeSegmenter
 
+from sqp.core.types import Prompt
 from sqp.segmenters.ensemble import EnsembleSegmenter
-from sqp.types import Prompt
 
 
 @pytest.fixture

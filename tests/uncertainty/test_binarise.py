@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.filters import threshold_otsu
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.uncertainty.binarise import BINARISERS, binarise, filter_uncertain
 
 

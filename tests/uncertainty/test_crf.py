@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.uncertainty.crf import crf, require
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sqp.errors import ConfigError
-from sqp.seeding import torch_generator
+from sqp.core.errors import ConfigError
+from sqp.core.seeding import torch_generator
 from sqp.uncertainty import sample, sample_many
 
 

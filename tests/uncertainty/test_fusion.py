@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, log_expit
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.uncertainty.fusion import FUSIONS, LEAST, check_fusion, fuse
 from sqp.uncertainty.learned_fusion import LearnedFusion
 from sqp.uncertainty.moments import SLAB

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.uncertainty.fusion import fuse
 from sqp.uncertainty.learned_fusion import FEATURES, LearnedFusion, calibration_pixels, features, fit
 

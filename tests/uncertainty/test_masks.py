@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from sqp.frame import Frame
+from sqp.core.frame import Frame
+from sqp.core.seeding import torch_generator
+from sqp.core.types import Samples
 from sqp.metrics.overlap import dice
-from sqp.seeding import torch_generator
-from sqp.types import Samples
 from sqp.uncertainty import mask_from_logits, mask_on_grid, mean_probability_map, sample
 
 

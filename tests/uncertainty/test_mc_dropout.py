@@ -6,10 +6,10 @@ from fakes import FakeSegmenter
 from tiny_sam import tiny_sam
 from torch import nn
 
-from sqp.errors import ConfigError
-from sqp.seeding import torch_generator
+from sqp.core.errors import ConfigError
+from sqp.core.seeding import torch_generator
+from sqp.core.types import Prompt
 from sqp.segmenters.sam import PromptableSegmenter, standardise
-from sqp.types import Prompt
 from sqp.uncertainty import sample, sample_many
 from sqp.uncertainty.mc_dropout import mc_dropout
 

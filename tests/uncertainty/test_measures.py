@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import entr, expit, log_expit
 
-from sqp.errors import ConfigError
+from sqp.core.errors import ConfigError
 from sqp.uncertainty import MEASURES, Moments, all_maps
 from sqp.uncertainty.measures import epkl
 from sqp.uncertainty.moments import by_slabs

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sqp.errors import ConfigError
-from sqp.seeding import torch_generator
-from sqp.types import Prompt
+from sqp.core.errors import ConfigError
+from sqp.core.seeding import torch_generator
+from sqp.core.types import Prompt
 from sqp.uncertainty import sample, sample_many
 from sqp.uncertainty.noise import add_noise
 

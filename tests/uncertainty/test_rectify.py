@@ -9,16 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import rgb2gray
 
-from sqp.errors import ConfigError
-from sqp.uncertainty.rectify import (
-    COMPARATORS,
-    RULES,
-    class_threshold,
-    high_uncertainty,
-    luminance,
-    rectify,
-    ur_sam,
-)
+from sqp.core.errors import ConfigError
+from sqp.uncertainty.rectify import COMPARATORS, RULES, class_threshold, high_uncertainty, luminance, rectify, ur_sam
 
 OWN = {"printed": {"alpha_h": 1.2}, "midpoint": {}}
 SEEDS = st.integers(0, 2**31)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sqp.errors import CaseError, ConfigError
-from sqp.types import Prompt
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.types import Prompt
 from sqp.uncertainty.measures import entropy
 from sqp.uncertainty.rectify import luminance, ur_sam
 from sqp.uncertainty.refine import REFINEMENTS, Ensemble, check_refinement, refine

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from sqp.errors import CaseError, ConfigError
-from sqp.seeding import torch_generator
-from sqp.types import Decoded, Prompt
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.seeding import torch_generator
+from sqp.core.types import Decoded, Prompt
 from sqp.uncertainty import SAMPLERS, sample, sample_many
 
 OTHER = Prompt(box=(5, 5, 50, 40))

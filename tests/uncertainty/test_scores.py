@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqp.errors import ConfigError
-from sqp.frame import Frame
+from sqp.core.errors import ConfigError
+from sqp.core.frame import Frame
+from sqp.core.types import Samples
 from sqp.metrics.overlap import dice
-from sqp.types import Samples
 from sqp.uncertainty import SCORES, Moments, scores
 from sqp.uncertainty.scores import area
 

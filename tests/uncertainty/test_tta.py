@@ -4,10 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqp.errors import ConfigError
-from sqp.frame import Frame
-from sqp.seeding import torch_generator
-from sqp.types import Prompt
+from sqp.core.errors import ConfigError
+from sqp.core.frame import Frame
+from sqp.core.seeding import torch_generator
+from sqp.core.types import Prompt
 from sqp.uncertainty import SAMPLERS, sample
 from sqp.uncertainty.transforms import Chain, Dihedral, Intensity, Shrink, Zoom
 from sqp.uncertainty.tta import draw_transforms, paper_transforms

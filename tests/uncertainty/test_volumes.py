@@ -8,17 +8,17 @@ import torch
 from plain_networks import write_checkpoint
 from tiny_volumes import SHAPE, SPACING, bright, ellipsoid
 
-from sqp.errors import ConfigError
-from sqp.seeding import torch_generator
+from sqp.core.errors import ConfigError
+from sqp.core.frame import VolumeFrame
+from sqp.core.seeding import torch_generator
+from sqp.core.types import Prompt, Samples
+from sqp.core.volume import Geometry, Volume
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.ensemble import EnsembleSegmenter
-from sqp.types import Prompt, Samples
 from sqp.uncertainty import MEASURES, SCORES, all_maps, mask_from_logits, mask_on_grid, sample, scores, slab_maps
 from sqp.uncertainty.masks import mean_probability_map
 from sqp.uncertainty.moments import SLAB, Moments
 from sqp.uncertainty.volume_transforms import FLIPS, VolumeTransform, draw_volume_transforms
-from sqp.volume import Geometry, Volume
-from sqp.volume_frame import VolumeFrame
 
 
 @pytest.fixture(scope="module")

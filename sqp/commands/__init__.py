@@ -1,0 +1,1 @@
+"""The commands: check, call, write; one file a command."""

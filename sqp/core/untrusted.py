@@ -1,0 +1,142 @@
+"""Files that anybody may have made: only regular ones are opened, and no text makes more than it says.
+
+A FIFO would wait for ever and a device never end; YAML's aliases explode and nested brackets run out of stack.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from sqp.core.errors import CaseError, ConfigError, SqpError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+"""What an image may be by its content, whatever its name: Pillow knows many more, and an EPS starts Ghostscript."""
+MOST_BYTES = 256 * 2**20  # of a text file; the largest that sqp writes are a hundredth of it
+MOST_NODES = 5_000_000  # of YAML whose aliases are written out
+MOST_DEPTH = 60
+SHORT = 100_000  # characters of YAML that the slow parser may look at, too
+TOO_DEEP = f"it is nested more than {MOST_DEPTH} deep"
+
+_C_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def check_regular(path: str | os.PathLike, what: str = "", error: type[SqpError] = ConfigError) -> Path:
+    """The path, if what lies there is a regular file (or a link to one), or nothing.
+
+    Raises `error`, with `what` before the path, for a folder, a FIFO, a socket or a device: reading could hang.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return Path(path)  # whoever opens it says why that cannot be
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise error(f"{what} {path} is {kind}, not a regular file: give a file".lstrip())
+    return Path(path)
+
+
+def open_image(path: str | os.PathLike, formats: Sequence[str] = FORMATS) -> Image.Image:
+    """Pillow's image of a regular file, not yet decoded. CaseError for what is no regular file; else as Pillow says."""
+    from PIL import Image
+
+    return Image.open(check_regular(path, "image", CaseError), formats=tuple(formats))
+
+
+def read_text(path: Path, what: str = "") -> str:
+    """UTF-8 text of a regular file of at most `MOST_BYTES`; else ConfigError naming it."""
+    check_regular(path, what)
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ConfigError(f"{path} is larger than {MOST_BYTES >> 20} MiB: it is not the file that is meant")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
+        ) from error
+
+
+def parse_json(text: str | bytes, what: str, **options: Any) -> Any:
+    """JSON -> its value. ConfigError, beginning with `what`, for text that is none, nests too deep or names numbers of
+    thousands of digits."""
+    try:
+        return json.loads(text, **options)
+    except RecursionError:
+        raise ConfigError(f"{what} is no usable JSON: {TOO_DEEP}") from None
+    except ValueError as error:
+        raise ConfigError(f"{what} is no JSON: {' '.join(str(error).split())}") from error
+
+
+def read_json(path: Path, **options: Any) -> Any:
+    """What a JSON file holds, by `read_text` and `parse_json`."""
+    return parse_json(read_text(path), str(path), **options)
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """YAML -> its value. ConfigError, beginning with `what`, for text that is none, nests too deep, or whose aliases
+    would make more than `MOST_NODES` values.
+
+    >>> parse_yaml("a: [1, 2]", "the text")
+    {'a': [1, 2]}
+    """
+    try:
+        try:
+            root = _composed(text, what, _C_LOADER)
+        except yaml.YAMLError:
+            if len(text) > SHORT:
+                raise
+            root = _composed(text, what, yaml.SafeLoader)  # which takes `{a:{b: 1}}`, too
+        if root is not None:
+            _check_size(root, what)
+        loader = yaml.SafeLoader("")
+        return None if root is None else loader.construct_document(root)
+    except (yaml.YAMLError, ValueError, TypeError) as error:  # ValueError: a month of 13, a number of 5,000 digits
+        raise ConfigError(f"{what} is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _composed(text: str, what: str, loader: Any) -> yaml.Node | None:
+    """The tree of nodes. ConfigError where brackets or indents nest deeper than `MOST_DEPTH`."""
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):  # by events, since the quick parser's own recursion ends in a crash
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise ConfigError(f"{what} is no usable YAML: {TOO_DEEP}")
+    return yaml.compose(text, Loader=loader)
+
+
+def _check_size(root: yaml.Node, what: str) -> None:
+    """ConfigError where the tree below `root` is too large with its aliases written out, or holds itself."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+    stack: list[tuple[yaml.Node, bool]] = [(root, False)]
+    while stack:
+        node, left = stack.pop()
+        if left:
+            open_nodes.discard(id(node))
+            sizes[id(node)] = 1 + sum(sizes[id(child)] for child in _children(node))
+            if sizes[id(node)] > MOST_NODES:
+                raise ConfigError(f"{what} makes more than {MOST_NODES:,} values by its aliases: write it out")
+            continue
+        if id(node) in sizes:
+            continue
+        open_nodes.add(id(node))
+        stack.append((node, True))
+        for child in _children(node):
+            if id(child) in open_nodes:
+                raise ConfigError(f"{what} is no usable YAML: an alias in it holds itself")
+            stack.append((child, False))
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []

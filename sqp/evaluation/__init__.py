@@ -1,0 +1,1 @@
+"""A quality model beside every analytic score on the same rows."""

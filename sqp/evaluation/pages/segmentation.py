@@ -1,0 +1,133 @@
+"""The segmentation itself, natural masks: overlap, distances, pixel calibration, and what a temperature changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from sqp.evaluation.pages.page import Evidence, Page, known, with_part
+from sqp.evaluation.pages.pixels import WORST_SLICE, measured
+from sqp.evaluation.pages.temperature import scaled, temperature_table
+from sqp.evaluation.paired import correlation_rows, mean_rows
+from sqp.evaluation.subsets import ALL, Subset
+from sqp.metrics.nan_reasons import join
+from sqp.metrics.overlap import threshold_iou
+from sqp.metrics.stats import Resamples
+from sqp.records.schema import NATURAL, kinds
+from sqp.report.evaluation_figures import pixel_calibration
+
+LABELS = {
+    "dice": "Dice",
+    "worst_slice": "Dice of the worst slice",
+    "iou": "IoU",
+    "threshold_iou": "ISIC 2018 score (IoU, 0 below 0.65)",
+    "precision": "precision",
+    "recall": "recall",
+    "specificity": "specificity",
+    "accuracy": "accuracy",
+    "hausdorff": "Hausdorff",
+    "hd95": "HD95",
+    "masd": "MASD",
+    "ece": "ECE of the pixels",
+    "brier": "Brier",
+    "nll": "NLL (nats)",
+}
+MEANS = {
+    "quantity": "quantity",
+    "unit": "unit",
+    "n": "n",
+    "mean": "mean",
+    "sd": "SD",
+    "median": "median",
+    "note": "note",
+}
+CORRELATION = {"quantity": "of an image", "n": "n", "pearson": "Pearson", "spearman": "Spearman", "note": "note"}
+SCALED = {
+    "segmenter": "segmenter",
+    "quantity": "quantity",
+    "n": "n",
+    "before": "before",
+    "after": "after",
+    "change": "after - before",
+    "pooled_before": "pooled before",
+    "pooled_after": "pooled after",
+    "temperature": "T",
+    "note": "note",
+}
+READING = (
+    "Natural masks of the test split at the image's own size; one value an image, their mean with a 95 % interval "
+    "from bootstrap resamples of whole groups. Distances are MONAI's (outline to outline; MASD the mean of the two "
+    "directed means), NaN where a mask is empty. ECE (15 bins), Brier and NLL are of self/probability, bilinearly "
+    "from the grid, each pixel against the truth; the map is stored in float16, so it is kept 0.00024 from 0 and 1."
+)
+SCALING = (
+    "One temperature T by which the logits of self/probability are divided, fitted on the natural calibration records "
+    "(NLL, every image the same weight); T > 1: the segmenter was too sure. Before, after and change are means over "
+    "the test images, pooled ones over all of their pixels. Masks and Dice do not change. p is the mean over the "
+    "sampler's prompts, so this is the temperature of that mean."
+)
+TELLS = (
+    "Correlation over images: below 0, images whose pixels are badly calibrated have the worse mask. It takes the "
+    "truth to compute these, so they are no score."
+)
+READ_SETS = "Masks and maps are needed: give the record sets with --records."
+
+
+def segmentation_page(evidence: Evidence) -> Page:
+    """Tables segmentation.csv, temperature.csv and pixel_calibration_dice.csv, and a reliability diagram."""
+    page = Page("segmentation", "The segmentation itself", READING)
+    for part in evidence.natural():
+        rows = known(part.test)
+        if not {"record_set", "truth_path"} <= set(rows.columns):
+            page.show(part.title, READ_SETS, pd.DataFrame(), MEANS)
+            continue
+        numbers = measured(rows, evidence.config.out, surface=evidence.config.surface)
+        resamples = evidence.resamples(rows)
+        table = with_part(means(numbers, resamples, evidence.config.surface), part)
+        page.add("segmentation", table)
+        page.show(part.title, f"{len(rows):,} records, {rows['group'].nunique():,} groups.", table, MEANS)
+        table = with_part(against_dice(numbers, resamples), part)
+        page.add("pixel_calibration_dice", table)
+        page.show(f"{part.title}: pixel calibration against Dice", TELLS, table, CORRELATION)
+        if part.dataset == ALL:
+            fits = scaled(rows, natural_calibration(part), resamples)
+            table = with_part(temperature_table(fits), part)
+            page.add("temperature", table)
+            page.show(f"{part.title}: temperature of the segmenter", SCALING, table, SCALED)
+            page.figures[""] = "Calibration of the segmenter's pixels", pixel_calibration(fits, numbers)
+    return page
+
+
+def natural_calibration(part: Subset) -> pd.DataFrame:
+    """The natural calibration records of the part, those with a truth."""
+    return known(part.calibration[kinds(part.calibration) == NATURAL])
+
+
+def means(numbers: pd.DataFrame, resamples: Resamples, surface: bool) -> pd.DataFrame:
+    """A row a quantity: unit, n, mean with interval, SD, median, and why values are missing."""
+    numbers = numbers.assign(threshold_iou=threshold_iou(numbers["iou"]))
+    left_out = [] if surface else ["hausdorff", "hd95", "masd"]
+    left_out += [] if numbers[WORST_SLICE].notna().any() else [WORST_SLICE]  # images have no slices
+    names = [name for name in LABELS if name not in left_out]
+    table = mean_rows({name: numbers[name].to_numpy(float) for name in names}, resamples)
+    unit = join(*sorted(numbers["unit"].dropna().unique()))
+    distance = table["quantity"].isin(["hausdorff", "hd95", "masd"])
+    reasons = [_reasons(numbers[name], numbers["note"]) for name in names]
+    return table.assign(
+        unit=np.where(distance, unit, ""), note=reasons, quantity=[LABELS[name] for name in table["quantity"]]
+    )
+
+
+def _reasons(values: pd.Series, notes: pd.Series) -> str:
+    """`3 x empty prediction: no surface distance`, each reason with its count; that one image has no SD."""
+    one = "one image: no SD" if values.notna().sum() == 1 else ""
+    counts = (
+        notes[values.isna()].replace("", "undefined").str.split(": cannot|: [/.]", regex=True).str[0].value_counts()
+    )
+    return join(one, *(f"{count} x {reason}" for reason, count in counts.items()))
+
+
+def against_dice(numbers: pd.DataFrame, resamples: Resamples) -> pd.DataFrame:
+    """Correlation over images of ECE, Brier and NLL with the Dice."""
+    columns = {LABELS[name]: numbers[name].to_numpy(float) for name in ("ece", "brier", "nll")}
+    return correlation_rows(columns, numbers["dice"].to_numpy(float), resamples)

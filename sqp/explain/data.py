@@ -1,0 +1,163 @@
+"""What `explain` works on: the records of a split, their planes, truths, predictions and features."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sqp.config.explain import ExplainConfig
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.seeding import numpy_generator
+from sqp.evaluation.rows import frozen_members
+from sqp.metrics.stats import Resamples
+from sqp.quality.bundle.storage import Bundle
+from sqp.quality.judging.predict import predict_batch, read_batch
+from sqp.quality.judging.verdict import judged
+from sqp.quality.model.backbones import dims_of
+from sqp.quality.model.channels import UNREADABLE, resize, space, truth_plane
+from sqp.records import RecordSet, read_record_sets
+from sqp.records.reader import check_dice
+from sqp.records.schema import NATURAL, kinds
+
+EVERY_SPLIT = "all"
+
+
+@dataclass
+class Material:
+    """rows: a record each, with its prediction; planes float16 `[n, c, s, s]`; scores float32 `[n, 2k]` or None.
+
+    masks and truths bool `[n, s, s]` in the model's frame, the truth of a record without one is empty and `known`
+    False; features `[n, d]`. `left_out` maps a record id to why it is not among them. Of volumes there is an `s` more.
+    """
+
+    bundle: Bundle
+    rows: pd.DataFrame
+    planes: Tensor
+    scores: Tensor | None
+    masks: np.ndarray
+    truths: np.ndarray
+    known: np.ndarray
+    features: np.ndarray
+    resamples: Resamples
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def dims(self) -> int:
+        """3 for volumes."""
+        return dims_of(self.bundle.model.spec.backbone)
+
+    @property
+    def dice(self) -> np.ndarray:
+        """True Dice `[n]`, NaN where it is not known."""
+        return self.rows["dice"].to_numpy(float)
+
+    @property
+    def group(self) -> np.ndarray:
+        """Names `[n]`."""
+        return self.rows["group"].astype(str).to_numpy()
+
+    def subsets(self) -> dict[str, np.ndarray]:
+        """bool `[n]` by name: the natural masks, and all where there are others too."""
+        natural = kinds(self.rows) == NATURAL
+        found = {NATURAL: natural} if natural.any() else {}
+        return found if natural.all() else {**found, "all": np.ones(len(self), bool)}
+
+    def batch(self, index: np.ndarray, device: str) -> tuple[Tensor, Tensor | None]:
+        """Planes float32 and scores of some records on the device."""
+        scores = None if self.scores is None else self.scores[index].to(device)
+        return self.planes[index].float().to(device), scores
+
+
+def load_material(config: ExplainConfig, bundle: Bundle) -> Material:
+    """Read and predict; a record that cannot be read, or holds NaN, is left out and counted."""
+    rows = chosen_rows(config, bundle)
+    sets = {folder: RecordSet(folder) for folder in rows["record_set"].unique()}
+    tables, planes, scores, features, masks, truths = [], [], [], [], [], []
+    left_out: dict[str, str] = {}
+    bar = tqdm(total=len(rows), unit="record", desc="read and predict", disable=None)
+    with bar, ThreadPoolExecutor(2) as pool:
+        for folder, of_set in rows.groupby("record_set", sort=False):
+            for start in range(0, len(of_set), config.batch_size):
+                part = of_set.iloc[start : start + config.batch_size]
+                batch = read_batch(bundle, sets[folder], part, pool)
+                table, found = predict_batch(bundle, part, batch, config.device)
+                table.loc[~np.isfinite(table["predicted_dice"]) & (table["reason"] == ""), "reason"] = "NaN in its maps"
+                drawn = list(pool.map(lambda row, s=folder: _masks(sets[s], row, bundle), part.to_dict("records")))
+                told = [a or b for a, (_, _, b) in zip(table["reason"], drawn, strict=True)]
+                kept = np.array([not reason for reason in told])
+                left_out |= {name: why for name, why in zip(part["record_id"], told, strict=True) if why}
+                tables.append(table[kept])
+                planes.append(batch.planes[torch.from_numpy(kept)].half())
+                scores.append(batch.scores[kept])
+                features.append(found[kept])
+                masks += [m for (m, _, _), k in zip(drawn, kept, strict=True) if k]
+                truths += [t for (_, t, _), k in zip(drawn, kept, strict=True) if k]
+                bar.update(len(part))
+    table = pd.concat(tables, ignore_index=True)
+    if table.empty:
+        raise ConfigError(f"no record can be read: {next(iter(left_out.values()))}")
+    all_scores = torch.from_numpy(np.concatenate(scores))
+    none = _nothing(bundle)
+    return Material(
+        bundle,
+        judged(table),
+        torch.cat(planes),
+        all_scores if all_scores.shape[1] else None,
+        np.stack(masks),
+        np.stack([none if truth is None else truth for truth in truths]),
+        np.array([truth is not None for truth in truths]) & np.isfinite(table["dice"].to_numpy(float)),
+        np.concatenate(features),
+        Resamples.draw(table["group"].astype(str).to_numpy(), config.n_resamples, config.seed),
+        left_out,
+    )
+
+
+def chosen_rows(config: ExplainConfig, bundle: Bundle) -> pd.DataFrame:
+    """The records to explain, at most `max_records`, in the order of the record sets.
+
+    ConfigError where the split is empty, or a record set does not fit the bundle.
+    """
+    table = read_record_sets(list(config.records))
+    for folder in config.records:
+        bundle.check_records(RecordSet(folder))
+    if config.ood_images and dims_of(bundle.model.spec.backbone) == 3:
+        raise ConfigError("strange images are 2D, and these records are of volumes: give --ood_images 0")
+    rows = table if config.split == EVERY_SPLIT else table[table["split"] == config.split]
+    if rows.empty:
+        found = ", ".join(sorted(name or "(none)" for name in set(table["split"].astype(str))))
+        raise ConfigError(
+            f"no record is in split '{config.split}' (splits found: {found}); correct --split or --records, or give "
+            f"--split {EVERY_SPLIT}"
+        )
+    if config.frozen:
+        rows = frozen_members(rows, config.frozen)
+    if config.max_records and len(rows) > config.max_records:
+        drawn = numpy_generator(config.seed, "records").choice(len(rows), config.max_records, replace=False)
+        rows = rows.iloc[np.sort(drawn)]
+    check_dice(rows, ", ".join(map(str, config.records)))
+    return rows.reset_index(drop=True)
+
+
+def _masks(records: RecordSet, row: dict, bundle: Bundle) -> tuple[np.ndarray, np.ndarray | None, str]:  # type: ignore[type-arg]
+    """Mask and truth (None without one) in the model's frame, and why they cannot be read, else ''."""
+    try:
+        mask = resize(records.mask(row["record_id"]), bundle.size) >= 0.5
+        paths = list(row["truth_path"]) if row.get("truth_path") is not None else []
+        labels = records.labels
+        return mask, truth_plane(paths, bundle.size, labels) >= 0.5 if paths else None, ""
+    except (CaseError, *UNREADABLE) as error:
+        return _nothing(bundle), None, str(error)
+
+
+def _nothing(bundle: Bundle) -> np.ndarray:
+    """An empty mask in the model's frame."""
+    return np.zeros(space(bundle.size, dims_of(bundle.model.spec.backbone)), bool)

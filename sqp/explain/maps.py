@@ -1,0 +1,171 @@
+"""The maps of `explain`, a batch at a time: made, compared with the errors, tested, and let go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from sqp.config.explain import ExplainConfig
+from sqp.core.seeding import numpy_generator
+from sqp.explain.attribution import group_maps, shares
+from sqp.explain.cams import Layer, branch_maps, cam_maps, spatial_layers
+from sqp.explain.data import Material
+from sqp.explain.faithfulness import Curves, curves, faithfulness_table
+from sqp.explain.localisation import BINS, RANDOM, error_kinds, localisation_table, map_counts, mean_cells
+from sqp.explain.references import border_maps, disagreement, random_maps
+from sqp.explain.sanity import likeness, sanity_table, shuffled_weights
+from sqp.metrics.stats import Resamples
+from sqp.quality.judging.error_map import error_map
+from sqp.quality.model.channels import map_channels, plane_names
+from sqp.quality.model.ensemble import Ensemble
+from sqp.quality.model.module import QualityModel
+
+SHUFFLED = ", shuffled weights"
+PROBABILITY, CERTAINTY = "self/probability", "self/certainty"
+CELLS = 8  # of a random map, where there is no CAM whose cells it could have
+
+
+@dataclass
+class MapResults:
+    """Tables by name, the curves behind `faithfulness`, and the layer that was looked at."""
+
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    curves: dict[str, Curves] = field(default_factory=dict)
+
+
+def study_maps(config: ExplainConfig, material: Material, layers: dict[str, Layer], layer: Layer | None) -> MapResults:
+    """Localisation, faithfulness, sanity and shares of the input groups over all records."""
+    model, n = material.bundle.model.to(config.device), len(material)
+    other = shuffled_weights(model, config.seed)
+    checked = numpy_generator(config.seed, "checked").permutation(n)[: config.checked if layer else 0]
+    counts: dict[str, np.ndarray] = {}
+    share: dict[str, np.ndarray] = {}
+    alike = {name: np.full(n, np.nan) for name in config.cams}
+    traces: dict[str, list[Curves]] = {}
+    for start in tqdm(range(0, n, config.batch_size), unit="batch", desc="maps", disable=None):
+        index = np.arange(start, min(start + config.batch_size, n))
+        planes, scores = material.batch(index, config.device)
+        cams = {c: cam_maps(model, planes, scores, layer, c, config.effect) for c in config.cams} if layer else {}
+        maps = cams | plain_maps(config, material, index, planes, scores, layer)
+        few = np.flatnonzero(np.isin(index, checked))
+        if layer and len(few):
+            for name in config.cams:
+                mixed = cam_maps(other, planes[few], _rows(scores, few), layer_of(other, layer), name, config.effect)
+                alike[name][index[few]] = likeness(cams[name][few], mixed)
+                full = np.full((len(index), *mixed.shape[1:]), np.nan, np.float32)
+                full[few] = mixed
+                maps[name + SHUFFLED] = full
+            generator = numpy_generator(config.seed, "deletion", start)
+            for name in (*config.cams, RANDOM):
+                found = curves(model, planes[few], _rows(scores, few), maps[name][few], config.effect, generator)
+                traces.setdefault(name, []).append(found)
+        _count(counts, maps, material, index)
+        for group, values in shares(group_maps(model, planes, scores, config.attribution, config.effect)).items():
+            share.setdefault(group, np.full(n, np.nan))[index] = values
+    order = np.sort(checked)
+    resamples = Resamples.draw(material.group[order], config.n_resamples, config.seed) if len(order) else None
+    result = MapResults({"attribution": _share_table(share, material)})
+    if material.known.any():
+        result.tables["localisation"] = _localisation(counts, material)
+    if resamples is not None and layer:
+        result.curves = {name: Curves(*map(np.concatenate, zip(*parts, strict=True))) for name, parts in traces.items()}
+        random = result.curves[RANDOM]
+        cams_only = {name: result.curves[name] for name in config.cams}
+        result.tables["faithfulness"] = faithfulness_table(cams_only, random, resamples)
+        result.tables["sanity"] = sanity_table({name: alike[name][order] for name in config.cams}, resamples)
+    return result
+
+
+def plain_maps(
+    config: ExplainConfig,
+    material: Material,
+    index: np.ndarray,
+    planes: Tensor,
+    scores: Tensor | None,
+    layer: Layer | None,
+) -> dict[str, np.ndarray]:
+    """The maps beside the CAMs `[b, s, s]` (of volumes `[b, s, s, s]`).
+
+    Error map of the second head, each uncertainty map, references.
+    """
+    model, channels = material.bundle.model, plane_names(material.bundle.channels, material.dims)
+    maps = {}
+    if model.spec.error_map:
+        maps["error_map"] = error_maps(model, planes, scores)
+    for name in map_channels(material.bundle.channels):
+        values = planes[:, channels.index(name)].cpu().numpy()
+        if name == PROBABILITY:
+            maps["mask against probability"] = disagreement(material.masks[index], values)
+        else:
+            maps[f"1 - {name}" if name == CERTAINTY else name] = 1 - values if name == CERTAINTY else values
+    maps["border of the mask"] = border_maps(material.masks[index])
+    ids = material.rows["record_id"].iloc[index].tolist()
+    cells = layer.side if layer else CELLS
+    return maps | {RANDOM: random_maps(ids, material.bundle.size, cells, config.seed, material.dims)}
+
+
+def error_maps(model: QualityModel | Ensemble, planes: Tensor, scores: Tensor | None) -> np.ndarray:
+    """The second head's error map `[b, s, s]`, of volumes `[b, s, s, s]`, brought up to the planes' frame, linearly."""
+    found, shape = torch.from_numpy(error_map(model, planes, scores)), planes.shape[2:]
+    mode = "bilinear" if len(shape) == 2 else "trilinear"
+    return F.interpolate(found[:, None], shape, mode=mode, align_corners=False)[:, 0].numpy()
+
+
+def layer_of(other: QualityModel | Ensemble, layer: Layer) -> Layer:
+    """The same layer in a copy of the model."""
+    return spatial_layers(other)[layer.name]
+
+
+def input_maps(
+    config: ExplainConfig, material: Material, layers: dict[str, Layer], index: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What is drawn for each input group `[b, s, s]`: the CAM of its branch where it has one, else its attribution."""
+    planes, scores = material.batch(index, config.device)
+    model = material.bundle.model
+    if config.cams:
+        found = branch_maps(model, planes, scores, layers, config.cams[0], config.effect)
+        if found:
+            return found
+    return group_maps(model, planes, scores, config.attribution, config.effect)
+
+
+def _rows(scores: Tensor | None, index: np.ndarray) -> Tensor | None:
+    return None if scores is None else scores[torch.from_numpy(index).to(scores.device)]
+
+
+def _count(counts: dict[str, np.ndarray], maps: dict[str, np.ndarray], material: Material, index: np.ndarray) -> None:
+    """Add the batch's pixels to `counts`; maps that were not made (NaN) and records without truth stay 0."""
+    for place, row in enumerate(index):
+        if not material.known[row]:
+            continue
+        kinds = error_kinds(material.masks[row], material.truths[row])
+        for name, values in maps.items():
+            if name not in counts:
+                counts[name] = np.zeros((len(material), 4, BINS), np.uint32)
+            if not np.isnan(values[place]).any():
+                counts[name][row] = map_counts(values[place], kinds)
+
+
+def _localisation(counts: dict[str, np.ndarray], material: Material) -> pd.DataFrame:
+    parts = []
+    for name, keep in material.subsets().items():
+        table = localisation_table(counts, material.resamples, keep)
+        table.insert(0, "subset", name)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _share_table(share: dict[str, np.ndarray], material: Material) -> pd.DataFrame:
+    """The mean share of each input group in the attribution, by subset."""
+    rows = []
+    for subset, keep in material.subsets().items():
+        for group, values in share.items():
+            row: dict[str, object] = {"subset": subset, "group": group, "n": int(np.isfinite(values[keep]).sum())}
+            rows.append(row | mean_cells("share", np.where(keep, values, np.nan), material.resamples))
+    return pd.DataFrame(rows)

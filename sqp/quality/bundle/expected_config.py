@@ -1,0 +1,100 @@
+"""Who segments and who is the referee when records are made for a bundle: those of its training records, if it reads
+what they tell. A model that reads nothing of the segmenter judges given masks without one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqp.bundles import DEFAULT, bundle_folder
+from sqp.config.generate import SegmenterConfig, table_of_masks
+from sqp.config.predict import PredictConfig
+from sqp.config.referee import NONE, RefereeConfig
+from sqp.core.errors import ConfigError
+from sqp.core.hashing import sha256_of
+from sqp.quality.bundle.sources import REFEREE, SELF
+
+HASHES = ("weights_sha256", "localizer_sha256")
+LOCALIZER = "localizer.safetensors"
+"""Its name where it lies in the folder of a bundle."""
+
+
+def needed_sources(config: PredictConfig, sources: Sequence[str]) -> tuple[str, ...]:
+    """What must be made as it was for training: what the bundle reads and, where no masks are given, the masks."""
+    return tuple(dict.fromkeys([*([] if _given(config) else [SELF]), *sources]))
+
+
+def prompter_like(config: PredictConfig, like: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(name, options) of the training records' prompter, or of the one that was asked for; given masks are boxed."""
+    if _given(config):
+        return "mask_box", {}
+    prompter = config.prompter or like["prompter"]
+    options = dict(like.get("prompter_options", {})) if prompter == like["prompter"] else {}
+    return prompter, options | config.prompter_options
+
+
+def cascade_like(config: PredictConfig, like: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """(first segmenter, options) of the training records' cascade, for masks that their prompter prompts.
+
+    ConfigError for a `cascade_checkpoint` where there is no cascade.
+    """
+    own = not _given(config) and config.prompter in (None, like["prompter"])
+    cascade = like.get("cascade") if own else None
+    if config.cascade_checkpoint and not cascade:
+        raise ConfigError("--cascade_checkpoint is given, but these masks are not prompted by a cascade: leave it out")
+    first = {"checkpoint": str(config.cascade_checkpoint)} if config.cascade_checkpoint else {}
+    return cascade, dict(like.get("cascade_options", {})) | first if cascade else {}
+
+
+def segmenter_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequence[str]) -> SegmenterConfig:
+    """The training records' segmenter; none where it is not among the needed `sources`.
+
+    ConfigError where these records had no segmenter, and no masks are given.
+    """
+    told = {key: value for key, value in like["segmenter"].items() if key not in HASHES}
+    if SELF not in sources:
+        if config.checkpoint or config.checkpoints:
+            given = "checkpoint" if config.checkpoint else "checkpoints"
+            raise ConfigError(f"--{given} is given, but {_name(config)} reads nothing of a segmenter: leave it out")
+        return SegmenterConfig(**{**told, "name": NONE})
+    if told["name"] == NONE:
+        raise ConfigError(f"{_name(config)} was trained on given masks and brings no segmenter: give --masks DIR")
+    return SegmenterConfig(**{**told, "checkpoint": config.checkpoint, "checkpoints": config.checkpoints})
+
+
+def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequence[str]) -> RefereeConfig:
+    """The training records' referee; none where it is not among the needed `sources`.
+
+    ConfigError where its localizer is not to be found, or is another one.
+    """
+    if REFEREE not in sources or like["referee"]["name"] == NONE:
+        given = [name for name in ("referee_weights", "localizer") if getattr(config, name)]
+        if given:
+            raise ConfigError(f"--{given[0]} is given, but {_name(config)} reads nothing of a referee: leave it out")
+    if REFEREE not in sources:
+        return RefereeConfig(NONE)
+    told = {key: value for key, value in like["referee"].items() if key not in HASHES}
+    wanted, localizer = like["referee"].get("localizer_sha256"), None
+    if wanted is not None:
+        beside = bundle_folder(config.model) / LOCALIZER
+        localizer = config.localizer or (beside if beside.is_file() else None)
+        if localizer is None:
+            raise ConfigError(
+                f"the referee of {_name(config)} is prompted by a localizer: give its file, "
+                "--localizer FILE (in Python: localizer=FILE)"
+            )
+        if not localizer.is_file() or sha256_of(localizer) != wanted:
+            raise ConfigError(
+                f"--localizer {localizer} is not the file that {_name(config)} was trained with (sha256 {wanted[:12]}…)"
+            )
+    return RefereeConfig(**told, weights=config.referee_weights, localizer=localizer)
+
+
+def _given(config: PredictConfig) -> bool:
+    """Whether masks made elsewhere are judged."""
+    return config.masks is not None or config.probs is not None or table_of_masks(config.images)
+
+
+def _name(config: PredictConfig) -> str:
+    """The bundle as it was asked for."""
+    return str(config.model or DEFAULT)

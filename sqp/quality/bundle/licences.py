@@ -1,0 +1,47 @@
+"""Under which licences a bundle may be passed on: those of the rows behind every part of it that was fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqp.core.errors import ConfigError
+from sqp.data.licences import UNKNOWN
+from sqp.records import RecordSet
+
+OWN = "the quality model with its calibration"
+
+
+def parts_behind(folders: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """What had a part in the masks of record sets and was itself fitted: what, sha256, licences; each once.
+
+    A record set that is too old to say so counts as a part of unknown licence.
+    """
+    parts: list[dict[str, Any]] = []
+    for folder in folders:
+        untold = {"what": f"whatever made the records of {Path(folder).name}", "licences": [UNKNOWN]}
+        parts += [part for part in RecordSet(folder).run.get("fitted", [untold]) if part not in parts]
+    return parts
+
+
+def licences_behind(info: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Part of a bundle -> licences of the rows that it was fitted on, out of `Bundle.info`.
+
+    >>> licences_behind({"data": {"licences": ["CC-0"]}, "behind": []})
+    {'the quality model with its calibration': ('CC-0',)}
+    """
+    untold = [{"what": "whatever made its records", "licences": [UNKNOWN]}]  # of a bundle that is older than this
+    told = {OWN: tuple(info.get("data", {}).get("licences", ()))}
+    return told | {part["what"]: tuple(part["licences"]) for part in info.get("behind", untold)}
+
+
+def check_licences(info: Mapping[str, Any], allowed: Collection[str], name: str) -> None:
+    """ConfigError naming the part of a bundle that was fitted on rows of another licence, or does not say which."""
+    for part, licences in licences_behind(info).items():
+        others = sorted({*(licences or [UNKNOWN])} - {*allowed})
+        if others:
+            raise ConfigError(
+                f"{name}: {part} was fitted on rows of licence {', '.join(others)}, only {', '.join(allowed)} is "
+                "allowed: fit it again with --licence"
+            )

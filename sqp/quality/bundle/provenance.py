@@ -1,0 +1,164 @@
+"""Where a bundle comes from and which records it fits: the `generate` config, a fingerprint of the data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sqp.config.generate import SamplerConfig, SegmenterConfig
+from sqp.config.referee import NONE
+from sqp.core.errors import ConfigError
+from sqp.data.licences import UNKNOWN
+from sqp.quality.bundle.sources import REFEREE, SELF
+from sqp.records import RecordSet
+from sqp.records.writer import first_difference, with_defaults
+
+CHECKED: dict[str, tuple[str, ...]] = {
+    SELF: (
+        "segmenter.name",
+        "segmenter.weights_sha256",
+        "segmenter.multimask",
+        "segmenter.window",
+        "sampler.name",
+        "sampler.n",
+        "sampler.ratio",
+        "sampler.edges",
+        "sampler.set",
+        "sampler.sigma",
+        "sampler.p",
+        "sampler.sites",
+    ),
+    REFEREE: (
+        "referee.name",
+        "referee.weights_sha256",
+        "referee.prompters",
+        "referee.prompts",
+        "referee.jitter",
+        "referee.localizer_sha256",
+        "segmenter.multimask",
+    ),
+}
+"""Keys of `generate` that change what a map of a source means. The prompter is not among them: a mask may come from
+anywhere, and its maps come from its own prompt. Precision is not compared either: records made in bfloat16 are read
+like those in float32, and how far their predictions move is not measured here. The grid is the segmenter's own."""
+
+YOUNGER = {
+    "sampler": {name: getattr(SamplerConfig(), name) for name in ("set", "sigma", "p", "sites")},
+    "segmenter": {"window": SegmenterConfig().window},
+    "referee": {"name": NONE},
+}
+"""What the first record sets did not have, with the value that it then had."""
+
+KEPT = (
+    *("segmenter", "prompter", "prompter_options", "cascade", "cascade_options", "sampler", "referee", "measures"),
+    "seed",
+)
+PATHS = {
+    "segmenter": ("checkpoint", "checkpoints"),
+    "prompter_options": ("checkpoint", "weights"),
+    "cascade_options": ("checkpoint", "weights"),
+    "referee": ("weights", "localizer"),
+}
+"""Of the kept keys what names a file of this machine."""
+
+
+def expectation(records: RecordSet) -> dict[str, Any]:
+    """The part of a record set's config that a bundle keeps; no path of this machine is in it."""
+    kept = {key: records.config[key] for key in KEPT if key in records.config}
+    for key, paths in PATHS.items():
+        if isinstance(kept.get(key), Mapping):
+            kept[key] = {k: v for k, v in kept[key].items() if k not in paths}
+    return kept
+
+
+def check_expected(
+    records: RecordSet, expects: Sequence[Mapping[str, Any]], what: str, sources: Sequence[str] = (SELF,)
+) -> None:
+    """ConfigError naming the key in which a record set differs from all that a bundle was trained on.
+
+    Only the keys of the `sources` that it reads are compared.
+    """
+    found = _flat(expectation(records), sources)
+    differences = [first_difference(_flat(one, sources), found) for one in expects]
+    if not differences or None in differences:
+        return
+    key, wanted, got = differences[0]  # type: ignore[misc]
+    raise ConfigError(
+        f"{records.folder} was generated with {key}={got!r}, {what} expects {wanted!r}: generate the records "
+        f"again with {key}={wanted!r}, or train on records like these"
+    )
+
+
+def one_encoder(configs: Sequence[Mapping[str, Any]], part: str = "segmenter") -> bool:
+    """Do all `generate` configs name one segmenter, or `referee`, with the same weights: its features compare."""
+    named = {(one.get(part) or {}).get("weights_sha256") for one in configs}
+    return len(named) == 1 and None not in named
+
+
+def common_expectation(
+    expects: Sequence[Mapping[str, Any]], what: str, sources: Sequence[str] = (SELF,)
+) -> Mapping[str, Any]:
+    """The config to make new records by: the first, if all agree in the keys of these sources; else a ConfigError."""
+    if not expects:
+        raise ConfigError(f"{what} does not say how its records were made; give --records in place of --images")
+    for other in expects[1:]:
+        difference = first_difference(_flat(expects[0], sources), _flat(other, sources))
+        if difference:
+            key, one, two = difference
+            raise ConfigError(
+                f"{what} was trained on records of several kinds, {key}={one!r} and {key}={two!r}; "
+                "generate the records as you want them and give --records in place of --images"
+            )
+    return expects[0]
+
+
+def fingerprint(table: pd.DataFrame) -> dict[str, Any]:
+    """What a model was made from: a hash of (image_id, group, split), counts a split, data sets, licences."""
+    rows = (
+        table[["image_id", "group", "split"]].astype(str).drop_duplicates().sort_values(["image_id", "group", "split"])
+    )
+    text = "\n".join("\x1f".join(row) for row in rows.itertuples(index=False, name=None))
+    counts = {
+        str(split): {
+            "records": len(part),
+            "images": int(part.image_id.nunique()),
+            "groups": int(part.group.nunique()),
+        }
+        for split, part in table.groupby("split")
+    }
+    return {
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "counts": counts,
+        "datasets": sorted(set(table.dataset.astype(str)) - {""}),
+        "licences": sorted(set(table.licence.astype(str).replace("", UNKNOWN))),
+    }
+
+
+def group_hashes(table: pd.DataFrame) -> list[str]:
+    """16 hex digits of the sha256 of each group, sorted: `evaluate` knows a group without its name."""
+    return sorted(map(_hash, set(table.group.astype(str))))
+
+
+def of_known_groups(table: pd.DataFrame, hashes: Iterable[str]) -> np.ndarray:
+    """bool per row: is its group among those that `group_hashes` made these of."""
+    return table.group.astype(str).map(_hash).isin(set(hashes)).to_numpy(bool)
+
+
+def _hash(group: str) -> str:
+    return hashlib.sha256(group.encode()).hexdigest()[:16]
+
+
+def _flat(config: Mapping[str, Any], sources: Sequence[str]) -> dict[str, Any]:
+    """The checked keys, dotted; a key that is younger than the record set has its default, any other None."""
+    config = with_defaults(config, YOUNGER)
+    out: dict[str, Any] = {}
+    for key in (key for source in sources for key in CHECKED.get(source, ())):
+        value: Any = config
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        out[key] = value
+    return out

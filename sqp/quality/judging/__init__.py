@@ -1,0 +1,1 @@
+"""Records -> predicted Dice, interval, strangeness and verdict."""

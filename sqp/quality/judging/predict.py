@@ -1,0 +1,221 @@
+"""Records -> predicted Dice, interval, distance and verdict: pure inference, streaming, constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sqp.core.errors import CaseError, ConfigError
+from sqp.quality.bundle.storage import Bundle
+from sqp.quality.judging.risk import Choice, at_risk
+from sqp.quality.judging.strangeness import IMAGE as IMAGE_FEATURES
+from sqp.quality.judging.strangeness import MODEL as MODEL_FEATURES
+from sqp.quality.judging.strangeness_features import image_feature
+from sqp.quality.judging.verdict import check_thresholds, judged
+from sqp.quality.model.channels import IMAGE, MASK, UNREADABLE, image_planes, plane_names, record_planes, space
+from sqp.quality.model.features import PREFIX, has_feature, read_features, vectors_in
+from sqp.quality.model.inference import infer
+from sqp.records import RecordSet
+
+T = TypeVar("T")
+
+
+def predict_records(
+    bundle: Bundle,
+    folders: Sequence[str | Path],
+    batch_size: int = 64,
+    *,
+    splits: Sequence[str] | None = None,
+    record_ids: Collection[str] | None = None,
+    device: str = "cpu",
+    threads: int = 2,
+    accept: float = 0.80,
+    reject: float = 0.70,
+    choice: Choice | None = None,
+    strict: bool = False,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """The rows of record sets with predicted_dice, low, high, verdict and the columns `columns.OTHER`.
+
+    `splits` and `record_ids` restrict the rows; `reason` says why a record is abstained from, else it is empty. A
+    record with NaN in its planes gets NaN and the verdict abstain. So does one whose image, mask or maps cannot be
+    read: it is marked `unreadable`, its reason is the sentence that says which file; with `strict` that is a
+    CaseError. With a `choice` (`bundle.choose`) accepted is what is safe at its risk, in place of `accept`. ConfigError
+    where a record set does not fit the bundle.
+    """
+    if not folders:
+        raise ConfigError("no record set given; name at least one with --records DIR")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}; at least one record must be predicted at once")
+    check_thresholds(accept, reject)
+    sets = [RecordSet(folder) for folder in folders]
+    for records in sets:
+        bundle.check_records(records)
+    tables = [_restricted(records, splits, record_ids) for records in sets]
+    bar = tqdm(total=sum(map(len, tables)), unit="record", desc="predict", disable=None if progress else True)
+    with bar, ThreadPoolExecutor(max(1, threads)) as pool:
+        parts = []
+        for records, table in zip(sets, tables, strict=True):
+            by_image = table.sort_values("image_path", kind="stable")
+            for start in range(0, len(table), batch_size):
+                rows = by_image.iloc[start : start + batch_size]
+                parts.append(_predict_rows(bundle, records, rows, pool, device, strict))
+                bar.update(len(rows))
+    if not parts:
+        raise ConfigError(f"no record to predict in {', '.join(map(str, folders))}: check --records and the splits")
+    keys = ["record_set", "record_id"]
+    order = pd.MultiIndex.from_frame(pd.concat(tables)[keys])
+    table = judged(pd.concat(parts).set_index(keys).loc[order].reset_index(), accept, reject)
+    return table if choice is None else at_risk(table, choice)
+
+
+def _restricted(records: RecordSet, splits: Sequence[str] | None, record_ids: Collection[str] | None) -> pd.DataFrame:
+    """The rows to predict, with the column record_set."""
+    table = records.table.assign(record_set=str(records.folder))
+    if splits is not None:
+        table = table[table["split"].isin(splits)]
+    return table if record_ids is None else table[table["record_id"].isin(list(record_ids))]
+
+
+def _predict_rows(
+    bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor, device: str, strict: bool
+) -> pd.DataFrame:
+    """One batch."""
+    batch = read_batch(bundle, records, rows, pool)
+    if strict and any(batch.reasons):
+        raise CaseError(next(filter(None, batch.reasons)))
+    return predict_batch(bundle, rows, batch, device)[0]
+
+
+class Batch(NamedTuple):
+    """planes float32 `[n, c, s, s]`, scores `[n, 2k]` (k may be 0), is the mask empty, why a row cannot be read.
+
+    embedding: an encoder's of the image, float32 `[n, d]`, or None where it is not kept or not asked for.
+    """
+
+    planes: Tensor
+    scores: np.ndarray
+    empty: np.ndarray
+    reasons: list[str]
+    embedding: np.ndarray | None = None
+
+    def inputs(self) -> dict[str, Tensor]:
+        """The keywords of the model."""
+        return {"planes": self.planes} | ({"scores": torch.from_numpy(self.scores)} if self.scores.shape[1] else {})
+
+
+def read_batch(bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor) -> Batch:
+    """All that the model reads of these rows."""
+    planes, empty, reasons = read_planes(bundle, records, rows, pool)
+    strange = image_feature(bundle.sources, [*bundle.expects, records.config])
+    compared = [strange] if strange and IMAGE_FEATURES in bundle.ood.spaces and has_feature(records, strange) else []
+    names = (*bundle.features, *compared)
+    tabular, broken = _with_features(bundle, tuple(dict.fromkeys(names)), records, rows, pool)
+    reasons = [reason or broken.get(name, "") for reason, name in zip(reasons, rows.record_id, strict=True)]
+    embedding = vectors_in(tabular, compared[0]) if compared else None
+    return Batch(planes, bundle.standardizer(tabular), empty, reasons, embedding)
+
+
+def predict_batch(
+    bundle: Bundle, rows: pd.DataFrame, batch: Batch, device: str = "cpu"
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows with their prediction but the verdict, and the features `[n, d]`; NaN where a row cannot be read."""
+    unreadable = np.array([bool(reason) for reason in batch.reasons])
+    out = infer(bundle.model, [batch.inputs()], device)
+    for values in out:
+        values[unreadable] = np.nan
+    low, high = bundle.conformal.interval(out.dice, out.scale)
+    table = rows.assign(
+        predicted_dice=out.dice.astype(float),
+        scale=out.scale.astype(float),
+        low=low,
+        high=high,
+        mask_empty=batch.empty,
+        unreadable=unreadable,
+        **bundle.ood.columns({MODEL_FEATURES: out.features, IMAGE_FEATURES: batch.embedding}),
+        reason=batch.reasons,
+    )
+    return table, out.features
+
+
+def read_planes(
+    bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor
+) -> tuple[Tensor, np.ndarray, list[str]]:
+    """float32 `[n, c, s, s]` of these rows, bool `[n]` is the mask empty, and why a row cannot be read, else ''.
+
+    An image is read once. The planes of a row that cannot be read are 0.
+    """
+    channels, size = bundle.channels, bundle.size
+    shape = space(size, bundle.model.spec.dims)
+    images: dict[str, np.ndarray] = {}
+    reasons: dict[str, str] = {}
+    if IMAGE in channels:
+        paths = list(dict.fromkeys(rows.image_path))
+        images, broken = _read_all(pool, partial(image_planes, size=size), paths)
+        reasons = {name: broken[p] for name, p in zip(rows.record_id, rows.image_path, strict=True) if p in broken}
+    sources = {row["record_id"]: row for row in rows.to_dict("records")}
+    _, changed = _read_all(pool, lambda name: records.check_sources(sources[name]), rows.record_id)
+    reasons |= changed
+    names = [name for name in rows.record_id if name not in reasons]
+    read, broken = _read_all(pool, partial(_maps_and_emptiness, bundle, records), names)
+    reasons |= broken
+    maps = np.zeros((len(rows), len(channels) - (IMAGE in channels), *shape), np.float16)
+    empty = np.zeros(len(rows), bool)
+    for row, name in enumerate(rows.record_id):
+        if name in read:
+            maps[row], empty[row] = read[name]  # float16, as the cache keeps them for training
+    planes = torch.from_numpy(maps).float()
+    if IMAGE in channels:
+        before, nothing = channels.index(IMAGE), np.zeros((len(plane_names([IMAGE], len(shape))), *shape), np.uint8)
+        colours = np.stack([images.get(path, nothing) for path in rows.image_path])
+        planes = torch.cat([planes[:, :before], torch.from_numpy(colours).float().div_(255), planes[:, before:]], dim=1)
+    return planes, empty, [reasons.get(name, "") for name in rows.record_id]
+
+
+def _maps_and_emptiness(bundle: Bundle, records: RecordSet, record_id: str) -> tuple[np.ndarray, bool]:
+    """Mask and maps of a record without its image, and whether the mask is empty."""
+    maps = record_planes(records, record_id, bundle.channels, bundle.size)
+    others = [name for name in bundle.channels if name != IMAGE]
+    if MASK in others:
+        return maps, not maps[others.index(MASK)].any()
+    try:
+        return maps, not records.mask(record_id).any()
+    except UNREADABLE as error:
+        raise CaseError(f"the mask of record {record_id} in {records.folder} cannot be read ({error})") from error
+
+
+def _with_features(
+    bundle: Bundle, names: Sequence[str], records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The rows with these features, NaN where they cannot be read, and by record why."""
+    if not names:
+        return rows, {}
+    read, broken = _read_all(pool, partial(read_features, records, names=names), rows.record_id)
+    needed = [name for name in bundle.standardizer.names if name.startswith(PREFIX)]
+    columns = dict.fromkeys([*needed, *next(iter(read.values()), {})])
+    values = pd.DataFrame.from_records([read.get(name, {}) for name in rows.record_id], rows.index)
+    return rows.join(values.reindex(columns=list(columns))), broken
+
+
+def _read_all(
+    pool: ThreadPoolExecutor, read: Callable[[str], T], names: Iterable[str]
+) -> tuple[dict[str, T], dict[str, str]]:
+    """What `read` gives by name, and by name what it says where it raises for a single record."""
+    found: dict[str, T] = {}
+    broken: dict[str, str] = {}
+    futures = {name: pool.submit(read, name) for name in names}
+    for name, future in futures.items():
+        try:
+            found[name] = future.result()
+        except (CaseError, ConfigError) as error:
+            broken[name] = str(error)
+    return found, broken

@@ -1,0 +1,189 @@
+"""Out of distribution: how far a record's features lie from those of the training records.
+
+Two kinds of features: the quality model's own (`model`), and the segmenter's of the image alone (`image`), where the
+records keep them. A quality model is trained to tell masks apart, so its features say little about a strange image; a
+segmenter's encoder has seen far more than dermoscopy, and knows one. Each is measured in two ways: Mahalanobis (Lee et
+al., NeurIPS 2018) asks how far from the middle, in units of the spread; the distance to the k-th nearest training
+record (Sun et al., ICML 2022) asks whether anything like it was there. Both rest on one record of each training image:
+its other masks have the same image, so they would count as neighbours, and as evidence of spread, that nobody saw.
+Thresholds are set together: the asked share of the calibration groups lies within all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.covariance import LedoitWolf
+from sklearn.neighbors import NearestNeighbors
+
+from sqp.core.seeding import numpy_generator
+from sqp.metrics.rows import one_of_each
+
+NEAREST = 10
+MOST_KEPT = 800
+"""Training images that a bundle keeps for the nearest neighbours, evenly spaced: more take it beyond 20 MB."""
+
+MODEL, IMAGE = "model", "image"
+COLUMNS = {MODEL: ("ood_distance", "ood_knn_distance"), IMAGE: ("ood_image_distance", "ood_image_knn_distance")}
+"""Features -> the columns of their Mahalanobis and k-NN distance."""
+
+Features = Mapping[str, np.ndarray]
+"""`[n, d]` by kind of features; rows of NaN where a record has none."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Features of training images `[m, d]` float16 of length 1; beyond `threshold` from the `k`-th nearest is out."""
+
+    reference: np.ndarray
+    threshold: float
+    k: int
+
+    @classmethod
+    def fit(cls, training: np.ndarray) -> Neighbours:
+        """From features `[n, d]`, nothing is out yet; k is `NEAREST`, or less where there are fewer rows."""
+        rows = np.unique(np.linspace(0, len(training) - 1, min(MOST_KEPT, len(training))).astype(int))
+        return cls(unit(training[rows]).astype(np.float16), np.inf, min(NEAREST, len(rows)))
+
+    @cached_property
+    def search(self) -> NearestNeighbors:
+        """The index of the reference, built once."""
+        return NearestNeighbors(n_neighbors=self.k).fit(self.reference.astype(np.float32))
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """Distance `[n]`, in 0 to 2, of features `[n, d]` of length 1 to the k-th nearest; NaN gives NaN."""
+        known = np.isfinite(features).all(axis=1)
+        out = np.full(len(features), np.nan)
+        if known.any():
+            out[known] = self.search.kneighbors(unit(features[known]))[0][:, -1]
+        return out
+
+
+@dataclass(frozen=True)
+class Space:
+    """One kind of features: mean `[d]` and precision `[d, d]` of the training images, float32; the neighbours.
+
+    The covariance is shrunk by Ledoit and Wolf's rule (scikit-learn). Beyond `threshold` (Mahalanobis) is out. Bundles
+    made before there were neighbours have None.
+    """
+
+    mean: np.ndarray
+    precision: np.ndarray
+    threshold: float
+    neighbours: Neighbours | None = None
+
+    @classmethod
+    def fit(cls, training: np.ndarray) -> Space:
+        """From features `[n, d]`; nothing is out yet."""
+        found = LedoitWolf().fit(training.astype(np.float64))
+        precision = ((found.precision_ + found.precision_.T) / 2).astype(np.float32)  # symmetric to the last bit
+        mean = found.location_.astype(np.float32)
+        return cls(mean, precision, np.inf, Neighbours.fit(training))
+
+    def distances(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mahalanobis and k-NN distance `[n]` of `[n, d]`; NaN features give NaN, as does what is not there."""
+        near = self.neighbours
+        knn = np.full(len(features), np.nan) if near is None else near.distance(features)
+        return mahalanobis(features, self.mean, self.precision), knn
+
+    def limits(self) -> tuple[float, float]:
+        """The thresholds of both distances."""
+        return self.threshold, np.inf if self.neighbours is None else self.neighbours.threshold
+
+    def limited(self, threshold: float, knn_threshold: float) -> Space:
+        """The same with these thresholds."""
+        near = self.neighbours and replace(self.neighbours, threshold=knn_threshold)
+        return replace(self, threshold=threshold, neighbours=near)
+
+
+@dataclass(frozen=True)
+class OodStatistics:
+    """Spaces by kind of features; `quantile` is the share of the calibration groups within all thresholds."""
+
+    spaces: Mapping[str, Space]
+    quantile: float
+
+    @classmethod
+    def fit(
+        cls,
+        training: Features,
+        calibration: Features,
+        quantile: float = 0.98,
+        group: Sequence[Any] | None = None,
+        image: Sequence[Any] | None = None,
+        seed: int = 0,
+    ) -> OodStatistics:
+        """From the features of training and calibration records.
+
+        Of the training records of an `image` one is drawn, a `group` of calibration records counts once; without them
+        each record is its own.
+
+        The share of the calibration groups that is nearer makes distances comparable; of a record the greatest of its
+        shares counts, and every distance is cut where these have their quantile.
+        """
+        n = len(next(iter(training.values())))
+        rows = np.arange(n) if image is None else one_of_each(image, numpy_generator(seed, "strangeness"))
+        spaces = {name: Space.fit(features[rows]) for name, features in training.items()}
+        found = [d for name, space in spaces.items() for d in space.distances(calibration[name])]
+        _, index, counts = np.unique(
+            np.arange(len(found[0])) if group is None else np.asarray(group), return_inverse=True, return_counts=True
+        )
+        weights = (1.0 / counts)[index]
+        shares = [_shares(d, weights) for d in found]
+        greatest = np.max(shares, axis=0)
+        cut = float(np.min(greatest[_shares(greatest, weights) >= quantile - 1e-9]))
+        limits = [float(d[share <= cut].max()) for d, share in zip(found, shares, strict=True)]
+        pairs = zip(limits[::2], limits[1::2], strict=True)
+        return cls({name: spaces[name].limited(*pair) for name, pair in zip(spaces, pairs, strict=True)}, quantile)
+
+    def columns(self, features: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
+        """What a prediction says of it: each distance `[n]`, and `ood`, bool `[n]`.
+
+        Out is what lies beyond any threshold, and what has no features of the model (NaN). Features of the image may
+        be lacking: what cannot be measured is not out.
+        """
+        n = len(features[MODEL])  # type: ignore[arg-type]
+        columns: dict[str, np.ndarray] = {}
+        out = np.asarray(~np.isfinite(features[MODEL]).all(axis=1))  # type: ignore[arg-type]
+        for name, pair in COLUMNS.items():
+            given, space = features.get(name), self.spaces.get(name)
+            missing = space is None or given is None
+            found = (np.full(n, np.nan),) * 2 if missing else space.distances(given)  # type: ignore[union-attr,arg-type]
+            columns |= dict(zip(pair, found, strict=True))
+            if space is not None:
+                for distance, limit in zip(found, space.limits(), strict=True):
+                    out = out | (distance > limit)
+        return columns | {"ood": out}
+
+
+def _shares(values: ArrayLike, weights: np.ndarray) -> np.ndarray:
+    """The share `[n]` of the weight at or below each value.
+
+    >>> _shares([3, 1, 2, 2], np.array([1.0, 1.0, 1.0, 1.0])).tolist()
+    [1.0, 0.25, 0.75, 0.75]
+    """
+    order = np.argsort(values, kind="stable")
+    mass = np.cumsum(weights[order])
+    return mass[np.searchsorted(np.asarray(values)[order], values, side="right") - 1] / mass[-1]
+
+
+def mahalanobis(features: np.ndarray, mean: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """sqrt((x - mean)' precision (x - mean)) for each row of `[n, d]`."""
+    centred = features.astype(np.float64) - mean
+    squared = np.einsum("nd,de,ne->n", centred, precision.astype(np.float64), centred, optimize=True)
+    return np.sqrt(np.where(squared < 0, 0.0, squared))
+
+
+def unit(features: np.ndarray) -> np.ndarray:
+    """Rows of `[n, d]` scaled to length 1, float32; a row of zeros stays.
+
+    >>> unit(np.array([[3.0, 4.0]])).tolist() == [[np.float32(0.6), np.float32(0.8)]]
+    True
+    """
+    length = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    return (features / np.where(length > 0, length, 1)).astype(np.float32)

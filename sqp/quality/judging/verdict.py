@@ -1,0 +1,80 @@
+"""The verdict on a mask: what a pipeline does with it."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from sqp.core.errors import ConfigError
+
+VERDICTS = ("accept", "review", "reject", "abstain")
+
+
+def check_thresholds(accept: float, reject: float) -> None:
+    """ConfigError unless 0 <= reject <= accept <= 1."""
+    for name, value in (("accept", accept), ("reject", reject)):
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{name} is {value}; it is a Dice and must lie between 0 and 1")
+    if reject > accept:
+        raise ConfigError(f"reject is {reject}, accept {accept}: reject must not be above accept")
+
+
+def abstention(predicted: float, mask_empty: bool = False, ood: bool = False) -> str:
+    """Why there is no verdict, in words; empty where there is one.
+
+    >>> abstention(0.9, mask_empty=True)
+    'empty mask'
+    """
+    if mask_empty:
+        return "empty mask"
+    if math.isnan(predicted):
+        return "no prediction (NaN in the maps)"
+    return "out of distribution" if ood else ""
+
+
+def verdict(
+    low: float,
+    high: float,
+    predicted: float,
+    mask_empty: bool = False,
+    ood: bool = False,
+    accept: float = 0.80,
+    reject: float = 0.70,
+) -> str:
+    """abstain: NaN, empty mask or out of distribution; accept: low >= accept; reject: high < reject.
+
+    Else review.
+
+    >>> verdict(0.85, 0.95, 0.9), verdict(0.2, 0.6, 0.4), verdict(0.6, 0.9, 0.8)
+    ('accept', 'reject', 'review')
+    >>> verdict(0.85, 0.95, 0.9, ood=True)
+    'abstain'
+    """
+    check_thresholds(accept, reject)
+    if mask_empty or ood or any(math.isnan(value) for value in (low, high, predicted)):
+        return "abstain"
+    if low >= accept:
+        return "accept"
+    return "reject" if high < reject else "review"
+
+
+def judged(table: pd.DataFrame, accept: float = 0.80, reject: float = 0.70) -> pd.DataFrame:
+    """The table with verdict and reason made from predicted_dice, low, high and, where there, mask_empty and ood.
+
+    Without a column mask_empty a mask whose score `area` is 0 is empty. The reason of a record marked `unreadable`
+    stays as it is: it says what could not be read.
+    """
+    no = pd.Series(False, table.index)
+    empty = _flags(table["mask_empty"]) if "mask_empty" in table else table["area"] == 0 if "area" in table else no
+    ood = _flags(table["ood"]) if "ood" in table else no
+    rows = list(zip(table["low"], table["high"], table["predicted_dice"], empty, ood, strict=True))
+    reason = pd.Series([abstention(predicted, none, far) for _, _, predicted, none, far in rows], table.index, str)
+    if "unreadable" in table and "reason" in table:
+        reason = reason.mask(_flags(table["unreadable"]), table["reason"])
+    return table.assign(verdict=[verdict(*row, accept, reject) for row in rows], reason=reason)
+
+
+def _flags(column: pd.Series) -> pd.Series:
+    """bool; a missing value is False."""
+    return column.eq(True)

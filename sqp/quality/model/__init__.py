@@ -1,0 +1,1 @@
+"""The regressor: channels, backbones, losses, caches and its training."""

@@ -1,0 +1,47 @@
+"""A cascade: the prompt goes to a first segmenter, and the box of its mask to the segmenter of the records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from sqp.config.generate import GenerateConfig
+from sqp.core.types import Prompt, Samples
+from sqp.prompts import margin_box, tight_box
+from sqp.prompts.activation import without_small
+from sqp.prompts.centre import whole_image
+from sqp.records.prompter_checks import MULTIMASK
+from sqp.segmenters import build_segmenter
+from sqp.uncertainty import mask_from_logits
+
+
+class Cascade:
+    """`cascade(image, prompt)` -> a box; the first segmenter is built once.
+
+    Of its mask (the candidate of highest predicted IoU) the largest component is boxed, grown by the option `margin`.
+    The prompt's maker becomes `PROMPTER>SEGMENTER`, with `_empty` where that mask is empty: then the box is the image.
+    """
+
+    def __init__(self, config: GenerateConfig) -> None:
+        options = config.cascade_options
+        self.name = str(config.cascade)
+        self.margin = float(options.get("margin", 0.0))
+        self.segmenter = build_segmenter(
+            self.name,
+            options.get("checkpoint"),
+            device=config.device,
+            precision=options.get("precision", "float32"),
+            multimask=MULTIMASK[str(options.get("multimask", "auto")).lower()],
+        )
+
+    def __call__(self, image: np.ndarray, prompt: Prompt) -> Prompt:
+        """The second segmenter's prompt, in pixels of the image uint8 `[h, w, 3]`."""
+        embedding = self.segmenter.encode(image)
+        best = self.segmenter.decode(embedding, [prompt]).best()
+        mask = mask_from_logits(Samples(best.logits[:, 0], best.iou[:, 0], embedding.frame))
+        made_by = f"{prompt.prompter}>{self.name}"
+        if not mask.any():
+            return replace(whole_image(image)[0], prompter=f"{made_by}_empty")
+        box = tight_box(without_small(mask, 1.0))
+        return Prompt(box=margin_box(box, self.margin, mask.shape), prompter=made_by)

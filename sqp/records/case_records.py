@@ -1,0 +1,209 @@
+"""One case -> its records: one encoding of the image serves every prompt, sample and mask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from sqp.config.generate import GenerateConfig
+from sqp.config.referee import NONE
+from sqp.core.errors import CaseError
+from sqp.core.hashing import stamp_of
+from sqp.core.seeding import numpy_generator, torch_generator
+from sqp.core.types import Case, Embedding, Prompt, Samples, Segmenter
+from sqp.data import corrupt, corrupt_to_dice
+from sqp.metrics.overlap import dice
+from sqp.prompts import PROMPTERS
+from sqp.records import RecordWriter
+from sqp.records.cascade import Cascade
+from sqp.records.draft import Findings, Made, joined, of_mask, of_probability, of_samples, record_of
+from sqp.records.load import LoadedCase, load_case, read_truth
+from sqp.records.plan import PlannedRecord, plan_case
+from sqp.records.prompters import prompter_of
+from sqp.records.referee import Referee
+from sqp.records.refine import refined_mask
+from sqp.records.resume import files_of
+from sqp.uncertainty import OF_THE_IMAGE, mask_from_logits, sample_many, sampler_options
+
+DONOR_TRIES = 5
+
+
+class RecordMaker:
+    """Makes and writes the records of cases, with one segmenter that is built once, or none: then masks are given.
+
+    `donors` are the cases whose masks may be swapped into another image; a donor is of the same split, so that no
+    mask crosses from one split to another.
+    """
+
+    def __init__(self, config: GenerateConfig, segmenter: Segmenter | None, donors: Sequence[Case] = ()) -> None:
+        self.config = config
+        self.segmenter = segmenter
+        self.cascade = Cascade(config) if config.cascade else None
+        self.referee = Referee(config, segmenter) if config.referee.name != NONE else None
+        self.writer = RecordWriter(config.out)
+        self.donors: dict[str, list[Case]] = {}
+        for case in donors:
+            if case.truth_paths:
+                self.donors.setdefault(case.split, []).append(case)
+
+    def __call__(self, case: Case, done: set[str]) -> tuple[int, list[str]]:
+        """Write the records of a case that are not `done`: how many, and why some could not be made.
+
+        Raises CaseError where none can: a file of the case is broken, or its first prompt is impossible.
+        """
+        plan = plan_case(case, self.config)
+        if done.issuperset(planned.record_id for planned in plan):
+            return 0, []
+        loaded = load_case(case)
+        loaded.files = stamp_of(files_of(case))
+        embedding = None if self.segmenter is None else self.segmenter.encode(loaded.image)
+        problems: list[str] = []
+        made = self._natural(loaded, embedding, [p for p in plan if p.variant == "natural" and not p.parent], problems)
+        refined = self._refined(loaded, made, [p for p in plan if p.parent], problems)
+        corrupted = [planned for planned in plan if planned.variant != "natural"]
+        made += self._corrupted(loaded, embedding, corrupted, made[0], problems)
+        made += refined
+        new = [one for one in made if one.planned.record_id not in done]
+        refereed = [Findings()] * len(new) if self.referee is None else self.referee(loaded, new, embedding)
+        for one, found in zip(new, refereed, strict=True):
+            self._write(loaded, one, found, embedding)
+        return len(new), problems
+
+    def _natural(
+        self, loaded: LoadedCase, embedding: Embedding | None, plan: list[PlannedRecord], problems: list[str]
+    ) -> list[Made]:
+        """The segmenter's own masks under each prompter, or the given mask."""
+        prompts = [(plan[0], self._prompt(loaded, plan[0], loaded.given))]
+        for planned in plan[1:]:
+            try:
+                prompts.append((planned, self._prompt(loaded, planned, loaded.given)))
+            except CaseError as error:
+                problems.append(str(error))
+        made = []
+        for (planned, prompt), samples in zip(prompts, self._sample(loaded, embedding, prompts), strict=True):
+            if loaded.given is not None and planned.prompter == "mask_box":
+                made.append(Made(planned, samples, prompt, loaded.given, planned.jitter, "given"))
+            elif self.segmenter is not None and samples is not None:
+                mask, maker = mask_from_logits(samples), self.segmenter.name
+                made.append(Made(planned, samples, prompt, mask, planned.jitter, maker, planned.prompter))
+        return made
+
+    def _refined(
+        self, loaded: LoadedCase, natural: list[Made], plan: list[PlannedRecord], problems: list[str]
+    ) -> list[Made]:
+        """Fused and refined masks of the natural ones, from the same samples."""
+        parents = {one.planned.record_id: one for one in natural}
+        made = []
+        for planned in plan:
+            parent = parents.get(planned.parent)
+            if parent is None or parent.samples is None:  # its prompt was impossible: a problem told already
+                continue
+            try:
+                mask, behind = refined_mask(self.config, planned, loaded.image, parent.samples, parent.prompt)
+            except CaseError as error:
+                problems.append(str(error))
+                continue
+            maps = {} if behind is None else {"refined/probability": behind}
+            made.append(replace(parent, planned=planned, mask=mask, parent=planned.parent, maps=maps, grids={}))
+        return made
+
+    def _corrupted(
+        self,
+        loaded: LoadedCase,
+        embedding: Embedding | None,
+        plan: list[PlannedRecord],
+        natural: Made,
+        problems: list[str],
+    ) -> list[Made]:
+        """Corruptions of the natural mask, or of the truth where the natural mask is worse than the target."""
+        prompts: list[tuple[PlannedRecord, Prompt]] = []
+        sources: list[tuple[np.ndarray, float, str, str, str]] = []
+        for planned in plan:
+            from_truth = loaded.truth is not None and dice(natural.mask, loaded.truth) < planned.target
+            base = loaded.truth if from_truth and loaded.truth is not None else natural.mask
+            try:
+                mask, severity = self._corrupt(loaded, planned, base)
+                prompts.append((planned, self._prompt(loaded, planned, mask)))
+            except CaseError as error:
+                problems.append(str(error))
+                continue
+            of_natural = (natural.maker, natural.drawn_by, natural.planned.record_id)
+            sources.append((mask, severity, *(("truth", "", "") if from_truth else of_natural)))
+        if self.segmenter is None or self.segmenter.promptable:
+            samples = self._sample(loaded, embedding, prompts)
+        else:  # no mask prompts it: its samples of this image are there already
+            samples = [natural.samples] * len(prompts)
+        return [
+            Made(planned, one, prompt, *source)
+            for (planned, prompt), one, source in zip(prompts, samples, sources, strict=True)
+        ]
+
+    def _sample(
+        self, loaded: LoadedCase, embedding: Embedding | None, prompts: list[tuple[PlannedRecord, Prompt]]
+    ) -> Sequence[Samples | None]:
+        if self.segmenter is None or not prompts:
+            return [None] * len(prompts)
+        sampler = self.config.sampler
+        by_image = sampler.name in OF_THE_IMAGE
+        keys = [loaded.case.image_id if by_image else planned.record_id for planned, _ in prompts]
+        return sample_many(
+            self.segmenter,
+            loaded.image,
+            [prompt for _, prompt in prompts],
+            sampler.n,
+            [torch_generator(self.config.seed, key) for key in keys],
+            sampler=sampler.name,
+            embedding=embedding,
+            **{name: getattr(sampler, name) for name in sampler_options(sampler.name)},
+        )
+
+    def _prompt(self, loaded: LoadedCase, planned: PlannedRecord, mask: np.ndarray | None) -> Prompt:
+        name, table = planned.prompter, loaded.prompters
+        if table is not PROMPTERS and self.segmenter is not None and not self.segmenter.promptable:
+            name = name if name in table else "whole_image"  # it is ignored, but no prompter of images can be asked
+        prompter, options = prompter_of(self.config, name, table)
+        options |= {"jitter": planned.jitter} if planned.jitter else {}
+        generator = numpy_generator(self.config.seed, planned.record_id, "prompt")
+        prompts = prompter(loaded.image, truth=loaded.truth, mask=mask, generator=generator, **options)
+        # An empty mask has no box: its maps are those of the whole image, and its verdict will be abstain.
+        prompt = prompts[0] if prompts else table["whole_image"](loaded.image)[0]
+        if self.cascade is None or planned.prompter != self.config.prompter:
+            return prompt
+        return self.cascade(loaded.image, prompt)
+
+    def _corrupt(self, loaded: LoadedCase, planned: PlannedRecord, base: np.ndarray) -> tuple[np.ndarray, float]:
+        rng = numpy_generator(self.config.seed, planned.record_id, "corruption")
+        donor = self._donor(loaded.case, rng) if planned.variant == "swap" else None
+        if loaded.truth is None:
+            return corrupt(planned.variant, base, planned.target, rng, donor=donor), planned.target
+        return corrupt_to_dice(planned.variant, base, loaded.truth, planned.target, rng, donor=donor)
+
+    def _donor(self, case: Case, rng: np.random.Generator) -> np.ndarray:
+        """The truth of another image of the same split; a donor whose file is broken gives way to another."""
+        others = [c for c in self.donors.get(case.split, ()) if c.group != case.group]
+        for _ in range(min(DONOR_TRIES, len(others))):
+            try:
+                return read_truth(others[int(rng.integers(len(others)))])
+            except CaseError:
+                continue
+        raise CaseError(
+            f"no other image of split '{case.split}' has a readable ground truth to swap in: "
+            "take 'swap' out of variants.families"
+        )
+
+    def _write(self, loaded: LoadedCase, made: Made, refereed: Findings, embedding: Embedding | None) -> None:
+        if self.segmenter is None or embedding is None:
+            parts, weights = [], ""
+        else:
+            own = made.planned.variant == "natural" and made.maker == self.segmenter.name and not made.planned.parent
+            encoded = embedding if self.segmenter.promptable else None
+            parts, weights = [of_samples(made, self.config.measures, own, encoded)], self.segmenter.weights_sha256
+        parts += [of_mask(made), refereed]
+        if loaded.probability is not None:
+            parts.append(of_probability(made, loaded.probability))
+        found = joined(parts)
+        arrays = {name: value.cpu().numpy() for name, value in found.maps.items()}
+        geometry = getattr(loaded.image, "geometry", None)  # a volume's
+        self.writer.write(record_of(loaded, made, found, self.config, weights), made.mask, arrays, geometry)

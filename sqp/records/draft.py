@@ -1,0 +1,161 @@
+"""A mask that was made, and the record that is written of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sqp.config.generate import GenerateConfig
+from sqp.core.frame import Frame, numbers_of
+from sqp.core.types import Embedding, GridFrame, Prompt, Samples
+from sqp.core.volume_files import SUFFIX
+from sqp.metrics.overlap import dice, iou
+from sqp.records import Record
+from sqp.records.load import LoadedCase
+from sqp.records.plan import PlannedRecord
+from sqp.uncertainty import Moments, all_maps, scores, slab_maps
+from sqp.uncertainty.scores import Judged, area, soft_dice_confidence
+
+GIVEN_SIDE = 256
+"""Long side of the grid of given probabilities, which are of no segmenter's frame."""
+
+
+@dataclass
+class Made:
+    """A mask bool `[h, w]` with the samples that describe it, None without a segmenter.
+
+    `maker` is who drew it: the segmenter's name, given, or truth (then a corruption); `drawn_by` the prompter of the
+    segmenter's mask that it is, or was made from. `parent` is the record that a corruption or a refinement came from,
+    "" where it came from the truth. `maps` are its own, beside the samples'.
+    """
+
+    planned: PlannedRecord
+    samples: Samples | None
+    prompt: Prompt
+    mask: np.ndarray
+    severity: float
+    maker: str
+    drawn_by: str = ""
+    parent: str = ""
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    grids: dict[GridFrame, Tensor] = field(default_factory=dict)
+
+    def on_grid(self, frame: GridFrame) -> Tensor:
+        """M: the mask on a frame's grid, bool `[*grid]`, by area mean >= 0.5."""
+        if frame not in self.grids:
+            self.grids[frame] = frame.mask_to_grid(self.mask)
+        return self.grids[frame]
+
+
+@dataclass
+class Findings:
+    """What is stored of a mask: maps by their full names, scores, and whether it is the referee's own answer.
+
+    `frames`: the source of maps (the part of their name before the slash) -> `volume_frame.numbers_of` their frame.
+    """
+
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    own: bool = False
+    frames: dict[str, list[int]] = field(default_factory=dict)
+
+
+def joined(parts: Sequence[Findings]) -> Findings:
+    """All of them in one."""
+    maps = {name: value for part in parts for name, value in part.maps.items()}
+    numbers = {name: value for part in parts for name, value in part.scores.items()}
+    frames = {source: frame for part in parts for source, frame in part.frames.items()}
+    return Findings(maps, numbers, any(part.own for part in parts), frames)
+
+
+def of_samples(made: Made, measures: list[str], own: bool, embedding: Embedding | None) -> Findings:
+    """`self/*`, the scores of the samples, and the segmenter's vectors. `own`: the segmenter made the mask itself.
+
+    `embedding` is None for a plain network, which keeps its input and no encoding of it.
+    """
+    samples = made.samples
+    assert samples is not None
+    if samples.logits.ndim == 4:
+        moments, maps = slab_maps(samples.logits, measures)
+    else:
+        moments = Moments.of(samples.logits)
+        maps = all_maps(moments, measures)
+    maps = {"probability": moments.mean_p} | maps
+    found = {f"self/{name}": value for name, value in maps.items()} | made.maps
+    if embedding is not None:
+        found["features/embedding"] = pooled_embedding(embedding)
+    if samples.token is not None:
+        found["features/mask_token"] = samples.token.float()
+    lying = numbers_of(samples.frame)
+    frames = {name.partition("/")[0]: lying for name in found if not name.startswith("features/")}
+    return Findings(found, scores(samples, made.on_grid(samples.frame), own=own, moments=moments), frames=frames)
+
+
+def of_mask(made: Made) -> Findings:
+    """The one score that needs no segmenter, and is of the image whether there was one or not."""
+    return Findings(scores={"area": area(made.mask)})
+
+
+def of_probability(made: Made, probability: np.ndarray) -> Findings:
+    """`given/probability`, `given/entropy`, and how well the mask agrees with what its maker believed."""
+    frame = Frame((probability.shape[0], probability.shape[1]), GIVEN_SIDE)
+    p = frame.image_to_grid(probability)
+    moments = Moments.of(torch.logit(p.double())[None].float())
+    sure = soft_dice_confidence(Judged(moments, made.on_grid(frame)))
+    maps = {"given/probability": moments.mean_p, "given/entropy": moments.total_entropy}
+    return Findings(maps, {"given_soft_dice_confidence": sure}, frames={"given": numbers_of(frame)})
+
+
+def record_of(
+    loaded: LoadedCase, made: Made, found: Findings, config: GenerateConfig, weights_sha256: str = ""
+) -> Record:
+    """Provenance, Dice and IoU (the mean over raters), scores; `weights_sha256` is that of the segmenter."""
+    case, planned, mask, truths = loaded.case, made.planned, made.mask, loaded.truths
+    return Record(
+        record_id=planned.record_id,
+        image_id=case.image_id,
+        group=case.group,
+        split=case.split,
+        dataset=case.dataset,
+        licence=case.licence,
+        diagnosis=case.diagnosis,
+        image_path=str(case.image_path.absolute()),
+        mask_path=f"masks/{planned.record_id}{'.png' if mask.ndim == 2 else SUFFIX}",
+        truth_path=[str(path.absolute()) for path in case.truth_paths],
+        height=mask.shape[-2],
+        width=mask.shape[-1],
+        spacing=list(case.spacing),
+        segmenter=made.maker,
+        weights_sha256=weights_sha256,
+        prompter=planned.prompter,
+        prompt=json.dumps(made.prompt.as_dict()),
+        sampler=config.sampler.name if made.samples else "",
+        n_samples=len(made.samples.logits) if made.samples else 0,
+        seed=config.seed,
+        variant=planned.variant,
+        severity=made.severity,
+        natural=planned.variant == "natural",
+        parent_record_id=made.parent,
+        refined_by=planned.refined_by,
+        fused_by=planned.fused_by,
+        dice=float(np.mean([dice(mask, truth) for truth in truths])) if truths else math.nan,
+        iou=float(np.mean([iou(mask, truth) for truth in truths])) if truths else math.nan,
+        referee_own=found.own,
+        scores=found.scores,
+        files=loaded.files,
+        frames=json.dumps(found.frames) if found.frames else "",
+    )
+
+
+def pooled_embedding(embedding: Embedding) -> Tensor:
+    """`[c]`: the mean of an image's encoding over its valid, unpadded part; of a volume that of its middle slice."""
+    features = embedding.features[0].float()
+    frame = getattr(embedding.frame, "plane", embedding.frame)
+    h, w = (max(1, round(side * n / frame.size)) for side, n in zip(frame.resized, features.shape[-2:], strict=True))
+    return features[:, :h, :w].mean(dim=(1, 2)).cpu()

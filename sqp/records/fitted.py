@@ -1,0 +1,89 @@
+"""What had a part in a run's masks and was itself fitted, and on rows of which licences: kept with what it makes.
+
+Which images a network was fitted on: kept as hashes in its checkpoint, and left out of the records that matter.
+
+On an image that it was fitted on a network's mask is better, and its uncertainty smaller, than on any new one: a
+quality model that learns, or is calibrated, from such records expects too much. The same holds for a network that
+prompts (localizer, classifier): its box on such an image, and so the mask, is better than on any new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqp.config.generate import GenerateConfig
+from sqp.core.errors import ConfigError
+from sqp.core.hashing import sha256_of
+from sqp.core.types import Case
+from sqp.data.licences import UNKNOWN
+from sqp.networks.checkpoint import fitted_images, fitted_infos
+from sqp.records import RecordSet
+from sqp.records.prompter_checks import fitted_checkpoints
+
+MAY_HOLD_FITTED = ("segmenter", "")  # splits that neither train nor calibrate nor test
+
+
+def image_hash(image_id: str) -> str:
+    """16 hex digits of the id's sha256: an image is known again without its name."""
+    return hashlib.sha256(image_id.encode()).hexdigest()[:16]
+
+
+def image_hashes(cases: Iterable[Case]) -> list[str]:
+    """Those of all cases, sorted."""
+    return sorted(image_hash(case.image_id) for case in cases)
+
+
+def leave_out_fitted(cases: Sequence[Case], checkpoints: Iterable[Path]) -> tuple[list[Case], dict[str, str]]:
+    """(kept, image id -> why not): cases of a split that counts, on which one of the networks was fitted, are out.
+
+    ConfigError where none is left.
+    """
+    fitted = {name: path for path in checkpoints for name in fitted_images(path)}
+    out: dict[str, str] = {}
+    for case in cases:
+        path = fitted.get(image_hash(case.image_id))
+        if path is not None and case.split not in MAY_HOLD_FITTED:
+            out[case.image_id] = f"the network of {path} was fitted on it, so it cannot serve in split {case.split}"
+    kept = [case for case in cases if case.image_id not in out]
+    if cases and not kept:
+        raise ConfigError(
+            f"{next(iter(out.values()))}, nor can any other image here: give the --splits that the network was fitted "
+            "with, or other images"
+        )
+    return kept, out
+
+
+def fitted_parts(files: Iterable[Path]) -> list[dict[str, Any]]:
+    """A mapping a network that `sqp fit` wrote, with those that it started from: what, sha256, licences."""
+    parts: list[dict[str, Any]] = []
+    for file in files:
+        for info in fitted_infos(file):
+            own = {"what": f"the network {file.name}", "sha256": sha256_of(file)}
+            parts += [own | {"licences": info["data"].get("licences", [UNKNOWN])}, *info.get("behind", [])]
+    return parts
+
+
+def parts_of_records(config: GenerateConfig, everything: Sequence[Case]) -> list[dict[str, Any]]:
+    """Those behind the records of a config: networks, given masks, a learned fusion, and the masks lent by others."""
+    parts = fitted_parts(fitted_checkpoints(config))
+    if config.fusion == "learned":
+        parts.append({"what": "the learned fusion", "licences": [UNKNOWN]})
+    if any("swap" in plan.families and plan.corruptions for plan in config.variants.values()):
+        lent = sorted({case.licence or UNKNOWN for case in everything if case.truth_paths})
+        parts.append({"what": "masks lent by other images", "licences": lent})
+    if any(case.mask_path is not None for case in everything):
+        parts += _of_given_masks(config)
+    return parts
+
+
+def _of_given_masks(config: GenerateConfig) -> list[dict[str, Any]]:
+    """As `masks_licence` says; else those of the record set in which the masks lie; else unknown."""
+    source = config.masks.parent if config.masks is not None else None
+    if not config.masks_licence and source is not None and (source / "records.parquet").exists():
+        told = RecordSet(source).run.get("fitted")
+        if told is not None:
+            return list(told)
+    return [{"what": "whoever drew the given masks", "licences": list(config.masks_licence) or [UNKNOWN]}]

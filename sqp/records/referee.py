@@ -1,0 +1,138 @@
+"""The referee at work: one independent segmentation of an image, held beside each of its masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sqp.config.generate import GenerateConfig
+from sqp.core.frame import numbers_of
+from sqp.core.seeding import numpy_generator
+from sqp.core.types import Embedding, GridFrame, Prompt, Segmenter
+from sqp.metrics import overlap
+from sqp.prompts import PROMPTERS, jitter_prompt
+from sqp.prompts.jitter import n_draws
+from sqp.quality.model.features import PREFIX, REFEREE_EMBEDDING
+from sqp.records.draft import Findings, Made, pooled_embedding
+from sqp.records.load import LoadedCase
+from sqp.records.prompter_checks import MULTIMASK
+from sqp.records.prompters import prompter_and_options
+from sqp.segmenters import build_segmenter
+from sqp.segmenters.dropout import network_of
+from sqp.segmenters.one_image import one_image
+from sqp.uncertainty import Moments, all_maps
+from sqp.uncertainty.batches import decode_best
+from sqp.uncertainty.referee import REFEREE_SCORES, Answers, referee_scores
+
+NEAR, SAME = 0.8, 0.99
+"""IoU from which on a given mask is the referee's own answer, saved and read again; on the grid it may be less."""
+
+
+class Referee:
+    """`referee(loaded, masks, embedding)` -> what it finds of each mask of a case; built once.
+
+    Where the referee is the segmenter of the records it shares that segmenter and its encoding. A mask that this
+    segmenter drew under a prompter of the referee's, and whatever was made of such a mask, is the referee's own
+    answer: it agrees with itself and says nothing, so its scores are NaN and it is marked `own`. So is a given mask
+    that is one of the answers.
+    """
+
+    def __init__(self, config: GenerateConfig, segmenter: Segmenter | None) -> None:
+        told = config.referee
+        self.config = config
+        self.shared = segmenter is not None and shares_segmenter(config)
+        if self.shared and segmenter is not None:
+            self.segmenter = segmenter
+        else:
+            self.segmenter = build_segmenter(
+                told.name,
+                told.weights,
+                device=config.device,
+                precision=config.segmenter.precision,
+                multimask=MULTIMASK[str(config.segmenter.multimask).lower()],
+            )
+        alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
+        self.alike = segmenter.name if segmenter is not None and alike else None
+
+    def __call__(self, loaded: LoadedCase, masks: Sequence[Made], embedding: Embedding | None) -> list[Findings]:
+        """`referee/*` and the referee's scores, for each mask; `embedding` is that of the records' segmenter."""
+        image = loaded.image
+        if not self.shared or embedding is None:
+            embedding = self.segmenter.encode(image)
+        independent = independent_prompts(image, loaded.case.image_id, self.config)
+        boxes = [(PROMPTERS["mask_box"](image, mask=one.mask) or PROMPTERS["whole_image"](image))[0] for one in masks]
+        known = [self._known(one, box) for one, box in zip(masks, boxes, strict=True)]
+        asked = [box for box, logits in zip(boxes, known, strict=True) if logits is None]
+        with one_image(network_of(self.segmenter)):
+            answers = decode_best(self.segmenter, embedding, [*independent, *asked]).logits[:, 0]
+        moments = Moments.of(answers[: len(independent)])
+        maps = {"probability": moments.mean_p} | all_maps(moments, self.config.referee.maps)
+        stored = {f"referee/{name}": value for name, value in maps.items()}
+        stored[f"{PREFIX}{REFEREE_EMBEDDING}"] = pooled_embedding(embedding)
+        rest = iter(answers[len(independent) :])
+        return [
+            self._found(one, moments, stored, next(rest) if logits is None else logits, embedding.frame)
+            for one, logits in zip(masks, known, strict=True)
+        ]
+
+    def _known(self, made: Made, box: Prompt) -> Tensor | None:
+        """The logits `[*grid]` under the mask's own box, where they are a record's undisturbed sample already."""
+        if not self.shared or made.samples is None or made.prompt.points or made.prompt.box != box.box:
+            return None
+        return made.samples.logits[0].float()
+
+    def _found(self, made: Made, moments: Moments, maps: dict[str, Tensor], box: Tensor, frame: GridFrame) -> Findings:
+        own_box = torch.sigmoid(box)
+        stored, frames = maps | {"referee/own_box": own_box}, {"referee": numbers_of(frame)}
+        if self._is_own(made) or (made.maker == "given" and is_answer(made, frame, moments)):
+            return Findings(stored, dict.fromkeys(REFEREE_SCORES, math.nan), True, frames)
+        return Findings(stored, referee_scores(Answers(moments, own_box), made.on_grid(frame)), frames=frames)
+
+    def _is_own(self, made: Made) -> bool:
+        """Whether the mask is, or was made from, this model's answer to one of its own prompters."""
+        if made.maker != self.alike or not made.drawn_by:
+            return False
+        if self.config.cascade is not None and made.drawn_by == self.config.prompter:
+            return False  # the box of another segmenter's mask
+        return prompter_and_options(self.config, made.drawn_by)[0] in self.config.referee.prompters
+
+
+def is_answer(made: Made, frame: GridFrame, answers: Moments) -> bool:
+    """Whether a mask is one of the answers, or their mean, but for a few pixels: an IoU of `SAME` on the image.
+
+    Whoever brings a mask that this referee's model drew under the same prompt does not say so. Two segmentations of
+    different origin never come so near; an empty mask is nobody's.
+    """
+    if not made.mask.any():
+        return False
+    coarse = made.on_grid(frame).cpu().numpy()
+    near = [p for p in (*answers.p, answers.mean_p) if overlap.iou((p >= 0.5).cpu().numpy(), coarse) >= NEAR]
+    return any(overlap.iou(frame.grid_to_image(p).cpu().numpy() >= 0.5, made.mask) >= SAME for p in near)
+
+
+def shares_segmenter(config: GenerateConfig) -> bool:
+    """Whether the referee is the segmenter of the records itself."""
+    told, segmenter = config.referee, config.segmenter
+    return told.name == segmenter.name and segmenter.files() == (told.weights,)
+
+
+def independent_prompts(image: np.ndarray, image_id: str, config: GenerateConfig) -> list[Prompt]:
+    """The `referee.prompts` - 1 prompts that no mask has a part in: each prompter's, then these jittered in turn.
+
+    A prompter's fallback, where it found nothing, counts only if all of them fell back.
+    """
+    told = config.referee
+    rng = numpy_generator(config.seed, image_id, "referee")
+    options = {"localizer": {"checkpoint": str(told.localizer), "flips": 1}}  # four take as long as 1.5 prompts
+    found = [PROMPTERS[name](image, generator=rng, **options.get(name, {}))[0] for name in told.prompters]
+    sure = [prompt for prompt in found if not prompt.prompter.endswith("_fallback")] or found
+    prompts = sure[: told.prompts - 1]
+    for i in range(told.prompts - 1 - len(prompts)):
+        one = sure[i % len(sure)]
+        draws = rng.uniform(-1, 1, n_draws(one, edges=True))
+        prompts.append(jitter_prompt(one, draws, told.jitter, image.shape[:2], edges=True))
+    return prompts

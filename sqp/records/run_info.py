@@ -1,0 +1,83 @@
+"""What every run writes of itself: its config as plain values, and the versions that its numbers depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import sqp
+from sqp.core.errors import ConfigError
+from sqp.core.yaml_files import read_run
+from sqp.records.writer import first_difference, with_defaults
+
+LIBRARIES = (
+    "torch",
+    "timm",
+    "segment-anything",
+    "pytorch-lightning",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-image",
+)
+
+
+def versions() -> dict[str, str]:
+    """sqp's, Python's and the libraries' versions."""
+    own = {"sqp": sqp.__version__, "python": platform.python_version()}
+    return own | {name: version(name) for name in LIBRARIES}
+
+
+def plain(value: Any) -> Any:
+    """A config value as YAML and JSON keep it: paths as text, tuples as lists, dataclasses as mappings.
+
+    >>> plain({"out": Path("runs"), "size": (1, 2)})
+    {'out': 'runs', 'size': [1, 2]}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def stored_config(config: Any, leave_out: Iterable[str] = ()) -> dict[str, Any]:
+    """A config dataclass as plain values, without the keys that only say how a run goes."""
+    left_out = set(leave_out)
+    return {key: value for key, value in plain(config).items() if key not in left_out}
+
+
+def described(config: Any, leave_out: Iterable[str]) -> dict[str, Any]:
+    """`stored_config` of a training: of the file of pretrained weights it keeps only the name."""
+    values = stored_config(config, leave_out)
+    if config.pretrained_file:
+        values["pretrained_file"] = Path(config.pretrained_file).name
+    return values
+
+
+def earlier_run(
+    out: Path, stored: Mapping[str, Any], what: str, younger: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """What `run.yaml` in OUT tells of an earlier run of the same config; None without one.
+
+    ConfigError naming the key where it was made otherwise; `what` is its product, as in "a model trained". `younger`:
+    keys that the first runs did not have, with what they did.
+    """
+    path = out / "run.yaml"
+    if not path.exists():
+        return None
+    told = read_run(path)
+    difference = first_difference(with_defaults(told.get("config", {}), younger or {}), stored)
+    if difference:
+        key, old, new = difference
+        raise ConfigError(
+            f"{out} holds {what} with {key}={old!r}, this run has {key}={new!r}; "
+            "choose another --out, or --overwrite to start anew"
+        )
+    return told

@@ -1,0 +1,171 @@
+"""Cases -> records, in this process or over several: bounded in memory, whatever their number.
+
+How many processes segment: what was asked for, or as many as pay off and fit into the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+
+import torch
+from joblib import cpu_count
+
+from sqp.config.fit import VOLUMETRIC
+from sqp.config.generate import GenerateConfig
+from sqp.config.referee import NONE
+from sqp.core.errors import CaseError, SqpError
+from sqp.core.memory import available_memory, give_back_memory, keep_freed_memory
+from sqp.core.types import Case, Segmenter
+from sqp.data.volumes import is_volume
+from sqp.records.case_records import RecordMaker
+from sqp.records.plan import plan_case
+from sqp.records.prompter_checks import MULTIMASK
+from sqp.records.volume_checks import of_volumes
+from sqp.segmenters import build_segmenter
+from sqp.segmenters.ensemble import EnsembleSegmenter
+from sqp.segmenters.slice_by_slice import SliceSegmenter
+
+PAYS_AFTER = {True: 32, False: 500}
+"""Images a process, with and without a network to run on them: below, its start (some seconds) costs more."""
+CORES = {True: 2, False: 1}
+"""Cores a process: on two of them one process with two threads encodes as fast as two processes, in half the memory."""
+GIGABYTE = 1e9
+NEEDS = 2 * GIGABYTE  # LiteMedSAM takes 1.3, and the rest is for large images
+LARGE = {"sam_vit_b": 6 * GIGABYTE, "medsam": 6 * GIGABYTE, "sam_vit_l": 9 * GIGABYTE, "sam_vit_h": 12 * GIGABYTE}
+
+
+def workers_for(config: GenerateConfig, pending: Sequence[Case]) -> int:
+    """Processes for the cases that are left, 0 to segment in this one.
+
+    Where none were asked for (`workers` None): so many that all cores work, but no more than pay off and the free
+    memory holds; none beside this one for volumes, each of which takes gigabytes, and on a GPU, which one keeps busy.
+    """
+    if config.workers is not None:
+        return config.workers
+    if config.device != "cpu" or any(is_volume(case.image_path) for case in pending):
+        return 0
+    networks = {config.segmenter.name, config.referee.name} - {NONE}
+    free, needs = available_memory(), sum(LARGE.get(name, NEEDS) for name in networks) or NEEDS
+    found = min(cpu_count() // CORES[bool(networks)], len(pending) // PAYS_AFTER[bool(networks)])
+    found = found if free is None else min(found, int(free // needs))
+    return found if found > 1 else 0
+
+
+Outcome = tuple[str, int, list[str]]
+"""Image id, number of records written, and why some or all are missing."""
+
+
+def make_records(
+    config: GenerateConfig, pending: Sequence[Case], donors: Sequence[Case], done: set[str]
+) -> Iterator[Outcome]:
+    """The outcome of each pending case as it comes; `donors` lend masks to swap in, `done` are ids to leave out."""
+    workers = workers_for(config, pending)
+    return _run_pool(config, pending, donors, done, workers) if workers else _run_here(config, pending, donors, done)
+
+
+def make_segmenter(config: GenerateConfig, volumes: bool = False) -> Segmenter:
+    """The configured segmenter with its weights, or the ensemble of its checkpoints; of `volumes` slice by slice."""
+    s = config.segmenter
+    multimask = MULTIMASK[str(s.multimask).lower()]
+    members: list[Segmenter] = [
+        build_segmenter(s.name, file, device=config.device, precision=s.precision, multimask=multimask)
+        for file in s.files()
+    ]
+    if volumes and s.name not in VOLUMETRIC:
+        members = [SliceSegmenter(member, s.propagate, window=s.window) for member in members]
+    return EnsembleSegmenter(members) if s.checkpoints else members[0]
+
+
+def make_maker(config: GenerateConfig, donors: Sequence[Case] = ()) -> RecordMaker:
+    """What makes the records of a case, with the segmenter, if there is to be one."""
+    alone = config.segmenter.name == NONE
+    return RecordMaker(config, None if alone else make_segmenter(config, of_volumes(donors)), donors)
+
+
+def _attempt(maker: RecordMaker, case: Case, done: set[str]) -> Outcome:
+    """Image id, number of records written, and why some or all are missing."""
+    try:
+        return case.image_id, *maker(case, done)
+    except CaseError as error:
+        return case.image_id, 0, [str(error)]
+    finally:
+        if is_volume(case.image_path):
+            give_back_memory()
+
+
+def _run_here(
+    config: GenerateConfig, pending: Sequence[Case], donors: Sequence[Case], done: set[str]
+) -> Iterator[Outcome]:
+    if not pending:
+        return
+    maker = make_maker(config, donors)
+    for case in pending:
+        yield _attempt(maker, case, done)
+
+
+_maker: RecordMaker  # one a worker process, built by its initializer
+
+
+def _start_worker(config: GenerateConfig, donors: Sequence[Case], threads: int) -> None:
+    global _maker
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: records are finished, not cut
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    _maker = make_maker(config, donors)
+
+
+def _leave_with_parent() -> None:
+    """A parent that was killed cannot stop its workers: they watch it and go by themselves."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(case: Case, done: set[str]) -> Outcome:
+    return _attempt(_maker, case, done)
+
+
+def _run_pool(
+    config: GenerateConfig, pending: Sequence[Case], donors: Sequence[Case], done: set[str], workers: int
+) -> Iterator[Outcome]:
+    if not pending:
+        return
+    threads = max(1, min(torch.get_num_threads(), cpu_count() // workers))  # OMP_NUM_THREADS counts
+    pool = ProcessPoolExecutor(
+        workers,
+        get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(config, list(donors), threads),
+    )
+    queue = iter(pending)
+    running: set[Future[Outcome]] = set()
+
+    def submit(n: int) -> None:
+        for case in [next(queue, None) for _ in range(n)]:
+            if case is not None:
+                mine = done & {planned.record_id for planned in plan_case(case, config)}
+                running.add(pool.submit(_work, case, mine))
+
+    try:
+        submit(2 * workers)
+        while running:
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            running -= finished
+            for future in finished:
+                yield future.result()
+            submit(len(finished))
+    except BrokenProcessPool as error:
+        raise SqpError(
+            "a worker process died, most often for want of memory; finished records stay: "
+            "run the same command again with fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

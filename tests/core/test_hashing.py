@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from sqp.core import hashing
+from sqp.core.hashing import judged_key, sha256_of, sha256_of_all, stamp_of, unchanged
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A file, and a folder of two and a hidden one."""
+    (tmp_path / "a").write_bytes(b"one")
+    (tmp_path / "series").mkdir()
+    for name in ("1", "2", ".DS_Store"):
+        (tmp_path / "series" / name).write_bytes(name.encode())
+    return [tmp_path / "a", tmp_path / "series"]
+
+
+def test_the_hash_is_that_of_the_content(files):
+    assert sha256_of(files[0]) == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"  # sha256sum
+    assert sha256_of_all([files[0]]) == sha256_of_all(files[:1]) != sha256_of(files[0])
+
+
+def test_a_stamp_holds_while_the_content_does(files, monkeypatch):
+    stamp = stamp_of(files)
+    for path in (files[0], files[1] / "1"):
+        os.utime(path, ns=(1, 1))
+    assert unchanged(stamp, files)  # touched, or copied without its time
+    moved = [files[0], files[1].with_name("moved")]
+    shutil.copytree(files[1], moved[1])
+    assert unchanged(stamp, moved)
+    (files[1] / ".other").write_bytes(b"hidden")
+    assert unchanged(stamp, files)
+    stamp = stamp_of(files)
+    monkeypatch.setattr(hashing, "sha256_of", None)
+    assert unchanged(stamp, files)  # nothing was read
+
+
+@pytest.mark.parametrize("change", ["content", "size", "gone", "slice gone", "more", "fewer", "order"])
+def test_a_stamp_tells_every_change(files, change):
+    stamp = stamp_of(files)
+    if change == "content":
+        files[0].write_bytes(b"two")
+        os.utime(files[0], ns=(5, 5))
+    elif change == "size":
+        (files[1] / "2").write_bytes(b"22")
+    elif change == "gone":
+        files[0].unlink()
+    elif change == "slice gone":
+        (files[1] / "2").unlink()
+    files = {"more": [*files, files[0]], "fewer": files[:1], "order": files[::-1]}.get(change, files)
+    assert not unchanged(stamp, files)
+
+
+def test_what_predictions_were_made_from_has_a_key_that_follows_every_part(tmp_path) -> None:
+    for name in ("bundle", "records"):
+        (tmp_path / name).mkdir()
+    files = [tmp_path / "bundle" / "bundle.json", tmp_path / "records" / "records.parquet", tmp_path / "frozen.json"]
+    for number, file in enumerate(files):
+        file.write_text(str(number))
+    keys = [judged_key(tmp_path / "bundle", [tmp_path / "records"], files[2:])]
+    for file in files:
+        file.write_text("another")
+        keys.append(judged_key(tmp_path / "bundle", [tmp_path / "records"], files[2:]))
+    assert len(set(keys)) == 4 and all(len(key) == 16 for key in keys)
+    assert judged_key(tmp_path / "bundle", [tmp_path / "records"]) not in keys
