@@ -40,7 +40,7 @@ from sqp.quality.model.cache import PlaneCache, build_cache
 from sqp.quality.model.channels import parse_inputs
 from sqp.quality.model.dims import check_dims
 from sqp.quality.model.ensemble import Ensemble, one_model
-from sqp.quality.model.features import PREFIX, check_features, check_one_network, with_features
+from sqp.quality.model.features import check_features, check_one_network, with_features
 from sqp.quality.model.inference import Outputs, infer
 from sqp.quality.model.losses import record_weights
 from sqp.quality.model.module import QualityModel
@@ -48,6 +48,7 @@ from sqp.quality.model.rows import KINDS, USED, calibrates, learned_from, traini
 from sqp.quality.model.tabular import Standardizer, resolve_scores
 from sqp.records import RecordSet
 from sqp.records.run_info import described, earlier_run, plain, versions
+from sqp.records.schema import FEATURE_PREFIX
 from sqp.report.tables import write_csv
 from sqp.report.wandb_run import check_logger, wandb_run
 
@@ -110,7 +111,10 @@ def _run(config: TrainConfig, own: Owned) -> TrainResult:
         return finished
     table = with_features(learned, config.features)
     train = table[table["split"] == "train"]
-    scores = [*resolve_scores(train, config.scores), *(name for name in table.columns if name.startswith(PREFIX))]
+    scores = [
+        *resolve_scores(train, config.scores),
+        *(name for name in table.columns if name.startswith(FEATURE_PREFIX)),
+    ]
     standardizer = Standardizer.fit(train, scores)
     nothing = Standardizer((), (), ())
     seen = [(view, nothing if number else standardizer) for number, view in enumerate(views_of(config, channels))]

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from sqp.data import corruptions, dicom_folders, folders, ham10000, isic, prepared, table, volume_corruptions
-from sqp.data.cases import CaseList, Layout, find_cases
+from sqp.data import corruptions, volume_corruptions
+from sqp.data.cases import LAYOUTS, CaseList, find_cases
 from sqp.data.corruptions import Corruption, corrupt, corrupt_to_dice
 from sqp.data.images import check_same_size, read_image, read_mask, read_probability
-
-LAYOUTS: dict[str, Layout] = {  # asked in this order; `folders` takes what no other one knows
-    "prepared": prepared,
-    "isic": isic,
-    "ham10000": ham10000,
-    "table": table,
-    "dicom": dicom_folders,
-    "folders": folders,
-}
 
 CORRUPTIONS: dict[str, Corruption] = {
     "erosion": corruptions.erosion,

@@ -14,6 +14,7 @@ from typing import Protocol, overload
 
 from sqp.core.errors import ConfigError, lookup, printable
 from sqp.core.types import Case
+from sqp.data import dicom_folders, folders, ham10000, isic, prepared, table
 from sqp.data.folders import IMAGE_FOLDERS, SAYS_TRUTH, SUFFIXES, TRUTH_FOLDERS, channels_of, child, match_stems
 from sqp.data.images import PROBABILITY_SUFFIXES
 
@@ -74,6 +75,16 @@ class Layout(Protocol):
         """Its cases, in any order, nothing decoded."""
 
 
+LAYOUTS: dict[str, Layout] = {  # asked in this order; `folders` takes what no other one knows
+    "prepared": prepared,
+    "isic": isic,
+    "ham10000": ham10000,
+    "table": table,
+    "dicom": dicom_folders,
+    "folders": folders,
+}
+
+
 @dataclass(frozen=True)
 class CaseList(Sequence[Case]):
     """Cases sorted by `image_id`, and what could not be used.
@@ -112,7 +123,7 @@ def find_cases(
     layout: str = "auto",
     labels: Sequence[int] = (),
 ) -> CaseList:
-    """Cases from a folder, a single image, a CSV or the root of a data set (`sqp.data.LAYOUTS`).
+    """Cases from a folder, a single image, a CSV or the root of a data set (`LAYOUTS`).
 
     `truth`, `masks` (to be judged) and `probs` are folders, or single files for a single image, matched by
     stem; an ending such as `_segmentation` or `-mask` does not count, nor, where nothing else fits, upper and lower
@@ -205,8 +216,6 @@ def _same(one: str | Path, other: str | Path) -> bool:
 
 def _loaded(path: Path, name: str) -> tuple[str, list[Case]]:
     """The layout's name, and its cases."""
-    from sqp.data import LAYOUTS  # the table imports this file
-
     if name != "auto":
         chosen = lookup("layout", name, LAYOUTS)
         if not chosen.recognise(path):

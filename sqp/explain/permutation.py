@@ -21,7 +21,8 @@ from sqp.explain.attribution import plane_groups
 from sqp.metrics.agreement import mae, spearman
 from sqp.metrics.stats import Resamples, bootstrap, paired_difference
 from sqp.quality.model.channels import IMAGE, MASK, map_channels
-from sqp.quality.model.features import PREFIX, features_of
+from sqp.quality.model.features import features_of
+from sqp.records.schema import FEATURE_PREFIX
 
 Predict = Callable[[Callable[[np.ndarray], tuple[Tensor, Tensor | None]]], np.ndarray]
 """(rows -> planes and scores of a batch) -> predicted Dice `[n]` of all records."""
@@ -51,9 +52,13 @@ def inputs_of(channels: Sequence[str], scores: Sequence[str], dims: int = 2) -> 
     if maps or scores:
         parts["uncertainty"] = (maps, all_scores)  # type: ignore[assignment]
     found = [Input(name, "channel", tuple(index)) for name, index in groups.items()]
-    named = [PREFIX + features_of([name])[0] if name.startswith(PREFIX) else name for name in scores]
+    named = [FEATURE_PREFIX + features_of([name])[0] if name.startswith(FEATURE_PREFIX) else name for name in scores]
     found += [
-        Input(name, "features" if name.startswith(PREFIX) else "score", scores=tuple(np.flatnonzero(columns).tolist()))
+        Input(
+            name,
+            "features" if name.startswith(FEATURE_PREFIX) else "score",
+            scores=tuple(np.flatnonzero(columns).tolist()),
+        )
         for name in dict.fromkeys(named)
         for columns in [[one == name for one in named]]
     ]

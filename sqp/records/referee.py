@@ -16,11 +16,11 @@ from sqp.core.types import Embedding, GridFrame, Prompt, Segmenter
 from sqp.metrics import overlap
 from sqp.prompts import PROMPTERS, jitter_prompt
 from sqp.prompts.jitter import n_draws
-from sqp.quality.model.features import PREFIX, REFEREE_EMBEDDING
 from sqp.records.draft import Findings, Made, pooled_embedding
 from sqp.records.load import LoadedCase
 from sqp.records.prompter_checks import MULTIMASK
 from sqp.records.prompters import prompter_and_options
+from sqp.records.schema import FEATURE_PREFIX, REFEREE_EMBEDDING
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.dropout import network_of
 from sqp.segmenters.one_image import one_image
@@ -72,7 +72,7 @@ class Referee:
         moments = Moments.of(answers[: len(independent)])
         maps = {"probability": moments.mean_p} | all_maps(moments, self.config.referee.maps)
         stored = {f"referee/{name}": value for name, value in maps.items()}
-        stored[f"{PREFIX}{REFEREE_EMBEDDING}"] = pooled_embedding(embedding)
+        stored[f"{FEATURE_PREFIX}{REFEREE_EMBEDDING}"] = pooled_embedding(embedding)
         rest = iter(answers[len(independent) :])
         return [
             self._found(one, moments, stored, next(rest) if logits is None else logits, embedding.frame)

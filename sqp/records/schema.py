@@ -78,6 +78,10 @@ CONTENT = "content"
 YOUNGER = {"referee_own": False, "files": "", "frames": "", CONTENT: ""}
 """Columns that the first record sets did not have, with what is true of their rows."""
 
+EMBEDDING, REFEREE_EMBEDDING = "embedding", "referee_embedding"
+FEATURE_PREFIX = "features/"
+"""Before the name of a vector among the maps of a record, and of its columns."""
+
 RENAMED = {"foreground_certainty": "mean_entropy"}
 """Scores of older record sets, predictions and bundles -> the score of today that is the same number."""
 

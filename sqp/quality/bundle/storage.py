@@ -29,10 +29,11 @@ from sqp.quality.judging.strangeness import IMAGE, OodStatistics
 from sqp.quality.model.channels import check_channels
 from sqp.quality.model.dims import check_dims
 from sqp.quality.model.ensemble import Ensemble, one_model
-from sqp.quality.model.features import PREFIX, check_features, features_of
+from sqp.quality.model.features import check_features, features_of
 from sqp.quality.model.module import QualityModel, spec_dict
 from sqp.quality.model.tabular import Standardizer
 from sqp.records import RecordSet
+from sqp.records.schema import FEATURE_PREFIX
 
 FORMAT = 1
 MOST = 1e30  # no number of a bundle is greater, but for what is infinite by right
@@ -114,7 +115,7 @@ class Bundle:
         check_channels(records, self.channels)
         check_expected(records, self.expects, self.name, self.sources)
         check_features(records, self.features)
-        scores = [name for name in self.standardizer.names if not name.startswith(PREFIX)]
+        scores = [name for name in self.standardizer.names if not name.startswith(FEATURE_PREFIX)]
         missing = [name for name in scores if name not in with_former_scores(records.table, scores)]
         if missing:
             raise ConfigError(

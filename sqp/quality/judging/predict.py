@@ -22,9 +22,10 @@ from sqp.quality.judging.strangeness import MODEL as MODEL_FEATURES
 from sqp.quality.judging.strangeness_features import image_feature
 from sqp.quality.judging.verdict import check_thresholds, judged
 from sqp.quality.model.channels import IMAGE, MASK, UNREADABLE, image_planes, plane_names, record_planes, space
-from sqp.quality.model.features import PREFIX, has_feature, read_features, vectors_in
+from sqp.quality.model.features import has_feature, read_features, vectors_in
 from sqp.quality.model.inference import infer
 from sqp.records import RecordSet
+from sqp.records.schema import FEATURE_PREFIX
 
 T = TypeVar("T")
 
@@ -200,7 +201,7 @@ def _with_features(
     if not names:
         return rows, {}
     read, broken = _read_all(pool, partial(read_features, records, names=names), rows.record_id)
-    needed = [name for name in bundle.standardizer.names if name.startswith(PREFIX)]
+    needed = [name for name in bundle.standardizer.names if name.startswith(FEATURE_PREFIX)]
     columns = dict.fromkeys([*needed, *next(iter(read.values()), {})])
     values = pd.DataFrame.from_records([read.get(name, {}) for name in rows.record_id], rows.index)
     return rows.join(values.reindex(columns=list(columns))), broken

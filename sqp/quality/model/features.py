@@ -18,10 +18,9 @@ from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.quality.bundle.provenance import one_encoder
 from sqp.quality.model.channels import UNREADABLE, stored_maps
 from sqp.records import RecordSet
+from sqp.records.schema import EMBEDDING, FEATURE_PREFIX, REFEREE_EMBEDDING
 
-EMBEDDING, REFEREE_EMBEDDING = "embedding", "referee_embedding"
 FEATURES = ("mask_token", EMBEDDING, REFEREE_EMBEDDING)
-PREFIX = "features/"
 
 
 def features_of(columns: Iterable[str]) -> tuple[str, ...]:
@@ -30,17 +29,17 @@ def features_of(columns: Iterable[str]) -> tuple[str, ...]:
     >>> features_of(["c_lesion", "features/mask_token/0", "features/mask_token/1"])
     ('mask_token',)
     """
-    return tuple(dict.fromkeys(name.split("/")[1] for name in columns if name.startswith(PREFIX)))
+    return tuple(dict.fromkeys(name.split("/")[1] for name in columns if name.startswith(FEATURE_PREFIX)))
 
 
 def has_feature(records: RecordSet, name: str) -> bool:
     """Do the records keep this vector; those of a plain network have no embedding."""
-    return f"{PREFIX}{name}" in stored_maps(records)
+    return f"{FEATURE_PREFIX}{name}" in stored_maps(records)
 
 
 def vectors_in(table: pd.DataFrame, name: str) -> np.ndarray | None:
     """A vector's values `[n, d]` float32 among the columns of a table with features; None where it has none."""
-    columns = [column for column in table.columns if column.startswith(f"{PREFIX}{name}/")]
+    columns = [column for column in table.columns if column.startswith(f"{FEATURE_PREFIX}{name}/")]
     return table[columns].to_numpy(np.float32) if columns else None
 
 
@@ -70,7 +69,7 @@ def check_one_network(sets: Sequence[RecordSet], names: Sequence[str]) -> None:
 def read_features(records: RecordSet, record_id: str, names: Sequence[str]) -> dict[str, float]:
     """A record's vectors as `column -> value`. CaseError where its file cannot be read or lacks one."""
     try:
-        maps = records.maps(record_id, [f"{PREFIX}{name}" for name in names])
+        maps = records.maps(record_id, [f"{FEATURE_PREFIX}{name}" for name in names])
     except (*UNREADABLE, ConfigError) as error:
         raise CaseError(
             f"record {record_id} in {records.folder} cannot be read ({error}): generate it again"

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from sqp.core.errors import ConfigError, unknown_name
 from sqp.quality.judging.columns import score_names, with_former_scores
-from sqp.quality.model.features import PREFIX
-from sqp.records.schema import RENAMED
+from sqp.records.schema import FEATURE_PREFIX, RENAMED
 
 CLIP = 5.0  # a standardised score further out than this says no more
 ALL = "all"
@@ -45,7 +44,7 @@ class Standardizer:
 
         ValueError where the table was not given the features that are among them.
         """
-        unread = [name for name in self.names if name.startswith(PREFIX) and name not in table.columns]
+        unread = [name for name in self.names if name.startswith(FEATURE_PREFIX) and name not in table.columns]
         if unread:
             raise ValueError(f"the table has no {unread[0]}: read it first (quality.features)")
         table = with_former_scores(table, self.names)
