@@ -16,12 +16,12 @@ from sqp.commands import generate
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.config.referee import RefereeConfig
 from sqp.core.errors import ConfigError
-from sqp.data import VOLUME_CORRUPTIONS
+from sqp.data import CORRUPTIONS
 from sqp.data.volumes import read_structure
 from sqp.metrics.overlap import dice
 from sqp.records import RecordSet
 
-PLAN = {"*": VariantPlan(corruptions=len(VOLUME_CORRUPTIONS), families=list(VOLUME_CORRUPTIONS))}
+PLAN = {"*": VariantPlan(corruptions=len(CORRUPTIONS), families=list(CORRUPTIONS))}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_a_promptable_segmenter_slice_by_slice(data, tmp_path, fake_segmenter):
     sampler = SamplerConfig(n=3)
     told = config(data, tmp_path, prompter="truth_box", segmenter=SegmenterConfig("fake"), sampler=sampler)
     result = generate.run(told)
-    assert result.skipped == {} and result.records == 3 * (1 + len(VOLUME_CORRUPTIONS))
+    assert result.skipped == {} and result.records == 3 * (1 + len(CORRUPTIONS))
     records = RecordSet(tmp_path)
     assert records.volumes
     for row in records.table.itertuples():
@@ -56,7 +56,7 @@ def test_a_promptable_segmenter_slice_by_slice(data, tmp_path, fake_segmenter):
     ]
     assert all(np.array_equal(one, of_image[0]) for one in of_image)  # whatever slices their prompts went through
     corrupted = records.table[~records.table.natural]
-    assert corrupted.dice.std() > 0.15 and set(corrupted.variant) == set(VOLUME_CORRUPTIONS)
+    assert corrupted.dice.std() > 0.15 and set(corrupted.variant) == set(CORRUPTIONS)
     assert '"depth"' in records.table.prompt[0]
     assert generate.run(told).written == 0
 
