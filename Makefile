@@ -4,7 +4,7 @@ PYTHON ?= python3
 EXTRAS ?= test
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint types check clean
+.PHONY: demo test slow lint types check docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/sqp demo
@@ -22,6 +22,13 @@ lint: $(VENV)/installed
 types: $(VENV)/installed
 	$(BIN)/mypy sqp
 
+docs: $(VENV)/docs-installed
+	$(BIN)/mkdocs build --strict
+
+$(VENV)/docs-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	touch $@
+
 check: lint types test
 
 $(VENV)/installed: pyproject.toml
@@ -30,4 +37,4 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) sqp-demo
+	rm -rf $(VENV) sqp-demo site
