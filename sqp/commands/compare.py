@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sqp.config.checks import check_ranges
 from sqp.config.compare import CompareConfig
-from sqp.config.ranges import check_ranges
 from sqp.core.files import write_text
 from sqp.core.ownership import owned
 from sqp.evaluation.finished_runs import FinishedRun, differences, read_runs

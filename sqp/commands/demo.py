@@ -8,11 +8,11 @@ from pathlib import Path
 
 from sqp.commands import evaluate, generate, predict, train
 from sqp.commands.evaluate import EvaluateResult
+from sqp.config.checks import check_ranges
 from sqp.config.demo import DemoConfig
 from sqp.config.evaluate import EvaluateConfig
 from sqp.config.generate import SEEN, UNSEEN, GenerateConfig, SamplerConfig, VariantPlan
 from sqp.config.predict import PredictConfig
-from sqp.config.ranges import check_ranges
 from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
 from sqp.core.ownership import owned

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from sqp.config.checks import check_ranges
 from sqp.config.evaluate import EvaluateConfig
-from sqp.config.ranges import check_ranges
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.files import write_text
 from sqp.core.ownership import check_owner, owned

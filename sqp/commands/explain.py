@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sqp.bundles import bundle_folder
 from sqp.commands.explain_strangeness import study_ood
+from sqp.config.checks import check_ranges
 from sqp.config.explain import ExplainConfig
-from sqp.config.ranges import check_ranges
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.files import write_text
 from sqp.core.ownership import check_owner, owned

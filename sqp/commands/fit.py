@@ -15,17 +15,16 @@ import yaml
 from torch import nn
 
 from sqp.config.fit import EXECUTION_KEYS, FitClassifierConfig, FitConfig, FitLocalizerConfig, FitSegmenterConfig
-from sqp.config.ranges import check_ranges
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import write_text
 from sqp.core.ownership import Owned, owned
 from sqp.core.seeding import derive_seed
 from sqp.core.types import Case
-from sqp.fit.batches import Images
+from sqp.fit import task_of
+from sqp.fit.cache import Images
 from sqp.fit.data import fit_cases
 from sqp.fit.module import Recipe
 from sqp.fit.task import FitTask
-from sqp.fit.tasks import task_of
 from sqp.fit.training import Fitted, train
 from sqp.networks.checkpoint import read_header, save_checkpoint
 from sqp.quality.bundle.provenance import fingerprint
@@ -74,9 +73,7 @@ def run(config: FitConfig) -> FitResult:
     Writes OUT/NAME-seedN.safetensors (with `cycles`: NAME-seedN-cycleK), OUT/members/N with log and Lightning's
     checkpoints, OUT/run.yaml. ConfigError where OUT holds a run of another config or other data.
     """
-    check_numbers(config)
     task = task_of(config)
-    task.check()
     with owned(config.out, COMMANDS[type(config)]) as own:
         return _run(config, task, own)
 
@@ -192,22 +189,6 @@ def described_data(fitted: list[Case], held: list[Case]) -> dict[str, Any]:
     columns = ("image_id", "group", "split", "dataset", "licence")
     table = pd.DataFrame([{name: getattr(case, name) for name in columns} for case in [*fitted, *held]])
     return fingerprint(table) | {"fitted_images": image_hashes(fitted)}
-
-
-def check_numbers(config: FitConfig) -> None:
-    """ConfigError naming an option that is out of its range."""
-    big = 100_000
-    check_ranges(
-        config,
-        {
-            "size": (32, 2048),
-            "epochs": (1, big),
-            "patience": (1, big),
-            "batch_size": (2, 65_536),
-            "learning_rate": (1e-8, 10),
-            "weight_decay": (0, 10),
-        },
-    )
 
 
 def _check_out(out: Path, stored: Mapping[str, Any], task: FitTask) -> FitResult | None:

@@ -14,13 +14,13 @@ import yaml
 
 from sqp.bundles import DEFAULT, bundle_folder
 from sqp.commands import generate
+from sqp.config.checks import check_ranges
 from sqp.config.generate import GenerateConfig, SamplerConfig
 from sqp.config.predict import PredictConfig
-from sqp.config.ranges import check_ranges
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.files import write_text
+from sqp.core.names import SPLITS
 from sqp.core.ownership import owned
-from sqp.core.types import SPLITS
 from sqp.quality.bundle.expected_config import (
     cascade_like,
     needed_sources,

@@ -16,7 +16,7 @@ import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
 from sqp.commands.train_members import View, build_model, fit_members, views_of
-from sqp.config.ranges import check_ranges
+from sqp.config.checks import check_ranges
 from sqp.config.train import EXECUTION_KEYS, YOUNGER, TrainConfig
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.files import write_text

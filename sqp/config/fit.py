@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import ClassVar, Literal
+
+from sqp.config.checks import Layout, check_choices, check_ranges
+from sqp.core.errors import ConfigError
+from sqp.core.names import Split
 
 VOLUMETRIC = ("unet3d", "unet25d")
 """Networks of volumes."""
 
-LOCALIZERS = ("heatmap", "heatmap3d", "landmarks")
-"""Methods of a localizer; all but the first are of volumes."""
-
 PLAIN = ("unet", "fpn_resnet50", "fpn", "swin_unet", *VOLUMETRIC)
 """Networks that are fitted before they segment; they ignore prompts."""
+
+NEVER_FITTED = ("test", "raters")
 
 
 @dataclass
@@ -57,10 +63,10 @@ class FitConfig:
     out: Path
     truth: Path | None = None
     label: list[int] = field(default_factory=list)
-    layout: str = "auto"
+    layout: Layout = "auto"
     splits: Path | None = None
-    train_splits: list[str] = field(default_factory=lambda: ["segmenter"])
-    val_split: str = "val"
+    train_splits: list[Split] = field(default_factory=lambda: ["segmenter"])
+    val_split: Split = "val"
     licence: list[str] = field(default_factory=list)
     max_images: int = 0
     pretrained: bool = False
@@ -81,6 +87,50 @@ class FitConfig:
     progress: bool = True
     strict: bool = False
     overwrite: bool = False
+
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        "size": (32, 2048),
+        "epochs": (1, 100_000),
+        "patience": (1, 100_000),
+        "batch_size": (2, 65_536),
+        "learning_rate": (1e-8, 10),
+        "weight_decay": (0, 10),
+        "workers": (0, 1024),
+        "max_images": (0, math.inf),
+    }
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_ranges(self, self.BOUNDS)
+        for name in self.train_splits:
+            if name in NEVER_FITTED or name == self.val_split:
+                what = "for early stopping" if name == self.val_split else "for testing"
+                raise ConfigError(f"train_splits holds '{name}', which is {what}: leave it out")
+
+    @property
+    def kind(self) -> str:
+        """The name of what is fitted (`sqp.fit.TASKS`)."""
+        raise NotImplementedError
+
+    def refuse(self, options: Collection[str], why: str) -> None:
+        """ConfigError where one of these options has another value than its default."""
+        for option in fields(self):
+            default = option.default_factory() if callable(option.default_factory) else option.default
+            if option.name in options and getattr(self, option.name) != default:
+                raise ConfigError(f"{self.kind} {why.format(option=option.name)}")
+
+
+def check_spacing(spacing: list[float], zero: bool) -> None:
+    """ConfigError unless none or three lengths in mm are given; with `zero` 0 leaves an axis as it is."""
+    low = [side for side in spacing if not (side >= 0 if zero else side > 0) or side == math.inf]
+    if len(spacing) not in (0, 3) or low:
+        rest = ", 0 for an axis as it is" if zero else ""
+        raise ConfigError(f"spacing is {spacing}; give three numbers in mm (d, h, w){rest}")
+
+
+TIMM = ("pretrained", "pretrained_file")
+NO_ENCODER = "has no timm encoder: leave out {option}"
+NO_OPTION = "has no option {option}: leave it out"
 
 
 @dataclass
@@ -104,7 +154,7 @@ class FitSegmenterConfig(FitConfig):
         neighbours: unet25d: slices below, and above, that it sees beside each slice.
     """
 
-    network: str = "unet"
+    network: Literal["unet", "fpn_resnet50", "fpn", "swin_unet", "unet3d", "unet25d", "litemedsam"] = "unet"
     encoder: str = ""
     width: int = 0
     dropout: float = 0.1
@@ -113,6 +163,24 @@ class FitSegmenterConfig(FitConfig):
     spacing: list[float] = field(default_factory=list)
     patch: int = 96
     neighbours: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.network in VOLUMETRIC:
+            self.refuse(["encoder", *TIMM], NO_ENCODER)
+            check_ranges(self, {"neighbours": (0, 16), "patch": (16, 512)})
+            check_spacing(self.spacing, zero=True)
+        else:
+            self.refuse(["spacing", "patch", "neighbours"], NO_OPTION)
+        if self.network == "litemedsam":
+            self.refuse(["encoder", "width", "pretrained", "dropout", "size"], NO_OPTION)
+        check_ranges(self, {"dropout": (0, 0.95), "width": (0, 4096), "members": (1, 1000), "cycles": (0, self.epochs)})
+        if self.cycles and self.epochs % self.cycles:
+            raise ConfigError(f"epochs is {self.epochs}; it must be a multiple of cycles, {self.cycles}")
+
+    @property
+    def kind(self) -> str:
+        return self.network
 
 
 @dataclass
@@ -132,15 +200,27 @@ class FitLocalizerConfig(FitConfig):
         supports: landmarks: so many of the fitted volumes, the first with structure, whose extreme points are kept.
     """
 
-    train_splits: list[str] = field(default_factory=lambda: ["train"])
+    train_splits: list[Split] = field(default_factory=lambda: ["train"])
     size: int = 224
-    method: str = "heatmap"
+    method: Literal["heatmap", "heatmap3d", "landmarks"] = "heatmap"
     encoder: str = "mobilenetv2_100"
     width: int = 64
     cube: int = 48
     window: int = 32
     spacing: list[float] = field(default_factory=list)
     supports: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges(self, {"width": (1, 4096)})
+        if self.method != "heatmap":
+            check_ranges(self, {"cube": (16, 256), "window": (16, 256), "supports": (1, 1000)})
+            check_spacing(self.spacing, zero=False)
+            self.refuse(TIMM, NO_ENCODER)
+
+    @property
+    def kind(self) -> str:
+        return self.method
 
 
 @dataclass
@@ -157,12 +237,16 @@ class FitClassifierConfig(FitConfig):
             chosen by it.
     """
 
-    train_splits: list[str] = field(default_factory=lambda: ["train"])
+    train_splits: list[Split] = field(default_factory=lambda: ["train"])
     size: int = 224
     learning_rate: float = 3e-4
     model: str = "mobilenetv2_100"
-    target: str = "melanoma"
-    report_splits: list[str] = field(default_factory=lambda: ["val"])
+    target: Literal["melanoma", "diagnosis"] = "melanoma"
+    report_splits: list[Split] = field(default_factory=lambda: ["val"])
+
+    @property
+    def kind(self) -> str:
+        return "classifier"
 
 
 EXECUTION_KEYS = (

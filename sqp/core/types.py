@@ -16,8 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SPLITS = ("segmenter", "train", "calibration", "val", "test", "raters")
-
 
 @dataclass(frozen=True)
 class Case:

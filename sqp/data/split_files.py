@@ -11,7 +11,8 @@ import pandas as pd
 
 from sqp.core.errors import ConfigError, unknown_name
 from sqp.core.files import write_text
-from sqp.core.types import SPLITS, Case
+from sqp.core.names import SPLITS
+from sqp.core.types import Case
 from sqp.core.untrusted import read_json
 from sqp.data.splits import REMEDY, Splits
 

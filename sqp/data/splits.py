@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from sqp.core.errors import ConfigError
+from sqp.core.names import SPLITS
 from sqp.core.seeding import derive_seed
-from sqp.core.types import SPLITS, Case
+from sqp.core.types import Case
 
 FRACTIONS: Mapping[str, float] = {"train": 0.6, "calibration": 0.15, "val": 0.1, "test": 0.15}
 HAM10000_TRAIN: Mapping[str, float] = {"segmenter": 0.45, "train": 0.40, "calibration": 0.15}

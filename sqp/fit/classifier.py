@@ -1,19 +1,109 @@
-"""The LightningModule that trains a classifier of whole images: balanced cross-entropy, watched by the AUC on val.
-
-A case's diagnosis as the class that a classifier learns.
-"""
+"""A classifier of whole images: balanced cross-entropy, watched by the AUC on val; how good it is, split by split."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
+from tqdm import tqdm
 
+from sqp.config.fit import (
+    FitClassifierConfig,
+)
+from sqp.core.errors import CaseError, ConfigError, lookup
+from sqp.core.files import write_text
+from sqp.core.tables import csv_text
 from sqp.core.types import Case
+from sqp.data import read_image
+from sqp.fit.cache import CachedImages
+from sqp.fit.data import split_cases
 from sqp.fit.module import FitModule, Recipe
-from sqp.prompts.classifier import ClassifierSpec
+from sqp.fit.task import FitTask
+from sqp.metrics.stats import bootstrap
+from sqp.networks.timm_models import pixels_of
+from sqp.prompts.classifier import Classifier, ClassifierSpec, build_classifier, classifier_divisor, load_classifier
+
+FILE = "report.csv"
+RESAMPLES = 1000
+
+
+def report_classifier(config: FitClassifierConfig, checkpoint: Path) -> str:
+    """Write OUT/report.csv: a row a split of `report_splits` and measure, with its interval; returns it as text.
+
+    Images that cannot be read, or are of no class of the model, are left out.
+    """
+    classifier = load_classifier(str(checkpoint))
+    cases = split_cases(config)
+    rows = []
+    for split in config.report_splits:
+        part = [case for case in cases if case.split == split and case.diagnosis]
+        probability, truth, group = _predicted(classifier, part, config.target, config.progress)
+        rows += measures(probability, truth, group, split) if len(truth) else []
+    table = pd.DataFrame(rows)
+    write_text(Path(config.out) / FILE, csv_text(table))
+    return "" if table.empty else table.round(3).to_string(index=False)
+
+
+def measures(probability: np.ndarray, truth: np.ndarray, group: Sequence[str], split: str) -> list[dict]:
+    """AUC (macro, one against the rest), balanced accuracy and accuracy of `[n, classes]` against class numbers `[n]`.
+
+    Each with its 95 % interval over groups; resamples that lack a class have no AUC and are left out.
+    """
+    predicted = probability.argmax(1)
+    found: dict[str, Callable[[np.ndarray], float]] = {
+        "auc": lambda rows: _auc(probability[rows], truth[rows]),
+        "balanced_accuracy": lambda rows: _balanced_accuracy(truth[rows], predicted[rows]),
+        "accuracy": lambda rows: float((truth[rows] == predicted[rows]).mean()),
+    }
+    every = np.arange(len(truth))
+    out = []
+    for name, statistic in found.items():
+        low, high = bootstrap(statistic, every, group=group, n_resamples=RESAMPLES)
+        value = statistic(every)
+        out.append({"split": split, "n": len(truth), "measure": name, "value": value, "low": low, "high": high})
+    return out
+
+
+def _auc(probability: np.ndarray, truth: np.ndarray) -> float:
+    n = probability.shape[1]
+    if len(np.unique(truth)) < n:
+        return float("nan")
+    scores = probability[:, 1] if n == 2 else probability
+    return float(roc_auc_score(truth, scores, multi_class="ovr"))
+
+
+def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean recall of the classes that are there."""
+    return float(np.mean([(predicted[truth == k] == k).mean() for k in np.unique(truth)]))
+
+
+def _predicted(
+    classifier: Classifier, cases: Sequence[Case], target: str, progress: bool
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Probabilities `[n, classes]`, class numbers `[n]` and groups."""
+    index = {name: k for k, name in enumerate(classifier.spec.classes)}
+    probability, truth, group = [], [], []
+    for case in tqdm(cases, unit="image", desc="report", disable=None if progress else True):
+        label = index.get(label_of(case, target))
+        try:
+            pixels, _ = classifier.pixels(read_image(case.image_path))
+        except CaseError:
+            continue
+        if label is not None:
+            with torch.no_grad():
+                probability.append(classifier.network(pixels).softmax(1)[0].numpy())
+            truth.append(label)
+            group.append(case.group)
+    return np.array(probability), np.array(truth), group
+
 
 TARGETS = ("melanoma", "diagnosis")
 MELANOMA, OTHER = "melanoma", "other"
@@ -62,3 +152,47 @@ class ClassifierModule(FitModule):
             metric.update(logits.softmax(1), batch["label"])
         self.log(self.monitor, self.auc, prog_bar=True, batch_size=len(logits))
         self.log("val/balanced_accuracy", self.balanced_accuracy, batch_size=len(logits))
+
+
+class ClassifierTask(FitTask):
+    """A classifier of whole images, for class activation maps."""
+
+    watched = "auc"
+    needs = "with a diagnosis"
+    config: FitClassifierConfig
+
+    def usable(self, case: Case) -> bool:
+        return bool(case.diagnosis)
+
+    def spec(self, fitted: Sequence[Case]) -> ClassifierSpec:
+        """Its classes are those of the images that it is fitted on. ConfigError where there is one only."""
+        c = self.config
+        classes = tuple(sorted({label_of(case, c.target) for case in fitted}))
+        if len(classes) < 2:
+            raise ConfigError(f"all images that are fitted on are of the class '{classes[0]}': nothing can be learned")
+        return ClassifierSpec(c.model, c.size, classes, *pixels_of(c.model))
+
+    def network(self, spec: ClassifierSpec, pretrained: bool, file: Path | None) -> nn.Module:
+        return build_classifier(spec, pretrained, file)
+
+    def divisor(self, spec: ClassifierSpec) -> int:
+        return classifier_divisor(spec)
+
+    def labels(self, spec: ClassifierSpec, cases: Sequence[Case]) -> np.ndarray:
+        """The class of each case; ConfigError for one that no fitted image has."""
+        index = {name: k for k, name in enumerate(spec.classes)}
+        return np.array([lookup("diagnosis in val", label_of(case, self.config.target), index) for case in cases])
+
+    def module(self, spec: ClassifierSpec, network: nn.Module, recipe: Recipe, fitted: CachedImages) -> FitModule:
+        labels: Any = fitted.labels
+        counts = np.bincount(labels[fitted.rows], minlength=len(spec.classes))
+        return ClassifierModule(spec, network, recipe, counts)
+
+    def name(self) -> str:
+        return f"{self.config.model}-{self.config.target}"
+
+    def next(self, spec: ClassifierSpec, checkpoint: Path) -> str:
+        return f"--prompter cam --prompter_options.checkpoint {checkpoint}"
+
+    def report(self, checkpoint: Path) -> str:
+        return report_classifier(self.config, checkpoint)

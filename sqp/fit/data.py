@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from sqp.config.fit import FitConfig
-from sqp.core.errors import ConfigError, lookup
-from sqp.core.types import SPLITS, Case
-from sqp.data import LAYOUTS, find_cases
+from sqp.core.errors import ConfigError
+from sqp.core.types import Case
+from sqp.data import find_cases
 from sqp.data.licences import of_licences
 from sqp.data.split_files import read_splits
 from sqp.data.splits import apply_splits, subset_by_group, with_default_splits
 from sqp.fit.task import FitTask
 
-NEVER_FITTED = ("test", "raters")
-
 
 def fit_cases(config: FitConfig, task: FitTask) -> tuple[list[Case], list[Case]]:
     """(fitted on, held for early stopping): cases that the task can use, by their splits.
 
-    ConfigError for a split that must not be fitted on, and where one of the two parts is empty.
+    ConfigError where one of the two parts is empty.
     """
-    for name in [*config.train_splits, config.val_split]:
-        lookup("split", name, dict.fromkeys(SPLITS))
-    for name in config.train_splits:
-        if name in NEVER_FITTED or name == config.val_split:
-            what = "for early stopping" if name == config.val_split else "for testing"
-            raise ConfigError(f"train_splits holds '{name}', which is {what}: leave it out")
-    lookup("layout", config.layout, dict.fromkeys(["auto", *LAYOUTS]))
     used = (*config.train_splits, config.val_split)
     cases = [case for case in split_cases(config) if case.split in used and task.usable(case)]
     cases = of_licences(cases, config.licence)

@@ -1,6 +1,4 @@
-"""Fine-tuning LiteMedSAM's mask decoder on embeddings that its frozen encoder computes once.
-
-The LightningModule that fine-tunes the mask decoder of a promptable segmenter; all else of it is frozen.
+"""The mask decoder of LiteMedSAM, fine-tuned on embeddings that its frozen encoder computes once.
 
 Prompts are boxes as they will come: of the truth, whose sides each move by themselves, and Otsu's. Watched by the mean
 Dice on val under Otsu's box, which needs no truth.
@@ -23,14 +21,14 @@ from sqp.core.types import Case
 from sqp.fit.embeddings import CachedEmbeddings, EmbeddingCache, build_embeddings
 from sqp.fit.losses import dice_bce, hard_dice
 from sqp.fit.module import Recipe
-from sqp.fit.segmenter import SegmenterModule
-from sqp.fit.tasks import DECODER, SegmenterTask
+from sqp.fit.segmenter import SegmenterModule, SegmenterTask
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.plain import NetworkSpec
 from sqp.segmenters.sam import PromptableSegmenter
 from sqp.segmenters.tinyvit import network, timm_keys
 from sqp.segmenters.weights import load_strict, locate, read_state
 
+DECODER = "litemedsam"
 JITTER = 0.15  # share of a box's side by which a side moves at most
 OTSU = 1  # of `embeddings.BOXES`
 
@@ -105,8 +103,6 @@ PART = "mask_decoder."
 
 class DecoderTask(SegmenterTask):
     """The mask decoder of a promptable segmenter."""
-
-    of_others = ("encoder", "width", "pretrained", "dropout", "size", *SegmenterTask.of_others)
 
     def spec(self, fitted: Sequence[Case]) -> NetworkSpec:
         """Its one architecture."""

@@ -20,8 +20,7 @@ from sqp.core.errors import CaseError
 from sqp.core.files import write_json
 from sqp.core.types import Case
 from sqp.core.untrusted import read_json
-from sqp.fit.batches import Images
-from sqp.fit.cache import allocate, cache_key, read_pair
+from sqp.fit.cache import Images, allocate, cache_key, read_pair
 from sqp.prompts import PROMPTERS
 from sqp.records.build_lock import made_once
 from sqp.segmenters.prompt_tensors import check_prompt, prompt_tensors

@@ -1,21 +1,25 @@
-"""Training the landmark localiser: no truth is needed but that of the supports, whose landmarks it keeps."""
+"""The landmark localiser: no truth is needed but that of the supports, whose landmarks it keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchmetrics import MeanMetric
 
 from sqp.core.errors import ConfigError
+from sqp.core.types import Case
 from sqp.fit.module import FitModule, Recipe
 from sqp.fit.volume_cache import VolumeCache
-from sqp.fit.volume_segmenter import contrasted
+from sqp.fit.volume_localizer import VolumeLocalizerTask
+from sqp.fit.volume_segmenter import DIGITS, contrasted, geometries
 from sqp.prompts.landmarks import LandmarkNetwork, LandmarkSpec, Seen, cut, locate, points_box, remember, starts
 from sqp.prompts.volume_prompts import box_iou_3d, volume_box
 
@@ -152,3 +156,30 @@ def told_apart(one: Tensor, again: Tensor, places: Tensor, told: Tensor) -> Tens
     ignored = -100
     target = torch.where(told, torch.arange(told.shape[1], device=told.device), ignored)
     return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=ignored)
+
+
+class LandmarkTask(VolumeLocalizerTask):
+    """Relative distance regression and matching to supports."""
+
+    def working(self, fitted: Sequence[Case]) -> tuple[float, ...]:
+        """The spacing as told, else the median of the fitted volumes by axis."""
+        median = np.median([spacing for _, spacing in geometries(fitted)], axis=0)
+        return tuple(np.round(self.config.spacing or median, DIGITS).tolist())
+
+    def spec(self, fitted: Sequence[Case]) -> Any:
+        """Its reach is the largest extent of the fitted volumes, in mm."""
+        reach = np.max([np.array(shape) * spacing for shape, spacing in geometries(fitted)], axis=0)
+        return LandmarkSpec(self.working(fitted), self.config.window, tuple(np.ceil(reach).tolist()), self.width())
+
+    def network(self, spec: Any, pretrained: bool, file: Path | None) -> nn.Module:
+        return LandmarkNetwork(spec)
+
+    def images(self, cache: Any, rows: np.ndarray, spec: Any, cases: Sequence[Case]) -> Any:
+        return Pairs(cache, rows, spec)
+
+    def module(self, spec: Any, network: nn.Module, recipe: Recipe, fitted: Any) -> FitModule:
+        assert isinstance(network, LandmarkNetwork)
+        return LandmarkModule(spec, network, recipe, fitted.supports(self.config.supports))
+
+    def next(self, spec: Any, checkpoint: Path) -> str:
+        return f"--prompter landmarks --prompter_options.checkpoint {checkpoint}"

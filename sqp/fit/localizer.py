@@ -1,6 +1,9 @@
-"""The LightningModule that trains a localizer: a coarse heatmap of the lesion, watched by its boxes' IoU on val."""
+"""A small network that finds the lesion: a coarse heatmap, watched by its boxes' IoU on val."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +11,17 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchvision.ops import box_iou
 
+from sqp.config.fit import (
+    FitLocalizerConfig,
+)
 from sqp.core.boxes import tight_box
+from sqp.core.types import Case
+from sqp.fit.cache import CachedImages
 from sqp.fit.losses import dice_bce
 from sqp.fit.module import FitModule, Recipe
-from sqp.prompts.localizer import STRIDE, LocalizerSpec, input_pixels, map_box
+from sqp.fit.task import FitTask
+from sqp.networks.timm_models import DIVISOR, pixels_of
+from sqp.prompts.localizer import STRIDE, LocalizerSpec, build_localizer, input_pixels, map_box
 
 
 class LocalizerModule(FitModule):
@@ -40,3 +50,29 @@ class LocalizerModule(FitModule):
                 box, _ = map_box(heatmap[:h, :w])
                 self.val_iou.update(box_iou(torch.tensor([box]), torch.tensor([tight_box(truth[0].cpu().numpy())])))
         self.log(self.monitor, self.val_iou, prog_bar=True, batch_size=len(logits))
+
+
+class LocalizerTask(FitTask):
+    """A small network that finds the lesion's box."""
+
+    watched = "box_iou"
+    config: FitLocalizerConfig
+
+    def spec(self, fitted: Sequence[Case]) -> LocalizerSpec:
+        c = self.config
+        return LocalizerSpec(c.encoder, c.size, c.width, *pixels_of(c.encoder))
+
+    def network(self, spec: LocalizerSpec, pretrained: bool, file: Path | None) -> nn.Module:
+        return build_localizer(spec, pretrained, file)
+
+    def divisor(self, spec: LocalizerSpec) -> int:
+        return DIVISOR
+
+    def module(self, spec: LocalizerSpec, network: nn.Module, recipe: Recipe, fitted: CachedImages) -> FitModule:
+        return LocalizerModule(spec, network, recipe)
+
+    def name(self) -> str:
+        return f"localizer-{self.config.encoder}"
+
+    def next(self, spec: LocalizerSpec, checkpoint: Path) -> str:
+        return f"--prompter localizer --prompter_options.checkpoint {checkpoint}"

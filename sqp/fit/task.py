@@ -10,8 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from sqp.core.types import Case
-from sqp.fit.batches import CachedImages, loader
-from sqp.fit.cache import build_cache
+from sqp.fit.cache import CachedImages, build_cache, loader
 from sqp.fit.module import FitModule, Recipe
 
 
@@ -23,9 +22,6 @@ class FitTask:
 
     def __init__(self, config: Any) -> None:
         self.config = config
-
-    def check(self) -> None:
-        """ConfigError naming an option of this kind that is out of range."""
 
     def usable(self, case: Case) -> bool:
         """Whether a case can be fitted on, or held for early stopping."""

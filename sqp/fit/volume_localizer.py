@@ -1,8 +1,10 @@
-"""Training the localizer of volumes: the structure's share of each cell of the squashed volume."""
+"""The localizer of volumes: the structure's share of each cell of the squashed volume."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +12,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchmetrics import MeanMetric
 
+from sqp.core.types import Case
+from sqp.data.volumes import is_volume
+from sqp.fit.localizer import LocalizerTask
 from sqp.fit.losses import dice_bce
 from sqp.fit.module import FitModule, Recipe
-from sqp.fit.volume_cache import VolumeCache
+from sqp.fit.volume_cache import VolumeCache, build_volume_cache, patch_loader
 from sqp.fit.volume_segmenter import contrasted
-from sqp.prompts.volume_localizer import VolumeLocalizerSpec, heatmap_box
+from sqp.prompts.volume_localizer import VolumeLocalizerSpec, build_volume_localizer, heatmap_box
 from sqp.prompts.volume_prompts import box_iou_3d, volume_box
 
 SHIFT = 0.1  # of the cube's side, the farthest that it is moved along an axis
@@ -81,3 +86,56 @@ def shifted(x: Tensor, steps: Sequence[int]) -> Tensor:
         side = x.shape[axis]
         x = x.index_select(axis, (torch.arange(side, device=x.device) - step).clamp(0, side - 1))
     return x
+
+
+WIDTH = 8  # channels of the finest stage, where `width` is left as it is for images
+
+
+class VolumeLocalizerTask(LocalizerTask):
+    """What both share: volumes, their cache, batches drawn from whole volumes."""
+
+    def usable(self, case: Case) -> bool:
+        return super().usable(case) and is_volume(case.image_path)
+
+    @property
+    def needs(self) -> str:  # type: ignore[override]
+        return f"(a volume) with truth, for method {self.config.method},"
+
+    def width(self) -> int:
+        """Channels of the finest stage."""
+        default = type(self.config).width
+        return WIDTH if self.config.width == default else int(self.config.width)
+
+    def cache(self, cases: Sequence[Case]) -> Any:
+        c = self.config
+        fitted = [case for case in cases if case.split != c.val_split]
+        return build_volume_cache(cases, self.working(fitted), c.cache or Path(c.out) / "cache", c.workers, c.progress)
+
+    def working(self, fitted: Sequence[Case]) -> tuple[float, ...] | int:
+        """As what the volumes are kept: see `build_volume_cache`."""
+        raise NotImplementedError
+
+    def loader(self, data: Any, batch_size: int, seed: int | None = None) -> Any:
+        return patch_loader(data, batch_size, seed)
+
+    def name(self) -> str:
+        return f"localizer-{self.config.method}"
+
+
+class HeatmapTask(VolumeLocalizerTask):
+    """The localizer in 3D."""
+
+    def working(self, fitted: Sequence[Case]) -> int:
+        return self.config.cube
+
+    def spec(self, fitted: Sequence[Case]) -> Any:
+        return VolumeLocalizerSpec(self.config.cube, self.width())
+
+    def network(self, spec: Any, pretrained: bool, file: Path | None) -> nn.Module:
+        return build_volume_localizer(spec)
+
+    def images(self, cache: Any, rows: np.ndarray, spec: Any, cases: Sequence[Case]) -> Any:
+        return Cubes(cache, rows)
+
+    def module(self, spec: Any, network: nn.Module, recipe: Recipe, fitted: Any) -> FitModule:
+        return VolumeLocalizerModule(spec, network, recipe)

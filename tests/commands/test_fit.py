@@ -19,14 +19,12 @@ from sqp.config.fit import FitSegmenterConfig
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.data.synthetic import write_synthetic
-from sqp.fit import training
-from sqp.fit.batches import CachedImages, loader
-from sqp.fit.cache import build_cache
+from sqp.fit import task_of, training
+from sqp.fit.cache import CachedImages, build_cache, loader
 from sqp.fit.data import fit_cases
 from sqp.fit.losses import hard_dice
 from sqp.fit.module import Recipe
 from sqp.fit.segmenter import SegmenterModule
-from sqp.fit.tasks import task_of
 from sqp.networks.checkpoint import read_header
 from sqp.records import RecordSet
 from sqp.segmenters import build_segmenter

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sqp.core.seeding import torch_generator
-from sqp.fit.augment import Augmentation
+from sqp.fit.module import Augmentation
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from PIL import Image
 from sqp.core.frame import Frame
 from sqp.data import find_cases, read_image, read_mask
 from sqp.data.synthetic import write_synthetic
-from sqp.fit.batches import CachedImages, loader
-from sqp.fit.cache import build_cache
+from sqp.fit.cache import CachedImages, build_cache, loader
 
 
 @pytest.fixture(scope="module")

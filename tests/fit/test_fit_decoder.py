@@ -17,12 +17,11 @@ from sqp.core.errors import CaseError, ConfigError
 from sqp.core.types import Prompt
 from sqp.data.synthetic import write_synthetic
 from sqp.fit import decoder as fit_decoder
-from sqp.fit import embeddings
+from sqp.fit import embeddings, task_of
 from sqp.fit.data import fit_cases
 from sqp.fit.decoder import DecoderModule, drawn_boxes
 from sqp.fit.embeddings import CachedEmbeddings, build_embeddings
 from sqp.fit.module import Recipe
-from sqp.fit.tasks import task_of
 from sqp.networks.checkpoint import read_header, save_checkpoint
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.plain import NetworkSpec

@@ -17,9 +17,8 @@ from sqp.config.fit import FitClassifierConfig, FitLocalizerConfig
 from sqp.core.errors import ConfigError
 from sqp.data import find_cases
 from sqp.data.synthetic import write_synthetic
-from sqp.fit import classifier_report
-from sqp.fit.classifier import label_of
-from sqp.fit.classifier_report import measures
+from sqp.fit import classifier as classifier_report
+from sqp.fit.classifier import label_of, measures
 from sqp.networks.checkpoint import fitted_images, read_header
 from sqp.prompts.classifier import ClassifierSpec, load_classifier
 from sqp.prompts.localizer import LocalizerSpec
@@ -174,7 +173,7 @@ def test_what_is_called_melanoma(data, text, label):
         (
             FitClassifierConfig,
             {"target": "melanom"},
-            "unknown target of a classifier 'melanom', did you mean 'melanoma'",
+            "unknown target 'melanom', did you mean 'melanoma'",
         ),
         (FitClassifierConfig, {"size": 100}, "size is 100; the input of a classifier must be a multiple of 32"),
         (FitClassifierConfig, {"pretrained_file": Path("nowhere.pth")}, "nowhere.pth does not exist"),

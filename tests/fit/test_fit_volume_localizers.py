@@ -68,7 +68,7 @@ def test_fitted_and_used(data, tmp_path, method, prompter, fake_segmenter):
 def test_what_is_refused(data, tmp_path, lesions):
     told = config(data, tmp_path, "landmarks")
     for change, message in (
-        ({"method": "landmark"}, "unknown method of a localizer 'landmark', did you mean 'landmarks'"),
+        ({"method": "landmark"}, "unknown method 'landmark', did you mean 'landmarks'"),
         ({"spacing": [1.0]}, "give three numbers in mm"),
         ({"pretrained": True}, "landmarks has no timm encoder"),
         ({"window": 20}, "patch is 20; that of landmarks must be a multiple of 8"),

@@ -15,8 +15,8 @@ from sqp.config.fit import FitSegmenterConfig
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.core.errors import ConfigError
 from sqp.data import find_cases
+from sqp.fit import task_of
 from sqp.fit.data import fit_cases
-from sqp.fit.tasks import task_of
 from sqp.networks.checkpoint import save_checkpoint
 from sqp.quality.bundle.licences import parts_behind
 from sqp.records import RecordSet

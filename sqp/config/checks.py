@@ -1,13 +1,45 @@
-"""Options that are checked before any work is done: every number of every command, once."""
+"""What a config checks of itself: names out of a list, numbers in their range; nothing here reads a file."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import typing
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from sqp.core.errors import ConfigError
+from sqp.core.errors import ConfigError, lookup
+from sqp.core.names import Split
+
+Layout = Literal["auto", "prepared", "isic", "ham10000", "table", "dicom", "folders"]
+
+KINDS: dict[tuple[Any, ...], str] = {typing.get_args(Split): "split", typing.get_args(Layout): "layout"}
+"""What the names of a list are called, where that is not the option's own name."""
+
+
+def choices(hint: Any) -> tuple[Any, ...]:
+    """The names that an annotation lists: of a Literal, or of a list, a tuple or an optional one of it; else none.
+
+    >>> choices(list[Literal["a", "b"]])
+    ('a', 'b')
+    """
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    inner = [choices(part) for part in typing.get_args(hint)]
+    return next((names for names in inner if names), ())
+
+
+def check_choices(config: Any) -> None:
+    """ConfigError for the first option of a config dataclass that holds a name which its annotation does not list."""
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        names, value = choices(hints[field.name]), getattr(config, field.name)
+        if not names or value is None:
+            continue
+        kind = KINDS.get(names, field.name.replace("_", " "))
+        for one in value if isinstance(value, list | tuple) else [value]:
+            lookup(kind, one, dict.fromkeys(names))
+
 
 Range = tuple[float, float]
 LARGEST = 2**31 - 1  # of whole numbers that no range bounds more closely
