@@ -16,8 +16,8 @@ slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check sqp tests scripts
-	$(BIN)/ruff format --check sqp tests scripts
+	$(BIN)/ruff check sqp studies tests scripts
+	$(BIN)/ruff format --check sqp studies tests scripts
 
 types: $(VENV)/installed
 	$(BIN)/mypy sqp

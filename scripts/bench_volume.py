@@ -29,7 +29,7 @@ import torch
 from sqp.commands import generate, train
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.config.train import TrainConfig
-from sqp.core.errors import SqpError, script_status
+from sqp.core.errors import SqpError
 from sqp.networks.checkpoint import save_checkpoint
 from sqp.report.tables import write_csv
 from sqp.segmenters.plain import NetworkSpec
@@ -129,4 +129,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(script_status("bench_volume", main))
+    try:
+        main()
+    except SqpError as error:
+        print(f"bench_volume: {error}", file=sys.stderr)
+        sys.exit(2)

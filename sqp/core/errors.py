@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -74,13 +73,3 @@ def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
         return table[name]
     except KeyError:
         raise unknown_name(kind, name, table) from None
-
-
-def script_status(name: str, main: Callable[[], object]) -> int:
-    """The exit status of a script: 0, or 2 after one sentence where its `main` raises an SqpError."""
-    try:
-        main()
-    except SqpError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    return 0

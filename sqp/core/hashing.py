@@ -40,12 +40,6 @@ def sha256_of_all(paths: Iterable[str | Path]) -> str:
     return hashlib.sha256("".join(sorted(map(sha256_of, paths))).encode()).hexdigest()
 
 
-def judged_key(bundle: Path, records: Iterable[str | Path], frozen: Iterable[str | Path] = ()) -> str:
-    """16 hex digits that tell from which bundle, record sets and frozen sets predictions were made."""
-    tables = [Path(folder) / "records.parquet" for folder in records]
-    return sha256_of_all([*bundle.iterdir(), *tables, *frozen])[:16]
-
-
 def stamp_of(paths: Iterable[Path]) -> str:
     """What tells later whether files, or folders of files, have changed: size, time and sha256 of each, parted by ;."""
     return ";".join(f"{_look(path)} {sha256_of_all(_parts(path))}" for path in paths)

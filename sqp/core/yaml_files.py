@@ -1,12 +1,12 @@
-"""YAML files, typed values, and the configs of the scripts: what is damaged or misspelt is told in one sentence."""
+"""YAML files and typed values: what is damaged or misspelt is told in one sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from sqp.core.errors import ConfigError, lookup
+from sqp.core.errors import ConfigError
 from sqp.core.untrusted import parse_yaml, read_text
 
 T = TypeVar("T")
@@ -56,19 +56,3 @@ def _is(value: Any, hint: Any) -> bool:
         whole = isinstance(value, int) and abs(value) <= LARGEST
         return not isinstance(value, bool) and (whole or (hint is float and isinstance(value, float)))
     return hint is Any or isinstance(value, hint)
-
-
-def script_config(path: Path, required: Collection[str], optional: Collection[str] = ()) -> dict[str, Any]:
-    """The config of a script: a mapping that has all `required` keys, and none that is not among these and `optional`.
-
-    ConfigError naming the key that is lacking, or the one that is unknown with the nearest that is not.
-    """
-    told = read_yaml(path)
-    if not isinstance(told, dict):
-        raise ConfigError(f"{path} holds no keys; it needs {', '.join(required)}")
-    for key in told:
-        lookup(f"key in {path}", str(key), dict.fromkeys([*required, *optional]))
-    lacking = [key for key in required if key not in told]
-    if lacking:
-        raise ConfigError(f"{path} lacks the key '{lacking[0]}'; it needs {', '.join(required)}")
-    return told

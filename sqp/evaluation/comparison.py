@@ -19,13 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sqp.evaluation.paired import MODEL, Paired, cells, mean_cells
-from sqp.metrics import agreement, weighted
+from sqp.evaluation.paired import MODEL, Paired, mean_cells
+from sqp.metrics import weighted
 from sqp.metrics.aggregation import AGGREGATES
 from sqp.metrics.intervals import covered
 from sqp.metrics.nan_reasons import join
 from sqp.metrics.paired import PairedTest, paired_tests
-from sqp.metrics.stats import Resamples, fit_line, paired_difference
+from sqp.metrics.stats import Resamples, fit_line
 
 DICE = "dice"
 
@@ -80,18 +80,6 @@ def with_aggregates(
             table.assign(**{name: aggregate(table[used].to_numpy(float))}) for table in (test, calibration)
         )
     return test, calibration, list(dict.fromkeys([*scores, *AGGREGATES]))
-
-
-def which_aggregate(
-    test: pd.DataFrame, calibration: pd.DataFrame, scores: Sequence[str], n_resamples: int
-) -> dict[str, float]:
-    """Spearman of both aggregates of all scores, and the difference second - first on the same resamples."""
-    test, _, _ = with_aggregates(test, calibration, scores)
-    truth, *columns = (test[name].to_numpy(float) for name in ("dice", *AGGREGATES))
-    found = dict(zip(AGGREGATES, (agreement.spearman(column, truth) for column in columns), strict=True))
-    resamples = Resamples.draw(test["group"].astype(str).to_numpy(), n_resamples)
-    difference = paired_difference(agreement.spearman, truth, *columns[::-1], resamples=resamples)
-    return {"n": len(test)} | found | cells("difference", *difference)
 
 
 MEDIAN, MEAN = "predict_the_median", "predict_the_mean"

@@ -8,16 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from sqp.config.generate import GenerateConfig
-from sqp.core.errors import CaseError, printable
-from sqp.core.seeding import numpy_generator
+from sqp.core.errors import printable
 from sqp.core.types import Case, Prompt
 from sqp.core.volume import Volume
 from sqp.data import check_same_size, read_image, read_mask, read_probability
 from sqp.data.volumes import check_same_place, is_volume, read_structure, read_volume
 from sqp.prompts import PROMPTERS
 from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
-from sqp.records.prompters import prompter_of
 
 
 @dataclass
@@ -89,16 +86,3 @@ def read_truth(case: Case) -> np.ndarray:
     """The first rater's mask of a case; CaseError where it cannot be read."""
     path = case.truth_paths[0]
     return read_structure(path, case.labels)[0] if is_volume(case.image_path) else read_mask(path, case.labels)
-
-
-def load_prompted(case: Case, config: GenerateConfig) -> tuple[LoadedCase, Prompt]:
-    """A case with its truth, and the configured prompter's first prompt; CaseError where either is missing.
-
-    ConfigError for a prompter that this kind of image does not have.
-    """
-    loaded = load_case(case)
-    if loaded.truth is None:
-        raise CaseError(f"{case.image_id} has no ground truth")
-    prompter, own = prompter_of(config, config.prompter, loaded.prompters)
-    options = {"generator": numpy_generator(config.seed, case.image_id, "prompt"), **own}
-    return loaded, prompter(loaded.image, truth=loaded.truth, **options)[0]

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from sqp.core import hashing
-from sqp.core.hashing import judged_key, sha256_of, sha256_of_all, stamp_of, unchanged
+from sqp.core.hashing import sha256_of, sha256_of_all, stamp_of, unchanged
 
 
 @pytest.fixture
@@ -53,17 +53,3 @@ def test_a_stamp_tells_every_change(files, change):
         (files[1] / "2").unlink()
     files = {"more": [*files, files[0]], "fewer": files[:1], "order": files[::-1]}.get(change, files)
     assert not unchanged(stamp, files)
-
-
-def test_what_predictions_were_made_from_has_a_key_that_follows_every_part(tmp_path) -> None:
-    for name in ("bundle", "records"):
-        (tmp_path / name).mkdir()
-    files = [tmp_path / "bundle" / "bundle.json", tmp_path / "records" / "records.parquet", tmp_path / "frozen.json"]
-    for number, file in enumerate(files):
-        file.write_text(str(number))
-    keys = [judged_key(tmp_path / "bundle", [tmp_path / "records"], files[2:])]
-    for file in files:
-        file.write_text("another")
-        keys.append(judged_key(tmp_path / "bundle", [tmp_path / "records"], files[2:]))
-    assert len(set(keys)) == 4 and all(len(key) == 16 for key in keys)
-    assert judged_key(tmp_path / "bundle", [tmp_path / "records"]) not in keys

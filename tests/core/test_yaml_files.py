@@ -1,4 +1,4 @@
-"""Configs of scripts that are not there, broken, misspelt or not whole."""
+"""Files that are no YAML."""
 
 from __future__ import annotations
 
@@ -7,35 +7,19 @@ from pathlib import Path
 import pytest
 
 from sqp.core.errors import ConfigError
-from sqp.core.yaml_files import read_yaml, script_config
-
-
-def test_a_good_config_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("rows: {x: 1}\nseeds: [0]\n")
-    assert script_config(tmp_path / "a.yaml", ["rows"], ["seeds", "paper"]) == {"rows": {"x": 1}, "seeds": [0]}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, r"a\.yaml does not exist: check the path"),
-        ("rows: [", r"a\.yaml is no YAML: "),
-        ("- 1\n", r"a\.yaml holds no keys; it needs rows, train"),
-        ("", r"a\.yaml holds no keys"),
-        ("rows: 1\nseeds: [0]\n", r"a\.yaml lacks the key 'train'"),
-        ("rows: 1\ntrain: 1\nsedes: 0\n", r"unknown key in .*a\.yaml 'sedes', did you mean 'seeds'"),
-    ],
-)
-def test_a_bad_one_is_told_in_one_sentence(tmp_path: Path, text: str | None, message: str) -> None:
-    path = tmp_path / "a.yaml"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(ConfigError, match=message) as caught:
-        script_config(path, ["rows", "train"], ["seeds"])
-    assert "\n" not in str(caught.value)
+from sqp.core.yaml_files import read_yaml
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="is no text in UTF-8"):
         read_yaml(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(("text", "message"), [(None, r"a\.yaml does not exist"), ("rows: [", r"a\.yaml is no YAML: ")])
+def test_what_cannot_be_read_is_told_in_one_sentence(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_yaml(tmp_path / "a.yaml")
+    assert "\n" not in str(caught.value)

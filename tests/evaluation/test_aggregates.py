@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
-from scipy import stats
 from scipy.stats import percentileofscore
 
-from sqp.evaluation.comparison import which_aggregate, with_aggregates
+from sqp.evaluation.comparison import with_aggregates
 from sqp.metrics.aggregation import AGGREGATES
 
 
@@ -39,17 +37,3 @@ def test_test_rows_are_scored_one_by_one_and_their_dice_is_not_read() -> None:
 def test_calibration_rows_without_truth_fit_nothing() -> None:
     test, _, _ = with_aggregates(rows(20, 0), rows(50, 1).assign(dice=np.nan), ["good", "fair"])
     assert test[list(AGGREGATES)].isna().all(axis=None)
-
-
-def test_which_aggregate_ranks_better_against_scipy() -> None:
-    rng = np.random.default_rng(0)
-    dice = rng.uniform(0, 1, 60)
-    rows = pd.DataFrame({"dice": dice, "group": np.arange(60), "good": dice + rng.normal(0, 0.05, 60)})
-    rows["noise"] = rng.uniform(0, 1, 60)
-    test, calibration = rows.iloc[:30].reset_index(drop=True), rows.iloc[30:].reset_index(drop=True)
-    found = which_aggregate(test, calibration, ["good", "noise"], 200)
-    made, _, _ = with_aggregates(test, calibration, ["good", "noise"])
-    each = [stats.spearmanr(made[name], made["dice"]).statistic for name in ("rank_average", "nonneg_regression")]
-    assert [found["rank_average"], found["nonneg_regression"]] == pytest.approx(each)
-    assert found["difference"] == pytest.approx(each[1] - each[0]) and found["n"] == 30
-    assert 0 < found["difference_low"] < found["difference"] < found["difference_high"]  # noise is dropped

@@ -1,0 +1,165 @@
+"""The bundles that come with sqp, from nothing: networks, masks of several makers, quality models.
+
+python -m studies.default_bundle configs/default_bundle.yaml runs/default_bundle [--only fit records train]
+    [--referees litemedsam] [--max_images 5]
+
+A network's mask counts only on an image that it was not fitted on, so train is cut in two halves by group and every
+network of the config is fitted on each (OUT/fit), for the masks of the other half; calibration, val and test, which
+none has seen, have those of the first half, or of the network fitted on all of train (`whole`). Each maker's records
+lie in OUT/records/REFEREE/MAKER/{first,second,rest}; "{name}" in a generate section is the file of that network.
+OUT/bundles gets a folder a model, with the referee's localizer beside it, checked: licences, and 20 MB at most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from sqp.bundles import BUNDLES, LARGEST
+from sqp.core.errors import ConfigError, lookup
+from sqp.data.split_files import read_splits, write_splits
+from sqp.data.splits import halved
+from sqp.networks.checkpoint import read_header, rounded, save_checkpoint
+from sqp.prompts.localizer import LocalizerSpec
+from sqp.quality.bundle.expected_config import LOCALIZER
+from sqp.quality.bundle.licences import check_licences
+from sqp.quality.bundle.sources import REFEREE
+from sqp.quality.bundle.storage import Bundle
+from studies.runner import command, option, status, study
+
+STEPS = ("fit", "records", "train")
+REST = ["calibration", "test"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images whose masks are made by networks that have not seen them: `share` of the maker's images of `kind`."""
+
+    name: str
+    splits: Path
+    only: list[str]
+    networks: Mapping[str, Path]
+    kind: str
+    share: float
+
+
+def parts(settings: Mapping[str, Any], out: Path) -> Iterator[Part]:
+    """Both halves of train, val, and the rest; the networks are fitted where they are not there yet."""
+    halves = halved(read_splits(settings["splits"]))
+    files = [out / f"{name}_half.json" for name in ("first", "second")]
+    for file, splits in zip(files, halves, strict=True):
+        write_splits(file, splits)
+    fitted = [{name: network(settings, name, out, file) for name in settings["fit"]} for file in files]
+    whole = {name: shipped(settings, name, out) for name, values in settings["fit"].items() if "whole" in values}
+    # the network that was fitted on the first half makes the masks of what is left of train: the second
+    yield Part("second", files[0], ["train"], fitted[0], "train", 0.5)
+    yield Part("first", files[1], ["train"], fitted[1], "train", 0.5)
+    yield Part("val", Path(settings["splits"]), ["val"], fitted[0] | whole, "val", 1.0)
+    yield Part("rest", Path(settings["splits"]), REST, fitted[0] | whole, "rest", 1.0)
+
+
+def network(settings: Mapping[str, Any], name: str, out: Path, splits: Path) -> Path:
+    """The checkpoint of a network, fitted on the split `segmenter`."""
+    own = {"splits": str(splits), "train_splits": ["segmenter"], "out": str(out / "fit" / f"{name}_{splits.stem}")}
+    return _fit(settings, name, own)
+
+
+def shipped(settings: Mapping[str, Any], name: str, out: Path) -> Path:
+    """The checkpoint fitted on all of train, its weights rounded to half precision."""
+    values = settings["fit"][name]
+    own: dict[str, Any] = {"splits": settings["splits"], "train_splits": ["train"], "out": values["whole"]}
+    file = _fit(settings, name, own | {"epochs": values.get("whole_epochs", values["epochs"])})
+    target = out / f"{name}.safetensors"
+    if not target.exists() or target.stat().st_mtime < file.stat().st_mtime:
+        header = read_header(file, LocalizerSpec)
+        save_checkpoint(target, rounded(load_file(file)), header.spec, header.info)
+    return target
+
+
+def _fit(settings: Mapping[str, Any], name: str, own: Mapping[str, Any]) -> Path:
+    values = {
+        key: value for key, value in settings["fit"][name].items() if key not in ("command", "whole", "whole_epochs")
+    }
+    data = {key: settings[key] for key in ("images", "licence")} | {"max_images": settings.get("max_images", 0)}
+    return next(iter(command(settings["fit"][name]["command"], data, values, own).checkpoints))
+
+
+def records(settings: Mapping[str, Any], referee: str, part: Part, out: Path) -> Iterator[Path]:
+    """The record sets of all makers on a part, judged beside a referee."""
+    of_referee = settings["referees"][referee]
+    for maker, values in settings["makers"].items():
+        own = {key: value for key, value in values.items() if key != "images"}
+        asked = round(values["images"][part.kind] * part.share * of_referee.get("share", 1.0))
+        keys = {
+            **{key: settings[key] for key in ("images", "licence")},
+            **filled({**settings["generate"], **of_referee["generate"], **own}, part.networks),
+            "splits": str(part.splits),
+            "only": part.only,
+            "max_images": min(asked, settings.get("max_images", asked)),
+            "out": str(out / "records" / referee / maker / part.name),
+        }
+        made = command("generate", keys)
+        print(f"{referee}, {maker}, {part.name}: {made.summary()} ({made.seconds:.0f} s)", flush=True)
+        yield made.out
+
+
+def filled(value: Any, networks: Mapping[str, Path]) -> Any:
+    """A section with the file of each network in place of "{name}"."""
+    if isinstance(value, Mapping):
+        return {key: filled(one, networks) for key, one in value.items()}
+    if isinstance(value, list):
+        return [filled(one, networks) for one in value]
+    if isinstance(value, str) and value.startswith("{") and value.endswith("}"):
+        return str(lookup("network of the config", value[1:-1], networks))
+    return value
+
+
+def model(settings: Mapping[str, Any], name: str, folders: Sequence[Path], out: Path) -> Path:
+    """The bundle of a model, with the localizer of its referee, checked: licences and size."""
+    own = {"records": [str(folder) for folder in folders], "out": str(out / "train" / name)}
+    result = command("train", settings["train"][name], own)
+    print(f"{name}: {result.summary()}", flush=True)
+    target = out / "bundles" / name
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(result.bundle, target)
+    bundle = Bundle.load(target)
+    if REFEREE in bundle.sources and bundle.expects[0]["referee"].get("localizer_sha256"):
+        shutil.copy(out / LOCALIZER, target / LOCALIZER)
+    check_licences(bundle.info, BUNDLES.get(name, tuple(settings["licence"])), name)
+    size = sum(file.stat().st_size for file in target.iterdir())
+    if size >= LARGEST:
+        raise ConfigError(f"{target} has {size / 1e6:.1f} MB, {LARGEST / 1e6:g} at most: take a smaller backbone")
+    return target
+
+
+@study(
+    "config",
+    "out",
+    option("--only", nargs="+", choices=STEPS, default=list(STEPS)),
+    option("--referees", nargs="+", help="records beside these alone (default: all of the config)"),
+    option("--max_images", type=int, help="at most, of each network, part and maker: to try it"),
+    required=("images", "splits", "licence", "fit", "generate", "referees", "makers", "train"),
+)
+def main(args: argparse.Namespace) -> None:
+    """Make what is not there yet, step by step."""
+    settings = args.settings | ({"max_images": args.max_images} if args.max_images else {})
+    args.out.mkdir(parents=True, exist_ok=True)
+    everything = list(parts(settings, args.out))  # finished networks are answered from their files
+    folders: dict[str, list[Path]] = {}
+    for referee in (args.referees or settings["referees"]) if {"records", "train"} & set(args.only) else ():
+        lookup("referee of the config", referee, settings["referees"])
+        folders[referee] = [f for part in everything for f in records(settings, referee, part, args.out)]
+    first = next(iter(settings["referees"]))
+    for name in settings["train"] if "train" in args.only and first in folders else ():
+        print(f"bundle: {model(settings, name, folders[first], args.out)}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(status(main))

@@ -1,0 +1,141 @@
+"""The recipe of the bundles that come with sqp, end to end on synthetic lesions with small networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from fakes import put_fake
+
+from sqp import bundles
+from sqp.cli.main import from_mapping
+from sqp.commands import predict
+from sqp.config.predict import PredictConfig
+from sqp.core.errors import ConfigError
+from sqp.data import find_cases
+from sqp.data.split_files import read_splits, write_splits
+from sqp.data.splits import halved, make_splits
+from sqp.data.synthetic import write_synthetic
+from sqp.networks.checkpoint import fitted_images
+from sqp.prompts import PROMPTERS
+from sqp.quality import Bundle
+from sqp.quality.bundle.licences import licences_behind
+from sqp.records import RecordSet
+from sqp.records.fitted import image_hash
+from sqp.records.prompters import prompter_and_options, used_prompters
+from studies import default_bundle
+
+ROOT = Path(__file__).parents[2]
+FREE = "CC0-1.0"
+SMALL = {"size": 64, "epochs": 1, "width": 8, "progress": False}
+TRAIN = {"size": 32, "epochs": 1, "half": True, "alpha": 0.3, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """OUT of a run of the whole, and its config."""
+    home = tmp_path_factory.mktemp("default")
+    data = write_synthetic(home / "data", 40, seed=2, size=(48, 64))
+    write_splits(home / "splits.json", make_splits(find_cases(data).cases))
+    told = {
+        "images": str(data),
+        "splits": str(home / "splits.json"),
+        "licence": [FREE],
+        "fit": {
+            "localizer": {"command": "fit localizer", "encoder": "mobilenetv2_035", "whole": str(home / "whole")}
+            | SMALL,
+            "unet": {"command": "fit segmenter", "network": "unet"} | SMALL | {"width": 4},
+        },
+        "generate": {
+            "measures": [],
+            "sampler": {"name": "deterministic", "n": 1},
+            "prompters": {"found": {"prompter": "localizer", "checkpoint": "{localizer}"}},
+        },
+        "referees": {"fake": {"generate": {"referee": {"name": "fake", "localizer": "{localizer}"}}}},
+        "makers": {
+            "fake": {
+                "images": (counts := {"train": 12, "val": 4, "rest": 10}),
+                "segmenter": {"name": "fake"},
+                "prompter": "truth_box",
+                "variants": {"*": {"prompters": ["found"], "corruptions": 1, "families": ["swap"]}},
+            },
+            "unet": {"images": counts, "segmenter": {"name": "unet", "checkpoint": "{unet}"}},
+        },
+        "train": {
+            "default": {"inputs": "image+mask+referee", "scores": ["referee_dice", "area"]} | TRAIN,
+            "fast": {"inputs": "image+mask", "scores": ["area"]} | TRAIN,
+        },
+    }
+    (home / "default.yaml").write_text(yaml.safe_dump(told, sort_keys=False))
+    with pytest.MonkeyPatch.context() as patch:
+        put_fake(patch)
+        patch.setattr(bundles, "BUNDLES", {"default": (FREE,), "fast": (FREE,)})
+        module = default_bundle
+        patch.setattr(module, "BUNDLES", bundles.BUNDLES)
+        module.main([str(home / "default.yaml"), str(home / "out")])
+    return home / "out", told
+
+
+def test_no_network_made_a_mask_of_an_image_that_it_was_fitted_on(made):
+    out, told = made
+    halves = {part: out / "fit" / f"unet_{name}_half" for part, name in (("second", "first"), ("first", "second"))}
+    for part, folder in {**halves, "val": halves["second"], "rest": halves["second"]}.items():
+        table = RecordSet(out / "records" / "fake" / "unet" / part).table
+        seen = set(fitted_images(next(folder.glob("*.safetensors"))))
+        assert seen and not seen & {image_hash(name) for name in table["image_id"]}
+    splits, both = read_splits(told["splits"]), halved(read_splits(told["splits"]))
+    tables = {
+        part: RecordSet(out / "records" / "fake" / "fake" / part).table for part in ("first", "second", "val", "rest")
+    }
+    assert set(tables["second"].group) <= set(both[0].splits["train"])
+    assert set(tables["first"].group) <= set(both[1].splits["train"])
+    assert set(pd.concat([tables["first"], tables["second"]]).split) == {"train"}
+    assert set(tables["val"].split) == {"val"} and splits.splits["test"]
+    assert set(tables["rest"].split) == {"calibration", "test"}
+
+
+def test_the_bundles_are_free_small_and_say_how_they_judge(made):
+    out, _ = made
+    default, fast = (Bundle.load(out / "bundles" / name) for name in ("default", "fast"))
+    assert default.sources == ("referee",) and fast.sources == ()
+    assert {licence for part in licences_behind(default.info).values() for licence in part} == {FREE}
+    assert any("masks lent" in part for part in licences_behind(default.info))
+    hashes = {one["referee"]["localizer_sha256"] for one in default.expects}
+    assert len(hashes) == 1  # the shipped one: halves only train
+    files = {name: [file.name for file in (out / "bundles" / name).iterdir()] for name in ("default", "fast")}
+    assert "localizer.safetensors" in files["default"] and "localizer.safetensors" not in files["fast"]
+    assert fast.conformal != default.conformal
+
+
+@pytest.mark.parametrize("name", ["default", "fast"])
+def test_anyones_masks_are_judged_by_it(made, name, monkeypatch, tmp_path):
+    out, told = made
+    built = put_fake(monkeypatch)
+    config = {"model": out / "bundles" / name, "images": Path(told["images"]) / "images", "out": tmp_path / "out"}
+    table = predict.run(PredictConfig(**config, masks=Path(told["images"]) / "masks")).table
+    assert len(table) == 40 and table["predicted_dice"].notna().all()
+    assert ("referee_dice" in table) == bool(built) == (name == "default")  # image and mask alone need no segmenter
+
+
+def test_the_config_in_the_repository_is_understood():
+    told = yaml.safe_load((ROOT / "configs" / "default_bundle.yaml").read_text())
+    module, networks = default_bundle, dict.fromkeys(told["fit"], Path("n.safetensors"))
+    assert set(told["train"]) == set(bundles.BUNDLES) and told["licence"] == ["CC-0"]
+    for values in told["fit"].values():
+        own = {key: value for key, value in values.items() if key not in ("command", "whole", "whole_epochs")}
+        from_mapping(values["command"], {"images": "x", "out": "y", **own})
+    for referee in told["referees"].values():
+        for maker in told["makers"].values():
+            own = {key: value for key, value in maker.items() if key != "images"}
+            keys = module.filled({**told["generate"], **referee["generate"], **own}, networks)
+            config = from_mapping("generate", {"images": "x", "out": "y", **keys})
+            assert not set(config.prompters) & set(PROMPTERS)
+            for name in used_prompters(config):
+                assert prompter_and_options(config, name)[0] in PROMPTERS
+            assert config.referee.prompts == 3 and config.referee.prompters == ["localizer", "otsu"]
+    for values in told["train"].values():
+        from_mapping("train", {"records": ["x"], "out": "y", **values})
+    with pytest.raises(ConfigError, match="unknown network of the config 'fnp', did you mean 'fpn'"):
+        module.filled("{fnp}", networks)
