@@ -11,7 +11,7 @@ DEFAULT = "default"
 BUNDLES: dict[str, tuple[str, ...]] = {DEFAULT: ("CC-0",), "fast": ("CC-0",)}
 """name -> the licences of all rows that the bundle, or any network behind it, may have been fitted on.
 
-`fast` reads image and mask alone. Both are made by scripts/default_bundle.py."""
+`fast` reads image and mask alone. Both are made by studies/default_bundle.py."""
 LARGEST = 20e6
 """Bytes of a bundle, its localizer with it."""
 

@@ -92,6 +92,21 @@ COMMANDS = {
         "sqp.commands.export",
         "write a quality model as one ONNX file, and its model card",
     ),
+    "recalibrate": Command(
+        "sqp.config.recalibrate:RecalibrateConfig",
+        "sqp.commands.recalibrate",
+        "make a bundle's interval and distances anew, without training",
+    ),
+    "splits": Command(
+        "sqp.config.splits:SplitsConfig",
+        "sqp.commands.splits",
+        "make a split file by group (lesion, patient)",
+    ),
+    "freeze": Command(
+        "sqp.config.freeze:FreezeConfig",
+        "sqp.commands.freeze",
+        "freeze the spread test masks of a record set, before any training",
+    ),
     "demo": Command("sqp.config.demo:DemoConfig", "sqp.commands.demo", "run all of it on synthetic lesions, on a CPU"),
 }
 

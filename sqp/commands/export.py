@@ -14,7 +14,7 @@ import torch
 from sqp.bundles import bundle_folder
 from sqp.config.export import ExportConfig
 from sqp.core.errors import ConfigError
-from sqp.core.files import write_atomic, write_text
+from sqp.core.files import check_free, write_atomic, write_text
 from sqp.core.tables import read_own_csv
 from sqp.evaluation.finished_runs import METHODS
 from sqp.quality.bundle.onnx_graph import SCORES, Graph
@@ -69,10 +69,7 @@ def check(config: ExportConfig) -> None:
     for file, own in ((config.onnx, METADATA), (config.card, HEADING)):
         if file is None or not file.exists():
             continue
-        if file.is_dir():
-            raise ConfigError(f"{file} is a folder: name the file that is to be written")
-        if not config.overwrite:
-            raise ConfigError(f"{file} is there already; choose another file, or --overwrite")
+        check_free(file, config.overwrite)
         if not file.is_file() or own.encode() not in file.read_bytes():
             raise ConfigError(f"{file} was not written by `sqp export`, so it is not replaced: choose another file")
     if config.evaluation is not None:

@@ -1,4 +1,4 @@
-"""A trained network with everything that follows its training made anew: intervals and distances, no weight changed.
+"""`sqp recalibrate`: a bundle -> one with all that follows its training made anew: intervals, distances, no weight.
 
 For bundles that are older than a part of it (the neighbours, the distances of the image's features), for another
 level, quantile or kind of calibration record, and for more images of val and calibration than there were.
@@ -6,15 +6,20 @@ level, quantile or kind of calibration record, and for more images of val and ca
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+import shutil
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 
+from sqp.bundles import bundle_folder
 from sqp.commands.train import all_outputs, calibrate, check_numbers, split_records
+from sqp.config.recalibrate import RecalibrateConfig
 from sqp.config.train import EXECUTION_KEYS, TrainConfig
 from sqp.core.errors import ConfigError
+from sqp.quality.bundle.expected_config import LOCALIZER
 from sqp.quality.bundle.provenance import fingerprint, of_known_groups
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.model.backbones import dims_of
@@ -22,6 +27,58 @@ from sqp.quality.model.cache import build_cache
 from sqp.quality.model.features import with_features
 from sqp.quality.model.rows import USED, learned_from, training_rows
 from sqp.records import RecordSet
+
+CHANGED = ("alpha", "calibrate_on", "calibrate_splits", "ood_quantile")  # options that are as in the bundle by default
+
+
+@dataclass
+class RecalibrateResult:
+    """The bundle as it was and as it is."""
+
+    before: Bundle
+    after: Bundle
+    folder: Path
+
+    def summary(self) -> str:
+        """For the terminal: what has changed."""
+        before, after = self.before, self.after
+        rows = {
+            "half width of the interval, in scales": (before.conformal.quantile, after.conformal.quantile),
+            "distances are of the features of": (", ".join(before.ood.spaces), ", ".join(after.ood.spaces)),
+            "quantile of the distances": (before.ood.quantile, after.ood.quantile),
+        }
+        lines = [f"{name}: {old} -> {new}" for name, (old, new) in rows.items()]
+        return "\n".join([*lines, f"bundle: {self.folder}"])
+
+
+def run(config: RecalibrateConfig) -> RecalibrateResult:
+    """Read, recalibrate, write into OUT, with the localizer of the referee where there is one.
+
+    ConfigError where OUT holds anything but a bundle that may be replaced, and for records that it was not trained on.
+    """
+    source = bundle_folder(config.model)
+    check_out(config.out, config.overwrite)
+    bundle = Bundle.load(source)
+    told = {name: value for name in CHANGED if (value := getattr(config, name)) is not None}
+    with TemporaryDirectory() as folder:
+        own = {"cache": config.cache or Path(folder), "workers": config.workers, "progress": config.progress}
+        made = recalibrate(bundle, training_config(bundle, config.records, config.out, **own, **told))
+    made.save(config.out)
+    localizer = config.out / LOCALIZER
+    if (source / LOCALIZER).is_file() and source.resolve() != config.out.resolve():
+        shutil.copyfile(source / LOCALIZER, localizer)
+    return RecalibrateResult(bundle, made, config.out)
+
+
+def check_out(out: Path, overwrite: bool) -> None:
+    """ConfigError for a file, and for a folder that holds anything but a bundle that is to be replaced."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file where the folder of the new bundle is needed: choose another name")
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / "bundle.json").is_file():
+            raise ConfigError(f"{out} holds other files and no bundle: choose another folder for the new one")
+        if not overwrite:
+            raise ConfigError(f"{out} is a bundle already; choose another folder, or --overwrite")
 
 
 def training_config(bundle: Bundle, records: list[Path], out: Path, **changed: Any) -> TrainConfig:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from sqp.core.errors import SqpError
+from sqp.core.errors import ConfigError, SqpError
 
 LEFT = re.compile(r"\..+\.(\d+|[0-9a-f]{16})\.tmp")  # names of temporary files, also of those of older releases
 FLOAT16_CAP = float(np.finfo(np.float16).max)  # 65504: where an unbounded map (EPKL) is cut in storage
@@ -89,6 +89,14 @@ def reserved_memmap(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
         if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """ConfigError where a file that a command would write is there already, and was not to be replaced."""
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder where a file is to be written: name the file")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path} is there already; choose another file, or --overwrite")
 
 
 def clear_left(folder: Path) -> None:

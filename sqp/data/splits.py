@@ -24,7 +24,7 @@ SAME_LESION: Mapping[str, str] = {"HAM_0004919": "HAM_0000140"}
 """Lesions of HAM10000 under two ids (ISIC_0025226 and ISIC_0030074, by eye): the one -> the other."""
 LEFT_OUT = ", and rows whose group has a row in test, or else in val, are left out"
 
-REMEDY = "`python scripts/make_splits.py DATA OUT.json`"
+REMEDY = "`sqp splits --images DATA --out OUT.json`"
 
 Groups = dict[str, tuple[str, ...]]
 

@@ -28,7 +28,7 @@ def fit_cases(config: FitConfig, task: FitTask) -> tuple[list[Case], list[Case]]
         if not part:
             raise ConfigError(
                 f"no case {task.needs} is in split {', '.join(names)}: give --splits FILE with such a split "
-                "(scripts/make_splits.py makes one), or other names in --train_splits and --val_split"
+                "(`sqp splits` makes one), or other names in --train_splits and --val_split"
             )
     return fitted, held
 

@@ -107,7 +107,7 @@ def read_frozen(path: str | Path) -> dict[str, Any]:
         frozen = read_json(Path(path))
         intact = frozen["sha256"] == _digest(frozen["masks"])
     except (OSError, ConfigError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is no frozen set: make it with scripts/freeze_spread.py") from error
+        raise ConfigError(f"{path} is no frozen set: make it with `sqp freeze`") from error
     if not intact:
         raise ConfigError(f"{path} was edited after it was frozen: its hash does not fit its masks")
     return frozen

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 from recordsets import SPLITS, make_record_set
 
+from sqp.cli.main import main
 from sqp.commands.recalibrate import recalibrate, training_config
 from sqp.core.errors import ConfigError
 from sqp.quality import Bundle, predict_records
+from sqp.quality.bundle.expected_config import LOCALIZER
 from sqp.quality.judging.conformal import group_quantile
 from sqp.quality.judging.strangeness import IMAGE, MODEL
 
@@ -73,3 +76,26 @@ def test_other_records_are_refused(trained, tmp_path):
     bundle = Bundle.load(trained / "bundle")
     with pytest.raises(ConfigError, match="was not trained on the images and splits of"):
         recalibrate(bundle, training_config(bundle, [other], tmp_path, progress=False))
+
+
+def test_the_command_writes_a_new_bundle_with_another_quantile_and_level(trained, record_set, tmp_path, capsys):
+    old, new = tmp_path / "old", tmp_path / "bundle"
+    shutil.copytree(trained / "bundle", old)
+    (old / LOCALIZER).write_bytes(b"of the referee")
+    argv = ["recalibrate", "--model", str(old), "--records", str(record_set), "--cache", str(trained / "cache")]
+    argv += ["--alpha", "0.2", "--ood_quantile", "0.9", "--progress", "false", "--out"]
+    assert main([*argv, str(new)]) == 0
+    made = Bundle.load(new)
+    assert (made.ood.quantile, made.conformal.alpha) == (0.9, 0.2)
+    assert (new / LOCALIZER).read_bytes() == b"of the referee"
+    assert {file.name for file in new.iterdir()} == {file.name for file in old.iterdir()}  # no cache in the bundle
+    assert "quantile of the distances: 0.98 -> 0.9" in capsys.readouterr().out
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    for out, message in (
+        (new, "is a bundle already; choose another folder, or --overwrite"),
+        (tmp_path / "mine", "holds other files and no bundle"),
+        (tmp_path / "mine" / "thesis.txt", "is a file where the folder"),
+    ):
+        assert main([*argv, str(out)]) == 2
+        assert message in capsys.readouterr().err

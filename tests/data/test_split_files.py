@@ -1,20 +1,17 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from PIL import Image
 
 from sqp.core.errors import ConfigError
 from sqp.core.hashing import sha256_of
 from sqp.core.types import Case
-from sqp.data import find_cases
 from sqp.data.split_files import check_no_leakage, check_splits, read_splits, write_splits
-from sqp.data.splits import Splits, apply_splits, make_splits
+from sqp.data.splits import Splits, make_splits
 
 GOOD = Splits({"train": {"g1": ("a", "b")}, "test": {"g2": ("c",)}}, "mine", 5, "by hand", "0" * 64)
 ROOT = Path(__file__).parents[2]
@@ -87,7 +84,9 @@ def test_broken_split_files(tmp_path, text, message):
 
 
 def test_missing_split_file(tmp_path):
-    with pytest.raises(ConfigError, match=r"none\.json does not exist: make it with .*make_splits\.py DATA OUT\.json"):
+    with pytest.raises(
+        ConfigError, match=r"none\.json does not exist: make it with .*sqp splits --images DATA --out OUT\.json"
+    ):
         read_splits(tmp_path / "none.json")
 
 
@@ -148,54 +147,3 @@ def test_committed_data_sets_share_nothing():
 def test_sha256(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
     assert sha256_of(tmp_path / "f").startswith("ba7816bf")
-
-
-def script():
-    spec = importlib.util.spec_from_file_location("make_splits", ROOT / "scripts" / "make_splits.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_script_splits_any_data_by_group(tmp_path, capsys):
-    rows = [f"p/{k}.png,{k},L{k // 2}" for k in range(40)]
-    (tmp_path / "p").mkdir()
-    Image.new("L", (4, 3)).save(tmp_path / "p" / "0.png")
-    (tmp_path / "mine.csv").write_text("\n".join(["image,image_id,lesion_id", *rows]))
-    out = tmp_path / "new" / "mine.json"
-    assert script().main([str(tmp_path / "mine.csv"), str(out), "--fractions", "train=.75", "test=.25"]) == 0
-    splits = read_splits(out)
-    cases = find_cases(tmp_path / "mine.csv").cases
-    check_splits(splits, cases)
-    assert {case.split for case in apply_splits(cases, splits)} == {"train", "test"}
-    assert (splits.dataset, splits.seed, splits.labels_sha256) == ("mine", 0, sha256_of(tmp_path / "mine.csv"))
-    assert "no groups" not in capsys.readouterr().out
-
-
-def test_the_script_warns_of_data_without_groups_and_tells_mistakes(tmp_path, capsys):
-    for k in range(30):
-        Image.new("L", (4, 3)).save(tmp_path / f"{k}.png")
-    main = script().main
-    assert main([str(tmp_path), str(tmp_path / "s.json"), "--seed", "3"]) == 0
-    assert "name no groups" in capsys.readouterr().out
-    assert read_splits(tmp_path / "s.json").seed == 3
-    for args, message in (
-        (["/nowhere", "s.json"], "/nowhere does not exist"),
-        ([str(tmp_path)], "OUT.json is missing"),
-        ([str(tmp_path), "s.json", "--fractions", "train"], "write them as"),
-        ([str(tmp_path), "s.json", "--fractions", "train=0.5"], "sum to 1"),
-    ):
-        assert main(args) == 2
-        assert message in capsys.readouterr().err
-
-
-def test_the_rules_are_those_of_the_committed_files():
-    cases = [
-        Case(f"{split}{k}", Path("a"), (Path("t"),) * (1 + (k == 0)), split=split)
-        for split in ("train", "val", "test")
-        for k in range(20)
-    ]
-    makers = script().MAKERS
-    for file in FILES:
-        if file.stem in makers:
-            assert makers[file.stem](cases).rule == read_splits(file).rule

@@ -165,7 +165,7 @@ def test_cases_that_are_not_listed_get_no_split():
 
 def test_a_split_file_of_other_data_is_refused():
     splits = make_splits(cases_of(range(40)))
-    with pytest.raises(ConfigError, match=r"none of the 1 images of the data, e\.g\. 'other'.*make_splits\.py DATA"):
+    with pytest.raises(ConfigError, match=r"none of the 1 images of the data, e\.g\. 'other'.*sqp splits --images"):
         apply_splits([Case("other", Path("a.png"))], splits)
     assert apply_splits([], splits) == []
 
