@@ -186,7 +186,7 @@ def parse(name: str, args: Sequence[str]) -> Any | None:
 
 
 def from_mapping(name: str, values: Mapping[str, Any]) -> Any:
-    """The config of a command out of a part of a script's YAML, checked like its options."""
+    """The config of a command out of a mapping, as a part of a study's YAML, checked like its options."""
     check_values(_config_class(name), dict(values))
     return _read(name, lambda parser: parser.parse_object(dict(values)))
 
