@@ -57,6 +57,7 @@ def study(
     def wrap(function: Callable[[argparse.Namespace], None]) -> Main:
         def main(argv: Sequence[str] | None = None) -> None:
             parser = argparse.ArgumentParser(
+                prog=f"python -m studies.{Path(sys.argv[0]).stem}",
                 description=sys.modules[function.__module__].__doc__,
                 formatter_class=argparse.RawDescriptionHelpFormatter,
             )
