@@ -1,6 +1,6 @@
 """The headline result: quality model, peers, every free score on the same rows, natural and spread, and its transfer.
 
-python -m studies.headline configs/headline.yaml runs/headline benchmarks/headline
+python -m studies.headline configs/headline.yaml runs/headline benchmarks/headline/headline
 
 Writes OUT.csv, OUT.md, OUT.png: a row per test set, subset and method, with 95 % bootstrap intervals by group, and the
 targets of the protocol with what was reached. Predictions are kept in the second folder and made anew where what they
