@@ -120,7 +120,6 @@ def _run(config: TrainConfig, own: Owned) -> TrainResult:
     seen = [(view, nothing if number else standardizer) for number, view in enumerate(views_of(config, channels))]
     for parts in seen:
         build_model(config, *parts, config.seed)  # what it refuses is told before anything is written or decoded
-    out.mkdir(parents=True, exist_ok=True)
     write_text(out / "run.yaml", yaml.safe_dump({"config": stored}, sort_keys=False))
     rank = getattr(rank_zero_only, "rank", 0)
     cache_folder = config.cache or out / "cache"

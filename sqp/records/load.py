@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sqp.core.errors import printable
+from sqp.core.errors import CaseError, printable
 from sqp.core.types import Case, Prompt
 from sqp.core.volume import Volume
 from sqp.data import check_same_size, read_image, read_mask, read_probability

@@ -18,7 +18,8 @@ from sqp.core.files import write_text
 from sqp.report.explain_figures import NAMES, NUMBERS, OTHER, short_names
 from sqp.report.figures import PALETTE
 from sqp.report.inline import asset, document, picture
-from sqp.report.view import load_view, open_sets
+from sqp.report.view import open_sets
+from sqp.report.volume_view import load_view
 
 SIDE = 150  # pixels of a picture's long side
 STOPS = 9  # colours of a ramp

@@ -17,8 +17,8 @@ from sqp.records import RecordSet
 from sqp.report.columns import prompter_label, shown_names, worst_first
 from sqp.report.inline import data_uri
 from sqp.report.predictions import warnings
-from sqp.report.view import View, load_view, open_sets, outline
-from sqp.report.volume_view import load_scan
+from sqp.report.view import View, open_sets, outline
+from sqp.report.volume_view import load_scan, load_view
 
 SIDE, MAP_SIDE = 256, 128  # pixels of the long side of the image, and of a map, which is smooth
 QUALITY = 78  # of WebP

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from sqp.records import RecordSet
-from sqp.report.view import View, load_view
-from sqp.report.volume_view import Scan, load_scan
+from sqp.report.view import View
+from sqp.report.volume_view import Scan, load_scan, load_view
 
 SIDE = 400  # pixels of the long side of a picture, of one view of a volume
 GAP = 6  # pixels between two views

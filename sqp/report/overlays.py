@@ -18,7 +18,8 @@ from sqp.report.columns import shown_names, worst_first
 from sqp.report.figures import save
 from sqp.report.gallery import ErrorMaps
 from sqp.report.predictions import interval, remarks
-from sqp.report.view import COLOURS, ERROR_COLOURS, MASK_COLOUR, TRUTH_COLOUR, View, load_view, open_sets
+from sqp.report.view import COLOURS, ERROR_COLOURS, MASK_COLOUR, TRUTH_COLOUR, View, open_sets
+from sqp.report.volume_view import load_view
 
 SIDE = 640  # pixels of the long side of the picture inside the overlay
 

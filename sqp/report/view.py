@@ -90,17 +90,11 @@ def open_sets(table: pd.DataFrame) -> dict[str, RecordSet] | None:
         return None
 
 
-def load_view(records: RecordSet, row: Mapping[str, Any], side: int, error: np.ndarray | None = None) -> View:
+def image_view(records: RecordSet, row: Mapping[str, Any], side: int, error: np.ndarray | None = None) -> View:
     """The view of one record, scaled, up or down, to a long side of `side` pixels; a lost file is told, not fatal.
 
-    `error` is its error map over the squashed frame (`quality.error_maps`). Of a volume it is the slice to look at
-    first (`volume_view.Scan.key`).
+    `error` is its error map over the squashed frame (`quality.error_maps`).
     """
-    if records.volumes:
-        from sqp.report.volume_view import load_scan  # it is made of views
-
-        scan = load_scan(records, row, error)
-        return scan.slice(scan.key, side)
     try:
         mask, readable = records.mask(row["record_id"]), True
     except UNREADABLE:

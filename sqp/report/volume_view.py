@@ -13,7 +13,7 @@ from sqp.core.errors import CaseError
 from sqp.data.volumes import read_structure, read_volume, windowed
 from sqp.quality.model.channels import UNREADABLE
 from sqp.records import RecordSet
-from sqp.report.view import View, resized, stored_map
+from sqp.report.view import View, image_view, resized, stored_map
 
 Size = tuple[int, int]
 
@@ -87,8 +87,16 @@ class Scan:
         return np.clip(resized(values[at], size, covered), 0, 1)
 
 
+def load_view(records: RecordSet, row: Mapping[str, Any], side: int, error: np.ndarray | None = None) -> View:
+    """`image_view` of one record; of a volume the slice to look at first (`Scan.key`)."""
+    if not records.volumes:
+        return image_view(records, row, side, error)
+    scan = load_scan(records, row, error)
+    return scan.slice(scan.key, side)
+
+
 def load_scan(records: RecordSet, row: Mapping[str, Any], error: np.ndarray | None = None) -> Scan:
-    """The scan of one record of a set of volumes; a lost file is told, not fatal. `error` as in `view.load_view`."""
+    """The scan of one record of a set of volumes; a lost file is told, not fatal. `error` as in `image_view`."""
     try:
         mask, readable = records.mask(row["record_id"]), True
     except UNREADABLE:

@@ -15,7 +15,7 @@ from sqp.report.embedding_page import fields, write_embedding_page
 from sqp.report.explain_figures import embedding, short_names
 from sqp.report.explain_page import TITLES, as_markdown, findings, readable, write_explain_page
 from sqp.report.explained_cases import case_figure, contact_sheet, heated, resized
-from sqp.report.view import load_view
+from sqp.report.volume_view import load_view
 
 MAPS = ["grad_cam", "error_map", "random"]
 

@@ -13,8 +13,7 @@ from sqp.records import RecordSet
 from sqp.report import gallery
 from sqp.report.gallery import as_json, gallery_cases
 from sqp.report.orthogonal import GAP, SIDE, ThreeViews, cuts_of, point_of
-from sqp.report.view import load_view
-from sqp.report.volume_view import Scan, load_scan
+from sqp.report.volume_view import Scan, load_scan, load_view
 
 SHAPE = (10, 20, 30)
 
