@@ -202,10 +202,10 @@ def explain(name: str, cls: type, message: str) -> str:
     wrong = re.search(r"(?:Parser key|[Kk]ey|argument) [\"']?(?:--)?([\w.]+)[\"']?: (.*)", message)
     if wrong:
         key, why = wrong.groups()
-        found = re.findall(r"(?:Got|Given) value: (.*?)(?= Given | Got | - |$)", why)
-        hint = flat_hints(cls).get(key)
-        if found and (hint is not None or _is_group(key, cls)):
-            return f"{name}: the option --{key} is {found[-1]!r}; it must be {_expected(hint)}"
+        values = re.findall(r"(?:Got|Given) value: (.*?)(?= Given | Got | - |$)", why)
+        kind = flat_hints(cls).get(key)
+        if values and (kind is not None or _is_group(key, cls)):
+            return f"{name}: the option --{key} is {values[-1]!r}; it must be {_expected(kind)}"
     return f"{name}: {message}"
 
 

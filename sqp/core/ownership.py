@@ -14,12 +14,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import yaml
 from filelock import FileLock, Timeout
 
 import sqp
 from sqp.core.errors import ConfigError
 from sqp.core.files import full_disk_told, watched
+from sqp.core.untrusted import parse_json
+from sqp.core.yaml_files import read_yaml
 
 MARKER, LOCK = ".sqp", ".lock"
 NOTHING = {MARKER, LOCK, ".DS_Store", "Thumbs.db", "desktop.ini"}
@@ -225,8 +226,8 @@ def _locked(home: Path) -> Iterator[None]:
 def _config(folder: Path) -> Mapping[str, Any]:
     """The config in a folder's run.yaml; nothing where there is none."""
     try:
-        told = yaml.safe_load((folder / "run.yaml").read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        told = read_yaml(folder / "run.yaml")
+    except (OSError, ConfigError):
         return {}
     config = told.get("config") if isinstance(told, dict) else None
     return config if isinstance(config, dict) else {}
@@ -251,7 +252,7 @@ def _leads_out(folder: Path, path: Path) -> bool:
 def _name(line: str) -> str | None:
     """The file of a line of the list; None for half a line, and for what is not in the folder."""
     try:
-        name = json.loads(line.removeprefix("- "))
-    except ValueError:
+        name = parse_json(line.removeprefix("- "), "a line")
+    except ConfigError:
         return None
     return name if isinstance(name, str) and _is_inside(name) else None

@@ -170,11 +170,11 @@ class RecordWriter:
 
     def _clear(self) -> None:
         """Remove the records, by their ids, and the table; other files in the folders are nobody's business."""
-        for row in (self.folder / "rows").glob("*.json"):
+        for path in (self.folder / "rows").glob("*.json"):
             try:
-                read_row(row)
+                read_row(path)
             except ConfigError:
-                row.unlink()
+                path.unlink()
         try:
             known = self.sources()
         except (OSError, ConfigError):  # a damaged table: its masks and maps are written over, or lie there unread

@@ -118,6 +118,16 @@ def test_stamps_are_those_of_the_table_and_of_newer_rows_and_empty_in_an_older_t
     assert {name: told["files"] for name, told in out.sources().items()} == {"r1": "", "r2": "anew"}
 
 
+def test_a_damaged_row_is_told_and_starting_anew_removes_it(tmp_path):
+    out = write(tmp_path, "r1", "r2")
+    (tmp_path / "run.yaml").write_text("config: {a: 1}")
+    (tmp_path / "rows" / "r2.json").write_text('{"record_id": ')
+    with pytest.raises(ConfigError, match=r"r2\.json is damaged .*remove it"):
+        out.check({"a": 1})
+    out.check({"a": 2}, overwrite=True)
+    assert not list((tmp_path / "rows").iterdir()) and not (tmp_path / "masks" / "r1.png").exists()
+
+
 def test_a_record_without_its_row_is_not_done(tmp_path):
     out = write(tmp_path, "r1")
     (tmp_path / "rows" / "r1.json").unlink()
