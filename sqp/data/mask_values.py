@@ -108,8 +108,8 @@ def of_image(image: Image.Image) -> Values:
 def labelled(values: Values, what: str, labels: Sequence[int], given: bool) -> np.ndarray | None:
     """The structure of `labels`, bool `[h, w]`; None where the file is a mask of one structure whatever its labels.
 
-    That is one that is `given` to be judged and holds 255 alone, or was smoothed or compressed. One that lacks labels
-    is empty, or without these: its maker missed the structure. A truth must hold all `labels`: else CaseError.
+    That is one that holds 255 alone, or was smoothed or compressed. Another one that is `given` to be judged and lacks
+    labels is empty, or without these: its maker missed the structure. A truth must hold all `labels`: else CaseError.
     """
     wanted = set(labels)
     smooth = len(values.found) > 2 and not areas(values)
@@ -118,6 +118,8 @@ def labelled(values: Values, what: str, labels: Sequence[int], given: bool) -> n
         return None
     if alone and not values.coloured and given and 0 not in wanted and max(labels) <= BINARY:
         return None
+    if alone and not smooth and not values.coloured and not given and not wanted <= set(values.found.tolist()):
+        return None  # a truth beside label maps of another tool
     if smooth:
         if wanted == {0}:
             return values.plane <= float(values.plane.max()) / 2

@@ -79,6 +79,8 @@ def read_structure(path: str | Path, labels: Sequence[int] = (), given: bool = F
         return np.isin(array, found if binary else labels or found), geometry
     if not found:
         raise CaseError(f"label map {path} is empty: no voxel is labelled, so there is nothing to compare with")
+    if found == [BINARY]:  # a mask of one structure, also beside label maps of another tool
+        return array == BINARY, geometry
     if missing:
         raise CaseError(f"label {_said(missing)} is not in {path}, which holds {_said(found)}: correct --label")
     return np.isin(array, labels or found), geometry

@@ -165,3 +165,12 @@ def test_later_pages_and_too_large_files_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(CaseError, match=r"large\.png is too large"):
         read_image(tmp_path / "large.png")
+
+
+def test_a_truth_of_0_and_255_is_the_structure_beside_label_maps(tmp_path):
+    """The labels chosen for the masks of one tool say nothing of a truth that holds one structure."""
+    disc = np.zeros((24, 30), np.uint8)
+    disc[6:18, 8:22] = 255
+    Image.fromarray(disc).save(tmp_path / "truth.png")
+    for labels in ([1], [0, 128], [127, 255], [0xFF0000]):
+        assert np.array_equal(read_mask(tmp_path / "truth.png", labels), disc > 0), labels

@@ -74,7 +74,10 @@ def test_a_given_mask_is_binary_or_may_lack_the_label(tmp_path):
             assert np.array_equal(read_structure(binary, labels, given=True)[0], mask)
         for labels in ((2,), (2, 3)):  # 1 alone is another structure, and the one that was asked for is missed
             assert read_structure(binary, labels, given=True)[0].any() == (value == 255)
-        with pytest.raises(CaseError, match=rf"label 2 is not in .*{value}\.nii\.gz, which holds {value}"):
+        if value == 255:  # one structure, whatever the labels of another tool are
+            assert np.array_equal(read_structure(binary, (2,))[0], mask)
+            continue
+        with pytest.raises(CaseError, match=r"label 2 is not in .*1\.nii\.gz, which holds 1"):
             read_structure(binary, (2,))  # a truth
     write_data(tmp_path, 1)
     both = tmp_path / "labels" / "v00.nii.gz"
