@@ -22,9 +22,12 @@ LINES = {
     "fit localizer": "fit localizer --images {data} --out {out} --progress false",
     "fit classifier": "fit classifier --images {data} --out {out} --progress false",
     "demo": "demo --out {out}",
+    "splits": "splits --images {data} --out {out}/splits.json",
+    "freeze": "freeze --records {records} --out {out}/frozen.json",
+    "recalibrate": "recalibrate --model {bundle} --records {records} --out {out}",
 }
 WRONG: dict[type, tuple[float, ...]] = {int: (-7, 2**70), float: (float("nan"), float("inf"), -7.0)}
-SEEDED = [verb for verb in LINES if verb != "export"]
+SEEDED = [verb for verb in LINES if verb not in ("export", "recalibrate")]
 
 
 def numbers(verb: str) -> list[tuple[str, float]]:
