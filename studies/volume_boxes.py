@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from sqp.cli.main import from_mapping
+from sqp.cli.parser import from_mapping
 from sqp.config.generate import GenerateConfig
 from sqp.core.files import write_text
 from sqp.core.seeding import numpy_generator

@@ -6,10 +6,35 @@ import dataclasses
 import math
 import typing
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
-from sqp.core.errors import ConfigError, lookup
+from sqp.core.errors import ConfigError, unknown_name
 from sqp.core.names import Split
+
+
+def at_home(value: Any) -> Any:
+    """A value whose paths that start with `~` lead to the home folder, those in lists and mappings too.
+
+    >>> at_home([Path("~")]) == [Path.home()]
+    True
+    """
+    if isinstance(value, Path):
+        return value.expanduser()
+    if isinstance(value, list | tuple):
+        return type(value)(map(at_home, value))
+    if isinstance(value, dict):
+        return {key: at_home(inner) for key, inner in value.items()}
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
+
+
+@dataclasses.dataclass
+class Config:
+    """Base of every config: a path that starts with `~` leads to the home folder, whoever gives it, and how."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, at_home(value))
+
 
 Layout = Literal["auto", "prepared", "isic", "ham10000", "table", "dicom", "folders"]
 
@@ -18,7 +43,7 @@ KINDS: dict[tuple[Any, ...], str] = {typing.get_args(Split): "split", typing.get
 
 
 def choices(hint: Any) -> tuple[Any, ...]:
-    """The names that an annotation lists: of a Literal, or of a list, a tuple or an optional one of it; else none.
+    """The names that an annotation lists: of a Literal, or of what holds it (a list, a mapping by such keys).
 
     >>> choices(list[Literal["a", "b"]])
     ('a', 'b')
@@ -36,9 +61,15 @@ def check_choices(config: Any) -> None:
         names, value = choices(hints[field.name]), getattr(config, field.name)
         if not names or value is None:
             continue
-        kind = KINDS.get(names, field.name.replace("_", " "))
-        for one in value if isinstance(value, list | tuple) else [value]:
-            lookup(kind, one, dict.fromkeys(names))
+        for name in value if isinstance(value, list | tuple | dict) else [value]:
+            if name not in names:
+                raise unknown_choice(field.name, name, names)
+
+
+def unknown_choice(option: str, value: object, names: tuple[Any, ...]) -> ConfigError:
+    """The error for a value of an option that is not among its names, with the nearest one."""
+    kind = KINDS.get(names, option.rpartition(".")[2].replace("_", " "))
+    return unknown_name(kind, str(value), map(str, names))
 
 
 Range = tuple[float, float]

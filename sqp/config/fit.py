@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sqp.config.checks import Layout, check_choices, check_ranges
+from sqp.config.checks import Config, Layout, check_choices, check_ranges
 from sqp.core.errors import ConfigError
 from sqp.core.names import Split
 
@@ -22,7 +22,7 @@ NEVER_FITTED = ("test", "raters")
 
 
 @dataclass
-class FitConfig:
+class FitConfig(Config):
     """What every network is fitted with.
 
     Attributes:

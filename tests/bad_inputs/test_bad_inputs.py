@@ -16,7 +16,9 @@ from bad_inputs import of_bundles, of_images, of_options, of_records, of_tables
 from bad_inputs.world import Case, World, build_world
 from fakes import put_fake
 
-from sqp.cli.main import COMMANDS, main, parse
+from sqp.cli.main import main
+from sqp.cli.overview import COMMANDS
+from sqp.cli.parser import parse
 from sqp.core.errors import ConfigError
 
 TABLES = (of_images, of_tables, of_bundles, of_records, of_options)
@@ -75,7 +77,7 @@ def test_no_number_is_taken_that_cannot_be(verb, world, tmp_path):
         *path, last = option.split(".")
         setattr(functools.reduce(getattr, path, config), last, value)
         with pytest.raises(ConfigError, match=last):
-            import_module(COMMANDS[verb].stage).run(config)
+            import_module(COMMANDS[verb].module).run(config)
     assert not (tmp_path / "out").exists()
 
 

@@ -13,7 +13,8 @@ import yaml
 from plain_networks import SMALL
 from pytorch_lightning.callbacks import Callback
 
-from sqp.cli.main import main, parse
+from sqp.cli.main import main
+from sqp.cli.parser import parse
 from sqp.commands import fit, generate
 from sqp.config.fit import FitSegmenterConfig
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sqp.cli.main import main, parse
+from sqp.cli.main import main
+from sqp.cli.parser import parse
 from sqp.core.errors import CaseError, ConfigError, SqpError
 from sqp.core.files import clear_left, write_atomic
 from sqp.core.hashing import sha256_of

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tiny_volumes import bright, ellipsoid, write_nifti
 
-from sqp.cli.options import at_home
+from sqp.config.checks import at_home
 from sqp.config.generate import GenerateConfig
 from sqp.core.errors import CaseError
 from sqp.data import find_cases
