@@ -16,7 +16,7 @@ from sqp.core.errors import ConfigError, lookup, printable
 from sqp.core.types import Case
 from sqp.data import dicom_folders, folders, ham10000, isic, prepared, table
 from sqp.data.folders import IMAGE_FOLDERS, SAYS_TRUTH, SUFFIXES, TRUTH_FOLDERS, channels_of, child, match_stems
-from sqp.data.images import PROBABILITY_SUFFIXES
+from sqp.data.images import PROBABILITY_SUFFIXES, turned_in_place
 
 UNREAD = (
     *(".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd"),
@@ -51,6 +51,19 @@ def counted(names: Sequence[str], what: str) -> list[str]:
     """
     ending, verb = ("", "is") if len(names) == 1 else ("s", "are")
     return [f"{len(names)} {what.format(s=ending, are=verb)}, e.g. {printable(names[0])}"] if names else []
+
+
+def turned_notes(cases: Iterable[Case]) -> list[str]:
+    """The images with truth or a mask that their orientation tag turns, so that a mask of the raw pixels is misplaced.
+
+    Those that change their height and width are not among them: their mask does not fit, and is refused when read.
+    """
+    turned = []
+    for case in cases:
+        drawn = [*case.truth_paths, *filter(None, (case.mask_path, case.probability_path))]
+        if any(turned_in_place(case.image_path, file) for file in drawn):
+            turned.append(case.image_path.name)
+    return counted(turned, "image{s} {are} turned by the EXIF tag: a mask drawn on the raw pixels would be misplaced")
 
 
 def _holds_images(folder: Path) -> bool:

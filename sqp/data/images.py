@@ -122,17 +122,47 @@ def holds_photograph(path: str | Path) -> bool:
         return False
 
 
-def turned_in_place(path: str | Path) -> bool:
-    """Whether EXIF turns or mirrors an image within its size, so that a mask of the raw pixels fits and lies wrong.
+def turned_in_place(path: str | Path, mask: str | Path | None = None) -> bool:
+    """Whether an orientation tag turns or mirrors an image within its size, so that a mask of the raw pixels fits and
+    lies wrong; False where the file of the mask has the same tag.
 
-    Read off the header; False for a PNG, which would have to be decoded for it, and for a file that cannot be read.
+    Read off the header, of a PNG also what may stand behind its pixels; False for a file that cannot be read.
     """
     try:
         with open_image(path) as image:
-            turn = 1 if image.format == "PNG" else image.getexif().get(ExifTags.Base.Orientation, 1)
-            return turn in (2, 3, 4) or (turn in (5, 6, 7, 8) and image.width == image.height)
+            turn = _orientation(image, Path(path))
+            within = turn in (2, 3, 4) or (turn in (5, 6, 7, 8) and image.width == image.height)
+        if not within or mask is None or Path(mask).suffix.lower() == ".npy":
+            return within
+        with open_image(mask) as drawn:
+            return _orientation(drawn, Path(mask)) != turn
     except (*_UNREADABLE, CaseError):
         return False
+
+
+def _orientation(image: Image.Image, path: Path) -> int:
+    """The orientation tag of an opened image, 1 where it has none. A PNG is decoded only where a tag may follow."""
+    if image.format == "PNG" and "exif" not in image.info and not _may_be_tagged(path):
+        return 1
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")  # chunks of a PNG
+
+
+def _may_be_tagged(path: Path) -> bool:
+    """Whether a PNG has a chunk that can hold an orientation, by the heads of its chunks."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            word = file.read(min(length, 32))
+            if kind == b"eXIf" or (
+                kind[1:] in (b"TXt", b"EXt") and word.startswith((b"XML:com.adobe", b"Raw profile"))
+            ):
+                return True
+            file.seek(length - len(word) + 4, 1)
+    return False
 
 
 def _colours(image: Image.Image) -> list[np.ndarray]:
@@ -204,6 +234,11 @@ def _opened(path: Path, what: str) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise CaseError(f"{what} {path} does not exist: check the path") from None
     except UnidentifiedImageError as error:
+        pixels = _tiff_pixels(path)
+        if pixels:
+            raise CaseError(
+                f"{what} {path} is a TIFF of {pixels}, which is not read: export it as 8- or 16-bit PNG"
+            ) from error
         raise CaseError(
             f"cannot read {what} {path}: it is no image, or none of {', '.join(FORMATS)}, whatever its name says; "
             "export it as one of these"
@@ -215,6 +250,29 @@ def _opened(path: Path, what: str) -> Iterator[Image.Image]:
             f"cannot read {what} {path} ({error or type(error).__name__}): it is truncated or no image; "
             "download or export it again"
         ) from error
+
+
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_KINDS = {1: "whole numbers", 2: "signed whole numbers", 3: "floating-point numbers", 6: "complex numbers"}
+
+
+def _tiff_pixels(path: Path) -> str:
+    """What a TIFF that Pillow does not know holds, e.g. "3 channels of 32-bit floating-point numbers"; else ""."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            if head[:4] not in TIFF_HEADS:
+                return ""
+            tags = ImageFileDirectory_v2(head + (file.read(8) if head[2] == 43 or head[3] == 43 else b""))
+            file.seek(tags.next)
+            tags.load(file)
+        bits, kinds, channels = tags.get(258, (1,)), tags.get(339, (1,)), tags.get(277, 1)
+    except (*_UNREADABLE, TypeError, KeyError, IndexError):
+        return ""
+    several = "one channel" if channels == 1 else f"{channels} channels"
+    return f"{several} of {bits[0]}-bit {TIFF_KINDS.get(kinds[0], 'numbers of an unknown kind')}"
 
 
 def _is_deep(image: Image.Image) -> bool:

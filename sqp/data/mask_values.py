@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from sqp.core.errors import CaseError
-from sqp.data.photographs import EDGE, LEAST_RANGE, MOST, between, flat_between, range_of
+from sqp.data.photographs import EDGE, LEAST_RANGE, MOST, between, flat_between, has_level_between, range_of
 
 FEW = 16  # values: so many or fewer are looked at one by one
 MOST_FLAT = 0.002  # of the pixels of a smoothed mask may lie in even areas between dark and bright
@@ -140,9 +140,10 @@ def refuse_several(values: Values, what: str) -> None:
     found, counts = values.counts
     if len(found) > 2 and areas(values):
         example = found[np.argsort(-counts, kind="stable")[1]]
+        lossy = "" if values.few else "; JPEG blurs values, so save label maps as PNG"
         raise CaseError(
             f"{what} holds {len(found)} values, not two: {values.told()}; choose those of the structure with --label, "
-            f"e.g. --label {said(example, values.coloured)} (several are merged)"
+            f"e.g. --label {said(example, values.coloured)} (several are merged){lossy}"
         )
 
 
@@ -161,7 +162,8 @@ def areas(values: Values) -> bool:
         amid[1:-1, 1:-1] = row[1:-1] & row[:-2] & row[2:] & same[:, 1:-1]
     if len(found) > FEW:
         off = values.off is not None and bool((values.off & amid).mean() > MOST_FLAT)
-        even = flat_between(plane, float(plane.max(initial=0))) > MOST_FLAT
+        top = float(plane.max(initial=0))
+        even = flat_between(plane, top) > MOST_FLAT or has_level_between(plane, top)
         inside = len(np.unique(codes[amid]))
         return off or even or (inside > 2 and 2 * inside >= len(found))
     if values.off is not None and values.off.any():

@@ -20,6 +20,7 @@ from sqp.core.files import write_text
 from sqp.core.ownership import Owned, owned
 from sqp.core.seeding import derive_seed
 from sqp.core.types import Case
+from sqp.data.cases import turned_notes
 from sqp.fit import task_of
 from sqp.fit.cache import Images
 from sqp.fit.data import fit_cases
@@ -44,7 +45,10 @@ COMMANDS: dict[type[FitConfig], str] = {
 
 @dataclass
 class FitResult:
-    """The checkpoints with their value on val, what that is and what comes next, and the images not read."""
+    """The checkpoints with their value on val, what that is and what comes next, and the images not read.
+
+    `notes` are sentences on what may be wrong with the images.
+    """
 
     checkpoints: dict[Path, float]
     skipped: dict[str, str] = field(default_factory=dict)
@@ -52,6 +56,7 @@ class FitResult:
     watched: str = "dice"
     next: str = ""
     report: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def exit_status(self) -> int:
@@ -62,7 +67,7 @@ class FitResult:
         """For the terminal."""
         lines = [f"val {self.watched} {value:.3f}  {path}" for path, value in self.checkpoints.items()]
         lines += [f"skipped {name}: {why}" for name, why in self.skipped.items()]
-        lines += [self.report] if self.report else []
+        lines += [*self.notes, *filter(None, [self.report])]
         lines.append(f"in {self.seconds:.0f} s; next: sqp generate {self.next} ...")
         return "\n".join(lines)
 
@@ -116,6 +121,7 @@ def _run(config: FitConfig, task: FitTask, own: Owned) -> FitResult:
         write_text(out / "run.yaml", yaml.safe_dump(run, sort_keys=False))
     finished.next = task.next(spec, next(iter(finished.checkpoints)))
     finished.report = task.report(next(iter(finished.checkpoints)))
+    finished.notes = turned_notes([*fitted, *held])
     return finished
 
 

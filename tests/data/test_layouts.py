@@ -105,7 +105,12 @@ def test_two_isic_releases_in_one_folder_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("metadata", "separator"),
-    [("HAM10000_metadata", ","), ("HAM10000_metadata.csv", ","), ("HAM10000_metadata.tab", "\t")],
+    [
+        ("HAM10000_metadata", ","),
+        ("HAM10000_metadata.csv", ","),
+        ("HAM10000_metadata.tab", "\t"),
+        ("HAM10000_metadata", " ; "),
+    ],
 )
 def test_ham10000(tmp_path, metadata, separator):
     ham10000(tmp_path, metadata, separator)
