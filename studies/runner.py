@@ -21,11 +21,10 @@ from sqp.cli.parser import from_mapping
 from sqp.commands.generate import collect_cases, select_cases
 from sqp.config.generate import UNSEEN, GenerateConfig
 from sqp.core.errors import CaseError, ConfigError, SqpError, lookup
-from sqp.core.files import write_text
-from sqp.core.hashing import sha256_of_all
+from sqp.core.files import sha256_of_all, write_text
 from sqp.core.seeding import numpy_generator
 from sqp.core.types import Case, Prompt
-from sqp.core.yaml_files import read_yaml
+from sqp.core.untrusted import read_yaml
 from sqp.metrics.stats import bootstrap
 from sqp.quality import Bundle, predict_records
 from sqp.records import RecordSet

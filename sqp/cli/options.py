@@ -15,8 +15,7 @@ import yaml
 
 from sqp.config.checks import choices, unknown_choice
 from sqp.core.errors import ConfigError
-from sqp.core.untrusted import parse_yaml
-from sqp.core.yaml_files import read_yaml
+from sqp.core.untrusted import parse_yaml, read_yaml
 
 
 def check_values(cls: type, values: Any, prefix: str = "") -> None:

@@ -27,7 +27,7 @@ from sqp.quality.model.cache import build_cache
 from sqp.quality.model.features import with_features
 from sqp.quality.model.rows import USED, learned_from, training_rows
 from sqp.records import RecordSet
-from sqp.records.fitted import fingerprint
+from sqp.records.run_info import fingerprint
 
 CHANGED = ("alpha", "calibrate_on", "calibrate_splits", "ood_quantile")  # options that are as in the bundle by default
 

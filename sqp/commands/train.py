@@ -47,8 +47,7 @@ from sqp.quality.model.module import QualityModel
 from sqp.quality.model.rows import KINDS, USED, calibrates, learned_from, training_rows
 from sqp.quality.model.tabular import Standardizer, resolve_scores
 from sqp.records import RecordSet
-from sqp.records.fitted import fingerprint
-from sqp.records.run_info import described, earlier_run, plain, versions
+from sqp.records.run_info import described, earlier_run, fingerprint, plain, versions
 from sqp.records.schema import FEATURE_PREFIX
 from sqp.report.tables import write_csv
 from sqp.report.wandb_run import check_logger, wandb_run

@@ -1,16 +1,19 @@
-"""What a config checks of itself: names out of a list, numbers in their range; nothing here reads a file."""
+"""What a config checks of itself: names out of a list, numbers in their range; nothing here reads a file.
+
+And the options of a variant that is chosen by name (`check_options`), checked before any work is done.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from sqp.core.errors import ConfigError, unknown_name
-from sqp.core.names import Split
+from sqp.core.errors import ConfigError, lookup, unknown_name
 
 
 def at_home(value: Any) -> Any:
@@ -35,6 +38,10 @@ class Config:
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, at_home(value))
 
+
+Split = Literal["segmenter", "train", "calibration", "val", "test", "raters"]
+
+SPLITS: tuple[Split, ...] = typing.get_args(Split)
 
 Layout = Literal["auto", "prepared", "isic", "ham10000", "table", "dicom", "folders"]
 
@@ -151,3 +158,23 @@ def _numbers(config: Any, prefix: str = "", own: bool = True) -> Iterator[tuple[
             yield from _numbers(value, prefix, own)
     elif isinstance(config, int | float) and not isinstance(config, bool):
         yield prefix.rstrip("."), config, own
+
+
+def check_options(what: str, run: Callable[..., Any], options: Mapping[str, Any], trial: Callable[[], Any]) -> None:
+    """ConfigError for an option that `run` does not have (keyword-only parameters count), or one that is missing.
+
+    `trial` runs it once on next to nothing: numbers out of range and values of a wrong type come out here.
+    """
+    parameters = inspect.signature(run).parameters
+    own = {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    if not own and options:
+        raise ConfigError(f"{what} has no options, but {', '.join(options)} is given: take it out")
+    for name in options:
+        lookup(f"option of {what}", name, own)
+    missing = [name for name, p in own.items() if p.default is inspect.Parameter.empty and name not in options]
+    if missing:
+        raise ConfigError(f"{what} needs the option {missing[0]}, which has no default: choose it on val")
+    try:
+        trial()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{what} cannot use the options {dict(options)}: {error}") from error

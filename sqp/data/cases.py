@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol, overload
+from typing import overload
 
 from sqp.core.errors import ConfigError, lookup, printable
 from sqp.core.types import Case
-from sqp.data import dicom_folders, folders, ham10000, isic, prepared, table
-from sqp.data.folders import IMAGE_FOLDERS, SAYS_TRUTH, SUFFIXES, TRUTH_FOLDERS, channels_of, child, match_stems
 from sqp.data.images import PROBABILITY_SUFFIXES, turned_in_place
+from sqp.data.layouts import LAYOUTS
+from sqp.data.layouts.folders import IMAGE_FOLDERS, SAYS_TRUTH, SUFFIXES, TRUTH_FOLDERS, channels_of, child, match_stems
 
 UNREAD = (
     *(".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd"),
@@ -76,26 +76,6 @@ def _holds_images(folder: Path) -> bool:
 
 PLAIN = ("dicom", "folders")
 """Layouts of no known data set: their `masks/` may be anybody's."""
-
-
-class Layout(Protocol):
-    """A way in which a data set lies on disk: a module with these two functions."""
-
-    def recognise(self, path: Path) -> bool:
-        """Whether `path` looks like this layout; cheap."""
-
-    def load(self, path: Path) -> list[Case]:
-        """Its cases, in any order, nothing decoded."""
-
-
-LAYOUTS: dict[str, Layout] = {  # asked in this order; `folders` takes what no other one knows
-    "prepared": prepared,
-    "isic": isic,
-    "ham10000": ham10000,
-    "table": table,
-    "dicom": dicom_folders,
-    "folders": folders,
-}
 
 
 @dataclass(frozen=True)

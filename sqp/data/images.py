@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from sqp.core.arrays import read_array
 from sqp.core.errors import CaseError
-from sqp.core.untrusted import FORMATS, check_regular, open_image
-from sqp.data.mask_values import Values, areas_between, binary, labelled, of_image
-from sqp.data.photographs import GREY_RANGES, MOST
+from sqp.core.untrusted import FORMATS, check_regular, open_image, read_array
+from sqp.data.mask_values import GREY_RANGES
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 PROBABILITY_SUFFIXES = (".npy", ".png", ".tif", ".tiff")
@@ -41,7 +39,7 @@ def read_image(path: str | Path) -> np.ndarray:
     or of several pages.
     """
     path = Path(path)
-    with _opened(path, "image") as image:
+    with opened(path, "image") as image:
         return _as_rgb(image, f"image {path}")
 
 
@@ -52,7 +50,7 @@ def image_of_array(array: np.ndarray) -> np.ndarray:
     CaseError for another shape or type.
     """
     what = "the image array"
-    values = _plane(np.asarray(array), what, (1, 3, 4))
+    values = plane_of(np.asarray(array), what, (1, 3, 4))
     if values.ndim == 3 and values.dtype.kind == "f" and values.size and 0 <= values.min() <= values.max() <= 1:
         values = np.round(values * 255).astype(np.uint8)
     if values.dtype == bool:
@@ -64,13 +62,7 @@ def image_of_array(array: np.ndarray) -> np.ndarray:
     return _as_rgb(Image.fromarray(values), what)
 
 
-def mask_of_array(array: np.ndarray) -> np.ndarray:
-    """An array `[h, w]` or `[h, w, 1]`: bool, 0/1 or 0/255, read as a file of it -> bool `[h, w]`; else CaseError."""
-    plane = _plane(np.asarray(array), "the mask array", (1,)).astype(np.float64)
-    return binary(Values(plane, plane), plane, "the mask array")
-
-
-def _plane(array: np.ndarray, what: str, channels: tuple[int, ...]) -> np.ndarray:
+def plane_of(array: np.ndarray, what: str, channels: tuple[int, ...]) -> np.ndarray:
     """`[h, w]` of one channel, `[h, w, c]` of several. CaseError for another shape, and where nothing is in it."""
     shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in channels)
     if not shaped or not array.size:
@@ -80,46 +72,13 @@ def _plane(array: np.ndarray, what: str, channels: tuple[int, ...]) -> np.ndarra
 
 
 def _as_rgb(image: Image.Image, what: str) -> np.ndarray:
-    if _is_deep(image):
+    if is_deep(image):
         return np.repeat(_to_uint8(np.asarray(image), what)[..., None], 3, axis=2)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         image = Image.alpha_composite(white, rgba)
     return np.array(image.convert("RGB"))
-
-
-def read_mask(path: str | Path, labels: Sequence[int] = (), given: bool = False) -> np.ndarray:
-    """A mask file -> bool `[h, w]`: of two values the one that is not 0 (black), else above half of the file's range.
-
-    The range is 1 (a 0/1 label mask), 255, 4095 or 65535, the smallest that holds the greatest value. Of a palette the
-    colours count; of two colours the one that is not black, else the brighter one. Transparent pixels are background,
-    and where what is opaque has one colour, it is the mask. Grey edges, smoothed or compressed, pass.
-    `labels` choose among several values: grey values, indices of a palette, or 0xRRGGBB (`mask_values.labelled`, also
-    for what `given` does). Raises `CaseError` for a file that cannot be read, for one of three or more values without
-    labels, for one of which none of two values is 0 and none reaches half of the range, and for one of which whole
-    areas lie in between, in its luminance or in one of its colours (`photographs.between`): a photograph, a map of
-    probabilities.
-    """
-    path = Path(path)
-    with _opened(path, "mask") as image:
-        values, grey, colours = of_image(image), _luminance(image), _colours(image)
-    what = f"mask {path}"
-    if labels:
-        chosen = labelled(values, what, labels, given)
-        if chosen is not None:
-            return chosen
-    return binary(values, grey, what, colours)
-
-
-def holds_photograph(path: str | Path) -> bool:
-    """Whether a file that may be a mask is a photograph, by the rule in `read_mask`; False where it is broken."""
-    try:
-        with _opened(Path(path), "image") as image:
-            values, grey, colours = of_image(image), _luminance(image), _colours(image)
-        return not values.few and areas_between([grey, *colours]) > MOST
-    except CaseError:
-        return False
 
 
 def turned_in_place(path: str | Path, mask: str | Path | None = None) -> bool:
@@ -165,12 +124,6 @@ def _may_be_tagged(path: Path) -> bool:
     return False
 
 
-def _colours(image: Image.Image) -> list[np.ndarray]:
-    """The planes of red, green and blue, where the file has colours that `_luminance` weighs."""
-    grey = image.mode in ("1", "L") or _is_deep(image) or image.has_transparency_data
-    return [] if grey else [np.asarray(plane) for plane in image.convert("RGB").split()]
-
-
 def read_probability(path: str | Path) -> np.ndarray:
     """A foreground probability map -> float32 `[h, w]` in 0-1.
 
@@ -182,8 +135,8 @@ def read_probability(path: str | Path) -> np.ndarray:
     if path.suffix.lower() == ".npy":
         values = _load_npy(path)
     else:
-        with _opened(path, "probability map") as image:
-            values = _luminance(image)
+        with opened(path, "probability map") as image:
+            values = luminance(image)
     if values.dtype in (np.uint8, np.uint16):
         if values.max(initial=0) == 1:
             raise CaseError(
@@ -222,7 +175,7 @@ def check_same_size(
 
 
 @contextmanager
-def _opened(path: Path, what: str) -> Iterator[Image.Image]:
+def opened(path: Path, what: str) -> Iterator[Image.Image]:
     """The decoded image, turned upright; every failure becomes a `CaseError` with the file's name."""
     try:
         with open_image(path) as image:
@@ -275,14 +228,14 @@ def _tiff_pixels(path: Path) -> str:
     return f"{several} of {bits[0]}-bit {TIFF_KINDS.get(kinds[0], 'numbers of an unknown kind')}"
 
 
-def _is_deep(image: Image.Image) -> bool:
+def is_deep(image: Image.Image) -> bool:
     """Whether the file is grey with more than 8 bits."""
     return image.mode in ("I", "F") or image.mode.startswith("I;")
 
 
-def _luminance(image: Image.Image) -> np.ndarray:
+def luminance(image: Image.Image) -> np.ndarray:
     """Grey `[h, w]`: uint8, or the file's own type where it has more bits. Transparency is black."""
-    if _is_deep(image):
+    if is_deep(image):
         return _native(np.asarray(image))
     if not image.has_transparency_data:
         return np.array(image.convert("RGB").convert("L") if image.mode == "P" else image.convert("L"))

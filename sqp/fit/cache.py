@@ -27,9 +27,8 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampl
 from tqdm import tqdm
 
 from sqp.core.errors import CaseError, SqpError
-from sqp.core.files import reserved_memmap, write_json
+from sqp.core.files import look_of, reserved_memmap, write_json
 from sqp.core.frame import Frame
-from sqp.core.hashing import look_of
 from sqp.core.types import Case
 from sqp.core.untrusted import read_json
 from sqp.data import check_same_size, read_image, read_mask

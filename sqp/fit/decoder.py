@@ -30,8 +30,7 @@ from sqp.fit.segmenter import SegmenterModule, SegmenterTask
 from sqp.prompts import PROMPTERS
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.plain import NetworkSpec
-from sqp.segmenters.prompt_tensors import check_prompt, prompt_tensors
-from sqp.segmenters.sam import PromptableSegmenter
+from sqp.segmenters.sam import PromptableSegmenter, check_prompt, prompt_tensors
 from sqp.segmenters.tinyvit import network, timm_keys
 from sqp.segmenters.weights import load_strict, locate, read_state
 

@@ -28,8 +28,8 @@ from sqp.fit.module import Recipe
 from sqp.fit.task import FitTask
 from sqp.fit.training import Fitted, train
 from sqp.networks.checkpoint import read_header, save_checkpoint
-from sqp.records.fitted import fingerprint, fitted_parts, image_hashes
-from sqp.records.run_info import described, earlier_run, plain, versions
+from sqp.records.fitted import fitted_parts, image_hashes
+from sqp.records.run_info import described, earlier_run, fingerprint, plain, versions
 
 LEAST = 2  # images: batch normalisation needs more than one
 YOUNGER = {"label": [], "spacing": [], "patch": 96, "neighbours": 2}

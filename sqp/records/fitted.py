@@ -14,11 +14,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from sqp.config.generate import GenerateConfig
 from sqp.core.errors import ConfigError
-from sqp.core.hashing import sha256_of
+from sqp.core.files import sha256_of
 from sqp.core.types import Case
 from sqp.data.licences import UNKNOWN
 from sqp.networks.checkpoint import fitted_images, fitted_infos
@@ -89,25 +87,3 @@ def _of_given_masks(config: GenerateConfig) -> list[dict[str, Any]]:
         if told is not None:
             return list(told)
     return [{"what": "whoever drew the given masks", "licences": list(config.masks_licence) or [UNKNOWN]}]
-
-
-def fingerprint(table: pd.DataFrame) -> dict[str, Any]:
-    """What a model was made from: a hash of (image_id, group, split), counts a split, data sets, licences."""
-    rows = (
-        table[["image_id", "group", "split"]].astype(str).drop_duplicates().sort_values(["image_id", "group", "split"])
-    )
-    text = "\n".join("\x1f".join(row) for row in rows.itertuples(index=False, name=None))
-    counts = {
-        str(split): {
-            "records": len(part),
-            "images": int(part.image_id.nunique()),
-            "groups": int(part.group.nunique()),
-        }
-        for split, part in table.groupby("split")
-    }
-    return {
-        "sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "counts": counts,
-        "datasets": sorted(set(table.dataset.astype(str)) - {""}),
-        "licences": sorted(set(table.licence.astype(str).replace("", UNKNOWN))),
-    }

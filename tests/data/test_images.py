@@ -8,16 +8,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from sqp.core.errors import CaseError
-from sqp.data.images import (
-    check_same_size,
-    holds_photograph,
-    image_of_array,
-    mask_of_array,
-    read_image,
-    read_mask,
-    read_probability,
-    turned_in_place,
-)
+from sqp.data.images import check_same_size, image_of_array, read_image, read_probability, turned_in_place
+from sqp.data.masks import holds_photograph, mask_of_array, read_mask
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)

@@ -15,8 +15,9 @@ from sqp.cli.main import main
 from sqp.config.generate import GenerateConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.data import find_cases
-from sqp.data.images import read_image, read_mask
-from sqp.data.table import read_table
+from sqp.data.images import read_image
+from sqp.data.layouts.table import read_table
+from sqp.data.masks import read_mask
 from sqp.data.volumes import read_structure, read_volume
 
 Y, X = np.mgrid[:120, :160]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from sqp.core.errors import ConfigError
 from sqp.data import LAYOUTS, find_cases
-from sqp.data.isic import RELEASES
+from sqp.data.layouts.isic import RELEASES
 
 
 def put(folder, *names):
