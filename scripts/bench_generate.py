@@ -25,7 +25,7 @@ from PIL import Image
 
 from sqp.commands import generate
 from sqp.config.generate import GenerateConfig
-from sqp.core.hashing import stamp_of
+from sqp.core.files import stamp_of
 from sqp.core.memory import keep_freed_memory
 from sqp.core.seeding import torch_generator
 from sqp.data.synthetic import synthetic_lesion, write_synthetic

@@ -27,7 +27,8 @@ from sqp.config.predict import PredictConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import write_mask
 from sqp.core.types import Case
-from sqp.data.images import image_of_array, mask_of_array, read_image, read_mask
+from sqp.data.images import image_of_array, read_image
+from sqp.data.masks import mask_of_array, read_mask
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import score_names
 from sqp.quality.judging.error_map import error_maps

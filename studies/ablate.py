@@ -25,7 +25,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from sqp.cli.main import from_mapping
+from sqp.cli.parser import from_mapping
 from sqp.commands import train
 from sqp.config.generate import UNSEEN
 from sqp.config.train import TrainConfig

@@ -16,15 +16,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from sqp.cli.main import COMMANDS, from_mapping
+from sqp.cli.overview import COMMANDS
+from sqp.cli.parser import from_mapping
 from sqp.commands.generate import collect_cases, select_cases
 from sqp.config.generate import UNSEEN, GenerateConfig
 from sqp.core.errors import CaseError, ConfigError, SqpError, lookup
-from sqp.core.files import write_text
-from sqp.core.hashing import sha256_of_all
+from sqp.core.files import sha256_of_all, write_text
 from sqp.core.seeding import numpy_generator
 from sqp.core.types import Case, Prompt
-from sqp.core.yaml_files import read_yaml
+from sqp.core.untrusted import read_yaml
 from sqp.metrics.stats import bootstrap
 from sqp.quality import Bundle, predict_records
 from sqp.records import RecordSet
@@ -103,7 +103,7 @@ def read_config(path: Path, required: Collection[str], optional: Collection[str]
 def command(name: str, *parts: Mapping[str, Any]) -> Any:
     """The result of a command of sqp, its options out of several mappings of which the last one that has a key wins."""
     config = from_mapping(name, {key: value for part in parts for key, value in part.items()})
-    return import_module(COMMANDS[name].stage).run(config)
+    return import_module(COMMANDS[name].module).run(config)
 
 
 def generate_config(options: Mapping[str, Any], out: Path) -> GenerateConfig:

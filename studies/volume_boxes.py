@@ -16,12 +16,12 @@ from dataclasses import replace
 
 import pandas as pd
 
-from sqp.cli.main import from_mapping
+from sqp.cli.parser import from_mapping
 from sqp.config.generate import GenerateConfig
 from sqp.core.files import write_text
 from sqp.core.seeding import numpy_generator
 from sqp.core.types import Case
-from sqp.core.yaml_files import read_yaml
+from sqp.core.untrusted import read_yaml
 from sqp.evaluation.paired import mean_cells
 from sqp.metrics.stats import Resamples
 from sqp.prompts.volume_boxes import VOLUME_PROMPTERS

@@ -16,7 +16,8 @@ from sqp.commands import predict
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import write_mask
-from sqp.data.images import read_image, read_mask
+from sqp.data.images import read_image
+from sqp.data.masks import read_mask
 from sqp.quality.judging.columns import score_names
 
 

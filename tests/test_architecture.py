@@ -40,7 +40,7 @@ LEVELS = {
     "metrics": 1,
     "config": 1,
     "core": 0,
-    "__init__": 0,
+    "__init__": -1,  # the version
 }
 ALONE = {"metrics": set(), "config": {"core"}}  # rooms that import nothing of sqp's but these
 TABLES = {"metrics", "uncertainty", "segmenters", "prompts"}  # rooms that are a table of variants

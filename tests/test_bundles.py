@@ -12,7 +12,7 @@ from sqp.bundles import BUNDLES, DEFAULT, LARGEST, bundle_folder
 from sqp.cli.main import main
 from sqp.commands.export import NOT_EXPORTED
 from sqp.core.errors import ConfigError
-from sqp.core.hashing import sha256_of
+from sqp.core.files import sha256_of
 from sqp.quality import Bundle
 from sqp.quality.bundle.expected_config import LOCALIZER
 from sqp.quality.bundle.licences import check_licences

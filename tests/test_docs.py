@@ -21,7 +21,9 @@ from PIL import Image
 from tiny_volumes import write_data
 
 from sqp import segmenters
-from sqp.cli.main import COMMANDS, _joined, main, parse
+from sqp.cli.main import _joined, main
+from sqp.cli.overview import COMMANDS
+from sqp.cli.parser import parse
 from sqp.core.errors import ConfigError
 from sqp.data.synthetic import write_synthetic
 

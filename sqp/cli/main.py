@@ -1,6 +1,6 @@
 """The command line: `sqp COMMAND --flags`, one dataclass a command, exit statuses as the design says.
 
-Only the config of the command that was asked for is imported, and its stage after the options are read, so that
+Only the config of the command that was asked for is imported, and the command after the options are read, so that
 `sqp --help` answers at once.
 """
 
@@ -11,104 +11,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from sqp.cli.options import at_home, check_values, explain, flat_hints, friendly, section
+from sqp.cli.overview import COMMANDS, overview
+from sqp.cli.parser import parse
+from sqp.cli.streams import complain, forget, lost, open_streams
 from sqp.core.errors import ConfigError, SqpError, printable, unknown_name
 from sqp.core.memory import keep_freed_memory
-from sqp.core.streams import complain, forget, lost, open_streams
 
 DONE, SKIPPED, USER_ERROR, BELOW, INTERRUPTED = 0, 1, 2, 3, 130
 ALIKE = {errno.EDQUOT: errno.ENOSPC, errno.ENOTDIR: errno.EEXIST, errno.EPERM: errno.EACCES, errno.EROFS: errno.EACCES}
-SHORT_FORMS = (
-    "Names may have dashes or underscores. A nested option may be given by its last part where no other one ends so:\n"
-    "--checkpoint FILE is --segmenter.checkpoint FILE, and --sampler tta is --sampler.name tta."
-)
-
-
-@dataclass(frozen=True)
-class Command:
-    """A verb: where its config and its stage live, and what it says of itself."""
-
-    config: str
-    stage: str
-    summary: str
-    listed: str = ""  # the option that names right after the command belong to
-
-
-COMMANDS = {
-    "generate": Command(
-        "sqp.config.generate:GenerateConfig",
-        "sqp.commands.generate",
-        "segment images, sample the uncertainty, write a record set",
-    ),
-    "train": Command(
-        "sqp.config.train:TrainConfig",
-        "sqp.commands.train",
-        "train the quality model: record set -> predicted Dice",
-    ),
-    "predict": Command(
-        "sqp.config.predict:PredictConfig",
-        "sqp.commands.predict",
-        "predict the Dice of masks, whoever made them",
-    ),
-    "evaluate": Command(
-        "sqp.config.evaluate:EvaluateConfig",
-        "sqp.commands.evaluate",
-        "judge the quality model beside every analytic score on the same rows",
-    ),
-    "explain": Command(
-        "sqp.config.explain:ExplainConfig",
-        "sqp.commands.explain",
-        "show what the quality model looks at, and whether that is where the errors are",
-    ),
-    "compare": Command(
-        "sqp.config.compare:CompareConfig",
-        "sqp.commands.compare",
-        "set finished runs side by side: configs, val metrics, test tables",
-        listed="runs",
-    ),
-    "fit segmenter": Command(
-        "sqp.config.fit:FitSegmenterConfig",
-        "sqp.commands.fit",
-        "train a plain network that segments, for generate",
-    ),
-    "fit localizer": Command(
-        "sqp.config.fit:FitLocalizerConfig",
-        "sqp.commands.fit",
-        "train a small network that finds the lesion, for the prompter localizer",
-    ),
-    "fit classifier": Command(
-        "sqp.config.fit:FitClassifierConfig",
-        "sqp.commands.fit",
-        "train a classifier on diagnoses, for the prompter cam",
-    ),
-    "export": Command(
-        "sqp.config.export:ExportConfig",
-        "sqp.commands.export",
-        "write a quality model as one ONNX file, and its model card",
-    ),
-    "recalibrate": Command(
-        "sqp.config.recalibrate:RecalibrateConfig",
-        "sqp.commands.recalibrate",
-        "make a bundle's interval and distances anew, without training",
-    ),
-    "splits": Command(
-        "sqp.config.splits:SplitsConfig",
-        "sqp.commands.splits",
-        "make a split file by group (lesion, patient)",
-    ),
-    "freeze": Command(
-        "sqp.config.freeze:FreezeConfig",
-        "sqp.commands.freeze",
-        "freeze the spread test masks of a record set, before any training",
-    ),
-    "demo": Command("sqp.config.demo:DemoConfig", "sqp.commands.demo", "run all of it on synthetic lesions, on a CPU"),
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,7 +63,7 @@ def _readable(args: Sequence[str]) -> list[str]:
 def _run(args: list[str]) -> int:
     """The exit status of a command that went well, or as its result says."""
     if not args or args[0] in ("-h", "--help"):
-        print(_overview())
+        print(overview())
         return DONE
     if args[0] == "--version":
         from sqp import __version__
@@ -166,59 +81,11 @@ def _run(args: list[str]) -> int:
         return DONE
     keep_freed_memory()
     with _terminated_like_interrupted():
-        result = import_module(command.stage).run(config)
+        result = import_module(command.module).run(config)
     summary = getattr(result, "summary", None)
     if summary is not None:
         print(summary())
     return int(getattr(result, "exit_status", DONE))
-
-
-def parse(name: str, args: Sequence[str]) -> Any | None:
-    """The options of a command as its config dataclass; None where help or the config was printed instead."""
-    cls = _config_class(name)
-    listed = COMMANDS[name].listed
-    if listed and args and not args[0].startswith("-"):
-        args = [f"--{listed}", *args]
-    try:
-        return _read(name, lambda parser: parser.parse_args(_sections(name, friendly(cls, args))))
-    except SystemExit:
-        return None
-
-
-def from_mapping(name: str, values: Mapping[str, Any]) -> Any:
-    """The config of a command out of a mapping, as a part of a study's YAML, checked like its options."""
-    check_values(_config_class(name), dict(values))
-    return _read(name, lambda parser: parser.parse_object(dict(values)))
-
-
-def _config_class(name: str) -> type:
-    module, cls_name = COMMANDS[name].config.split(":")
-    return getattr(import_module(module), cls_name)
-
-
-def _read(name: str, read: Callable[[Any], Any]) -> Any:
-    """What `read` takes from the parser of a command, as its config; ConfigError where that refuses it."""
-    import jsonargparse
-
-    cls = _config_class(name)
-    parser = jsonargparse.ArgumentParser(
-        prog=f"sqp {name}",
-        description=(cls.__doc__ or "").split("\n")[0],
-        epilog=SHORT_FORMS if any("." in option for option in flat_hints(cls)) else None,
-        exit_on_error=False,
-        allow_abbrev=False,  # `--epoch` is told, not taken for `--epochs`
-    )
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
-    parser.add_class_arguments(cls, None)
-    try:
-        namespace = read(parser)
-    except jsonargparse.ArgumentError as error:
-        raise ConfigError(explain(name, cls, str(error))) from error
-    except OSError as error:
-        raise ConfigError(f"{name}: cannot read {error.filename}: {error.strerror}") from error
-    values = parser.instantiate(namespace).as_dict()
-    values.pop("config", None)
-    return cls(**{key: at_home(value) for key, value in values.items()})
 
 
 def _joined(args: Sequence[str]) -> list[str]:
@@ -231,17 +98,6 @@ def _joined(args: Sequence[str]) -> list[str]:
     if len(args) > 1 and args[0] in firsts and not args[1].startswith("-"):
         return [" ".join(args[:2]), *args[2:]]
     return list(args)
-
-
-def _sections(name: str, args: list[str]) -> list[str]:
-    """`--config FILE` cut to the command's section."""
-    out = list(args)
-    for i, token in enumerate(args):
-        if token == "--config" and i + 1 < len(args):
-            out[i + 1] = section(args[i + 1], name, COMMANDS, _config_class(name))
-        elif token.startswith("--config="):
-            out[i] = "--config=" + section(token.removeprefix("--config="), name, COMMANDS, _config_class(name))
-    return out
 
 
 def _say_os_error(error: OSError) -> str:
@@ -277,23 +133,6 @@ def _terminated_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-
-
-def _overview() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
-    return "\n".join(
-        [
-            "sqp: how good is this segmentation, when nobody has drawn the ground truth?",
-            "",
-            "usage: sqp COMMAND [--config FILE.yaml] [--option VALUE ...]",
-            "",
-            *lines,
-            "",
-            "sqp COMMAND --help lists the options; sqp COMMAND --print_config prints them as YAML.",
-            SHORT_FORMS,
-        ]
-    )
 
 
 if __name__ == "__main__":

@@ -13,27 +13,9 @@ from typing import Any
 
 import yaml
 
+from sqp.config.checks import choices, unknown_choice
 from sqp.core.errors import ConfigError
-from sqp.core.untrusted import parse_yaml
-from sqp.core.yaml_files import read_yaml
-
-
-def at_home(value: Any) -> Any:
-    """A value of a config whose paths that start with `~` lead to the home folder, nested ones too.
-
-    >>> at_home([Path("~")]) == [Path.home()]
-    True
-    """
-    if isinstance(value, Path):
-        return value.expanduser()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value) if field.init]
-        return dataclasses.replace(value, **{name: at_home(getattr(value, name)) for name in names})
-    if isinstance(value, list | tuple):
-        return type(value)(map(at_home, value))
-    if isinstance(value, dict):
-        return {key: at_home(inner) for key, inner in value.items()}
-    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
+from sqp.core.untrusted import parse_yaml, read_yaml
 
 
 def check_values(cls: type, values: Any, prefix: str = "") -> None:
@@ -45,7 +27,7 @@ def check_values(cls: type, values: Any, prefix: str = "") -> None:
             raise ConfigError(f"the option {name} is empty: give a path, or leave it out")
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, dict | str):
-                raise ConfigError(f"the option {name} is {value!r}; it must be {_expected(None)}")
+                raise ConfigError(f"the option {name} is {value!r}; it must be {expected(None)}")
             check_values(typing.cast(type, hint), value, f"{name}.")
 
 
@@ -198,14 +180,18 @@ def explain(name: str, cls: type, message: str) -> str:
         return f"{name}: the option --{required.group(1)} is missing; `sqp {name} --help` says what it is"
     bare = re.search(r"argument --([\w.]+): expected (?:one|at least one) argument", message)
     if bare:
-        return f"{name}: the option --{bare.group(1)} needs a value: {_expected(flat_hints(cls).get(bare.group(1)))}"
+        return f"{name}: the option --{bare.group(1)} needs a value: {expected(flat_hints(cls).get(bare.group(1)))}"
     wrong = re.search(r"(?:Parser key|[Kk]ey|argument) [\"']?(?:--)?([\w.]+)[\"']?: (.*)", message)
     if wrong:
         key, why = wrong.groups()
-        values = re.findall(r"(?:Got|Given) value: (.*?)(?= Given | Got | - |$)", why)
-        kind = flat_hints(cls).get(key)
-        if values and (kind is not None or _is_group(key, cls)):
-            return f"{name}: the option --{key} is {values[-1]!r}; it must be {_expected(kind)}"
+        found = re.findall(r"(?:Got|Given) value: (.*?)(?= Given | Got | - |$)", why)
+        hint = flat_hints(cls).get(key)
+        names = tuple(map(str, choices(hint)))
+        for value in found if names else ():
+            if value.strip("'\"") not in names:
+                return str(unknown_choice(key, value.strip("'\""), choices(hint)))
+        if found and (hint is not None or _is_group(key, cls)):
+            return f"{name}: the option --{key} is {found[-1]!r}; it must be {expected(hint)}"
     return f"{name}: {message}"
 
 
@@ -213,10 +199,10 @@ def _is_group(key: str, cls: type) -> bool:
     return any(option.startswith(f"{key}.") for option in flat_hints(cls))
 
 
-def _expected(hint: Any) -> str:
+def expected(hint: Any) -> str:
     """What a value of a type is called.
 
-    >>> _expected(int | None), _expected(list[Path]), _expected(bool)
+    >>> expected(int | None), expected(list[Path]), expected(bool)
     ('a whole number, or null', 'a path, or several of them', 'true or false')
     """
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
@@ -227,9 +213,9 @@ def _expected(hint: Any) -> str:
     if origin is typing.Literal:
         return f"one of {', '.join(map(str, parts))}"
     if origin in (list, tuple):
-        return f"{_expected(parts[0])}, or several of them"
+        return f"{expected(parts[0])}, or several of them"
     if parts and origin is not dict:
-        kinds = [_expected(part) for part in parts if part is not type(None)]
+        kinds = [expected(part) for part in parts if part is not type(None)]
         return " or ".join(kinds) + (", or null" if type(None) in parts else "")
     return "a mapping, e.g. {key: value}, or a YAML file of one"
 

@@ -18,8 +18,7 @@ from sqp.core.ownership import owned
 from sqp.core.tables import csv_text
 from sqp.core.types import Case
 from sqp.data import find_cases
-from sqp.data.cases import counted
-from sqp.data.images import turned_in_place
+from sqp.data.cases import counted, turned_notes
 from sqp.data.licences import of_licences
 from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_splits
@@ -124,8 +123,7 @@ def _run(config: GenerateConfig) -> GenerateResult:
     notes += counted(before.changed, "image{s} or truth{s} changed since the records were made: made anew")
     notes += counted(before.left, "image{s} or truth{s} of earlier runs changed: their records are removed")
     notes += counted(before.damaged, "record{s} had a mask or maps that were altered or lost: made anew")
-    turned = [c.image_path.name for c in cases if (c.mask_path or c.probability_path) and turned_in_place(c.image_path)]
-    notes += counted(turned, "image{s} {are} turned by the EXIF tag: a mask drawn on the raw pixels would be misplaced")
+    notes += turned_notes(cases)
     return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes)
 
 

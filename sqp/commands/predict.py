@@ -14,12 +14,11 @@ import yaml
 
 from sqp.bundles import DEFAULT, bundle_folder
 from sqp.commands import generate
-from sqp.config.checks import check_ranges
+from sqp.config.checks import SPLITS, check_ranges
 from sqp.config.generate import GenerateConfig, SamplerConfig
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.files import write_text
-from sqp.core.names import SPLITS
 from sqp.core.ownership import owned
 from sqp.quality.bundle.expected_config import (
     cascade_like,

@@ -20,13 +20,14 @@ from sqp.config.recalibrate import RecalibrateConfig
 from sqp.config.train import EXECUTION_KEYS, TrainConfig
 from sqp.core.errors import ConfigError
 from sqp.quality.bundle.expected_config import LOCALIZER
-from sqp.quality.bundle.provenance import fingerprint, of_known_groups
+from sqp.quality.bundle.provenance import of_known_groups
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.model.backbones import dims_of
 from sqp.quality.model.cache import build_cache
 from sqp.quality.model.features import with_features
 from sqp.quality.model.rows import USED, learned_from, training_rows
 from sqp.records import RecordSet
+from sqp.records.run_info import fingerprint
 
 CHANGED = ("alpha", "calibrate_on", "calibrate_splits", "ood_quantile")  # options that are as in the bundle by default
 

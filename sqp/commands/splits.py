@@ -9,8 +9,7 @@ from pathlib import Path
 
 from sqp.config.splits import SplitsConfig
 from sqp.core.errors import ConfigError
-from sqp.core.files import check_free
-from sqp.core.hashing import sha256_of
+from sqp.core.files import check_free, sha256_of
 from sqp.core.types import Case
 from sqp.data.cases import find_cases
 from sqp.data.split_files import check_splits, write_splits

@@ -26,7 +26,7 @@ from sqp.metrics.agreement import agreement
 from sqp.metrics.intervals import coverage, mean_width
 from sqp.networks.checkpoint import rounded
 from sqp.quality.bundle.licences import parts_behind
-from sqp.quality.bundle.provenance import expectation, fingerprint, group_hashes
+from sqp.quality.bundle.provenance import expectation, group_hashes
 from sqp.quality.bundle.sources import sources_of
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.conformal import Conformal, check_alpha
@@ -47,7 +47,7 @@ from sqp.quality.model.module import QualityModel
 from sqp.quality.model.rows import KINDS, USED, calibrates, learned_from, training_rows
 from sqp.quality.model.tabular import Standardizer, resolve_scores
 from sqp.records import RecordSet
-from sqp.records.run_info import described, earlier_run, plain, versions
+from sqp.records.run_info import described, earlier_run, fingerprint, plain, versions
 from sqp.records.schema import FEATURE_PREFIX
 from sqp.report.tables import write_csv
 from sqp.report.wandb_run import check_logger, wandb_run

@@ -1,15 +1,47 @@
-"""What a config checks of itself: names out of a list, numbers in their range; nothing here reads a file."""
+"""What a config checks of itself: names out of a list, numbers in their range; nothing here reads a file.
+
+And the options of a variant that is chosen by name (`check_options`), checked before any work is done.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
-from sqp.core.errors import ConfigError, lookup
-from sqp.core.names import Split
+from sqp.core.errors import ConfigError, lookup, unknown_name
+
+
+def at_home(value: Any) -> Any:
+    """A value whose paths that start with `~` lead to the home folder, those in lists and mappings too.
+
+    >>> at_home([Path("~")]) == [Path.home()]
+    True
+    """
+    if isinstance(value, Path):
+        return value.expanduser()
+    if isinstance(value, list | tuple):
+        return type(value)(map(at_home, value))
+    if isinstance(value, dict):
+        return {key: at_home(inner) for key, inner in value.items()}
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
+
+
+@dataclasses.dataclass
+class Config:
+    """Base of every config: a path that starts with `~` leads to the home folder, whoever gives it, and how."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, at_home(value))
+
+
+Split = Literal["segmenter", "train", "calibration", "val", "test", "raters"]
+
+SPLITS: tuple[Split, ...] = typing.get_args(Split)
 
 Layout = Literal["auto", "prepared", "isic", "ham10000", "table", "dicom", "folders"]
 
@@ -18,7 +50,7 @@ KINDS: dict[tuple[Any, ...], str] = {typing.get_args(Split): "split", typing.get
 
 
 def choices(hint: Any) -> tuple[Any, ...]:
-    """The names that an annotation lists: of a Literal, or of a list, a tuple or an optional one of it; else none.
+    """The names that an annotation lists: of a Literal, or of what holds it (a list, a mapping by such keys).
 
     >>> choices(list[Literal["a", "b"]])
     ('a', 'b')
@@ -36,9 +68,15 @@ def check_choices(config: Any) -> None:
         names, value = choices(hints[field.name]), getattr(config, field.name)
         if not names or value is None:
             continue
-        kind = KINDS.get(names, field.name.replace("_", " "))
-        for one in value if isinstance(value, list | tuple) else [value]:
-            lookup(kind, one, dict.fromkeys(names))
+        for name in value if isinstance(value, list | tuple | dict) else [value]:
+            if name not in names:
+                raise unknown_choice(field.name, name, names)
+
+
+def unknown_choice(option: str, value: object, names: tuple[Any, ...]) -> ConfigError:
+    """The error for a value of an option that is not among its names, with the nearest one."""
+    kind = KINDS.get(names, option.rpartition(".")[2].replace("_", " "))
+    return unknown_name(kind, str(value), map(str, names))
 
 
 Range = tuple[float, float]
@@ -120,3 +158,23 @@ def _numbers(config: Any, prefix: str = "", own: bool = True) -> Iterator[tuple[
             yield from _numbers(value, prefix, own)
     elif isinstance(config, int | float) and not isinstance(config, bool):
         yield prefix.rstrip("."), config, own
+
+
+def check_options(what: str, run: Callable[..., Any], options: Mapping[str, Any], trial: Callable[[], Any]) -> None:
+    """ConfigError for an option that `run` does not have (keyword-only parameters count), or one that is missing.
+
+    `trial` runs it once on next to nothing: numbers out of range and values of a wrong type come out here.
+    """
+    parameters = inspect.signature(run).parameters
+    own = {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    if not own and options:
+        raise ConfigError(f"{what} has no options, but {', '.join(options)} is given: take it out")
+    for name in options:
+        lookup(f"option of {what}", name, own)
+    missing = [name for name, p in own.items() if p.default is inspect.Parameter.empty and name not in options]
+    if missing:
+        raise ConfigError(f"{what} needs the option {missing[0]}, which has no default: choose it on val")
+    try:
+        trial()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{what} cannot use the options {dict(options)}: {error}") from error

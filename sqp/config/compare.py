@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqp.config.checks import Config
+
 
 @dataclass
-class CompareConfig:
+class CompareConfig(Config):
     """Compare finished runs side by side, from their folders alone: `sqp compare RUN RUN ... --out OUT`.
 
     Attributes:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqp.config.checks import Config
+
 
 @dataclass
-class DemoConfig:
+class DemoConfig(Config):
     """Run the whole of sqp on synthetic lesions with LiteMedSAM, on a bare CPU, and end with a report.
 
     Attributes:

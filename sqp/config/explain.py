@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqp.config.checks import Config
+
 
 @dataclass
-class ExplainConfig:
+class ExplainConfig(Config):
     """Show what the quality model looks at, whether that is where the errors are, and what it cannot do without.
 
     Attributes:

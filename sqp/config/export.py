@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqp.config.checks import Config
+
 
 @dataclass
-class ExportConfig:
+class ExportConfig(Config):
     """Write a quality model as one ONNX file, and as a model card that people can read.
 
     Attributes:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sqp.config.checks import Layout, check_choices, check_ranges
+from sqp.config.checks import Config, Layout, Split, check_choices, check_ranges
 from sqp.core.errors import ConfigError
-from sqp.core.names import Split
 
 VOLUMETRIC = ("unet3d", "unet25d")
 """Networks of volumes."""
@@ -22,7 +21,7 @@ NEVER_FITTED = ("test", "raters")
 
 
 @dataclass
-class FitConfig:
+class FitConfig(Config):
     """What every network is fitted with.
 
     Attributes:

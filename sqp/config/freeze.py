@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqp.config.checks import Config
 from sqp.config.generate import UNSEEN
 
 
 @dataclass
-class FreezeConfig:
+class FreezeConfig(Config):
     """Freeze the spread test masks of a record set, before any training: which they are, and a hash of each.
 
     Attributes:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sqp.config.checks import Config
 from sqp.config.fit import PLAIN
 from sqp.config.referee import NONE, RefereeConfig
 
 SEEN = ["erosion", "dilation", "elastic", "blob_add", "blob_cut", "swap"]
 UNSEEN = ["shift", "dropout"]
-
 
 JUDGED = ("mask_path", "mask", "masks", "probability_path", "probability", "probs", "prob")
 """Columns of a CSV of images that hold masks to be judged, or what is behind them."""
@@ -28,7 +28,7 @@ def table_of_masks(images: Path | None) -> bool:
 
 
 @dataclass
-class VariantPlan:
+class VariantPlan(Config):
     """Which records are made of one image, beside the natural one.
 
     Attributes:
@@ -53,7 +53,7 @@ class VariantPlan:
 
 
 @dataclass
-class SamplerConfig:
+class SamplerConfig(Config):
     """How uncertainty is sampled.
 
     Attributes:
@@ -81,7 +81,7 @@ class SamplerConfig:
 
 
 @dataclass
-class SegmenterConfig:
+class SegmenterConfig(Config):
     """Who segments.
 
     Attributes:
@@ -112,7 +112,7 @@ class SegmenterConfig:
 
 
 @dataclass
-class GenerateConfig:
+class GenerateConfig(Config):
     """Segment images, sample the uncertainty, write a record set.
 
     Attributes:

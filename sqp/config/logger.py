@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqp.config.checks import Config
+
 LOGGER_KEYS = ("logger", "wandb_project", "wandb_mode", "wandb_images")
 """Keys that say how a run is logged; another value is no change of config."""
 
 
 @dataclass(kw_only=True)
-class LoggerConfig:
+class LoggerConfig(Config):
     """How a run is logged.
 
     Attributes:

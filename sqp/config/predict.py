@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqp.config.checks import Config
+
 
 @dataclass
-class PredictConfig:
+class PredictConfig(Config):
     """Predict the Dice of masks, whoever made them, with an interval and a verdict.
 
     Attributes:

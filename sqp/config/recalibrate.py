@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sqp.config.checks import Config
+
 
 @dataclass
-class RecalibrateConfig:
+class RecalibrateConfig(Config):
     """Make a bundle's interval and out-of-distribution statistics anew, without training: minutes in place of hours.
 
     Attributes:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from sqp.config.checks import Config
+
 NONE = "none"
 """In place of a segmenter's or referee's name: there is none."""
 
 
 @dataclass
-class RefereeConfig:
+class RefereeConfig(Config):
     """Who segments the image for comparison, under prompts that do not come from the mask.
 
     Attributes:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from sqp.config.checks import Config
+
 
 @dataclass
-class SplitsConfig:
+class SplitsConfig(Config):
     """Make a split file by group (lesion, patient), for `sqp generate --splits OUT.json`.
 
     Attributes:

@@ -1,18 +1,24 @@
-"""Files that anybody may have made: only regular ones are opened, and no text makes more than it says.
+"""Files that anybody may have made: only regular ones are opened, and no text or array makes more than it says.
 
-A FIFO would wait for ever and a device never end; YAML's aliases explode and nested brackets run out of stack.
+A FIFO would wait for ever and a device never end; YAML's aliases explode and nested brackets run out of stack; the
+header of an array may claim anything. What is damaged or misspelt is told in one sentence.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
-from collections.abc import Sequence
+import threading
+import tokenize
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
+import numpy as np
 import yaml
+from numpy.lib import format as npy
 
 from sqp.core.errors import CaseError, ConfigError, SqpError
 
@@ -140,3 +146,89 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return [part for pair in node.value for part in pair]
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+READERS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
+DAMAGED = (
+    *(SyntaxError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, MemoryError, EOFError),
+    tokenize.TokenError,
+)
+"""What parsing a damaged header raises beside ValueError."""
+_PARSER = threading.Lock()
+"""numpy parses the header of an array by `ast`, which is not thread-safe in Python 3.11 (its issue 106905)."""
+
+
+def read_array(file: IO[bytes], size: int) -> np.ndarray:
+    """The array of numbers (bool, whole or floating) in the `size` bytes of a .npy file, opened at its start.
+
+    Nothing is unpickled, and no more memory is taken than the file has bytes. ValueError where it is no such file, is
+    cut off, or claims more than it holds. Threads may read side by side, but parse one at a time.
+    """
+    with _PARSER:
+        try:
+            version = npy.read_magic(file)
+            if version not in READERS:
+                raise ValueError(f"its format is {version}")
+            shape, fortran, dtype = getattr(npy, READERS[version])(file)
+        except DAMAGED as error:
+            raise ValueError(f"its header is damaged ({type(error).__name__})") from error
+    if dtype.kind not in "biufc" or not dtype.itemsize:
+        raise ValueError(f"it holds {dtype}, no numbers")
+    if any(isinstance(side, bool) or side < 0 for side in shape):
+        raise ValueError(f"its shape is {shape}")
+    need, there = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if need > there:
+        raise ValueError(f"its header claims {need:,} bytes of numbers, the file has {there:,}")
+    content = bytearray(file.read(need))
+    if len(content) < need:
+        raise ValueError(f"it ends after {len(content):,} of {need:,} bytes of numbers")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+T = TypeVar("T")
+LARGEST = 2**53  # of whole numbers in JSON
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds. ConfigError naming a file that is not there, or is no YAML."""
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist: check the path")
+    return parse_yaml(read_text(path), str(path))
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """What a `run.yaml` tells: its `config` and what the run found. ConfigError where it is damaged, or no run's."""
+    told = read_yaml(path)
+    if not isinstance(told, dict) or not isinstance(told.get("config"), dict):
+        raise ConfigError(f"{path} tells of no run of sqp: it has no config; restore it, or make its folder anew")
+    return told
+
+
+def typed(cls: type[T], values: Any) -> T:
+    """A dataclass out of what JSON held: lists become tuples. TypeError where a key or a value's type is not its own.
+
+    >>> from sqp.core.types import Prompt
+    >>> typed(Prompt, {"prompter": 3})
+    Traceback (most recent call last):
+    TypeError: prompter is 3
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{values!r} in place of keys with values")
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    hints = get_type_hints(cls)
+    for key, value in given.items():
+        if key in hints and not _is(value, hints[key]):
+            raise TypeError(f"{key} is {value!r}")
+    return cls(**given)
+
+
+def _is(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type: a number, text, a tuple of such, one of several."""
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_is(one, get_args(hint)[0]) for one in value)
+    if get_args(hint):
+        return any(_is(value, one) for one in get_args(hint))
+    if hint in (int, float):
+        whole = isinstance(value, int) and abs(value) <= LARGEST
+        return not isinstance(value, bool) and (whole or (hint is float and isinstance(value, float)))
+    return hint is Any or isinstance(value, hint)

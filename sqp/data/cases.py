@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol, overload
+from typing import overload
 
 from sqp.core.errors import ConfigError, lookup, printable
 from sqp.core.types import Case
-from sqp.data import dicom_folders, folders, ham10000, isic, prepared, table
-from sqp.data.folders import IMAGE_FOLDERS, SAYS_TRUTH, SUFFIXES, TRUTH_FOLDERS, channels_of, child, match_stems
-from sqp.data.images import PROBABILITY_SUFFIXES
+from sqp.data.images import PROBABILITY_SUFFIXES, turned_in_place
+from sqp.data.layouts import LAYOUTS
+from sqp.data.layouts.folders import IMAGE_FOLDERS, SAYS_TRUTH, SUFFIXES, TRUTH_FOLDERS, channels_of, child, match_stems
 
 UNREAD = (
     *(".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd"),
@@ -53,6 +53,19 @@ def counted(names: Sequence[str], what: str) -> list[str]:
     return [f"{len(names)} {what.format(s=ending, are=verb)}, e.g. {printable(names[0])}"] if names else []
 
 
+def turned_notes(cases: Iterable[Case]) -> list[str]:
+    """The images with truth or a mask that their orientation tag turns, so that a mask of the raw pixels is misplaced.
+
+    Those that change their height and width are not among them: their mask does not fit, and is refused when read.
+    """
+    turned = []
+    for case in cases:
+        drawn = [*case.truth_paths, *filter(None, (case.mask_path, case.probability_path))]
+        if any(turned_in_place(case.image_path, file) for file in drawn):
+            turned.append(case.image_path.name)
+    return counted(turned, "image{s} {are} turned by the EXIF tag: a mask drawn on the raw pixels would be misplaced")
+
+
 def _holds_images(folder: Path) -> bool:
     """Whether images lie in a folder that is neither known for its masks nor written by sqp."""
     if folder.name in (*IMAGE_FOLDERS, *TRUTH_FOLDERS) or (folder / "run.yaml").exists():
@@ -63,26 +76,6 @@ def _holds_images(folder: Path) -> bool:
 
 PLAIN = ("dicom", "folders")
 """Layouts of no known data set: their `masks/` may be anybody's."""
-
-
-class Layout(Protocol):
-    """A way in which a data set lies on disk: a module with these two functions."""
-
-    def recognise(self, path: Path) -> bool:
-        """Whether `path` looks like this layout; cheap."""
-
-    def load(self, path: Path) -> list[Case]:
-        """Its cases, in any order, nothing decoded."""
-
-
-LAYOUTS: dict[str, Layout] = {  # asked in this order; `folders` takes what no other one knows
-    "prepared": prepared,
-    "isic": isic,
-    "ham10000": ham10000,
-    "table": table,
-    "dicom": dicom_folders,
-    "folders": folders,
-}
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from sqp.core.arrays import read_array
 from sqp.core.errors import CaseError
-from sqp.core.untrusted import FORMATS, check_regular, open_image
-from sqp.data.mask_values import Values, areas_between, binary, labelled, of_image
-from sqp.data.photographs import GREY_RANGES, MOST
+from sqp.core.untrusted import FORMATS, check_regular, open_image, read_array
+from sqp.data.mask_values import GREY_RANGES
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 PROBABILITY_SUFFIXES = (".npy", ".png", ".tif", ".tiff")
@@ -41,7 +39,7 @@ def read_image(path: str | Path) -> np.ndarray:
     or of several pages.
     """
     path = Path(path)
-    with _opened(path, "image") as image:
+    with opened(path, "image") as image:
         return _as_rgb(image, f"image {path}")
 
 
@@ -52,7 +50,7 @@ def image_of_array(array: np.ndarray) -> np.ndarray:
     CaseError for another shape or type.
     """
     what = "the image array"
-    values = _plane(np.asarray(array), what, (1, 3, 4))
+    values = plane_of(np.asarray(array), what, (1, 3, 4))
     if values.ndim == 3 and values.dtype.kind == "f" and values.size and 0 <= values.min() <= values.max() <= 1:
         values = np.round(values * 255).astype(np.uint8)
     if values.dtype == bool:
@@ -64,13 +62,7 @@ def image_of_array(array: np.ndarray) -> np.ndarray:
     return _as_rgb(Image.fromarray(values), what)
 
 
-def mask_of_array(array: np.ndarray) -> np.ndarray:
-    """An array `[h, w]` or `[h, w, 1]`: bool, 0/1 or 0/255, read as a file of it -> bool `[h, w]`; else CaseError."""
-    plane = _plane(np.asarray(array), "the mask array", (1,)).astype(np.float64)
-    return binary(Values(plane, plane), plane, "the mask array")
-
-
-def _plane(array: np.ndarray, what: str, channels: tuple[int, ...]) -> np.ndarray:
+def plane_of(array: np.ndarray, what: str, channels: tuple[int, ...]) -> np.ndarray:
     """`[h, w]` of one channel, `[h, w, c]` of several. CaseError for another shape, and where nothing is in it."""
     shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in channels)
     if not shaped or not array.size:
@@ -80,7 +72,7 @@ def _plane(array: np.ndarray, what: str, channels: tuple[int, ...]) -> np.ndarra
 
 
 def _as_rgb(image: Image.Image, what: str) -> np.ndarray:
-    if _is_deep(image):
+    if is_deep(image):
         return np.repeat(_to_uint8(np.asarray(image), what)[..., None], 3, axis=2)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
@@ -89,56 +81,47 @@ def _as_rgb(image: Image.Image, what: str) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def read_mask(path: str | Path, labels: Sequence[int] = (), given: bool = False) -> np.ndarray:
-    """A mask file -> bool `[h, w]`: of two values the one that is not 0 (black), else above half of the file's range.
+def turned_in_place(path: str | Path, mask: str | Path | None = None) -> bool:
+    """Whether an orientation tag turns or mirrors an image within its size, so that a mask of the raw pixels fits and
+    lies wrong; False where the file of the mask has the same tag.
 
-    The range is 1 (a 0/1 label mask), 255, 4095 or 65535, the smallest that holds the greatest value. Of a palette the
-    colours count; of two colours the one that is not black, else the brighter one. Transparent pixels are background,
-    and where what is opaque has one colour, it is the mask. Grey edges, smoothed or compressed, pass.
-    `labels` choose among several values: grey values, indices of a palette, or 0xRRGGBB (`mask_values.labelled`, also
-    for what `given` does). Raises `CaseError` for a file that cannot be read, for one of three or more values without
-    labels, for one of which none of two values is 0 and none reaches half of the range, and for one of which whole
-    areas lie in between, in its luminance or in one of its colours (`photographs.between`): a photograph, a map of
-    probabilities.
-    """
-    path = Path(path)
-    with _opened(path, "mask") as image:
-        values, grey, colours = of_image(image), _luminance(image), _colours(image)
-    what = f"mask {path}"
-    if labels:
-        chosen = labelled(values, what, labels, given)
-        if chosen is not None:
-            return chosen
-    return binary(values, grey, what, colours)
-
-
-def holds_photograph(path: str | Path) -> bool:
-    """Whether a file that may be a mask is a photograph, by the rule in `read_mask`; False where it is broken."""
-    try:
-        with _opened(Path(path), "image") as image:
-            values, grey, colours = of_image(image), _luminance(image), _colours(image)
-        return not values.few and areas_between([grey, *colours]) > MOST
-    except CaseError:
-        return False
-
-
-def turned_in_place(path: str | Path) -> bool:
-    """Whether EXIF turns or mirrors an image within its size, so that a mask of the raw pixels fits and lies wrong.
-
-    Read off the header; False for a PNG, which would have to be decoded for it, and for a file that cannot be read.
+    Read off the header, of a PNG also what may stand behind its pixels; False for a file that cannot be read.
     """
     try:
         with open_image(path) as image:
-            turn = 1 if image.format == "PNG" else image.getexif().get(ExifTags.Base.Orientation, 1)
-            return turn in (2, 3, 4) or (turn in (5, 6, 7, 8) and image.width == image.height)
+            turn = _orientation(image, Path(path))
+            within = turn in (2, 3, 4) or (turn in (5, 6, 7, 8) and image.width == image.height)
+        if not within or mask is None or Path(mask).suffix.lower() == ".npy":
+            return within
+        with open_image(mask) as drawn:
+            return _orientation(drawn, Path(mask)) != turn
     except (*_UNREADABLE, CaseError):
         return False
 
 
-def _colours(image: Image.Image) -> list[np.ndarray]:
-    """The planes of red, green and blue, where the file has colours that `_luminance` weighs."""
-    grey = image.mode in ("1", "L") or _is_deep(image) or image.has_transparency_data
-    return [] if grey else [np.asarray(plane) for plane in image.convert("RGB").split()]
+def _orientation(image: Image.Image, path: Path) -> int:
+    """The orientation tag of an opened image, 1 where it has none. A PNG is decoded only where a tag may follow."""
+    if image.format == "PNG" and "exif" not in image.info and not _may_be_tagged(path):
+        return 1
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")  # chunks of a PNG
+
+
+def _may_be_tagged(path: Path) -> bool:
+    """Whether a PNG has a chunk that can hold an orientation, by the heads of its chunks."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            word = file.read(min(length, 32))
+            if kind == b"eXIf" or (
+                kind[1:] in (b"TXt", b"EXt") and word.startswith((b"XML:com.adobe", b"Raw profile"))
+            ):
+                return True
+            file.seek(length - len(word) + 4, 1)
+    return False
 
 
 def read_probability(path: str | Path) -> np.ndarray:
@@ -152,8 +135,8 @@ def read_probability(path: str | Path) -> np.ndarray:
     if path.suffix.lower() == ".npy":
         values = _load_npy(path)
     else:
-        with _opened(path, "probability map") as image:
-            values = _luminance(image)
+        with opened(path, "probability map") as image:
+            values = luminance(image)
     if values.dtype in (np.uint8, np.uint16):
         if values.max(initial=0) == 1:
             raise CaseError(
@@ -192,7 +175,7 @@ def check_same_size(
 
 
 @contextmanager
-def _opened(path: Path, what: str) -> Iterator[Image.Image]:
+def opened(path: Path, what: str) -> Iterator[Image.Image]:
     """The decoded image, turned upright; every failure becomes a `CaseError` with the file's name."""
     try:
         with open_image(path) as image:
@@ -204,6 +187,11 @@ def _opened(path: Path, what: str) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise CaseError(f"{what} {path} does not exist: check the path") from None
     except UnidentifiedImageError as error:
+        pixels = _tiff_pixels(path)
+        if pixels:
+            raise CaseError(
+                f"{what} {path} is a TIFF of {pixels}, which is not read: export it as 8- or 16-bit PNG"
+            ) from error
         raise CaseError(
             f"cannot read {what} {path}: it is no image, or none of {', '.join(FORMATS)}, whatever its name says; "
             "export it as one of these"
@@ -217,14 +205,37 @@ def _opened(path: Path, what: str) -> Iterator[Image.Image]:
         ) from error
 
 
-def _is_deep(image: Image.Image) -> bool:
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_KINDS = {1: "whole numbers", 2: "signed whole numbers", 3: "floating-point numbers", 6: "complex numbers"}
+
+
+def _tiff_pixels(path: Path) -> str:
+    """What a TIFF that Pillow does not know holds, e.g. "3 channels of 32-bit floating-point numbers"; else ""."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            if head[:4] not in TIFF_HEADS:
+                return ""
+            tags = ImageFileDirectory_v2(head + (file.read(8) if head[2] == 43 or head[3] == 43 else b""))
+            file.seek(tags.next)
+            tags.load(file)
+        bits, kinds, channels = tags.get(258, (1,)), tags.get(339, (1,)), tags.get(277, 1)
+    except (*_UNREADABLE, TypeError, KeyError, IndexError):
+        return ""
+    several = "one channel" if channels == 1 else f"{channels} channels"
+    return f"{several} of {bits[0]}-bit {TIFF_KINDS.get(kinds[0], 'numbers of an unknown kind')}"
+
+
+def is_deep(image: Image.Image) -> bool:
     """Whether the file is grey with more than 8 bits."""
     return image.mode in ("I", "F") or image.mode.startswith("I;")
 
 
-def _luminance(image: Image.Image) -> np.ndarray:
+def luminance(image: Image.Image) -> np.ndarray:
     """Grey `[h, w]`: uint8, or the file's own type where it has more bits. Transparency is black."""
-    if _is_deep(image):
+    if is_deep(image):
         return _native(np.asarray(image))
     if not image.has_transparency_data:
         return np.array(image.convert("RGB").convert("L") if image.mode == "P" else image.convert("L"))

@@ -10,11 +10,10 @@ import numpy as np
 
 from sqp.core.errors import CaseError
 from sqp.core.untrusted import check_regular
-from sqp.core.volume import TOLERANCE, Geometry, Volume
-from sqp.core.volume_files import most_bytes, quiet_nibabel, unreadable, voxels_of
+from sqp.core.volume import TOLERANCE, Geometry, Volume, most_bytes, quiet_nibabel, unreadable, voxels_of
 from sqp.data.dicom import read_series
 from sqp.data.images import IMAGE_SUFFIXES
-from sqp.data.mask_values import BINARY
+from sqp.data.masks import BINARY
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 LABEL_NOISE = 1e-3  # by which a label kept as a float may miss its number: scaled, or resampled

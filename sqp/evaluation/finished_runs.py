@@ -11,7 +11,7 @@ import pandas as pd
 
 from sqp.core.errors import ConfigError
 from sqp.core.tables import check_numeric, read_own_csv
-from sqp.core.yaml_files import read_run
+from sqp.core.untrusted import read_run
 from sqp.report.predictions import read_predictions
 
 VAL, TEST = "val", "test"

@@ -1,8 +1,8 @@
-"""Images and true masks at the network's input size, decoded once into memory maps, and batches out of them.
+"""What a network is fitted on, read once: caches of cases, and that of images with true masks and its batches.
 
-The folder's name is a hash of the cases, their files and the size; the file `done` says that it is whole and lists what
-could not be read. Runs of other seeds and networks of the same size share it. The order of the batches depends on seed
-and epoch alone.
+A cache's folder is named by a hash of the cases, their files and what is kept of them; the file `done` says that it is
+whole and lists what could not be read. Runs of other seeds and networks of the same size share it. The order of the
+batches depends on seed and epoch alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -27,60 +27,89 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampl
 from tqdm import tqdm
 
 from sqp.core.errors import CaseError, SqpError
-from sqp.core.files import reserved_memmap, write_json
+from sqp.core.files import look_of, reserved_memmap, write_json
 from sqp.core.frame import Frame
-from sqp.core.hashing import look_of
 from sqp.core.types import Case
 from sqp.core.untrusted import read_json
 from sqp.data import check_same_size, read_image, read_mask
-from sqp.records.build_lock import made_once
+from sqp.records.build_lock import DONE, made_once
 
 FORMAT = 1
 
 
-class ImageCache:
-    """Memory maps, a row a case in the order given: images uint8 `[n, 3, size, size]`, truth bool `[n, size, size]`.
-
-    A case without truth has an empty one. The image lies in the upper left corner, `sizes` `[n, 2]` are its (h, w)
-    there, zeros beyond. `broken` says by row why a case could not be read.
-    """
+class CaseCache:
+    """What was read of cases, a row a case in the order given; `broken` says by row why a case could not be used."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.broken: dict[int, str] = {int(row): why for row, why in read_json(folder / DONE).items()}
+
+
+def fill_cache(
+    home: Path,
+    cases: Sequence[Case],
+    fill: Callable[[int, Case], None],
+    workers: int = 0,
+    progress: bool = True,
+    unit: str = "image",
+    start: Callable[[], None] | None = None,
+) -> None:
+    """Make the folder `home`, unless it is there: `fill(row, case)` writes a row, by `workers` processes (0: this one).
+
+    `start` prepares the folder; by default it is emptied. A CaseError of `fill` leaves the row out: see `CaseCache`.
+    """
+    with made_once(home) as wanted:
+        if not wanted:
+            return
+        if start is None:
+            shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True, exist_ok=True)
+        if start is not None:
+            start()
+        broken: dict[int, str] = {}
+        work, rows = partial(_filled, fill), list(enumerate(cases))
+        pool: Any = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext()
+        bar = tqdm(total=len(cases), unit=unit, desc=f"reading {unit}s", disable=None if progress else True)
+        with pool, bar:
+            chunk = max(1, min(16, len(rows) // (4 * max(1, workers))))
+            for row, why in pool.map(work, rows, chunksize=chunk) if workers > 1 else map(work, rows):
+                broken |= {row: why} if why else {}
+                bar.update()
+        write_json(home / DONE, broken)
+
+
+def _filled(fill: Callable[[int, Case], None], task: tuple[int, Case]) -> tuple[int, str]:
+    """The row's number, and why it could not be filled."""
+    try:
+        fill(*task)
+    except CaseError as error:
+        return task[0], str(error)
+    return task[0], ""
+
+
+class ImageCache(CaseCache):
+    """Memory maps: images uint8 `[n, 3, size, size]`, truth bool `[n, size, size]`.
+
+    A case without truth has an empty one. The image lies in the upper left corner, `sizes` `[n, 2]` are its (h, w)
+    there, zeros beyond.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         self.images = np.load(folder / "images.npy", mmap_mode="r")
         self.truth = np.load(folder / "truth.npy", mmap_mode="r")
         self.sizes = np.load(folder / "sizes.npy")
-        told = read_json(folder / "done")
-        self.broken: dict[int, str] = {int(row): why for row, why in told.items()}
 
 
 def build_cache(cases: Sequence[Case], size: int, folder: Path, workers: int = 0, progress: bool = True) -> ImageCache:
     """The cache of these cases under `folder`; decoded unless it is there, by `workers` processes (0: this one)."""
-    home = folder / cache_key(cases, size)
-    with made_once(home) as wanted:
-        if wanted:
-            shutil.rmtree(home, ignore_errors=True)
-            home.mkdir(parents=True)
-            allocate(
-                home,
-                {
-                    "images": (np.uint8, (len(cases), 3, size, size)),
-                    "truth": (np.bool_, (len(cases), size, size)),
-                    "sizes": (np.int64, (len(cases), 2)),
-                },
-            )
-            broken: dict[int, str] = {}
-            work = partial(_decode, home=home, size=size)
-            pool: Any = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext()
-            with (
-                pool,
-                tqdm(total=len(cases), unit="image", desc="reading images", disable=None if progress else True) as bar,
-            ):
-                tasks = list(enumerate(cases))
-                for row, why in pool.map(work, tasks, chunksize=16) if workers > 1 else map(work, tasks):
-                    broken |= {row: why} if why else {}
-                    bar.update()
-            write_json(home / "done", broken)
+    home, n = folder / cache_key(cases, size), len(cases)
+
+    def start() -> None:
+        masks = {"truth": (np.bool_, (n, size, size)), "sizes": (np.int64, (n, 2))}
+        allocate(home, {"images": (np.uint8, (n, 3, size, size))} | masks)
+
+    fill_cache(home, cases, partial(_decode, home=home, size=size), workers, progress, start=start)
     return ImageCache(home)
 
 
@@ -109,20 +138,15 @@ def read_pair(case: Case) -> tuple[np.ndarray, np.ndarray]:
     return image, truth
 
 
-def _decode(task: tuple[int, Case], home: Path, size: int) -> tuple[int, str]:
-    """Fill one row; its number, and why it could not be read."""
-    row, case = task
-    try:
-        image, truth = read_pair(case)
-    except CaseError as error:
-        return row, str(error)
+def _decode(row: int, case: Case, home: Path, size: int) -> None:
+    """Fill one row."""
+    image, truth = read_pair(case)
     frame = Frame(truth.shape, size)
     h, w = frame.grid
     pixels = frame.image_to_input(image)[0].round().clamp(0, 255).byte().numpy()
     open_memmap(home / "images.npy", "r+")[row, :, :h, :w] = pixels
     open_memmap(home / "truth.npy", "r+")[row, :h, :w] = frame.mask_to_grid(truth).numpy()
     open_memmap(home / "sizes.npy", "r+")[row] = h, w
-    return row, ""
 
 
 def cache_key(cases: Sequence[Case], *what: object) -> str:

@@ -2,39 +2,45 @@
 
 Prompts are boxes as they will come: of the truth, whose sides each move by themselves, and Otsu's. Watched by the mean
 Dice on val under Otsu's box, which needs no truth.
+
+A cache of embeddings that was interrupted goes on where it stopped. An image of 256 x 64 x 64 features takes 2 MB.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.lib.format import open_memmap
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from sqp.core.seeding import torch_generator
 from sqp.core.types import Case
-from sqp.fit.embeddings import CachedEmbeddings, EmbeddingCache, build_embeddings
+from sqp.fit.cache import CaseCache, Images, allocate, cache_key, fill_cache, read_pair
 from sqp.fit.losses import dice_bce, hard_dice
 from sqp.fit.module import Recipe
 from sqp.fit.segmenter import SegmenterModule, SegmenterTask
+from sqp.prompts import PROMPTERS
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.plain import NetworkSpec
-from sqp.segmenters.sam import PromptableSegmenter
+from sqp.segmenters.sam import PromptableSegmenter, check_prompt, prompt_tensors
 from sqp.segmenters.tinyvit import network, timm_keys
 from sqp.segmenters.weights import load_strict, locate, read_state
 
 DECODER = "litemedsam"
 JITTER = 0.15  # share of a box's side by which a side moves at most
-OTSU = 1  # of `embeddings.BOXES`
+OTSU = 1  # of `BOXES`
 
 
 class DecoderModule(SegmenterModule):
-    """`sam.mask_decoder` under training; a batch is that of `fit.embeddings`.
+    """`sam.mask_decoder` under training; a batch is that of `CachedEmbeddings`.
 
     Dice + BCE of the mask, and the squared error of the predicted IoU, so that this score stays one.
     """
@@ -141,3 +147,86 @@ def encoder(file: Path | None) -> PromptableSegmenter:
     found = build_segmenter(DECODER, file)
     assert isinstance(found, PromptableSegmenter)
     return found
+
+
+BOXES = ("truth_box", "otsu")  # prompters, in the order of `boxes`
+
+
+class EmbeddingCache(CaseCache):
+    """Memory maps: features float16 `[n, c, h, w]`, truth bool `[n, g, g]`, sizes `[n, 2]`, boxes `[n, 2, 4]`.
+
+    The truth lies in the upper left corner of the segmenter's output, `sizes` are its (h, w) there; boxes (`BOXES`)
+    are xyxy in pixels of the network's input.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.features, self.truth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("features", "truth"))
+        self.sizes, self.boxes = (np.load(folder / f"{name}.npy") for name in ("sizes", "boxes"))
+
+
+def build_embeddings(
+    cases: Sequence[Case], segmenter: PromptableSegmenter, folder: Path, progress: bool = True
+) -> EmbeddingCache:
+    """The cache of these cases under `folder`, each encoded unless it is there."""
+    home, n, side = (
+        folder / cache_key(cases, segmenter.name, segmenter.weights_sha256),
+        len(cases),
+        segmenter.size // segmenter.stride,
+    )
+
+    def start() -> None:
+        if not (home / "filled.npy").exists():
+            prompt_encoder = segmenter.sam.prompt_encoder
+            shape = (n, prompt_encoder.embed_dim, *prompt_encoder.image_embedding_size)
+            masks = {"truth": (np.bool_, (n, side, side)), "sizes": (np.int64, (n, 2))}
+            boxes = {"boxes": (np.float32, (n, len(BOXES), 4)), "filled": (np.bool_, (n,))}
+            allocate(home, {"features": (np.float16, shape)} | masks | boxes)
+
+    fill_cache(home, cases, partial(_encode, segmenter=segmenter, home=home), progress=progress, start=start)
+    return EmbeddingCache(home)
+
+
+def _encode(row: int, case: Case, segmenter: PromptableSegmenter, home: Path) -> None:
+    """Fill one row, unless it is filled. CaseError where a file is broken, or the truth is empty (it has no box)."""
+    filled = open_memmap(home / "filled.npy", "r+")
+    if filled[row]:
+        return
+    image, truth = read_pair(case)
+    boxes = []
+    for name in BOXES:
+        (prompt,) = PROMPTERS[name](image, truth=truth)[:1]
+        prompt = check_prompt(prompt, truth.shape)
+        found = prompt_tensors([prompt], segmenter.frame(truth.shape), torch.device("cpu"))[1]
+        assert found is not None  # both prompters give boxes
+        boxes.append(found[0].numpy())
+    embedding = segmenter.encode(image)
+    h, w = embedding.frame.grid
+    open_memmap(home / "features.npy", "r+")[row] = embedding.features[0].cpu().numpy()
+    open_memmap(home / "truth.npy", "r+")[row, :h, :w] = embedding.frame.mask_to_grid(truth).numpy()
+    open_memmap(home / "sizes.npy", "r+")[row] = h, w
+    open_memmap(home / "boxes.npy", "r+")[row] = np.stack(boxes)
+    filled[row] = True
+
+
+@dataclass
+class CachedEmbeddings(Images):
+    """The rows of one split. A batch: features float32, truth and valid bool `[n, 1, g, g]`, boxes `[n, 2, 4]`."""
+
+    cache: EmbeddingCache
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, index: Sequence[int]) -> dict[str, Tensor]:
+        rows = self.rows[np.asarray(index)]
+        truth = torch.from_numpy(self.cache.truth[rows])
+        sizes, side = torch.from_numpy(self.cache.sizes[rows]), torch.arange(truth.shape[-1])
+        valid = (side[:, None] < sizes[:, 0, None, None]) & (side < sizes[:, 1, None, None])
+        return {
+            "features": torch.from_numpy(self.cache.features[rows]).float(),
+            "truth": truth[:, None],
+            "valid": valid[:, None],
+            "boxes": torch.from_numpy(self.cache.boxes[rows]),
+        }

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +11,26 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm import tqdm
 
-from sqp.core.errors import CaseError
-from sqp.core.files import write_atomic, write_json
+from sqp.core.files import write_atomic
 from sqp.core.frame import VolumeFrame
 from sqp.core.seeding import derive_seed, numpy_generator
 from sqp.core.types import Case
-from sqp.core.untrusted import read_json
 from sqp.data.volumes import check_same_place, read_structure, read_volume
-from sqp.fit.cache import cache_key
+from sqp.fit.cache import CaseCache, cache_key, fill_cache
 from sqp.networks.inputs import normalised
 from sqp.prompts.volume_localizer import cube
-from sqp.records.build_lock import made_once
 from sqp.segmenters.plain import NetworkSpec
 
 PATCHES = 4  # of a volume in an epoch: every other one lies around a voxel of the structure
 FORMAT = 1
 
 
-class VolumeCache:
-    """A pair of files a case, in the order given: voxels float16 (normalised) and truth bool, `[d, h, w]` each.
+class VolumeCache(CaseCache):
+    """A pair of files a case: voxels float16 (normalised) and truth bool, `[d, h, w]` each.
 
     Of volumes squashed to cubes the truth is float16, the structure's share of each cell.
-    `broken` says by row why a case could not be read.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        told = read_json(folder / "done")
-        self.broken: dict[int, str] = {int(row): why for row, why in told.items()}
 
     def read(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Memory maps of voxels and truth."""
@@ -61,32 +47,15 @@ def build_volume_cache(
     """
     labels = [case.labels for case in cases]
     home = folder / cache_key(cases, "volumes", FORMAT, working, labels)
-    with made_once(home) as wanted:
-        if wanted:
-            shutil.rmtree(home, ignore_errors=True)
-            home.mkdir(parents=True)
-            broken: dict[int, str] = {}
-            work = partial(_read, home=home, working=working)
-            pool: Any = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext()
-            bar = tqdm(total=len(cases), unit="volume", desc="reading volumes", disable=None if progress else True)
-            with pool, bar:
-                tasks = list(enumerate(cases))
-                for row, why in pool.map(work, tasks) if workers > 1 else map(work, tasks):
-                    broken |= {row: why} if why else {}
-                    bar.update()
-            write_json(home / "done", broken)
+    fill_cache(home, cases, partial(_read, home=home, working=working), workers, progress, unit="volume")
     return VolumeCache(home)
 
 
-def _read(task: tuple[int, Case], home: Path, working: tuple[float, ...] | int) -> tuple[int, str]:
-    """Write the files of one row; its number, and why it could not be read."""
-    row, case = task
-    try:
-        volume = read_volume(case.image_path)
-        truth, there = read_structure(case.truth_paths[0], case.labels)
-        check_same_place(case.image_path, volume.geometry, case.truth_paths[0], there)
-    except CaseError as error:
-        return row, str(error)
+def _read(row: int, case: Case, home: Path, working: tuple[float, ...] | int) -> None:
+    """Write the files of one row."""
+    volume = read_volume(case.image_path)
+    truth, there = read_structure(case.truth_paths[0], case.labels)
+    check_same_place(case.image_path, volume.geometry, case.truth_paths[0], there)
     voxels, kept = normalised(volume.voxels), np.float16
     if isinstance(working, int):
         arrays = {
@@ -100,7 +69,6 @@ def _read(task: tuple[int, Case], home: Path, working: tuple[float, ...] | int) 
         arrays = {"image": image, "truth": frame.mask_to_grid(truth).numpy()}
     for name, array in arrays.items():
         write_atomic(home / f"{row}-{name}.npy", partial(np.save, arr=array))
-    return row, ""
 
 
 class Patches(Dataset):  # type: ignore[type-arg]

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from sqp.core.errors import ConfigError
 from sqp.core.files import write_atomic
-from sqp.core.untrusted import parse_json
-from sqp.core.yaml_files import typed
+from sqp.core.untrusted import parse_json, typed
 from sqp.networks.weight_files import read_metadata, read_tensors
 
 

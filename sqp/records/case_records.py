@@ -10,7 +10,7 @@ import numpy as np
 from sqp.config.generate import GenerateConfig
 from sqp.config.referee import NONE
 from sqp.core.errors import CaseError
-from sqp.core.hashing import stamp_of
+from sqp.core.files import stamp_of
 from sqp.core.seeding import numpy_generator, torch_generator
 from sqp.core.types import Case, Embedding, Prompt, Samples, Segmenter
 from sqp.data import corrupt, corrupt_to_dice

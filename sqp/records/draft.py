@@ -14,7 +14,7 @@ from torch import Tensor
 from sqp.config.generate import GenerateConfig
 from sqp.core.frame import Frame, numbers_of
 from sqp.core.types import Embedding, GridFrame, Prompt, Samples
-from sqp.core.volume_files import SUFFIX
+from sqp.core.volume import SUFFIX
 from sqp.metrics.overlap import dice, iou
 from sqp.records import Record
 from sqp.records.load import LoadedCase

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqp.config.generate import GenerateConfig
 from sqp.core.errors import ConfigError
-from sqp.core.hashing import sha256_of
+from sqp.core.files import sha256_of
 from sqp.core.types import Case
 from sqp.data.licences import UNKNOWN
 from sqp.networks.checkpoint import fitted_images, fitted_infos

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sqp.config.checks import check_ranges
+from sqp.config.checks import SPLITS, check_ranges
 from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
 from sqp.config.referee import NONE
 from sqp.core.errors import ConfigError, lookup
-from sqp.core.names import SPLITS
 from sqp.data import CORRUPTIONS, LAYOUTS
 from sqp.records.prompter_checks import MULTIMASK, check_prompters
 from sqp.records.referee_checks import check_referee, check_unsegmented

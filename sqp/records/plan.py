@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from sqp.config.generate import GenerateConfig, VariantPlan
-from sqp.core.hashing import sha256_or_nothing
+from sqp.core.files import sha256_or_nothing
 from sqp.core.seeding import numpy_generator
 from sqp.core.types import Case
 from sqp.records.schema import record_id

@@ -10,7 +10,7 @@ from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
 from sqp.config.referee import NONE
 from sqp.core.errors import ConfigError, lookup
-from sqp.core.hashing import sha256_of
+from sqp.core.files import sha256_of
 from sqp.prompts import FITTED, PROMPTERS, SIMULATED_MANUAL
 from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
 from sqp.records.prompters import prompter_and_options, used_prompters

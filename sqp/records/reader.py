@@ -13,15 +13,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from sqp.core.arrays import read_array
 from sqp.core.errors import CaseError, ConfigError
+from sqp.core.files import changed_source, content_of
 from sqp.core.frame import Frame
-from sqp.core.hashing import changed_source, content_of
 from sqp.core.tables import read_parquet
-from sqp.core.untrusted import check_regular, parse_json, read_json
-from sqp.core.volume import Geometry
-from sqp.core.volume_files import SUFFIX, read_volume_mask
-from sqp.core.yaml_files import read_run
+from sqp.core.untrusted import check_regular, parse_json, read_array, read_json, read_run
+from sqp.core.volume import SUFFIX, Geometry, read_volume_mask
 from sqp.records.schema import CONTENT, YOUNGER, check_table
 
 

@@ -6,7 +6,7 @@ from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
 from sqp.config.referee import NONE
 from sqp.core.errors import ConfigError, lookup
-from sqp.core.hashing import sha256_of
+from sqp.core.files import sha256_of
 from sqp.segmenters import SEGMENTERS
 from sqp.segmenters.weights import locate
 from sqp.uncertainty import MEASURES

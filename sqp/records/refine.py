@@ -20,7 +20,7 @@ from sqp.data.volumes import windowed
 from sqp.records.plan import PlannedRecord
 from sqp.segmenters.slice_by_slice import as_image, depth_of
 from sqp.uncertainty.fusion import check_fusion, fuse
-from sqp.uncertainty.masks import mask_from_probability, mean_probability_map
+from sqp.uncertainty.moments import mask_from_probability, mean_probability_map
 from sqp.uncertainty.refine import Ensemble, Refined, check_refinement, refine
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqp.core.hashing import changed_source, content_of, unchanged
+from sqp.core.files import changed_source, content_of, unchanged
 from sqp.core.types import Case
 from sqp.records import RecordWriter
 

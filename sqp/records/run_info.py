@@ -1,17 +1,21 @@
-"""What every run writes of itself: its config as plain values, and the versions that its numbers depend on."""
+"""What every run writes of itself: its config as plain values, a fingerprint of its data, the versions that it ran with."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 import sqp
 from sqp.core.errors import ConfigError
-from sqp.core.yaml_files import read_run
+from sqp.core.untrusted import read_run
+from sqp.data.licences import UNKNOWN
 from sqp.records.writer import first_difference, with_defaults
 
 LIBRARIES = (
@@ -81,3 +85,25 @@ def earlier_run(
             "choose another --out, or --overwrite to start anew"
         )
     return told
+
+
+def fingerprint(table: pd.DataFrame) -> dict[str, Any]:
+    """What a model was made from: a hash of (image_id, group, split), counts a split, data sets, licences."""
+    rows = (
+        table[["image_id", "group", "split"]].astype(str).drop_duplicates().sort_values(["image_id", "group", "split"])
+    )
+    text = "\n".join("\x1f".join(row) for row in rows.itertuples(index=False, name=None))
+    counts = {
+        str(split): {
+            "records": len(part),
+            "images": int(part.image_id.nunique()),
+            "groups": int(part.group.nunique()),
+        }
+        for split, part in table.groupby("split")
+    }
+    return {
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "counts": counts,
+        "datasets": sorted(set(table.dataset.astype(str)) - {""}),
+        "licences": sorted(set(table.licence.astype(str).replace("", UNKNOWN))),
+    }

@@ -18,13 +18,11 @@ import pyarrow.parquet as pq
 import yaml
 
 from sqp.core.errors import ConfigError
-from sqp.core.files import clear_left, write_atomic, write_json, write_maps, write_mask, write_text
-from sqp.core.hashing import content_of
+from sqp.core.files import clear_left, content_of, write_atomic, write_json, write_maps, write_mask, write_text
 from sqp.core.ownership import read_marker, remove_empty
 from sqp.core.tables import damage_told
-from sqp.core.volume import Geometry
-from sqp.core.volume_files import SUFFIX, write_volume_mask
-from sqp.core.yaml_files import read_run
+from sqp.core.untrusted import read_run
+from sqp.core.volume import SUFFIX, Geometry, write_volume_mask
 from sqp.records.reader import read_row
 from sqp.records.schema import COLUMNS, CONTENT, RENAMED, YOUNGER, Record, arrow_schema
 

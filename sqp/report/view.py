@@ -17,7 +17,8 @@ from skimage.measure import approximate_polygon, find_contours
 
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.untrusted import open_image
-from sqp.data.images import read_image, read_mask
+from sqp.data.images import read_image
+from sqp.data.masks import read_mask
 from sqp.quality.bundle.sources import REFEREE, SELF
 from sqp.quality.model.channels import UNREADABLE
 from sqp.records import RecordSet

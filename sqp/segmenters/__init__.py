@@ -12,9 +12,11 @@ import torch
 
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.types import Segmenter
-from sqp.segmenters.precision import PRECISIONS
 
 __all__ = ["PRECISIONS", "SEGMENTERS", "build_segmenter", "check_device"]
+
+PRECISIONS = ("float32", "bfloat16")
+"""In which precision a segmenter's image encoder may run."""
 
 NO_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")  # torch's names of instruction sets without it
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from sqp.core.errors import ConfigError
-from sqp.core.hashing import sha256_of
+from sqp.core.files import sha256_of
 from sqp.core.untrusted import check_regular
 from sqp.networks.weight_files import read_tensors, without_prefixes
 

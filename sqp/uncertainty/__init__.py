@@ -13,10 +13,9 @@ from sqp.core.errors import lookup
 from sqp.core.types import Embedding, Prompt, Samples, Segmenter
 from sqp.uncertainty.deterministic import deterministic
 from sqp.uncertainty.ensemble import ensemble
-from sqp.uncertainty.masks import mask_from_logits, mask_from_probability, mask_on_grid, mean_probability_map
 from sqp.uncertainty.mc_dropout import mc_dropout
 from sqp.uncertainty.measures import MEASURES, all_maps, slab_maps
-from sqp.uncertainty.moments import Moments
+from sqp.uncertainty.moments import Moments, mask_from_logits, mask_from_probability, mask_on_grid, mean_probability_map
 from sqp.uncertainty.noise import noise
 from sqp.uncertainty.prompt_jitter import prompt_jitter
 from sqp.uncertainty.scores import SCORES, scores

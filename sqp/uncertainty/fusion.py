@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sqp.config.checks import check_options
 from sqp.core.errors import ConfigError, lookup
 from sqp.uncertainty.learned_fusion import learned
 from sqp.uncertainty.moments import Moments, by_slabs
-from sqp.uncertainty.named_options import check_options
 
 LEAST = 1e-6
 """bits: below it samples count as equally sure."""

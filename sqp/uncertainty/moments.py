@@ -1,4 +1,7 @@
-"""What the measures and scores of one set of samples share, each computed once, in float32."""
+"""What the measures and scores of one set of samples share, each computed once, in float32; and the mask of them.
+
+The mask that is judged is p̄ brought to the image, bilinearly, and cut at one half.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sqp.core.types import Samples
 
 SLAB = 16  # slices of a volume at a time
 
@@ -85,3 +91,28 @@ def by_slabs(cellwise: Callable[[Tensor | Moments], Tensor], logits: Tensor | Mo
     if isinstance(logits, Moments) or logits.ndim != 4:
         return cellwise(logits)
     return torch.cat([cellwise(slab) for slab in logits.split(SLAB, dim=1)])
+
+
+def mean_probability_map(samples: Samples | Tensor | Moments) -> Tensor:
+    """p̄ `[*grid]` in 0..1: the mean over samples of sigmoid(logit).
+
+    >>> mean_probability_map(torch.tensor([[60.0], [-60.0]])).tolist()
+    [0.5]
+    """
+    logits = samples.logits if isinstance(samples, Samples) else samples
+    return by_slabs(lambda part: Moments.of(part).mean_p, logits)
+
+
+def mask_from_logits(samples: Samples) -> np.ndarray:
+    """The samples' own mask at the original size, bool `[h, w]`: p̄ upsampled >= 0.5."""
+    return mask_from_probability(mean_probability_map(samples), samples)
+
+
+def mask_from_probability(probability: Tensor, samples: Samples) -> np.ndarray:
+    """A probability map `[*grid]` on the samples' frame -> bool `[h, w]`."""
+    return (samples.frame.grid_to_image(probability) >= 0.5).cpu().numpy()
+
+
+def mask_on_grid(mask: np.ndarray, samples: Samples) -> Tensor:
+    """A mask bool `[h, w]` of any origin -> bool `[*grid]`, by area mean >= 0.5, on the samples' device."""
+    return torch.as_tensor(samples.frame.mask_to_grid(mask)).to(samples.logits.device)

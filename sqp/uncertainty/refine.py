@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sqp.config.checks import check_options
 from sqp.core.errors import CaseError, lookup
 from sqp.core.types import Prompt
 from sqp.uncertainty import crf as _crf
-from sqp.uncertainty.named_options import check_options
 from sqp.uncertainty.rectify import COMPARATORS, high_uncertainty, luminance, ur_sam
 
 

@@ -1,14 +1,15 @@
 """Test-time augmentation: one encoding for each transform (Wang et al., Neurocomputing 338, 2019).
 
-Two sets of transforms: `full`, and `paper`, that of "Biomedical Image Segmentation Based on Foundation Models Adapted
-Without Retraining and With Uncertainty Estimation".
+Two sets of transforms of images: `full`, and `paper`, that of "Biomedical Image Segmentation Based on Foundation Models
+Adapted Without Retraining and With Uncertainty Estimation". Volumes are flipped along their three axes, which is undone
+exactly, and change their contrast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
+from itertools import combinations, product
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor
 
 from sqp.core.errors import ConfigError, lookup
-from sqp.core.types import Decoded, Embedding, Prompt, Samples, Segmenter
+from sqp.core.frame import SlicesFrame
+from sqp.core.types import Decoded, Embedding, GridFrame, Prompt, Samples, Segmenter
+from sqp.core.volume import Volume
 from sqp.uncertainty.batches import check_request, decode_best, token_of
-from sqp.uncertainty.transforms import Chain, Dihedral, Intensity, Shrink, Transform, Zoom
-from sqp.uncertainty.volume_transforms import draw_volume_transforms
+from sqp.uncertainty.transforms import Chain, Dihedral, Intensity, Shrink, Transform, Zoom, map_prompt
 
 T = TypeVar("T")
 
@@ -138,3 +140,55 @@ def _decode_moved(
     embedding = segmenter.encode(transform.image(image))
     moved = [transform.prompt(prompt, frame.original) for prompt in prompts]
     return embedding.frame, decode_best(segmenter, embedding, moved)
+
+
+FLIPS = tuple(axes for k in range(4) for axes in combinations((0, 1, 2), k))  # none, one, two, all of d, h, w
+GAMMAS = (0.8, 0.9, 1.1, 1.2)
+IN_PLANE = {(1,): Dihedral(2, True), (2,): Dihedral(0, True), (1, 2): Dihedral(2)}
+
+
+@dataclass(frozen=True)
+class VolumeTransform:
+    """The volume flipped along the axes `flips` (0 d, 1 h, 2 w), its grey values (from lowest to highest) to a power.
+
+    A factor would do nothing: segmenters of volumes normalise what they get.
+    """
+
+    flips: tuple[int, ...] = ()
+    gamma: float = 1.0
+
+    def image(self, volume: Volume) -> Volume:
+        """Exact for a flip."""
+        voxels = np.flip(volume.voxels, self.flips)
+        low, reach = float(voxels.min()), float(np.ptp(voxels))
+        if self.gamma != 1 and reach:
+            voxels = ((voxels - low) / reach) ** self.gamma * reach + low
+        return volume.with_voxels(voxels)
+
+    def prompt(self, prompt: Prompt, size: tuple[int, ...]) -> Prompt:
+        """The prompt in voxels of the flipped volume of `size` (d, h, w)."""
+        d, h, w = size
+        moved = map_prompt(prompt, lambda x, y: (w - x if 2 in self.flips else x, h - y if 1 in self.flips else y))
+        if moved.depth is None or 0 not in self.flips:
+            return moved
+        return replace(moved, depth=(d - moved.depth[1], d - moved.depth[0]))
+
+    def inverse(self, logits: Tensor, source: GridFrame, target: GridFrame, fallback: Tensor) -> Tensor:
+        """Logits `[*grid]` of the transformed volume -> of the original one.
+
+        Exact; slice by slice bilinear along a reversed axis whose last cell is not full, as `Dihedral` does it.
+        """
+        plane = IN_PLANE.get(tuple(axis for axis in self.flips if axis))
+        if plane is not None and isinstance(source, SlicesFrame) and isinstance(target, SlicesFrame):
+            logits = torch.stack([plane.inverse(one, source.plane, target.plane, one) for one in logits])
+            return logits.flip(0) if 0 in self.flips else logits
+        return logits.flip(self.flips) if self.flips else logits
+
+
+def draw_volume_transforms(n: int, generator: torch.Generator) -> list[VolumeTransform]:
+    """n transforms: the seven flips (of one axis, of two, of all), then random flips with a random contrast."""
+    made = [VolumeTransform(axes) for axes in FLIPS[1:]]
+    while len(made) < n:
+        flip, gamma = (int(torch.randint(k, (), generator=generator)) for k in (len(FLIPS), len(GAMMAS)))
+        made.append(VolumeTransform(FLIPS[flip], GAMMAS[gamma]))
+    return made[:n]

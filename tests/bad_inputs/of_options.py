@@ -7,8 +7,8 @@ import typing
 from bad_inputs import damage as d
 from bad_inputs.world import Case, nothing
 
-from sqp.cli.main import _config_class
 from sqp.cli.options import flat_hints
+from sqp.cli.parser import config_class
 
 LINES = {
     "generate": "generate --images {images} --masks {masks} --segmenter none --referee none --out {out}",
@@ -33,7 +33,7 @@ SEEDED = [verb for verb in LINES if verb not in ("export", "recalibrate")]
 def numbers(verb: str) -> list[tuple[str, float]]:
     """Every number that is an option of a command, with values that it cannot have."""
     found = []
-    for option, hint in flat_hints(_config_class(verb)).items():
+    for option, hint in flat_hints(config_class(verb)).items():
         inner = () if typing.get_origin(hint) in (list, tuple, dict) else typing.get_args(hint)
         kinds = [kind for kind in (hint, *inner) if kind in WRONG]
         found += [(option, value) for kind in kinds[:1] for value in WRONG[kind]]

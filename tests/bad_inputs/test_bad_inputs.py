@@ -15,7 +15,9 @@ from bad_inputs import of_bundles, of_images, of_options, of_records, of_tables
 from bad_inputs.world import Case, World, build_world
 from fakes import put_fake
 
-from sqp.cli.main import COMMANDS, main, parse
+from sqp.cli.main import main
+from sqp.cli.overview import COMMANDS
+from sqp.cli.parser import parse
 from sqp.core.errors import ConfigError
 
 TABLES = (of_images, of_tables, of_bundles, of_records, of_options)
@@ -71,7 +73,7 @@ def test_no_number_is_taken_that_cannot_be(verb, world, tmp_path):
     args = [part.format(**world.names(tmp_path / "bad", tmp_path / "out")) for part in shlex.split(line)]
     for option, value in of_options.numbers(verb):
         with pytest.raises(ConfigError, match=option.split(".")[-1]):
-            import_module(COMMANDS[verb].stage).run(parse(verb, [*args, f"--{option}={value}"]))
+            import_module(COMMANDS[verb].module).run(parse(verb, [*args, f"--{option}={value}"]))
     assert not (tmp_path / "out").exists()
 
 

@@ -14,8 +14,10 @@ from types import SimpleNamespace
 import pytest
 
 from sqp.cli import main as cli
-from sqp.cli.main import COMMANDS, from_mapping, main, parse
+from sqp.cli.main import main
 from sqp.cli.options import option_names
+from sqp.cli.overview import COMMANDS
+from sqp.cli.parser import config_class, from_mapping, parse
 from sqp.config.generate import GenerateConfig
 from sqp.core.errors import CaseError, ConfigError
 
@@ -313,3 +315,38 @@ def test_an_option_that_would_say_nothing_is_refused(command, options, message, 
     argv = [str(tmp_path) if option == "I" else option for option in options]
     assert main([command, *argv, "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--network", "unnet"], "unknown network 'unnet', did you mean 'unet'? known: unet, fpn_resnet50, fpn,"),
+        (["--layout=isik"], "unknown layout 'isik', did you mean 'isic'? known: auto, prepared,"),
+        (["--val_split", "vall"], "unknown split 'vall', did you mean 'val'? known: segmenter,"),
+        (["--train_splits", "train", "tranes"], "unknown split 'tranes', did you mean 'train'? known: segmenter,"),
+    ],
+)
+@pytest.mark.parametrize("yaml", [False, True])
+def test_a_wrong_choice_is_told_with_the_nearest_and_all_names(options, message, yaml, tmp_path, capsys):
+    name, *values = " ".join(options).replace("=", " ").split()
+    if yaml:
+        (tmp_path / "c.yaml").write_text(f"{name[2:]}: {values[0] if len(values) == 1 else values}\n".replace("'", ""))
+        options = ["--config", str(tmp_path / "c.yaml")]
+    assert main(["fit", "segmenter", "--images", "a", "--out", str(tmp_path / "o"), *options]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"sqp: {message}") and "fit segmenter" not in err
+
+
+def test_help_lists_the_choices_of_an_option_and_of_a_list(capsys):
+    main(["fit", "segmenter", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "type: one of unet, fpn_resnet50, fpn, swin_unet, unet3d, unet25d, litemedsam, default: unet" in said
+    assert "type: one of segmenter, train, calibration, val, test, raters, or several of them" in said
+
+
+def test_a_tilde_of_a_config_leads_home_whoever_gives_it():
+    config = config_class("generate")(images=Path("~/x"), out=Path("y"), masks=Path("~/m"))
+    assert (config.images, config.masks) == (Path.home() / "x", Path.home() / "m")
+    config.segmenter.checkpoint = Path("~/w.pth")
+    assert config.segmenter.checkpoint == Path.home() / "w.pth"
+    assert from_mapping("train", {"records": ["~/a"], "out": "~/b"}).records == [Path.home() / "a"]

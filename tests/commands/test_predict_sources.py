@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -126,6 +127,23 @@ def test_image_and_mask_alone_load_no_segmenter_at_all(bare, data, fake_segmente
     made = RecordSet(data / "fast" / "records")
     assert made.map_names() == () and made.table.area.between(0, 1).all() and len(made.table) == IMAGES
     assert "predictions.csv" in capsys.readouterr().out
+
+
+def test_labels_choose_the_structure_of_the_masks_of_images(data, fake_segmenter):
+    """The bundle that comes with sqp judges the values of `--label` as it judges a binary mask of them."""
+    argv = ["predict", "--model", "fast", "--images", str(data / "images"), "--worst", "0"]
+    assert main([*argv, "--masks", str(data / "masks"), "--out", str(data / "binary")]) == 0
+    several = data / "several"
+    several.mkdir()
+    for path in (data / "masks").iterdir():
+        inside = np.asarray(Image.open(path)) > 127
+        Image.fromarray(np.where(inside, 2, 1).astype(np.uint8) * (np.arange(inside.shape[1]) > 0)).save(
+            several / path.name
+        )
+    assert main([*argv, "--masks", str(several), "--out", str(data / "refused"), "--strict"]) == 2
+    assert main([*argv, "--masks", str(several), "--label", "2", "--out", str(data / "chosen")]) == 0
+    binary, chosen = (pd.read_csv(data / name / "predictions.csv") for name in ("binary", "chosen"))
+    assert chosen.predicted_dice.equals(binary.predicted_dice)
 
 
 def test_masks_that_are_all_empty_are_told(bare, data, fake_segmenter):

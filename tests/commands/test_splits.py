@@ -9,7 +9,7 @@ from PIL import Image
 
 from sqp.cli.main import main
 from sqp.commands.splits import RULES
-from sqp.core.hashing import sha256_of
+from sqp.core.files import sha256_of
 from sqp.core.types import Case
 from sqp.data.cases import find_cases
 from sqp.data.split_files import check_splits, read_splits

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from sqp.core import hashing
-from sqp.core.hashing import sha256_of, sha256_of_all, stamp_of, unchanged
+from sqp.core import files as hashing
+from sqp.core.files import sha256_of, sha256_of_all, stamp_of, unchanged
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sqp.cli.main import main, parse
+from sqp.cli.main import main
+from sqp.cli.parser import parse
 from sqp.core.errors import CaseError, ConfigError, SqpError
-from sqp.core.files import clear_left, write_atomic
-from sqp.core.hashing import sha256_of
-from sqp.core.untrusted import parse_json, parse_yaml, read_json
-from sqp.core.yaml_files import read_yaml
-from sqp.data.images import holds_photograph, read_image, read_mask, read_probability, turned_in_place
-from sqp.data.table import read_table
+from sqp.core.files import clear_left, sha256_of, write_atomic
+from sqp.core.untrusted import parse_json, parse_yaml, read_json, read_yaml
+from sqp.data.images import read_image, read_probability, turned_in_place
+from sqp.data.layouts.table import read_table
+from sqp.data.masks import holds_photograph, read_mask
 from sqp.data.volumes import read_volume
 from sqp.networks.weight_files import read_metadata, read_tensors
 from sqp.records.generate_checks import check_config

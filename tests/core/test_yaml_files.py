@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sqp.core.errors import ConfigError
-from sqp.core.yaml_files import read_yaml
+from sqp.core.untrusted import read_yaml
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:

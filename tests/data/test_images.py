@@ -5,18 +5,11 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from sqp.core.errors import CaseError
-from sqp.data.images import (
-    check_same_size,
-    holds_photograph,
-    image_of_array,
-    mask_of_array,
-    read_image,
-    read_mask,
-    read_probability,
-    turned_in_place,
-)
+from sqp.data.images import check_same_size, image_of_array, read_image, read_probability, turned_in_place
+from sqp.data.masks import holds_photograph, mask_of_array, read_mask
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -56,10 +49,40 @@ def test_exif_orientation_is_undone(tmp_path, orientation, suffix):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_image_turned_within_its_size_is_told(tmp_path, orientation):
     for name, side, expected in (("wide", 9, orientation in (2, 3, 4)), ("square", 6, orientation > 1)):
-        path = save(tmp_path / f"{name}.jpg", COLOUR[:, :side], exif=exif(orientation))
-        assert turned_in_place(path) == expected
+        for suffix in ("jpg", "png", "tif", "webp"):
+            path = save(tmp_path / f"{name}.{suffix}", COLOUR[:, :side], exif=exif(orientation))
+            assert turned_in_place(path) == expected, suffix
+            assert not turned_in_place(path, path)  # a mask with the tag is turned with it
+            assert turned_in_place(path, save(tmp_path / "m.png", MASK[:, :side])) == expected
     assert not turned_in_place(save(tmp_path / "a.png", COLOUR))
     assert not turned_in_place(tmp_path / "none.jpg")
+
+
+def test_a_tag_behind_the_pixels_of_a_png_is_found(tmp_path):
+    path = save(tmp_path / "a.png", COLOUR, exif=exif(3))
+    content = path.read_bytes()
+    at = content.index(b"eXIf") - 4
+    size = 12 + int.from_bytes(content[at : at + 4])
+    path.write_bytes(content[:at] + content[at + size : -12] + content[at : at + size] + content[-12:])
+    assert turned_in_place(path) and np.array_equal(read_image(path), COLOUR[::-1, ::-1])
+    text = PngInfo()
+    text.add_text("Comment", "Orientation")
+    assert not turned_in_place(save(tmp_path / "b.png", COLOUR, pnginfo=text))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [("f4", "32-bit floating-point"), ("f2", "16-bit floating-point"), ("u4", "32-bit whole")],
+)
+def test_colours_that_no_image_has_are_named_as_such(tmp_path, dtype, kind):
+    tifffile = pytest.importorskip("tifffile")  # of scikit-image
+    tifffile.imwrite(tmp_path / "a.tif", (COLOUR / 255).astype(dtype), photometric="rgb")
+    for read in (read_image, read_mask):
+        with pytest.raises(CaseError, match=rf"a\.tif is a TIFF of 3 channels of {kind} numbers, which is not read"):
+            read(tmp_path / "a.tif")
+    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:6])
+    with pytest.raises(CaseError, match="it is no image, or none of"):
+        read_image(tmp_path / "a.tif")
 
 
 def test_mask_follows_exif(tmp_path):
@@ -172,6 +195,19 @@ def test_colours_alone_betray_a_photograph(tmp_path):
 def test_a_photograph_as_an_array_is_no_mask():
     with pytest.raises(CaseError, match="the mask array is no mask but a photograph"):
         mask_of_array(photograph()[..., 0])
+
+
+@pytest.mark.parametrize("quality", [50, 90])
+@pytest.mark.parametrize("side", [64, 128, 512])
+@pytest.mark.parametrize("third", ["ring", "core"])
+def test_a_small_third_level_of_a_lossy_mask_is_not_cut_at_half(tmp_path, quality, side, third):
+    y, x = np.mgrid[:side, :side] - side / 2 + 0.3
+    away = np.hypot(x, 1.3 * y)
+    array = np.where(away < side / 4, 255, 0).astype(np.uint8)
+    array[(away >= side / 4) & (away < side / 4 + 4) if third == "ring" else away < side / 6] = 128
+    Image.fromarray(array).save(tmp_path / "m.jpg", quality=quality)
+    with pytest.raises(CaseError, match=r"values, not two: .* JPEG blurs values, so save label maps as PNG"):
+        read_mask(tmp_path / "m.jpg")
 
 
 @pytest.mark.parametrize("quality", [20, 60, 90])

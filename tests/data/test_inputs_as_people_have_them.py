@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 from tiny_volumes import bright, ellipsoid, write_nifti
 
-from sqp.cli.options import at_home
+import sqp
+from sqp.cli.main import main
 from sqp.config.generate import GenerateConfig
-from sqp.core.errors import CaseError
+from sqp.core.errors import CaseError, ConfigError
 from sqp.data import find_cases
-from sqp.data.images import read_image, read_mask
-from sqp.data.table import read_table
+from sqp.data.images import read_image
+from sqp.data.layouts.table import read_table
+from sqp.data.masks import read_mask
 from sqp.data.volumes import read_structure, read_volume
 
 Y, X = np.mgrid[:120, :160]
@@ -113,9 +115,16 @@ def test_spaces_and_semicolons_of_a_table(tmp_path):
     assert read_table(tmp_path / "t.csv").to_dict("records") == [{"lesion_id": "L1", "image_id": "I1", "dx": "nv"}]
 
 
-def test_a_tilde_is_the_home_folder():
-    told = at_home(GenerateConfig(Path("~/images"), Path("~/out")))
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch, capsys):
+    told = GenerateConfig(Path("~/images"), Path("~/out"))
     assert (told.images, told.out) == (Path.home() / "images", Path.home() / "out")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "c.yaml").write_text("images: ~/nothing\nout: ~/out\n")
+    for argument in (["--config", "~/c.yaml"], ["--config=~/c.yaml"]):
+        assert main(["generate", *argument]) == 2
+        assert f"{tmp_path / 'nothing'} does not exist" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=f"{tmp_path / 'bundle'} is no bundle"):
+        sqp.load("~/bundle")
 
 
 def test_names_of_nnunet_and_images_without_truth(tmp_path):
@@ -141,6 +150,20 @@ def test_headers_that_disagree_and_other_units(tmp_path):
     assert read_volume(tmp_path / "micron.nii.gz").spacing == pytest.approx([s / 1000 for s in spacing])
     with pytest.raises(CaseError, match="disagrees on the size of a voxel"):
         read_volume(write_raw(tmp_path / "sizes.nii", path, {"pixdim": (1, 1, 1)}))
+
+
+def test_axes_of_a_header_that_disagree(tmp_path):
+    path = write_nifti(tmp_path / "v.nii.gz", bright(ellipsoid()))
+    image = nib.load(path)
+    turned = image.affine @ np.diag([-1, 1, 1, 1])
+    image.set_sform(image.affine, 1)
+    image.set_qform(turned, 1)
+    nib.save(image, tmp_path / "w.nii.gz")
+    with pytest.raises(CaseError, match=r"w\.nii\.gz: its sform and qform disagree, the axes run RAS and LAS"):
+        read_volume(tmp_path / "w.nii.gz")
+    image.set_qform(turned, 0)  # said not to count
+    nib.save(image, tmp_path / "x.nii.gz")
+    assert np.array_equal(read_volume(tmp_path / "x.nii.gz").voxels, read_volume(path).voxels)
 
 
 def write_raw(target, source, changes):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from sqp.core.errors import ConfigError
 from sqp.data import LAYOUTS, find_cases
-from sqp.data.isic import RELEASES
+from sqp.data.layouts.isic import RELEASES
 
 
 def put(folder, *names):
@@ -105,7 +105,12 @@ def test_two_isic_releases_in_one_folder_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("metadata", "separator"),
-    [("HAM10000_metadata", ","), ("HAM10000_metadata.csv", ","), ("HAM10000_metadata.tab", "\t")],
+    [
+        ("HAM10000_metadata", ","),
+        ("HAM10000_metadata.csv", ","),
+        ("HAM10000_metadata.tab", "\t"),
+        ("HAM10000_metadata", " ; "),
+    ],
 )
 def test_ham10000(tmp_path, metadata, separator):
     ham10000(tmp_path, metadata, separator)

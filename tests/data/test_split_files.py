@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sqp.core.errors import ConfigError
-from sqp.core.hashing import sha256_of
+from sqp.core.files import sha256_of
 from sqp.core.types import Case
 from sqp.data.split_files import check_no_leakage, check_splits, read_splits, write_splits
 from sqp.data.splits import Splits, make_splits

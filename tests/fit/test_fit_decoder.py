@@ -10,17 +10,18 @@ import pytest
 import torch
 from tiny_sam import tiny_sam
 
-from sqp.commands import fit, generate
+from sqp.commands import generate
 from sqp.config.fit import FitSegmenterConfig
 from sqp.config.generate import GenerateConfig, SegmenterConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.types import Prompt
 from sqp.data.synthetic import write_synthetic
+from sqp.fit import decoder as embeddings
 from sqp.fit import decoder as fit_decoder
-from sqp.fit import embeddings, task_of
+from sqp.fit import run as fit
+from sqp.fit import task_of
 from sqp.fit.data import fit_cases
-from sqp.fit.decoder import DecoderModule, drawn_boxes
-from sqp.fit.embeddings import CachedEmbeddings, build_embeddings
+from sqp.fit.decoder import CachedEmbeddings, DecoderModule, build_embeddings, drawn_boxes
 from sqp.fit.module import Recipe
 from sqp.networks.checkpoint import read_header, save_checkpoint
 from sqp.segmenters import build_segmenter
@@ -48,8 +49,8 @@ def config(data, tmp_path, monkeypatch):
 
 
 def test_the_decoder_learns_and_nothing_else_moves(config) -> None:
-    untrained = fit.run(replace(config, epochs=1, learning_rate=1e-8, out=config.out.with_name("untrained")))
-    result = fit.run(config)
+    untrained = fit.fit_network(replace(config, epochs=1, learning_rate=1e-8, out=config.out.with_name("untrained")))
+    result = fit.fit_network(config)
     (file, dice), (_, before) = next(iter(result.checkpoints.items())), next(iter(untrained.checkpoints.items()))
     assert dice > before + 0.1
     assert file.name == "litemedsam-seed0.safetensors" and "--segmenter litemedsam" in result.summary()
@@ -58,7 +59,7 @@ def test_the_decoder_learns_and_nothing_else_moves(config) -> None:
     moved = {name.split(".")[0] for name, value in state.items() if not torch.equal(value, start[name])}
     assert moved == {"mask_decoder"}
     assert len(read_header(file, NetworkSpec).info["data"]["fitted_images"]) == 18
-    assert fit.run(config).checkpoints == result.checkpoints
+    assert fit.fit_network(config).checkpoints == result.checkpoints
 
 
 def test_val_dice_is_that_of_otsus_box_as_the_segmenter_draws_it(config) -> None:
@@ -117,11 +118,11 @@ def test_an_interrupted_encoding_goes_on_and_broken_images_are_told(config, monk
 
 def test_options_of_plain_networks_are_refused(config) -> None:
     with pytest.raises(ConfigError, match="litemedsam has no option width: leave it out"):
-        fit.run(replace(config, width=8))
+        fit.fit_network(replace(config, width=8))
     with pytest.raises(ConfigError, match="litemedsam has no option dropout"):
-        fit.run(replace(config, dropout=0.3))
+        fit.fit_network(replace(config, dropout=0.3))
     with pytest.raises(ConfigError, match=r"unknown network 'litemedsm', did you mean 'litemedsam'"):
-        fit.run(replace(config, network="litemedsm"))
+        fit.fit_network(replace(config, network="litemedsm"))
 
 
 def test_litemedsams_own_network_loads_back_and_keeps_fitted_images_out(data, tmp_path) -> None:

@@ -12,12 +12,12 @@ import yaml
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 from sqp.cli.main import main
-from sqp.commands import fit
 from sqp.config.fit import FitClassifierConfig, FitLocalizerConfig
 from sqp.core.errors import ConfigError
 from sqp.data import find_cases
 from sqp.data.synthetic import write_synthetic
 from sqp.fit import classifier as classifier_report
+from sqp.fit import run as fit
 from sqp.fit.classifier import label_of, measures
 from sqp.networks.checkpoint import fitted_images, read_header
 from sqp.prompts.classifier import ClassifierSpec, load_classifier
@@ -40,7 +40,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def localizer(data, tmp_path_factory):
     config = FitLocalizerConfig(data, tmp_path_factory.mktemp("l"), encoder="mobilenetv2_035", width=8, **COMMON)
-    return config, fit.run(config)
+    return config, fit.fit_network(config)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def classifier(data, tmp_path_factory):
     config = FitClassifierConfig(data, tmp_path_factory.mktemp("c"), model="mobilenetv2_035", **COMMON)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifier_report, "RESAMPLES", 50)
-        return config, fit.run(replace(config, report_splits=["val", "test"]))
+        return config, fit.fit_network(replace(config, report_splits=["val", "test"]))
 
 
 def auc_range(probability: np.ndarray, positive: np.ndarray, slack: float = 1e-4) -> tuple[float, float]:
@@ -139,14 +139,14 @@ only: [test, calibration]
 
 def test_every_diagnosis_may_be_a_class(data, tmp_path):
     config = FitClassifierConfig(data, tmp_path / "c", model="resnet10t", target="diagnosis", **COMMON)
-    (path,) = fit.run(replace(config, epochs=1, report_splits=[])).checkpoints
+    (path,) = fit.fit_network(replace(config, epochs=1, report_splits=[])).checkpoints
     assert read_header(path, ClassifierSpec).spec.classes == ("mel", "nv")
 
 
 def test_a_finished_run_is_answered(localizer, classifier, monkeypatch):
     monkeypatch.setattr(fit, "fit_member", None)
     for config, result in (localizer, classifier):
-        assert fit.run(config).checkpoints == result.checkpoints
+        assert fit.fit_network(config).checkpoints == result.checkpoints
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_what_is_called_melanoma(data, text, label):
 )
 def test_wrong_options(data, tmp_path, cls, changes, message):
     with pytest.raises(ConfigError, match=message):
-        fit.run(cls(data, tmp_path / "o", **(COMMON | changes)))
+        fit.fit_network(cls(data, tmp_path / "o", **(COMMON | changes)))
 
 
 def test_images_without_a_diagnosis_or_of_one_class_cannot_be_learned(data, tmp_path):
@@ -193,7 +193,7 @@ def test_images_without_a_diagnosis_or_of_one_class_cannot_be_learned(data, tmp_
             (folder / name).symlink_to(data / name)
         table.assign(dx=dx).to_csv(folder / "labels.csv", index=False)
         with pytest.raises(ConfigError, match=message):
-            fit.run(FitClassifierConfig(folder, tmp_path / "o", **COMMON))
+            fit.fit_network(FitClassifierConfig(folder, tmp_path / "o", **COMMON))
 
 
 def test_measures_are_scikit_learn_s(monkeypatch):

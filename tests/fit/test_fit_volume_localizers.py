@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from tiny_volumes import write_data
 
-from sqp.commands import fit, generate
+from sqp.commands import generate
 from sqp.config.fit import FitLocalizerConfig
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.core.errors import ConfigError
 from sqp.data.volumes import read_structure, read_volume
+from sqp.fit import run as fit
 from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
 from sqp.prompts.volume_prompts import box_iou_3d, prompt_box, volume_box
 from sqp.records import RecordSet
@@ -33,10 +34,10 @@ def config(data, out, method, **more):
 @pytest.mark.parametrize("method,prompter", [("heatmap3d", "localizer"), ("landmarks", "landmarks")])
 def test_fitted_and_used(data, tmp_path, method, prompter, fake_segmenter):
     told = config(data, tmp_path / "fit", method)
-    result = fit.run(told)
+    result = fit.fit_network(told)
     (checkpoint, value), *_ = result.checkpoints.items()
     assert f"--prompter {prompter} --prompter_options.checkpoint" in result.next and result.watched == "box_iou"
-    assert fit.run(told).checkpoints == result.checkpoints
+    assert fit.fit_network(told).checkpoints == result.checkpoints
 
     overlaps = []
     for path in sorted((data / "images").iterdir()):
@@ -76,7 +77,7 @@ def test_what_is_refused(data, tmp_path, lesions):
         ({"images": lesions, "label": []}, r"no case \(a volume\) with truth, for method landmarks, is in split"),
     ):
         with pytest.raises(ConfigError, match=message):
-            fit.run(replace(told, overwrite=True, **change))
+            fit.fit_network(replace(told, overwrite=True, **change))
     for prompter in ("landmarks", "localizer"):
         with pytest.raises(ConfigError, match=f"the prompter '{prompter}' needs a network"):
             generate.run(GenerateConfig(images=data, out=tmp_path / "x", label=[1, 2], prompter=prompter))

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 from tiny_volumes import write_data
 
-from sqp.commands import fit, generate
+from sqp.commands import generate
 from sqp.config.fit import FitSegmenterConfig
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.core.errors import ConfigError
+from sqp.fit import run as fit
 from sqp.networks.checkpoint import read_header
 from sqp.records import RecordSet
 from sqp.segmenters.plain import NetworkSpec
@@ -32,13 +33,13 @@ def config(data, out, network="unet25d", **more):
     [("unet25d", (0.0, 1.0, 0.75), (1, 16, 16)), ("unet3d", (3.0, 1.0, 0.75), (16, 16, 16))],
 )
 def test_fitted_and_used(data, tmp_path, network, spacing, patch):
-    result = fit.run(config(data, tmp_path / "fit", network))
+    result = fit.fit_network(config(data, tmp_path / "fit", network))
     (checkpoint, value), *_ = result.checkpoints.items()
     spec = read_header(checkpoint, NetworkSpec).spec
     assert (spec.name, spec.spacing, spec.patch) == (network, spacing, patch)
     assert value > 0.6 and result.skipped == {}  # bright on dark: easy
     assert f"--segmenter {network} --checkpoint" in result.next
-    assert fit.run(config(data, tmp_path / "fit", network)).checkpoints == result.checkpoints
+    assert fit.fit_network(config(data, tmp_path / "fit", network)).checkpoints == result.checkpoints
     told = GenerateConfig(
         images=data,
         out=tmp_path / "records",
@@ -61,4 +62,4 @@ def test_what_is_refused(data, tmp_path):
         ({"network": "unet3d", "width": 6}, "must be a multiple of 4"),
     ):
         with pytest.raises(ConfigError, match=message):
-            fit.run(replace(told, **change))
+            fit.fit_network(replace(told, **change))

@@ -14,7 +14,7 @@ from PIL import Image
 from tiny_prompters import write_localizer
 
 from sqp import segmenters
-from sqp.cli.main import parse
+from sqp.cli.parser import parse
 from sqp.commands import generate
 from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.core.errors import ConfigError

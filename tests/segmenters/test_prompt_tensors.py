@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqp.core.errors import CaseError
 from sqp.core.frame import Frame
 from sqp.core.types import Prompt
-from sqp.segmenters.prompt_tensors import check_prompt, prompt_tensors
+from sqp.segmenters.sam import check_prompt, prompt_tensors
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 import yaml
 from sklearn.metrics import mean_absolute_error
 
-from sqp.cli.main import from_mapping
+from sqp.cli.parser import from_mapping
 from sqp.commands import train_members
 from sqp.config.generate import UNSEEN
 from sqp.core.errors import ConfigError

@@ -10,7 +10,7 @@ import yaml
 from fakes import put_fake
 
 from sqp import bundles
-from sqp.cli.main import from_mapping
+from sqp.cli.parser import from_mapping
 from sqp.commands import predict
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError

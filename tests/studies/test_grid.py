@@ -13,7 +13,7 @@ from recordsets import SPLITS, make_record_set
 from scipy.stats import pearsonr
 from volumesets import make_volume_set
 
-from sqp.cli.main import from_mapping
+from sqp.cli.parser import from_mapping
 from sqp.commands import train_members
 from sqp.core.errors import ConfigError
 from sqp.data.split_files import read_splits

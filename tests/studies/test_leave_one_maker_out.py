@@ -13,7 +13,7 @@ from recordsets import CONFIG, SPLITS, make_record_set
 from sklearn.metrics import roc_auc_score
 
 from sqp import bundles
-from sqp.cli.main import from_mapping
+from sqp.cli.parser import from_mapping
 from sqp.core.errors import ConfigError
 from sqp.quality import Bundle
 from studies import leave_one_maker_out, runner

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from tiny_volumes import SHAPE, write_data
 
-from sqp.cli.main import from_mapping
+from sqp.cli.parser import from_mapping
 from sqp.data.volumes import read_structure
 from sqp.prompts.volume_prompts import volume_box
 from studies import volume_boxes

@@ -16,9 +16,8 @@ from sqp.core.volume import Geometry, Volume
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.ensemble import EnsembleSegmenter
 from sqp.uncertainty import MEASURES, SCORES, all_maps, mask_from_logits, mask_on_grid, sample, scores, slab_maps
-from sqp.uncertainty.masks import mean_probability_map
-from sqp.uncertainty.moments import SLAB, Moments
-from sqp.uncertainty.volume_transforms import FLIPS, VolumeTransform, draw_volume_transforms
+from sqp.uncertainty.moments import SLAB, Moments, mean_probability_map
+from sqp.uncertainty.tta import FLIPS, VolumeTransform, draw_volume_transforms
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from sqp.core.errors import CaseError, ConfigError
-from sqp.core.files import write_text
+from sqp.core.files import sha256_of, write_text
 from sqp.core.frame import frame_from
-from sqp.core.hashing import sha256_of
 from sqp.core.tables import csv_text, read_own_csv
-from sqp.data.images import read_mask
+from sqp.data.masks import read_mask
 from sqp.data.volumes import read_structure
 from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
 from sqp.metrics.nan_reasons import join

@@ -11,7 +11,7 @@ from sqp.config.generate import SegmenterConfig, table_of_masks
 from sqp.config.predict import PredictConfig
 from sqp.config.referee import NONE, RefereeConfig
 from sqp.core.errors import ConfigError
-from sqp.core.hashing import sha256_of
+from sqp.core.files import sha256_of
 from sqp.quality.bundle.sources import REFEREE, SELF
 
 HASHES = ("weights_sha256", "localizer_sha256")

@@ -12,7 +12,6 @@ import pandas as pd
 from sqp.config.generate import SamplerConfig, SegmenterConfig
 from sqp.config.referee import NONE
 from sqp.core.errors import ConfigError
-from sqp.data.licences import UNKNOWN
 from sqp.quality.bundle.sources import REFEREE, SELF
 from sqp.records import RecordSet
 from sqp.records.writer import first_difference, with_defaults
@@ -114,28 +113,6 @@ def common_expectation(
                 "generate the records as you want them and give --records in place of --images"
             )
     return expects[0]
-
-
-def fingerprint(table: pd.DataFrame) -> dict[str, Any]:
-    """What a model was made from: a hash of (image_id, group, split), counts a split, data sets, licences."""
-    rows = (
-        table[["image_id", "group", "split"]].astype(str).drop_duplicates().sort_values(["image_id", "group", "split"])
-    )
-    text = "\n".join("\x1f".join(row) for row in rows.itertuples(index=False, name=None))
-    counts = {
-        str(split): {
-            "records": len(part),
-            "images": int(part.image_id.nunique()),
-            "groups": int(part.group.nunique()),
-        }
-        for split, part in table.groupby("split")
-    }
-    return {
-        "sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "counts": counts,
-        "datasets": sorted(set(table.dataset.astype(str)) - {""}),
-        "licences": sorted(set(table.licence.astype(str).replace("", UNKNOWN))),
-    }
 
 
 def group_hashes(table: pd.DataFrame) -> list[str]:

@@ -15,8 +15,7 @@ from safetensors.torch import save as safetensors_bytes
 from sqp.config.generate import SamplerConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import write_atomic, write_text
-from sqp.core.untrusted import read_json
-from sqp.core.yaml_files import typed
+from sqp.core.untrusted import read_json, typed
 from sqp.networks.checkpoint import packed
 from sqp.networks.weight_files import read_tensors
 from sqp.quality.bundle.ood_store import described, read_ood, tensors_of

@@ -26,8 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sqp.core.errors import CaseError, SqpError
-from sqp.core.files import reserved_memmap
-from sqp.core.hashing import look_of
+from sqp.core.files import look_of, reserved_memmap
 from sqp.quality.model.channels import IMAGE, image_planes, plane_names, record_planes, space, truth_plane
 from sqp.records import RecordSet
 from sqp.records.build_lock import made_once

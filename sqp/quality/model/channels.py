@@ -21,7 +21,8 @@ from PIL import Image
 
 from sqp.core.errors import CaseError, ConfigError, unknown_name
 from sqp.core.frame import resample_volume
-from sqp.data.images import read_image, read_mask
+from sqp.data.images import read_image
+from sqp.data.masks import read_mask
 from sqp.data.volumes import is_volume, read_structure, read_volume, windowed
 from sqp.quality.bundle.sources import REMEDIES, source_of
 from sqp.records import RecordSet

@@ -16,7 +16,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.seeding import derive_seed, torch_generator
-from sqp.core.yaml_files import typed
+from sqp.core.untrusted import typed
 from sqp.quality.model.augment import Augmentation
 from sqp.quality.model.backbones import build_backbone, dims_of
 from sqp.quality.model.channels import MASK, plane_names

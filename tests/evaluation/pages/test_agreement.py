@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error
 
-from sqp.data.images import read_mask
+from sqp.data.masks import read_mask
 from sqp.evaluation.comparison import MEAN, MODEL
 from sqp.evaluation.pages.agreement import agreement_page
 from sqp.evaluation.pages.page import known

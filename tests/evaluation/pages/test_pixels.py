@@ -10,7 +10,7 @@ from recordsets import make_record_set
 from skimage.transform import resize
 
 from sqp.core.errors import CaseError
-from sqp.data.images import read_mask
+from sqp.data.masks import read_mask
 from sqp.evaluation.pages import pixels as module
 from sqp.evaluation.pages.pixels import FILE, NUMBERS, STEP, measured, read_pixels
 from sqp.metrics.segmentation import segmentation_row

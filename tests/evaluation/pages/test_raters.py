@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 from tiny_volumes import SPACING, write_nifti
 from volumesets import make_volume_set
 
-from sqp.data.images import read_mask
+from sqp.data.masks import read_mask
 from sqp.data.volumes import read_structure
 from sqp.evaluation.pages.raters import by_image, raters_page
 from sqp.metrics.raters import area_crps

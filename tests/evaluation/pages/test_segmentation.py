@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, jaccard_score, log_loss
 
-from sqp.data.images import read_mask
+from sqp.data.masks import read_mask
 from sqp.evaluation.pages.page import known
 from sqp.evaluation.pages.pixels import read_pixels
 from sqp.evaluation.pages.segmentation import segmentation_page

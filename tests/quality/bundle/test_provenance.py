@@ -8,8 +8,9 @@ import pytest
 from recordsets import CONFIG, make_record_set
 
 from sqp.core.errors import ConfigError
-from sqp.quality.bundle.provenance import check_expected, common_expectation, expectation, fingerprint, group_hashes
+from sqp.quality.bundle.provenance import check_expected, common_expectation, expectation, group_hashes
 from sqp.records import RecordSet
+from sqp.records.run_info import fingerprint
 
 ROWS = pd.DataFrame(
     {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqp.core.types import Case
 from sqp.data.dicom import is_series
-from sqp.data.folders import IMAGE_FOLDERS, TRUTH_FOLDERS, child, composed, match_stems
+from sqp.data.layouts.folders import IMAGE_FOLDERS, TRUTH_FOLDERS, child, composed, match_stems
 
 
 def recognise(path: Path) -> bool:

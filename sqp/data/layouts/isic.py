@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqp.core.errors import ConfigError
 from sqp.core.types import Case
-from sqp.data.folders import by_stem, child, match_stems
+from sqp.data.layouts.folders import by_stem, child, match_stems
 
 # (dataset, split, folder of images, folder of masks)
 RELEASES = (

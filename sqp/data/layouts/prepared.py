@@ -7,9 +7,9 @@ from pathlib import Path
 
 from sqp.core.errors import ConfigError
 from sqp.core.types import Case
-from sqp.data import ham10000
-from sqp.data.folders import by_stem, composed, match_stems
-from sqp.data.table import checked_split, column, read_table
+from sqp.data.layouts import ham10000
+from sqp.data.layouts.folders import by_stem, composed, match_stems
+from sqp.data.layouts.table import checked_split, column, read_table
 
 HEADER = 100_000  # signs of the line that names the columns; more than csv takes for one field is none
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sqp.core.errors import ConfigError, printable
 from sqp.core.types import Case
-from sqp.data.images import IMAGE_SUFFIXES, holds_photograph
+from sqp.data.images import IMAGE_SUFFIXES
+from sqp.data.masks import holds_photograph
 from sqp.data.volumes import VOLUME_SUFFIXES
 
 SUFFIXES = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)

@@ -13,12 +13,14 @@ import yaml
 from plain_networks import SMALL
 from pytorch_lightning.callbacks import Callback
 
-from sqp.cli.main import main, parse
-from sqp.commands import fit, generate
+from sqp.cli.main import main
+from sqp.cli.parser import parse
+from sqp.commands import generate
 from sqp.config.fit import FitSegmenterConfig
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.data.synthetic import write_synthetic
+from sqp.fit import run as fit
 from sqp.fit import task_of, training
 from sqp.fit.cache import CachedImages, build_cache, loader
 from sqp.fit.data import fit_cases
@@ -53,7 +55,7 @@ def fitted(data, tmp_path_factory):
         data, tmp_path_factory.mktemp("fit"), width=8, size=64, epochs=2, batch_size=4, learning_rate=0.01,
         augment=False, progress=False, accelerator="cpu",
     )  # fmt: skip
-    return config, fit.run(config)
+    return config, fit.fit_network(config)
 
 
 def test_two_epochs_beat_the_untrained_network(fitted):
@@ -92,9 +94,9 @@ def test_what_a_run_writes(fitted):
 def test_a_finished_run_is_answered_and_another_config_refused(fitted, monkeypatch):
     config, result = fitted
     monkeypatch.setattr(fit, "fit_member", None)
-    assert fit.run(config).checkpoints == result.checkpoints
+    assert fit.fit_network(config).checkpoints == result.checkpoints
     with pytest.raises(ConfigError, match=r"fitted with epochs=2, this run has epochs=3"):
-        fit.run(replace(config, epochs=3))
+        fit.fit_network(replace(config, epochs=3))
 
 
 def test_the_checkpoint_segments_in_generate(fitted, tmp_path, capsys):
@@ -140,7 +142,7 @@ def test_plain_networks_need_a_checkpoint(data, tmp_path, capsys):
 
 def test_an_ensemble_and_its_snapshots(config):
     few = replace(config, max_images=20, members=2, cycles=2, seed=5)
-    result = fit.run(few)
+    result = fit.fit_network(few)
     names = [path.name for path in result.checkpoints]
     assert names == [f"unet-seed{s}-cycle{k}.safetensors" for s in (5, 6) for k in (1, 2)]
     assert len({path.read_bytes() for path in result.checkpoints}) == 4
@@ -150,7 +152,7 @@ def test_an_ensemble_and_its_snapshots(config):
 
 def test_an_ensemble_s_checkpoints_sample_together(config, data, tmp_path):
     """A sample from each member; the split segmenter may hold images that they were fitted on."""
-    result = fit.run(replace(config, max_images=20, epochs=1, members=2))
+    result = fit.fit_network(replace(config, max_images=20, epochs=1, members=2))
     plan = GenerateConfig(
         data, tmp_path / "r", only=["test", "segmenter"], max_images=8, sampler=SamplerConfig("ensemble", n=2),
         segmenter=SegmenterConfig("unet", checkpoints=tuple(result.checkpoints)),
@@ -178,7 +180,7 @@ def test_the_learning_rate_starts_anew_with_each_cycle(monkeypatch):
 
 def test_a_stopped_run_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
     few = replace(config, max_images=20, augment=True)
-    whole = next(iter(fit.run(few).checkpoints))
+    whole = next(iter(fit.fit_network(few).checkpoints))
     stopped = replace(few, out=tmp_path / "stopped")
 
     class Stop(Callback):
@@ -189,9 +191,9 @@ def test_a_stopped_run_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
     keepers = training._keepers
     monkeypatch.setattr(training, "_keepers", lambda *args: [*keepers(*args), Stop()])
     with pytest.raises(KeyboardInterrupt):
-        fit.run(stopped)
+        fit.fit_network(stopped)
     monkeypatch.setattr(training, "_keepers", keepers)
-    again = next(iter(fit.run(stopped).checkpoints))
+    again = next(iter(fit.fit_network(stopped).checkpoints))
     one, two = (build_segmenter("unet", path).network.state_dict() for path in (whole, again))
     assert all(torch.equal(one[key], two[key]) for key in one)
 
@@ -202,10 +204,10 @@ def test_broken_images_are_skipped_or_stop_the_run(config, data, tmp_path):
     table = pd.read_csv(broken / "labels.csv")
     name = table[table.split == "segmenter"].image_id.iloc[0]
     (broken / "images" / f"{name}.jpg").write_bytes(b"")
-    result = fit.run(replace(config, images=broken, epochs=1))
+    result = fit.fit_network(replace(config, images=broken, epochs=1))
     assert set(result.skipped) == {name} and result.exit_status == 1
     with pytest.raises(CaseError, match=name):
-        fit.run(replace(config, images=broken, epochs=1, strict=True, out=tmp_path / "strict"))
+        fit.fit_network(replace(config, images=broken, epochs=1, strict=True, out=tmp_path / "strict"))
 
 
 @pytest.mark.parametrize(
@@ -232,13 +234,13 @@ def test_broken_images_are_skipped_or_stop_the_run(config, data, tmp_path):
 )
 def test_wrong_options(config, changes, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
-        fit.run(replace(config, out=tmp_path / "out", **changes))
+        fit.fit_network(replace(config, out=tmp_path / "out", **changes))
     assert not (tmp_path / "out" / "run.yaml").exists()  # nothing stands in the way of the corrected command
 
 
 def test_a_machine_that_lightning_does_not_know(config, tmp_path):
     with pytest.raises(ConfigError, match="Lightning refuses"):
-        fit.run(replace(config, out=tmp_path / "out", accelerator="toaster"))
+        fit.fit_network(replace(config, out=tmp_path / "out", accelerator="toaster"))
 
 
 def test_the_example_config_is_read():

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sqp.core.errors import ConfigError
 from sqp.core.types import Case
-from sqp.data.folders import by_stem, child, match_stems
-from sqp.data.table import read_table
+from sqp.data.layouts.folders import by_stem, child, match_stems
+from sqp.data.layouts.table import read_table
 
 LICENCE = "CC-BY-NC-4.0"
 PARTS = (
