@@ -38,9 +38,10 @@ class RankAverage:
     def fit(cls, scores: ArrayLike, dice: ArrayLike) -> RankAverage:
         """From calibration rows; `dice` is not used.
 
-        >>> fitted = RankAverage.fit([[1, 30], [2, 10], [3, 20]], [0, 0, 0])
-        >>> fitted([[2, 40], [9, np.nan], [np.nan, np.nan]]).tolist()
-        [0.75, 1.0, nan]
+        Examples:
+            >>> fitted = RankAverage.fit([[1, 30], [2, 10], [3, 20]], [0, 0, 0])
+            >>> fitted([[2, 40], [9, np.nan], [np.nan, np.nan]]).tolist()
+            [0.75, 1.0, nan]
         """
         x = np.asarray(scores, float)
         finite = [np.sort(column[np.isfinite(column)]) for column in x.T]
@@ -76,9 +77,10 @@ class NonnegRegression:
     def fit(cls, scores: ArrayLike, dice: ArrayLike) -> NonnegRegression:
         """From calibration rows `[n, k]` and their Dice `[n]`; rows without a finite Dice are left out.
 
-        >>> fitted = NonnegRegression.fit([[0, 1], [1, 1], [2, 0]], [0.0, 0.4, 0.8])
-        >>> fitted([[1.5, 0], [np.nan, 0], [np.nan, np.nan]]).round(6).tolist()
-        [0.6, 0.4, nan]
+        Examples:
+            >>> fitted = NonnegRegression.fit([[0, 1], [1, 1], [2, 0]], [0.0, 0.4, 0.8])
+            >>> fitted([[1.5, 0], [np.nan, 0], [np.nan, np.nan]]).round(6).tolist()
+            [0.6, 0.4, nan]
         """
         from scipy.optimize import nnls  # half a second to import
 

@@ -34,8 +34,9 @@ def sd(predicted: ArrayLike, true: ArrayLike) -> float:
 def pearson(predicted: ArrayLike, true: ArrayLike) -> float:
     """Pearson correlation, in [-1, 1].
 
-    >>> pearson([1, 2, 3], [2, 4, 6])
-    1.0
+    Examples:
+        >>> pearson([1, 2, 3], [2, 4, 6])
+        1.0
     """
     return _plain(weighted.pearson, predicted, true)
 
@@ -48,8 +49,9 @@ def spearman(predicted: ArrayLike, true: ArrayLike) -> float:
 def kendall(predicted: ArrayLike, true: ArrayLike) -> float:
     """Kendall's tau-b (ties corrected), in [-1, 1].
 
-    >>> round(kendall([1, 2, 3], [1, 3, 2]), 6)
-    0.333333
+    Examples:
+        >>> round(kendall([1, 2, 3], [1, 3, 2]), 6)
+        0.333333
     """
     from scipy.stats import kendalltau  # a second to import
 
@@ -60,8 +62,9 @@ def kendall(predicted: ArrayLike, true: ArrayLike) -> float:
 def r2(predicted: ArrayLike, true: ArrayLike) -> float:
     """Coefficient of determination 1 - SSE / SST of the prediction, not the squared correlation; at most 1.
 
-    >>> r2([0.5, 0.5], [0.0, 1.0])  # the mean of the truth explains nothing
-    0.0
+    Examples:
+        >>> r2([0.5, 0.5], [0.0, 1.0])  # the mean of the truth explains nothing
+        0.0
     """
     return _plain(weighted.r2, predicted, true)
 
@@ -86,8 +89,9 @@ def limit_low(predicted: ArrayLike, true: ArrayLike) -> float:
 
     Between it and `limit_high` lie 95 % of the differences, if these are normal. Bland & Altman 1986.
 
-    >>> round(limit_low([1, 3], [0, 0]), 4)
-    -0.7719
+    Examples:
+        >>> round(limit_low([1, 3], [0, 0]), 4)
+        -0.7719
     """
     return _plain(weighted.limit_low, predicted, true)
 
@@ -114,8 +118,9 @@ def within_group_spearman(x: ArrayLike, y: ArrayLike, group: ArrayLike) -> float
     Groups with fewer than 3 finite records, or with a constant x or y, are left out: does the score tell
     better masks of one image from worse ones, whatever it says of other images?
 
-    >>> within_group_spearman([1, 2, 3, 1, 2, 3, 7], [1, 2, 3, 9, 5, 1, 7], list("aaabbbc"))
-    0.0
+    Examples:
+        >>> within_group_spearman([1, 2, 3, 1, 2, 3, 7], [1, 2, 3, 9, 5, 1, 7], list("aaabbbc"))
+        0.0
     """
     rho = spearman_by_group(x, y, group)
     rho = rho[~np.isnan(rho)]

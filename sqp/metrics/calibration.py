@@ -98,8 +98,9 @@ def expected_calibration_error(
 
     Naeini et al. 2015, with a target in [0, 1] in place of right or wrong.
 
-    >>> expected_calibration_error([0.9, 0.9, 0.1], [1.0, 0.6, 0.1])
-    0.06666666666666665
+    Examples:
+        >>> expected_calibration_error([0.9, 0.9, 0.1], [1.0, 0.6, 0.1])
+        0.06666666666666665
     """
     return error_of(reliability_table(confidence, target, bins, weight))
 
@@ -136,8 +137,9 @@ def pixel_ece(probability: ArrayLike, truth: ArrayLike, bins: int = 15) -> float
 def brier(probability: ArrayLike, truth: ArrayLike) -> float:
     """Mean (p - truth)² over the pixels, in [0, 1]; NaN where the map holds one. Brier 1950.
 
-    >>> brier(np.array([1.0, 0.5]), np.array([True, False]))
-    0.125
+    Examples:
+        >>> brier(np.array([1.0, 0.5]), np.array([True, False]))
+        0.125
     """
     p, t = pixels(probability, truth)
     return float(np.mean((p - t) ** 2)) if np.isfinite(p).all() else float("nan")
@@ -148,8 +150,9 @@ def nll(probability: ArrayLike, truth: ArrayLike, eps: float = EPS) -> float:
 
     NaN where the map holds one.
 
-    >>> round(nll(np.array([0.5, 0.5]), np.array([True, False])), 6)
-    0.693147
+    Examples:
+        >>> round(nll(np.array([0.5, 0.5]), np.array([True, False])), 6)
+        0.693147
     """
     p, t = pixels(probability, truth)
     return float(log_loss(p, t, eps).mean()) if np.isfinite(p).all() else float("nan")

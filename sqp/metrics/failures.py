@@ -24,8 +24,9 @@ def failure_auroc(score: ArrayLike, failed: ArrayLike) -> float:
     The chance that a failed row scores below one that did not fail, ties counting one half. NaN unless both
     occur.
 
-    >>> failure_auroc([0.9, 0.8, 0.3], [False, False, True])
-    1.0
+    Examples:
+        >>> failure_auroc([0.9, 0.8, 0.3], [False, False, True])
+        1.0
     """
     return float(forms.failure_auroc(*_rows(score, failed))[0])
 
@@ -35,8 +36,9 @@ def failure_auprc(score: ArrayLike, failed: ArrayLike) -> float:
 
     NaN unless both occur.
 
-    >>> failure_auprc([0.9, 0.8, 0.3], [False, True, False])
-    0.5
+    Examples:
+        >>> failure_auprc([0.9, 0.8, 0.3], [False, True, False])
+        0.5
     """
     return float(forms.failure_auprc(*_rows(score, failed))[0])
 
@@ -46,8 +48,9 @@ def fpr_at_tpr(score: ArrayLike, failed: ArrayLike, tpr: float = 0.95) -> float:
 
     NaN unless both occur.
 
-    >>> fpr_at_tpr([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
-    0.0
+    Examples:
+        >>> fpr_at_tpr([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
+        0.0
     """
     return float(forms.fpr_at_tpr(*_rows(score, failed), tpr)[0])
 
@@ -57,7 +60,8 @@ def review_share(score: ArrayLike, failed: ArrayLike, caught: float = 0.95) -> f
 
     NaN without failures. The best possible is near `caught` · share of failures, chance near `caught`.
 
-    >>> review_share([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
-    0.5
+    Examples:
+        >>> review_share([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
+        0.5
     """
     return float(forms.review_share(*_rows(score, failed), caught)[0])

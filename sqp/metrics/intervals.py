@@ -30,8 +30,9 @@ def covered(low: ArrayLike, high: ArrayLike, true: ArrayLike) -> np.ndarray:
 def coverage(low: ArrayLike, high: ArrayLike, true: ArrayLike) -> float:
     """Share of the rows with low <= true <= high; NaN without rows. ValueError where low > high.
 
-    >>> coverage([0.1, 0.5, 0.6], [0.4, 0.9, 0.7], [0.4, 0.8, 0.9])
-    0.6666666666666666
+    Examples:
+        >>> coverage([0.1, 0.5, 0.6], [0.4, 0.9, 0.7], [0.4, 0.8, 0.9])
+        0.6666666666666666
     """
     lo, hi, t = _rows(low, high, true)
     return float(covered(lo, hi, t).mean()) if len(t) else float("nan")

@@ -32,8 +32,9 @@ def confusion(prediction: ArrayLike, truth: ArrayLike) -> tuple[int, int, int, i
 
     ValueError where the shapes differ.
 
-    >>> confusion(np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool))
-    (1, 1, 1, 1)
+    Examples:
+        >>> confusion(np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool))
+        (1, 1, 1, 1)
     """
     p, t = as_mask(prediction), as_mask(truth)
     if p.shape != t.shape:
@@ -50,8 +51,9 @@ def _ratio(hits: int, misses: int, other_errors: int = 0) -> float:
 def dice(prediction: ArrayLike, truth: ArrayLike) -> float:
     """Dice, 2|P and T| / (|P| + |T|), in [0, 1]; 1 for two empty masks.
 
-    >>> dice(np.array([1, 1, 0], bool), np.array([0, 1, 0], bool))
-    0.6666666666666666
+    Examples:
+        >>> dice(np.array([1, 1, 0], bool), np.array([0, 1, 0], bool))
+        0.6666666666666666
     """
     tp, fp, fn, _ = confusion(prediction, truth)
     return _ratio(2 * tp, fp + fn)
@@ -66,8 +68,9 @@ def iou(prediction: ArrayLike, truth: ArrayLike) -> float:
 def threshold_iou(iou: ArrayLike, threshold: float = 0.65) -> np.ndarray:
     """The score of ISIC 2018's Task 1, float64 `[n]`: the IoU where it reaches the threshold, else 0; NaN stays.
 
-    >>> threshold_iou([0.9, 0.65, 0.6]).tolist()
-    [0.9, 0.65, 0.0]
+    Examples:
+        >>> threshold_iou([0.9, 0.65, 0.6]).tolist()
+        [0.9, 0.65, 0.0]
     """
     values = np.asarray(iou, dtype=np.float64)
     return np.where(values < threshold, 0.0, values)
@@ -102,8 +105,9 @@ def soft_dice(probability: ArrayLike, mask: ArrayLike) -> float:
 
     1 where both are zero everywhere; NaN in the map gives NaN. ValueError where the shapes differ.
 
-    >>> soft_dice(np.array([1.0, 0.5, 0.0]), np.array([True, True, False]))
-    0.8571428571428571
+    Examples:
+        >>> soft_dice(np.array([1.0, 0.5, 0.0]), np.array([True, True, False]))
+        0.8571428571428571
     """
     p, m = np.asarray(probability), as_mask(mask)
     if p.shape != m.shape:
@@ -117,8 +121,9 @@ def pairwise_dice(masks: ArrayLike) -> float:
 
     A pair of empty masks counts 1. NaN for one sample: there is no pair.
 
-    >>> pairwise_dice(np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0]], bool))  # (1 + 2/3 + 2/3) / 3
-    0.7777777777777777
+    Examples:
+        >>> pairwise_dice(np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0]], bool))  # (1 + 2/3 + 2/3) / 3
+        0.7777777777777777
     """
     m = as_mask(masks)
     flat = m.reshape(len(m), -1)
@@ -139,8 +144,9 @@ def slice_dice(prediction: ArrayLike, truth: ArrayLike) -> np.ndarray:
 
     ValueError where the shapes differ.
 
-    >>> slice_dice(np.array([[1, 1], [1, 0], [0, 0]], bool), np.array([[1, 1], [0, 1], [0, 0]], bool)).tolist()
-    [1.0, 0.0, nan]
+    Examples:
+        >>> slice_dice(np.array([[1, 1], [1, 0], [0, 0]], bool), np.array([[1, 1], [0, 1], [0, 0]], bool)).tolist()
+        [1.0, 0.0, nan]
     """
     p, t = as_mask(prediction), as_mask(truth)
     if p.shape != t.shape:
@@ -152,8 +158,9 @@ def slice_dice(prediction: ArrayLike, truth: ArrayLike) -> np.ndarray:
 def worst_slice(prediction: ArrayLike, truth: ArrayLike) -> tuple[float, int]:
     """The least Dice of a slice in which either mask has something, and that slice; (1.0, -1) for two empty masks.
 
-    >>> worst_slice(np.array([[1, 1], [1, 0], [0, 0]], bool), np.array([[1, 1], [0, 1], [0, 0]], bool))
-    (0.0, 1)
+    Examples:
+        >>> worst_slice(np.array([[1, 1], [1, 0], [0, 0]], bool), np.array([[1, 1], [0, 1], [0, 0]], bool))
+        (0.0, 1)
     """
     values = slice_dice(prediction, truth)
     if np.isnan(values).all():

@@ -47,12 +47,13 @@ def signed_rank(x: ArrayLike, y: ArrayLike, a: str = "a", b: str = "b", group: A
 
     Without groups each row is its own. ValueError where lengths differ.
 
-    >>> test = signed_rank([0.9, 0.8, 0.7, 0.9, 0.6], [0.5, 0.5, 0.5, 0.4, 0.5])
-    >>> test.n, test.p  # all five in one direction: 2 of 32 signs are as extreme
-    (5, 0.0625)
-    >>> test = signed_rank([0.9, 0.8, 0.7, 0.9, 0.6], [0.5, 0.5, 0.5, 0.4, 0.5], group=list("aabbc"))
-    >>> test.n, test.n_groups, test.p  # three groups: 2 of 8 signs
-    (5, 3, 0.25)
+    Examples:
+        >>> test = signed_rank([0.9, 0.8, 0.7, 0.9, 0.6], [0.5, 0.5, 0.5, 0.4, 0.5])
+        >>> test.n, test.p  # all five in one direction: 2 of 32 signs are as extreme
+        (5, 0.0625)
+        >>> test = signed_rank([0.9, 0.8, 0.7, 0.9, 0.6], [0.5, 0.5, 0.5, 0.4, 0.5], group=list("aabbc"))
+        >>> test.n, test.n_groups, test.p  # three groups: 2 of 8 signs
+        (5, 3, 0.25)
     """
     u, v = columns(x, y)
     keep = finite(u, v)
@@ -80,8 +81,9 @@ def signed_rank(x: ArrayLike, y: ArrayLike, a: str = "a", b: str = "b", group: A
 def holm(p: ArrayLike) -> np.ndarray:
     """Holm's step-down adjusted p `[m]`, in the order given; NaN stays NaN and is no test. Holm 1979.
 
-    >>> holm([0.01, 0.04, 0.03]).round(10).tolist()
-    [0.03, 0.06, 0.06]
+    Examples:
+        >>> holm([0.01, 0.04, 0.03]).round(10).tolist()
+        [0.03, 0.06, 0.06]
     """
     values = np.asarray(p, dtype=np.float64).ravel()
     adjusted = np.full(len(values), np.nan)

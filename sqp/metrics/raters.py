@@ -33,9 +33,10 @@ def consensus(truths: ArrayLike) -> np.ndarray:
 def consensus_dice(prediction: ArrayLike, truths: ArrayLike) -> float:
     """Dice over the pixels on which all raters agree, in [0, 1].
 
-    >>> truths = np.array([[1, 1, 0, 0], [1, 0, 0, 0]], bool)
-    >>> consensus_dice(np.array([1, 1, 1, 0], bool), truths)  # the second pixel does not count
-    0.6666666666666666
+    Examples:
+        >>> truths = np.array([[1, 1, 0, 0], [1, 0, 0, 0]], bool)
+        >>> consensus_dice(np.array([1, 1, 1, 0], bool), truths)  # the second pixel does not count
+        0.6666666666666666
     """
     p, t = _raters(prediction, truths)
     return dice(p & consensus(t), t.all(axis=0))
@@ -46,8 +47,9 @@ def dissensus_dice(prediction: ArrayLike, truths: ArrayLike) -> float:
 
     The raters contradict each other there, so 1 is out of reach: with two of them 0.5 is good.
 
-    >>> dissensus_dice(np.array([1, 1, 0], bool), np.array([[1, 1, 0], [1, 0, 0]], bool))  # (1 + 0) / 2
-    0.5
+    Examples:
+        >>> dissensus_dice(np.array([1, 1, 0], bool), np.array([[1, 1, 0], [1, 0, 0]], bool))  # (1 + 0) / 2
+        0.5
     """
     p, t = _raters(prediction, truths)
     where = ~consensus(t)
@@ -83,8 +85,9 @@ def area_crps(area: float, areas: ArrayLike) -> float:
     absolute error. NaN where the area or all of theirs are not finite. Closed form: Gneiting & Raftery 2007. (The
     challenge's own code integrates over ± 3 SD only, which caps the score of a prediction far off.)
 
-    >>> area_crps(10, [12, 12])
-    2.0
+    Examples:
+        >>> area_crps(10, [12, 12])
+        2.0
     """
     a = np.asarray(areas, dtype=np.float64).ravel()
     a = a[np.isfinite(a)]

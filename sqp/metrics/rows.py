@@ -23,8 +23,9 @@ def finite(*arrays: np.ndarray) -> np.ndarray:
 def finite_rows(*arrays: ArrayLike) -> list[np.ndarray]:
     """The columns as float64 without the rows in which any is NaN or infinite.
 
-    >>> finite_rows([1, 2, float("nan")], [4, float("inf"), 6])
-    [array([1.]), array([4.])]
+    Examples:
+        >>> finite_rows([1, 2, float("nan")], [4, float("inf"), 6])
+        [array([1.]), array([4.])]
     """
     cols = columns(*arrays)
     keep = finite(*cols)
@@ -46,8 +47,9 @@ def group_codes(group: ArrayLike, n: int) -> tuple[np.ndarray, int]:
 def one_of_each(group: ArrayLike, generator: np.random.Generator) -> np.ndarray:
     """Rows, ascending: of each group one that is drawn at random, each of its rows alike.
 
-    >>> one_of_each(["a", "b", "a"], np.random.default_rng(0)).tolist()
-    [1, 2]
+    Examples:
+        >>> one_of_each(["a", "b", "a"], np.random.default_rng(0)).tolist()
+        [1, 2]
     """
     names = pd.Series(np.asarray(group)).sample(frac=1, random_state=generator)
     return np.sort(names.drop_duplicates().index)

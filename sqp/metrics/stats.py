@@ -97,8 +97,9 @@ def bootstrap_indices(
 ) -> Iterator[np.ndarray]:
     """The rows `[m]` of each resample of whole groups; the same seed and groups give the same resamples.
 
-    >>> [sorted(rows.tolist()) for rows in bootstrap_indices(["a", "a", "b"], n_resamples=2, seed=3)]
-    [[0, 1, 2], [0, 0, 1, 1]]
+    Examples:
+        >>> [sorted(rows.tolist()) for rows in bootstrap_indices(["a", "a", "b"], n_resamples=2, seed=3)]
+        [[0, 1, 2], [0, 0, 1, 1]]
     """
     return Resamples.draw(group, n_resamples, seed).indices()
 
@@ -185,8 +186,9 @@ def fit_line(x: ArrayLike, y: ArrayLike) -> tuple[float, float]:
 
     A constant x has slope 0 and the mean of y as intercept; without rows the intercept is NaN.
 
-    >>> fit_line([0, 1, 2], [1, 3, 5])
-    (2.0, 1.0)
+    Examples:
+        >>> fit_line([0, 1, 2], [1, 3, 5])
+        (2.0, 1.0)
     """
     a, b = finite_rows(x, y)
     if not len(a):
@@ -204,8 +206,9 @@ def cohens_d(a: ArrayLike, b: ArrayLike) -> float:
 
     NaN with fewer than two values on a side or without spread. Cohen 1988.
 
-    >>> cohens_d([3, 5], [1, 3])
-    1.414213562373095
+    Examples:
+        >>> cohens_d([3, 5], [1, 3])
+        1.414213562373095
     """
     (x,), (y,) = finite_rows(a), finite_rows(b)
     if min(len(x), len(y)) < 2 or np.ptp(x) == np.ptp(y) == 0:

@@ -61,10 +61,11 @@ def surface_distances(
     directed mean distances (paper 000, equation 13), not the mean over both outlines pooled. ValueError where the
     shapes differ.
 
-    >>> square, moved = np.zeros((9, 9), bool), np.zeros((9, 9), bool)
-    >>> square[2:4, 2:4], moved[2:4, 5:7] = True, True
-    >>> surface_distances(square, moved)
-    SurfaceDistances(hausdorff=3.0, hd95=3.0, masd=2.5)
+    Examples:
+        >>> square, moved = np.zeros((9, 9), bool), np.zeros((9, 9), bool)
+        >>> square[2:4, 2:4], moved[2:4, 5:7] = True, True
+        >>> surface_distances(square, moved)
+        SurfaceDistances(hausdorff=3.0, hd95=3.0, masd=2.5)
     """
     p, t = as_mask(prediction), as_mask(truth)
     if p.shape != t.shape:

@@ -116,8 +116,9 @@ class TemperatureFit:
 def rescale(probability: ArrayLike, temperature: float) -> np.ndarray:
     """The probability map at another temperature, float64 `[*space]` in 0..1. ValueError unless T is above 0.
 
-    >>> rescale([0.5, 0.9], 2.0).round(6).tolist()
-    [0.5, 0.75]
+    Examples:
+        >>> rescale([0.5, 0.9], 2.0).round(6).tolist()
+        [0.5, 0.75]
     """
     if not 0 < temperature < float("inf"):
         raise ValueError(f"a temperature must be above 0, not {temperature}")

@@ -62,10 +62,11 @@ def rank_sum_p(a: ArrayLike, b: ArrayLike, group_a: ArrayLike | None = None, gro
     sides. Its statistic is compared with Student's t, groups - 1 degrees of freedom, since a normal law needs dozens of
     groups. NaN values are dropped; NaN if a side is empty, if all values tie, or with a single group.
 
-    >>> round(rank_sum_p([1, 2, 3], [4, 5, 6]), 6)
-    0.1
-    >>> round(rank_sum_p([1, 2, 3, 1], [4, 5, 6, 4], list("abca"), list("defd")), 3)
-    0.084
+    Examples:
+        >>> round(rank_sum_p([1, 2, 3], [4, 5, 6]), 6)
+        0.1
+        >>> round(rank_sum_p([1, 2, 3, 1], [4, 5, 6, 4], list("abca"), list("defd")), 3)
+        0.084
     """
     (x,), (y,) = columns(a), columns(b)
     names = [np.arange(len(x)), np.arange(len(x), len(x) + len(y))]
@@ -137,11 +138,12 @@ def tiers(
     with a NaN or infinity in any column are dropped. `selective.threshold_at_risk` gives thresholds by calibrated risk.
     ValueError unless low < high, and where lengths differ.
 
-    >>> rows, pairs = tiers([0.9, 0.8, 0.6, 0.1], [0.9, 0.8, 0.7, 0.2], [0.8, 0.7, 0.5, 0.1])
-    >>> [(tier.name, tier.n, round(tier.dice_mean, 2)) for tier in rows]
-    [('high', 2, 0.85), ('moderate', 1, 0.7), ('low', 1, 0.2)]
-    >>> [(pair.a, pair.b) for pair in pairs]
-    [('high', 'moderate'), ('high', 'low'), ('moderate', 'low')]
+    Examples:
+        >>> rows, pairs = tiers([0.9, 0.8, 0.6, 0.1], [0.9, 0.8, 0.7, 0.2], [0.8, 0.7, 0.5, 0.1])
+        >>> [(tier.name, tier.n, round(tier.dice_mean, 2)) for tier in rows]
+        [('high', 2, 0.85), ('moderate', 1, 0.7), ('low', 1, 0.2)]
+        >>> [(pair.a, pair.b) for pair in pairs]
+        [('high', 'moderate'), ('high', 'low'), ('moderate', 'low')]
     """
     if not low < high:
         raise ValueError(f"the low threshold must be below the high one, not {low} and {high}")

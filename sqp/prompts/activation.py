@@ -61,8 +61,9 @@ def activation_prompt(
 def threshold_mask(heatmap: np.ndarray, percentile: float) -> np.ndarray:
     """The paper's noisy mask, bool `[h, w]`: the heatmap at or above its own percentile.
 
-    >>> threshold_mask(np.array([[0.0, 0.2], [0.6, 1.0]]), 50).tolist()
-    [[False, False], [True, True]]
+    Examples:
+        >>> threshold_mask(np.array([[0.0, 0.2], [0.6, 1.0]]), 50).tolist()
+        [[False, False], [True, True]]
     """
     return heatmap >= np.percentile(heatmap, percentile)
 

@@ -20,10 +20,11 @@ def centre(
 
     ConfigError for a share outside of 0 to 1.
 
-    >>> centre(np.zeros((10, 20, 3), np.uint8))[0].points
-    ((10.0, 5.0),)
-    >>> centre(np.zeros((10, 20, 3), np.uint8), box=0.5)[0].box
-    (5.0, 2.5, 15.0, 7.5)
+    Examples:
+        >>> centre(np.zeros((10, 20, 3), np.uint8))[0].points
+        ((10.0, 5.0),)
+        >>> centre(np.zeros((10, 20, 3), np.uint8), box=0.5)[0].box
+        (5.0, 2.5, 15.0, 7.5)
     """
     if not 0 <= box <= 1:
         raise ConfigError(f"centre: box is {box}; it must lie between 0 (a point) and 1 (the whole image)")
@@ -43,8 +44,9 @@ def whole_image(
 ) -> list[Prompt]:
     """The whole image as a box.
 
-    >>> whole_image(np.zeros((10, 20, 3), np.uint8))[0].box
-    (0.0, 0.0, 20.0, 10.0)
+    Examples:
+        >>> whole_image(np.zeros((10, 20, 3), np.uint8))[0].box
+        (0.0, 0.0, 20.0, 10.0)
     """
     h, w = image.shape[:2]
     return [Prompt(box=(0.0, 0.0, float(w), float(h)), prompter="whole_image")]

@@ -29,8 +29,9 @@ def jitter_prompt(
     moves by itself. A point is shifted by draw * ratio of the image's short side. The result is clipped to
     the image.
 
-    >>> jitter_prompt(Prompt(box=(10, 10, 30, 50)), (1, -1), 0.1, (100, 100)).box
-    (12.0, 6.0, 32.0, 46.0)
+    Examples:
+        >>> jitter_prompt(Prompt(box=(10, 10, 30, 50)), (1, -1), 0.1, (100, 100)).box
+        (12.0, 6.0, 32.0, 46.0)
     """
     draws = [float(value) for value in draws]
     box: Box | None = None

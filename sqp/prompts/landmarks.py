@@ -180,9 +180,10 @@ def starts(centres: np.ndarray, patch: int) -> np.ndarray:
 def extreme_points(mask: np.ndarray) -> np.ndarray:
     """`[LANDMARKS, 3]`: the mean centre of the voxels at the least and the greatest d, h and w of a bool mask.
 
-    >>> mask = np.zeros((4, 4, 4), bool); mask[1, 1:3, 2] = True
-    >>> extreme_points(mask)[2:4].tolist()
-    [[1.5, 1.5, 2.5], [1.5, 2.5, 2.5]]
+    Examples:
+        >>> mask = np.zeros((4, 4, 4), bool); mask[1, 1:3, 2] = True
+        >>> extreme_points(mask)[2:4].tolist()
+        [[1.5, 1.5, 2.5], [1.5, 2.5, 2.5]]
     """
     found = np.argwhere(mask)
     ends = [found[found[:, axis] == end(found[:, axis])] for axis in range(3) for end in (np.min, np.max)]

@@ -13,9 +13,10 @@ from sqp.core.types import Prompt
 def volume_box(mask: np.ndarray) -> np.ndarray:
     """The smallest box around a bool mask `[d, h, w]`: float64 `[2, 3]`. ValueError where the mask is empty.
 
-    >>> mask = np.zeros((4, 6, 8), bool); mask[1:3, 2:5, 4] = True
-    >>> volume_box(mask).tolist()
-    [[1.0, 2.0, 4.0], [3.0, 5.0, 5.0]]
+    Examples:
+        >>> mask = np.zeros((4, 6, 8), bool); mask[1:3, 2:5, 4] = True
+        >>> volume_box(mask).tolist()
+        [[1.0, 2.0, 4.0], [3.0, 5.0, 5.0]]
     """
     found = np.argwhere(mask)
     if not len(found):
@@ -28,9 +29,10 @@ def box_prompt(box: np.ndarray, shape: Sequence[int], margin: float, prompter: s
 
     Sides come in order and are at least one voxel long; slices that are touched count whole.
 
-    >>> prompt = box_prompt(np.array([[1.0, 2.0, 4.0], [3.0, 6.0, 8.0]]), (4, 8, 16), 0.25, "localizer")
-    >>> prompt.box, prompt.depth
-    ((3.0, 1.0, 9.0, 7.0), (0.0, 4.0))
+    Examples:
+        >>> prompt = box_prompt(np.array([[1.0, 2.0, 4.0], [3.0, 6.0, 8.0]]), (4, 8, 16), 0.25, "localizer")
+        >>> prompt.box, prompt.depth
+        ((3.0, 1.0, 9.0, 7.0), (0.0, 4.0))
     """
     low, high = np.sort(box, axis=0)
     grow = margin * (high - low)
@@ -51,8 +53,9 @@ def prompt_box(prompt: Prompt) -> np.ndarray:
 def box_iou_3d(one: np.ndarray, other: np.ndarray) -> float:
     """IoU of two boxes `[2, 3]`, by MONAI.
 
-    >>> box_iou_3d(np.array([[0, 0, 0], [2, 2, 2]]), np.array([[0, 0, 0], [2, 2, 1]]))
-    0.5
+    Examples:
+        >>> box_iou_3d(np.array([[0, 0, 0], [2, 2, 2]]), np.array([[0, 0, 0], [2, 2, 1]]))
+        0.5
     """
     from monai.data.box_utils import box_iou
 

@@ -76,8 +76,9 @@ def network_of(segmenter: Segmenter) -> nn.Module:
 def find_sites(network: nn.Module) -> dict[str, list[str]]:
     """The sites that a network has, each with the names of its modules.
 
-    >>> find_sites(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout(0.1), nn.Conv2d(8, 1, 1)))
-    {'own': ['1'], 'convolutions': ['0']}
+    Examples:
+        >>> find_sites(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout(0.1), nn.Conv2d(8, 1, 1)))
+        {'own': ['1'], 'convolutions': ['0']}
     """
     found = {site: find(network) for site, find in SITES.items()}
     return {site: names for site, names in found.items() if names}
@@ -141,10 +142,11 @@ def injected_dropout(network: nn.Module, sites: Sequence[str] = (AUTO,), p: floa
     All modules are in eval mode inside (BatchNorm too) and in their own mode again after, also after an exception;
     the hooks are gone then. Raises ConfigError for a site that the network does not have, naming those that it has.
 
-    >>> network = nn.Sequential(nn.Conv2d(1, 8, 1), nn.Conv2d(8, 1, 1))
-    >>> with injected_dropout(network, ["convolutions"], 0.5) as dropout, dropout.drawing([torch.Generator()]):
-    ...     network(torch.ones(1, 1, 4, 4)).shape
-    torch.Size([1, 1, 4, 4])
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(1, 8, 1), nn.Conv2d(8, 1, 1))
+        >>> with injected_dropout(network, ["convolutions"], 0.5) as dropout, dropout.drawing([torch.Generator()]):
+        ...     network(torch.ones(1, 1, 4, 4)).shape
+        torch.Size([1, 1, 4, 4])
     """
     if not 0 < p < 1:
         raise ConfigError(f"mc_dropout: p is {p}; it must lie between 0 and 1, e.g. 0.01")

@@ -14,8 +14,9 @@ from sqp.core.types import Decoded, Embedding, Prompt, Segmenter
 def ensemble_sha256(hashes: Sequence[str]) -> str:
     """The weights' sha256 of an ensemble: that of its members' hashes, in their order.
 
-    >>> ensemble_sha256(["a", "b"]) == ensemble_sha256(["b", "a"])
-    False
+    Examples:
+        >>> ensemble_sha256(["a", "b"]) == ensemble_sha256(["b", "a"])
+        False
     """
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 

@@ -16,8 +16,9 @@ from sqp.core.types import Prompt
 def check_prompt(prompt: Prompt, original: tuple[int, int]) -> Prompt:
     """The prompt with its box clipped to an image of (h, w) pixels; `CaseError` where it cannot be used.
 
-    >>> check_prompt(Prompt(box=(-5, 2, 50, 8)), (10, 20)).box
-    (0.0, 2.0, 20.0, 8.0)
+    Examples:
+        >>> check_prompt(Prompt(box=(-5, 2, 50, 8)), (10, 20)).box
+        (0.0, 2.0, 20.0, 8.0)
     """
     h, w = original
     if prompt.box is None and not prompt.points:

@@ -34,8 +34,9 @@ def standardise(pixels: Tensor) -> Tensor:
 def min_max(pixels: Tensor) -> Tensor:
     """`[1, 3, h, w]` -> 0-1 by the least and the greatest value of this image, as MedSAM and LiteMedSAM do.
 
-    >>> min_max(torch.tensor([[[[10.0, 20.0, 30.0]]]])).tolist()
-    [[[[0.0, 0.5, 1.0]]]]
+    Examples:
+        >>> min_max(torch.tensor([[[[10.0, 20.0, 30.0]]]])).tolist()
+        [[[[0.0, 0.5, 1.0]]]]
     """
     low, high = pixels.aminmax()
     return (pixels - low) / (high - low).clamp(min=1e-8)

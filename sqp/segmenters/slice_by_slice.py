@@ -145,8 +145,9 @@ def as_image(plane: np.ndarray) -> np.ndarray:
 def depth_of(prompt: Prompt, slices: int) -> tuple[int, int]:
     """First slice of a prompt and the one after its last; at least one, within the volume.
 
-    >>> depth_of(Prompt(depth=(2.2, 5.0)), 10), depth_of(Prompt(), 10), depth_of(Prompt(depth=(12, 14)), 10)
-    ((2, 5), (0, 10), (9, 10))
+    Examples:
+        >>> depth_of(Prompt(depth=(2.2, 5.0)), 10), depth_of(Prompt(), 10), depth_of(Prompt(depth=(12, 14)), 10)
+        ((2, 5), (0, 10), (9, 10))
     """
     if prompt.depth is None:
         return 0, slices

@@ -77,8 +77,9 @@ SLICES = 8  # of a 2.5D network at once
 def with_neighbours(volume: Tensor, rows: Tensor, neighbours: int) -> Tensor:
     """Slices `rows` of `[d, h, w]` -> `[n, 2k + 1, h, w]` with the k below and above; beyond the ends the last ones.
 
-    >>> with_neighbours(torch.arange(4.0)[:, None, None], torch.tensor([0, 2]), 1)[..., 0, 0].tolist()
-    [[0.0, 0.0, 1.0], [1.0, 2.0, 3.0]]
+    Examples:
+        >>> with_neighbours(torch.arange(4.0)[:, None, None], torch.tensor([0, 2]), 1)[..., 0, 0].tolist()
+        [[0.0, 0.0, 1.0], [1.0, 2.0, 3.0]]
     """
     around = rows[:, None] + torch.arange(-neighbours, neighbours + 1)
     return volume[around.clamp(0, len(volume) - 1)]

@@ -40,8 +40,9 @@ share the encodings, and no prompt depends on its neighbours."""
 def sampler_options(name: str) -> list[str]:
     """The names of a sampler's own options; ConfigError for an unknown sampler.
 
-    >>> sampler_options("prompt_jitter"), sampler_options("deterministic")
-    (['ratio', 'edges'], [])
+    Examples:
+        >>> sampler_options("prompt_jitter"), sampler_options("deterministic")
+        (['ratio', 'edges'], [])
     """
     parameters = inspect.signature(lookup("sampler", name, SAMPLERS)).parameters.values()
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "embedding"]

@@ -33,8 +33,9 @@ def log_uncertainty(logits: Tensor | Moments) -> tuple[Tensor, Tensor]:
 def mean(logits: Tensor | Moments) -> Tensor:
     """p̄: every sample weighs the same.
 
-    >>> mean(torch.tensor([[60.0], [-60.0]])).tolist()
-    [0.5]
+    Examples:
+        >>> mean(torch.tensor([[60.0], [-60.0]])).tolist()
+        [0.5]
     """
     return Moments.of(logits).mean_p
 
@@ -47,8 +48,9 @@ def inverse(logits: Tensor | Moments) -> Tensor:
 def exponential(logits: Tensor | Moments, *, lam: float = 1.0) -> Tensor:
     """w ∝ exp(-λu); λ >= 0 is chosen on val, 0 is the mean.
 
-    >>> [round(float(v), 3) for v in exponential(torch.tensor([[60.0], [0.0]]), lam=2.0)]
-    [0.94]
+    Examples:
+        >>> [round(float(v), 3) for v in exponential(torch.tensor([[60.0], [0.0]]), lam=2.0)]
+        [0.94]
     """
     _check("lam", lam)
     m = Moments.of(logits)
@@ -58,8 +60,9 @@ def exponential(logits: Tensor | Moments, *, lam: float = 1.0) -> Tensor:
 def power_law(logits: Tensor | Moments, *, alpha: float = 2.0) -> Tensor:
     """w ∝ u^-α; α >= 0 is chosen on val, 0 is the mean and 1 the inverse.
 
-    >>> [round(float(v), 3) for v in power_law(torch.tensor([[60.0], [0.0], [0.0]]))]
-    [1.0]
+    Examples:
+        >>> [round(float(v), 3) for v in power_law(torch.tensor([[60.0], [0.0], [0.0]]))]
+        [1.0]
     """
     _check("alpha", alpha)
     m = Moments.of(logits)

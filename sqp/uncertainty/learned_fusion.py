@@ -63,8 +63,9 @@ class LearnedFusion:
 def features(logits: Tensor | Moments) -> Tensor:
     """What the stack sees of a pixel, `[*grid, 5]` float32, whatever the order and number of samples.
 
-    >>> features(torch.zeros(3, 2, 2)).shape
-    torch.Size([2, 2, 5])
+    Examples:
+        >>> features(torch.zeros(3, 2, 2)).shape
+        torch.Size([2, 2, 5])
     """
     m = Moments.of(logits)
     capped = m.logits.clamp(-CAP, CAP)

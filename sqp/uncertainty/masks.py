@@ -13,8 +13,9 @@ from sqp.uncertainty.moments import Moments, by_slabs
 def mean_probability_map(samples: Samples | Tensor | Moments) -> Tensor:
     """p̄ `[*grid]` in 0..1: the mean over samples of sigmoid(logit).
 
-    >>> mean_probability_map(torch.tensor([[60.0], [-60.0]])).tolist()
-    [0.5]
+    Examples:
+        >>> mean_probability_map(torch.tensor([[60.0], [-60.0]])).tolist()
+        [0.5]
     """
     logits = samples.logits if isinstance(samples, Samples) else samples
     return by_slabs(lambda part: Moments.of(part).mean_p, logits)

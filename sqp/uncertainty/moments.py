@@ -79,8 +79,9 @@ def by_slabs(cellwise: Callable[[Tensor | Moments], Tensor], logits: Tensor | Mo
 
     So what is made of every sample on the way (p, 1 - p, entropies, weights) is never in memory as a whole.
 
-    >>> by_slabs(lambda logits: Moments.of(logits).mean_p, torch.zeros(2, 20, 1, 1)).shape
-    torch.Size([20, 1, 1])
+    Examples:
+        >>> by_slabs(lambda logits: Moments.of(logits).mean_p, torch.zeros(2, 20, 1, 1)).shape
+        torch.Size([20, 1, 1])
     """
     if isinstance(logits, Moments) or logits.ndim != 4:
         return cellwise(logits)

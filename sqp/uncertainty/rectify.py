@@ -40,8 +40,9 @@ def class_threshold(uncertainty: Tensor, mask_area: float, box_area: float) -> f
     Areas in the same pixels, S_box that of the box before it was jittered. T reaches max u where S_mask = S_box and
     exceeds it beyond.
 
-    >>> class_threshold(torch.tensor([0.0, 1.0]), mask_area=50, box_area=100)
-    0.75
+    Examples:
+        >>> class_threshold(torch.tensor([0.0, 1.0]), mask_area=50, box_area=100)
+        0.75
     """
     low, high = float(uncertainty.min()), float(uncertainty.max())
     if high <= low or not box_area > 0:
@@ -131,8 +132,9 @@ def unc_fnc(mask: Tensor, uncertain: Tensor) -> Tensor:
 def unc_fpnc(mask: Tensor, uncertain: Tensor) -> Tensor:
     """Both corrections at once: inside of M_unc foreground and background change places.
 
-    >>> unc_fpnc(torch.tensor([1, 1, 0, 0]), torch.tensor([1, 0, 1, 0])).tolist()
-    [False, True, True, False]
+    Examples:
+        >>> unc_fpnc(torch.tensor([1, 1, 0, 0]), torch.tensor([1, 0, 1, 0])).tolist()
+        [False, True, True, False]
     """
     return mask.bool() ^ uncertain.bool()
 

@@ -27,8 +27,9 @@ class Answers:
 def soft_agreement(probability: Tensor, mask: Tensor) -> float:
     """Soft Dice of p `[*grid]` and M bool `[*grid]`, 0..1; an empty M: 1 where p is nowhere 0.5 or more, else 0.
 
-    >>> soft_agreement(Tensor([0.1, 0.2]), Tensor([0, 0]).bool())
-    1.0
+    Examples:
+        >>> soft_agreement(Tensor([0.1, 0.2]), Tensor([0, 0]).bool())
+        1.0
     """
     if not mask.any():
         return float(not (probability >= 0.5).any())

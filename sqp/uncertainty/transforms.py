@@ -47,8 +47,9 @@ def resample(
 def shift_cells(logits: Tensor, x: float, y: float) -> Tensor:
     """`[h, w]` read x cells to the right and y cells below each cell; the last row or column is repeated.
 
-    >>> shift_cells(torch.tensor([[0.0, 1.0, 2.0]]), 1.0, 0.0).round().tolist()
-    [[1.0, 2.0, 2.0]]
+    Examples:
+        >>> shift_cells(torch.tensor([[0.0, 1.0, 2.0]]), 1.0, 0.0).round().tolist()
+        [[1.0, 2.0, 2.0]]
     """
     h, w = logits.shape
     axes = [2 * (torch.arange(n, dtype=torch.float64) + 0.5 + by) / n - 1 for n, by in ((w, x), (h, y))]
