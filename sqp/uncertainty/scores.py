@@ -80,7 +80,7 @@ def stability(judged: Judged) -> float:
 def mean_entropy(judged: Judged) -> float:
     """1 - mean H(p̄) over M, in bits and so 0..1, NaN for empty M: turned round, so that higher is better.
 
-    Once also stored as foreground_certainty, mean 1 - H over M: the same number (`io.schema.RENAMED`).
+    Once also stored as foreground_certainty, mean 1 - H over M: the same number (`sqp.records.schema.RENAMED`).
     """
     return 1 - judged.mean_over_mask(judged.moments.total_entropy)
 
