@@ -24,6 +24,16 @@ def failure_auroc(score: ArrayLike, failed: ArrayLike) -> float:
     The chance that a failed row scores below one that did not fail, ties counting one half. NaN unless both
     occur.
 
+    Args:
+        score: scores `[n]`, higher = better.
+        failed: bool or 0 and 1 `[n]`, True where the mask failed.
+
+    Returns:
+        The area.
+
+    Raises:
+        ValueError: lengths differ.
+
     Examples:
         >>> failure_auroc([0.9, 0.8, 0.3], [False, False, True])
         1.0
@@ -35,6 +45,16 @@ def failure_auprc(score: ArrayLike, failed: ArrayLike) -> float:
     """Average precision of finding the failed rows, in [0, 1]; the share of failures is chance.
 
     NaN unless both occur.
+
+    Args:
+        score: scores `[n]`, higher = better.
+        failed: bool or 0 and 1 `[n]`, True where the mask failed.
+
+    Returns:
+        The average precision.
+
+    Raises:
+        ValueError: lengths differ.
 
     Examples:
         >>> failure_auprc([0.9, 0.8, 0.3], [False, True, False])
@@ -48,6 +68,17 @@ def fpr_at_tpr(score: ArrayLike, failed: ArrayLike, tpr: float = 0.95) -> float:
 
     NaN unless both occur.
 
+    Args:
+        score: scores `[n]`, higher = better.
+        failed: bool or 0 and 1 `[n]`, True where the mask failed.
+        tpr: share of the failures that the threshold must flag, in (0, 1].
+
+    Returns:
+        The share in [0, 1].
+
+    Raises:
+        ValueError: lengths differ.
+
     Examples:
         >>> fpr_at_tpr([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
         0.0
@@ -59,6 +90,17 @@ def review_share(score: ArrayLike, failed: ArrayLike, caught: float = 0.95) -> f
     """Share of all rows to review, worst score first, until at least `caught` of the failures are found.
 
     NaN without failures. The best possible is near `caught` · share of failures, chance near `caught`.
+
+    Args:
+        score: scores `[n]`, higher = better.
+        failed: bool or 0 and 1 `[n]`, True where the mask failed.
+        caught: share of the failures to find, in (0, 1].
+
+    Returns:
+        The share in [0, 1].
+
+    Raises:
+        ValueError: lengths differ.
 
     Examples:
         >>> review_share([0.9, 0.8, 0.7, 0.3], [False, False, True, True])

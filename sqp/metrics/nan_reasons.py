@@ -34,6 +34,16 @@ def rows_note(*arrays: ArrayLike) -> str:
 def agreement_note(predicted: ArrayLike, true: ArrayLike) -> str:
     """Why correlations, R2 or limits of agreement are NaN.
 
+    Args:
+        predicted: predictions `[n]`.
+        true: the truth `[n]`.
+
+    Returns:
+        The reasons, or an empty text.
+
+    Raises:
+        ValueError: lengths differ.
+
     Examples:
         >>> agreement_note([0.5, 0.5], [0.2, 0.4])
         'constant prediction: no correlation'
@@ -52,6 +62,16 @@ def agreement_note(predicted: ArrayLike, true: ArrayLike) -> str:
 
 def failures_note(score: ArrayLike, failed: ArrayLike) -> str:
     """Why the detection of failures is NaN, or chance by its score.
+
+    Args:
+        score: scores `[n]`.
+        failed: 0 or 1 `[n]`.
+
+    Returns:
+        The reasons, or an empty text.
+
+    Raises:
+        ValueError: lengths differ.
 
     Examples:
         >>> failures_note([0.5, 0.6], [False, False])

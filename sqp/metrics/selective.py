@@ -1,6 +1,4 @@
-"""Selective use of one score in one row: what it leaves in, what it finds, what it costs in reviews.
-
-What is left when the worst-scored masks are turned away: risk against coverage, and its areas.
+"""What is left when the worst-scored masks are turned away: risk against coverage, its areas, and all of it as a row.
 
 Scores are higher = better; risk is lower = better (1 - Dice). Rows with a NaN or infinity are dropped. Tied
 scores cannot be told apart by any threshold, so each tied row carries the mean risk of its tie: this is the
@@ -29,6 +27,16 @@ def risk_coverage(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.nda
     Inside a tie the curve is the expectation over its orders; only the end of a tie is a threshold one can
     set. Times its coverage it is the generalized curve of `augrc`.
 
+    Args:
+        score: scores `[n]`, higher = better.
+        risk: risks `[n]`, lower = better, such as 1 - Dice.
+
+    Returns:
+        The two columns, by rising coverage.
+
+    Raises:
+        ValueError: lengths differ.
+
     Examples:
         >>> coverage, risk = risk_coverage([0.9, 0.5, 0.5], [0.0, 0.2, 0.4])
         >>> risk.round(3).tolist()
@@ -52,6 +60,16 @@ def aurc(score: ArrayLike, risk: ArrayLike) -> float:
     """Area under the risk-coverage curve: mean selective risk over the coverages 1/n ... 1; lower is better.
 
     Geifman & El-Yaniv 2017, 2019, with ties as above: a constant score has the mean risk. NaN without rows.
+
+    Args:
+        score: scores `[n]`, higher = better.
+        risk: risks `[n]`, lower = better, such as 1 - Dice.
+
+    Returns:
+        The area, in the unit of the risk.
+
+    Raises:
+        ValueError: lengths differ.
     """
     return float(forms.aurc(*_rows(score, risk))[0])
 
@@ -60,6 +78,16 @@ def excess_aurc(score: ArrayLike, risk: ArrayLike) -> float:
     """AURC less that of the oracle, which orders the rows by their risk; at least 0. NaN without rows.
 
     Geifman et al. 2019, with the true oracle of a continuous risk in place of their approximation.
+
+    Args:
+        score: scores `[n]`, higher = better.
+        risk: risks `[n]`, lower = better, such as 1 - Dice.
+
+    Returns:
+        The area, in the unit of the risk.
+
+    Raises:
+        ValueError: lengths differ.
 
     Examples:
         >>> excess_aurc([0.9, 0.1], [0.0, 0.4])
@@ -74,6 +102,16 @@ def augrc(score: ArrayLike, risk: ArrayLike) -> float:
     Mean over the coverages 1/n ... 1; a random order has half the mean risk, but for 1/n. NaN without rows. Traub et
     al. 2024 (arXiv 2407.01032).
 
+    Args:
+        score: scores `[n]`, higher = better.
+        risk: risks `[n]`, lower = better, such as 1 - Dice.
+
+    Returns:
+        The area, in the unit of the risk.
+
+    Raises:
+        ValueError: lengths differ.
+
     Examples:
         >>> augrc([0.9, 0.1], [0.0, 0.4])
         0.1
@@ -85,6 +123,17 @@ def risk_at_coverage(score: ArrayLike, risk: ArrayLike, coverage: float = 0.8) -
     """Mean risk left where the best-scored share `coverage` is kept (rounded up to whole rows); NaN without rows.
 
     Inside a tie it is the expectation, as in the curve.
+
+    Args:
+        score: scores `[n]`, higher = better.
+        risk: risks `[n]`, lower = better, such as 1 - Dice.
+        coverage: share of the rows that is kept, in (0, 1].
+
+    Returns:
+        The mean risk.
+
+    Raises:
+        ValueError: lengths differ.
 
     Examples:
         >>> risk_at_coverage([0.9, 0.8, 0.7, 0.6, 0.5], [0.1, 0.1, 0.3, 0.3, 1.0])
@@ -98,6 +147,17 @@ def threshold_at_risk(score: ArrayLike, risk: ArrayLike, limit: float) -> float:
 
     Of all such thresholds it keeps the most rows; NaN where there is none. Choose it on calibration rows: it promises
     nothing for others.
+
+    Args:
+        score: scores `[n]`, higher = better.
+        risk: risks `[n]`, lower = better, such as 1 - Dice.
+        limit: the greatest mean risk, in the unit of the risk.
+
+    Returns:
+        The threshold: rows that score at least so much are accepted.
+
+    Raises:
+        ValueError: lengths differ.
 
     Examples:
         >>> threshold_at_risk([0.9, 0.5, 0.1], [0.0, 0.2, 1.0], limit=0.1)
@@ -122,6 +182,19 @@ def selective_row(
 
     These are n_failed_70 (Dice < 0.7), auroc_70, auprc_70, fpr_at_tpr_70, review_share_70. Risk is 1 - Dice; names
     carry the percent. Rows with a NaN are dropped; `note` says what is NaN and why.
+
+    Args:
+        score: scores `[n]`, higher = better.
+        dice: true Dice `[n]` in [0, 1].
+        failed_below: bounds of Dice below which a mask has failed.
+        coverage: share kept for risk_at_80.
+        caught: share of the failures to find.
+
+    Returns:
+        name -> number, and `note`.
+
+    Raises:
+        ValueError: lengths differ.
 
     Examples:
         >>> row = selective_row([0.9, 0.8, 0.3], [0.9, 0.75, 0.2])

@@ -18,6 +18,12 @@ from sqp.uncertainty.moments import SLAB, Moments
 def certainty(logits: Tensor | Moments) -> Tensor:
     """|2p̄ - 1|, 0 to 1: the one measure that is higher where the samples are surer.
 
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        float32 `[*grid]`.
+
     Examples:
         >>> certainty(torch.tensor([[0.0, 50.0]])).tolist()
         [0.0, 1.0]
@@ -28,6 +34,12 @@ def certainty(logits: Tensor | Moments) -> Tensor:
 
 def entropy(logits: Tensor | Moments) -> Tensor:
     """Total (predictive) entropy H(p̄) in bits, 0 to 1.
+
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        float32 `[*grid]`.
 
     Examples:
         >>> entropy(torch.tensor([[0.0], [0.0]])).tolist()
@@ -40,6 +52,12 @@ def mutual_information(logits: Tensor | Moments) -> Tensor:
     """H(p̄) - mean_s H(p_s) in bits, 0 to 1: the epistemic part (BALD, Houlsby et al., arXiv 1112.5745).
 
     Two opposite samples: 1 bit.
+
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        float32 `[*grid]`.
 
     Examples:
         >>> mutual_information(torch.tensor([[60.0], [-60.0]])).tolist()
@@ -57,6 +75,12 @@ def epkl(logits: Tensor | Moments) -> Tensor:
     In closed form the population covariance over samples of p and the logit, / ln 2 (Malinin & Gales, arXiv
     2002.07650).
 
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        float32 `[*grid]`, at least 0.
+
     Examples:
         >>> round(float(epkl(torch.tensor([[1.0], [-1.0]]))[0]), 4)
         0.3333
@@ -73,6 +97,12 @@ def epkl(logits: Tensor | Moments) -> Tensor:
 
 def variance(logits: Tensor | Moments) -> Tensor:
     """Population variance of p over samples, 0 to 0.25.
+
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        float32 `[*grid]`.
 
     Examples:
         >>> variance(torch.tensor([[60.0], [-60.0]])).tolist()
@@ -96,6 +126,16 @@ MEASURES: dict[str, Callable[[Tensor | Moments], Tensor]] = {
 def all_maps(logits: Tensor | Moments, names: Iterable[str] = tuple(MEASURES)) -> dict[str, Tensor]:
     """Every named measure of the same samples, float32 `[*grid]` each.
 
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+        names: names of `MEASURES`.
+
+    Returns:
+        name -> float32 `[*grid]`.
+
+    Raises:
+        ConfigError: a measure is unknown.
+
     Examples:
         >>> list(all_maps(torch.zeros(2, 3, 3), ["entropy", "epkl"]))
         ['entropy', 'epkl']
@@ -108,6 +148,16 @@ def slab_maps(logits: Tensor, names: Iterable[str] = tuple(MEASURES)) -> tuple[M
     """`all_maps` of a volume's samples `[s, d, h, w]`, some slices at a time, and the moments that the scores need.
 
     So p and 1 - p of every sample, and what the measures make of them, are never in memory as a whole.
+
+    Args:
+        logits: samples' logits `[s, d, h, w]`.
+        names: names of `MEASURES`.
+
+    Returns:
+        The moments, and name -> float32 `[d, h, w]`.
+
+    Raises:
+        ConfigError: a measure is unknown.
 
     Examples:
         >>> moments, maps = slab_maps(torch.zeros(2, 5, 3, 3), ["entropy"])
