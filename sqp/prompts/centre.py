@@ -18,7 +18,18 @@ def centre(
 ) -> list[Prompt]:
     """One positive point in the middle of the image; with `box` a box there, that share of the image's sides.
 
-    ConfigError for a share outside of 0 to 1.
+    Args:
+        image: uint8 `[h, w, 3]`.
+        truth: not used.
+        mask: not used.
+        generator: not used.
+        box: share of the image's sides, 0 (a point) to 1 (the whole image).
+
+    Returns:
+        One prompt.
+
+    Raises:
+        ConfigError: the share is out of range.
 
     Examples:
         >>> centre(np.zeros((10, 20, 3), np.uint8))[0].points
@@ -43,6 +54,15 @@ def whole_image(
     generator: np.random.Generator | None = None,
 ) -> list[Prompt]:
     """The whole image as a box.
+
+    Args:
+        image: uint8 `[h, w, 3]`.
+        truth: not used.
+        mask: not used.
+        generator: not used.
+
+    Returns:
+        One prompt.
 
     Examples:
         >>> whole_image(np.zeros((10, 20, 3), np.uint8))[0].box
