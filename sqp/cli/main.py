@@ -1,7 +1,6 @@
 """The command line: `sqp COMMAND --flags`, one dataclass a command, exit statuses as the design says.
 
-Only the config of the command that was asked for is imported, and the command after the options are read, so that
-`sqp --help` answers at once.
+Only the asked command's config is imported, and its module after the options are read: `sqp --help` answers at once.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ LONGEST = 1200  # signs of a message
 
 
 def printable(text: str) -> str:
-    """The text with what is no Unicode spelt out: bytes of a file's name that are not UTF-8 (surrogates), nulls.
+    r"""The text with what is no Unicode spelt out: bytes of a file's name that are not UTF-8 (surrogates), nulls.
 
     >>> printable("caf\udce9.png")
     'caf\\udce9.png'
@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Without line breaks, and cut in its middle where it is longer than `LONGEST`: what others say of a file can be.
+    r"""Without line breaks, and cut in its middle where it is longer than `LONGEST`: what others say of a file can be.
 
     >>> one_line("a\n  b")
     'a b'

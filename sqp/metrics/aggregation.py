@@ -38,16 +38,31 @@ class RankAverage:
     def fit(cls, scores: ArrayLike, dice: ArrayLike) -> RankAverage:
         """From calibration rows; `dice` is not used.
 
-        >>> fitted = RankAverage.fit([[1, 30], [2, 10], [3, 20]], [0, 0, 0])
-        >>> fitted([[2, 40], [9, np.nan], [np.nan, np.nan]]).tolist()
-        [0.75, 1.0, nan]
+        Args:
+            scores: scores `[n, k]`, higher = better; NaN where a row does not have one.
+            dice: not used.
+
+        Returns:
+            The fitted aggregate.
+
+        Examples:
+            >>> fitted = RankAverage.fit([[1, 30], [2, 10], [3, 20]], [0, 0, 0])
+            >>> fitted([[2, 40], [9, np.nan], [np.nan, np.nan]]).tolist()
+            [0.75, 1.0, nan]
         """
         x = np.asarray(scores, float)
         finite = [np.sort(column[np.isfinite(column)]) for column in x.T]
         return cls(tuple(column if tells else column[:0] for column, tells in zip(finite, _telling(x), strict=True)))
 
     def __call__(self, scores: ArrayLike) -> np.ndarray:
-        """Mean mid-rank `[n]` of scores `[n, k]`."""
+        """Mean mid-rank `[n]` of scores `[n, k]`.
+
+        Args:
+            scores: scores `[n, k]`, higher = better; NaN where a row does not have one.
+
+        Returns:
+            float64 `[n]` in [0, 1]; NaN for a row without any score.
+        """
         x = np.asarray(scores, float)
         ranks = np.full(x.shape, np.nan)
         for index, reference in enumerate(self.references):
@@ -76,9 +91,17 @@ class NonnegRegression:
     def fit(cls, scores: ArrayLike, dice: ArrayLike) -> NonnegRegression:
         """From calibration rows `[n, k]` and their Dice `[n]`; rows without a finite Dice are left out.
 
-        >>> fitted = NonnegRegression.fit([[0, 1], [1, 1], [2, 0]], [0.0, 0.4, 0.8])
-        >>> fitted([[1.5, 0], [np.nan, 0], [np.nan, np.nan]]).round(6).tolist()
-        [0.6, 0.4, nan]
+        Args:
+            scores: scores `[n, k]`, higher = better; NaN where a row does not have one.
+            dice: true Dice `[n]` of the rows.
+
+        Returns:
+            The fitted aggregate; without a column that tells anything it gives NaN.
+
+        Examples:
+            >>> fitted = NonnegRegression.fit([[0, 1], [1, 1], [2, 0]], [0.0, 0.4, 0.8])
+            >>> fitted([[1.5, 0], [np.nan, 0], [np.nan, np.nan]]).round(6).tolist()
+            [0.6, 0.4, nan]
         """
         from scipy.optimize import nnls  # half a second to import
 
@@ -95,7 +118,14 @@ class NonnegRegression:
         return cls(mean, scale, weight, float(y.mean()))
 
     def __call__(self, scores: ArrayLike) -> np.ndarray:
-        """Expected Dice `[n]` of scores `[n, k]`."""
+        """Expected Dice `[n]` of scores `[n, k]`.
+
+        Args:
+            scores: scores `[n, k]`, higher = better; NaN where a row does not have one.
+
+        Returns:
+            float64 `[n]`, not clipped to [0, 1]; NaN for a row without any score.
+        """
         x = np.asarray(scores, float)
         used = np.isfinite(self.mean)
         present = np.isfinite(x[:, used])

@@ -3,6 +3,7 @@
 Rows in which either is NaN or infinite are dropped, and `n` counts those that remain. What is undefined (no
 rows, a constant column for a correlation, a constant truth for R2) is NaN, with no exception and no
 warning. R2 and Pearson grow with the spread of the truth, so tables print n, SD, RMSE and MAE beside them.
+Columns of unlike lengths are a ValueError.
 """
 
 from __future__ import annotations
@@ -22,34 +23,74 @@ def _plain(statistic: Callable[..., np.ndarray], predicted: ArrayLike, true: Arr
 
 
 def count(predicted: ArrayLike, true: ArrayLike) -> int:
-    """Rows in which both are finite."""
+    """Rows in which both are finite.
+
+    Args:
+        predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
+        true: the truth `[n]`, in the unit of the predictions.
+
+    Returns:
+        Their number, at least 0.
+    """
     return int(_plain(weighted.count, predicted, true))
 
 
 def sd(predicted: ArrayLike, true: ArrayLike) -> float:
-    """SD of the truth over the rows used, of the population (divided by n), so that r2 = 1 - rmse² / sd²."""
+    """SD of the truth over the rows used, of the population (divided by n), so that r2 = 1 - rmse² / sd².
+
+    Args:
+        predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
+        true: the truth `[n]`, in the unit of the predictions.
+
+    Returns:
+        The SD in the unit of the truth; NaN without rows.
+    """
     return _plain(weighted.sd, predicted, true)
 
 
 def pearson(predicted: ArrayLike, true: ArrayLike) -> float:
     """Pearson correlation, in [-1, 1].
 
-    >>> pearson([1, 2, 3], [2, 4, 6])
-    1.0
+    Args:
+        predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
+        true: the truth `[n]`, in the unit of the predictions.
+
+    Returns:
+        The correlation, NaN where a column is constant or has fewer than two rows.
+
+    Examples:
+        >>> pearson([1, 2, 3], [2, 4, 6])
+        1.0
     """
     return _plain(weighted.pearson, predicted, true)
 
 
 def spearman(predicted: ArrayLike, true: ArrayLike) -> float:
-    """Spearman rank correlation, ties by mean rank, in [-1, 1]."""
+    """Spearman rank correlation, ties by mean rank, in [-1, 1].
+
+    Args:
+        predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
+        true: the truth `[n]`, in the unit of the predictions.
+
+    Returns:
+        The correlation, NaN where a column is constant or has fewer than two rows.
+    """
     return _plain(weighted.spearman, predicted, true)
 
 
 def kendall(predicted: ArrayLike, true: ArrayLike) -> float:
     """Kendall's tau-b (ties corrected), in [-1, 1].
 
-    >>> round(kendall([1, 2, 3], [1, 3, 2]), 6)
-    0.333333
+    Args:
+        predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
+        true: the truth `[n]`, in the unit of the predictions.
+
+    Returns:
+        tau-b by scipy, NaN where a column is constant or has fewer than two rows.
+
+    Examples:
+        >>> round(kendall([1, 2, 3], [1, 3, 2]), 6)
+        0.333333
     """
     from scipy.stats import kendalltau  # a second to import
 
@@ -60,24 +101,56 @@ def kendall(predicted: ArrayLike, true: ArrayLike) -> float:
 def r2(predicted: ArrayLike, true: ArrayLike) -> float:
     """Coefficient of determination 1 - SSE / SST of the prediction, not the squared correlation; at most 1.
 
-    >>> r2([0.5, 0.5], [0.0, 1.0])  # the mean of the truth explains nothing
-    0.0
+    Args:
+        predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
+        true: the truth `[n]`, in the unit of the predictions.
+
+    Returns:
+        R2, negative where the mean of the truth is the better guess; NaN for a constant truth.
+
+    Examples:
+        >>> r2([0.5, 0.5], [0.0, 1.0])  # the mean of the truth explains nothing
+        0.0
     """
     return _plain(weighted.r2, predicted, true)
 
 
 def mae(predicted: ArrayLike, true: ArrayLike) -> float:
-    """Mean absolute error."""
+    """Mean absolute error.
+
+    Args:
+        predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
+        true: the truth `[n]`, in the unit of the predictions.
+
+    Returns:
+        The error in the unit of the truth; NaN without rows.
+    """
     return _plain(weighted.mae, predicted, true)
 
 
 def rmse(predicted: ArrayLike, true: ArrayLike) -> float:
-    """Root mean squared error."""
+    """Root mean squared error.
+
+    Args:
+        predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
+        true: the truth `[n]`, in the unit of the predictions.
+
+    Returns:
+        The error in the unit of the truth; NaN without rows.
+    """
     return _plain(weighted.rmse, predicted, true)
 
 
 def bias(predicted: ArrayLike, true: ArrayLike) -> float:
-    """Mean of predicted - true; above 0 the prediction flatters."""
+    """Mean of predicted - true; above 0 the prediction flatters.
+
+    Args:
+        predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
+        true: the truth `[n]`, in the unit of the predictions.
+
+    Returns:
+        The mean in the unit of the truth; NaN without rows.
+    """
     return _plain(weighted.bias, predicted, true)
 
 
@@ -86,14 +159,30 @@ def limit_low(predicted: ArrayLike, true: ArrayLike) -> float:
 
     Between it and `limit_high` lie 95 % of the differences, if these are normal. Bland & Altman 1986.
 
-    >>> round(limit_low([1, 3], [0, 0]), 4)
-    -0.7719
+    Args:
+        predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
+        true: the truth `[n]`, in the unit of the predictions.
+
+    Returns:
+        The limit in the unit of the truth.
+
+    Examples:
+        >>> round(limit_low([1, 3], [0, 0]), 4)
+        -0.7719
     """
     return _plain(weighted.limit_low, predicted, true)
 
 
 def limit_high(predicted: ArrayLike, true: ArrayLike) -> float:
-    """The upper Bland-Altman limit of agreement, bias + 1.96 SD (n - 1) of predicted - true; NaN below two rows."""
+    """The upper Bland-Altman limit of agreement, bias + 1.96 SD (n - 1) of predicted - true; NaN below two rows.
+
+    Args:
+        predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
+        true: the truth `[n]`, in the unit of the predictions.
+
+    Returns:
+        The limit in the unit of the truth.
+    """
     return _plain(weighted.limit_high, predicted, true)
 
 
@@ -101,6 +190,17 @@ def spearman_by_group(x: ArrayLike, y: ArrayLike, group: ArrayLike) -> np.ndarra
     """Spearman within each group `[g]`, in the sorted order of the groups; NaN where it is undefined.
 
     Undefined: fewer than 3 finite rows, or x or y constant within the group.
+
+    Args:
+        x: values `[n]`.
+        y: values `[n]`.
+        group: the group (image) of each row `[n]`.
+
+    Returns:
+        float64 `[g]` in [-1, 1] or NaN.
+
+    Raises:
+        ValueError: lengths differ.
     """
     a, b = columns(x, y)
     codes, n_groups = group_codes(group, len(a))
@@ -114,8 +214,20 @@ def within_group_spearman(x: ArrayLike, y: ArrayLike, group: ArrayLike) -> float
     Groups with fewer than 3 finite records, or with a constant x or y, are left out: does the score tell
     better masks of one image from worse ones, whatever it says of other images?
 
-    >>> within_group_spearman([1, 2, 3, 1, 2, 3, 7], [1, 2, 3, 9, 5, 1, 7], list("aaabbbc"))
-    0.0
+    Args:
+        x: values `[n]`.
+        y: values `[n]`.
+        group: the group (image) of each row `[n]`.
+
+    Returns:
+        The mean in [-1, 1], NaN where no group has one.
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> within_group_spearman([1, 2, 3, 1, 2, 3, 7], [1, 2, 3, 9, 5, 1, 7], list("aaabbbc"))
+        0.0
     """
     rho = spearman_by_group(x, y, group)
     rho = rho[~np.isnan(rho)]
@@ -125,8 +237,17 @@ def within_group_spearman(x: ArrayLike, y: ArrayLike, group: ArrayLike) -> float
 def agreement(predicted: ArrayLike, true: ArrayLike, group: ArrayLike | None = None) -> dict[str, float]:
     """Every statistic by name: n, sd, pearson, spearman, kendall, r2, mae, rmse, bias, limit_low, limit_high.
 
-    `notes.agreement_note` says why one is NaN. With `group` (the image of each row) also within_group_spearman,
-    and n_groups, the groups that it averages.
+    Args:
+        predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
+        true: the truth `[n]`, in the unit of the predictions.
+        group: the image of each row `[n]`; with it also within_group_spearman, and n_groups, the groups that it
+            averages.
+
+    Returns:
+        name -> number; `nan_reasons.agreement_note` says why one is NaN.
+
+    Raises:
+        ValueError: lengths differ.
     """
     result: dict[str, float] = {
         "n": count(predicted, true),

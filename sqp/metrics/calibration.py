@@ -82,8 +82,19 @@ def reliability_table(
 ) -> dict[str, np.ndarray]:
     """Per bin `[bins]`: low, high, n (rows), weight, mean confidence, mean target, gap = confidence - target.
 
-    `target` in [0, 1] may be binary or continuous (a Dice). Rows with a NaN or infinity are dropped; means
-    and gap of an empty bin are NaN. ValueError for `bins` < 1.
+    Rows with a NaN or infinity are dropped.
+
+    Args:
+        confidence: confidences `[n]`, meant to lie in [0, 1].
+        target: targets `[n]` in [0, 1], binary or continuous (a Dice).
+        bins: number of bins of equal width, at least 1.
+        weight: weights `[n]` of the rows, at least 0; without, each row counts one.
+
+    Returns:
+        name -> `[bins]`; means and gap of an empty bin are NaN.
+
+    Raises:
+        ValueError: lengths differ, or `bins` is below 1.
     """
     check_bins(bins)
     c, t, w = columns(confidence, target, np.ones(np.size(confidence)) if weight is None else weight)
@@ -98,8 +109,21 @@ def expected_calibration_error(
 
     Naeini et al. 2015, with a target in [0, 1] in place of right or wrong.
 
-    >>> expected_calibration_error([0.9, 0.9, 0.1], [1.0, 0.6, 0.1])
-    0.06666666666666665
+    Args:
+        confidence: confidences `[n]`, meant to lie in [0, 1].
+        target: targets `[n]` in [0, 1], binary or continuous (a Dice).
+        bins: number of bins of equal width, at least 1.
+        weight: weights `[n]` of the rows, at least 0; without, each row counts one.
+
+    Returns:
+        The error in [0, 1].
+
+    Raises:
+        ValueError: lengths differ, or `bins` is below 1.
+
+    Examples:
+        >>> expected_calibration_error([0.9, 0.9, 0.1], [1.0, 0.6, 0.1])
+        0.06666666666666665
     """
     return error_of(reliability_table(confidence, target, bins, weight))
 
@@ -108,6 +132,16 @@ def pixels(probability: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.nda
     """(p float64 `[n]`, truth bool `[n]`) of a map and a mask; ValueError where shapes differ or p is no probability.
 
     NaN and infinity pass; other values outside of [0, 1] by more than rounding are logits, and refused.
+
+    Args:
+        probability: foreground probability `[*space]` in [0, 1].
+        truth: mask `[*space]`, bool or integer.
+
+    Returns:
+        The two columns.
+
+    Raises:
+        ValueError: shapes differ, the truth is a float map, or a value is no probability.
     """
     p, t = np.asarray(probability, dtype=np.float64), as_mask(truth)
     if p.shape != t.shape:
@@ -127,7 +161,18 @@ def log_loss(p: np.ndarray, truth: np.ndarray, eps: float = EPS) -> np.ndarray:
 def pixel_ece(probability: ArrayLike, truth: ArrayLike, bins: int = 15) -> float:
     """Expected calibration error of the foreground probability over the pixels `[*space]` of one map.
 
-    NaN where the map holds a NaN. ValueError where the shapes differ.
+    NaN where the map holds a NaN.
+
+    Args:
+        probability: foreground probability `[*space]` in [0, 1].
+        truth: mask `[*space]`, bool or integer.
+        bins: number of bins of equal width, at least 1.
+
+    Returns:
+        The error in [0, 1].
+
+    Raises:
+        ValueError: shapes differ, or a value is no probability.
     """
     p, t = pixels(probability, truth)
     return expected_calibration_error(p, t, bins) if np.isfinite(p).all() else float("nan")
@@ -136,8 +181,19 @@ def pixel_ece(probability: ArrayLike, truth: ArrayLike, bins: int = 15) -> float
 def brier(probability: ArrayLike, truth: ArrayLike) -> float:
     """Mean (p - truth)² over the pixels, in [0, 1]; NaN where the map holds one. Brier 1950.
 
-    >>> brier(np.array([1.0, 0.5]), np.array([True, False]))
-    0.125
+    Args:
+        probability: foreground probability `[*space]` in [0, 1].
+        truth: mask `[*space]`, bool or integer.
+
+    Returns:
+        The score, 0 is best.
+
+    Raises:
+        ValueError: shapes differ, or a value is no probability.
+
+    Examples:
+        >>> brier(np.array([1.0, 0.5]), np.array([True, False]))
+        0.125
     """
     p, t = pixels(probability, truth)
     return float(np.mean((p - t) ** 2)) if np.isfinite(p).all() else float("nan")
@@ -148,8 +204,20 @@ def nll(probability: ArrayLike, truth: ArrayLike, eps: float = EPS) -> float:
 
     NaN where the map holds one.
 
-    >>> round(nll(np.array([0.5, 0.5]), np.array([True, False])), 6)
-    0.693147
+    Args:
+        probability: foreground probability `[*space]` in [0, 1].
+        truth: mask `[*space]`, bool or integer.
+        eps: how far p is kept from 0 and 1 in the logarithm.
+
+    Returns:
+        nats a pixel, 0 is best.
+
+    Raises:
+        ValueError: shapes differ, or a value is no probability.
+
+    Examples:
+        >>> round(nll(np.array([0.5, 0.5]), np.array([True, False])), 6)
+        0.693147
     """
     p, t = pixels(probability, truth)
     return float(log_loss(p, t, eps).mean()) if np.isfinite(p).all() else float("nan")

@@ -24,8 +24,19 @@ def failure_auroc(score: ArrayLike, failed: ArrayLike) -> float:
     The chance that a failed row scores below one that did not fail, ties counting one half. NaN unless both
     occur.
 
-    >>> failure_auroc([0.9, 0.8, 0.3], [False, False, True])
-    1.0
+    Args:
+        score: scores `[n]`, higher = better.
+        failed: bool or 0 and 1 `[n]`, True where the mask failed.
+
+    Returns:
+        The area.
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> failure_auroc([0.9, 0.8, 0.3], [False, False, True])
+        1.0
     """
     return float(forms.failure_auroc(*_rows(score, failed))[0])
 
@@ -35,8 +46,19 @@ def failure_auprc(score: ArrayLike, failed: ArrayLike) -> float:
 
     NaN unless both occur.
 
-    >>> failure_auprc([0.9, 0.8, 0.3], [False, True, False])
-    0.5
+    Args:
+        score: scores `[n]`, higher = better.
+        failed: bool or 0 and 1 `[n]`, True where the mask failed.
+
+    Returns:
+        The average precision.
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> failure_auprc([0.9, 0.8, 0.3], [False, True, False])
+        0.5
     """
     return float(forms.failure_auprc(*_rows(score, failed))[0])
 
@@ -46,8 +68,20 @@ def fpr_at_tpr(score: ArrayLike, failed: ArrayLike, tpr: float = 0.95) -> float:
 
     NaN unless both occur.
 
-    >>> fpr_at_tpr([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
-    0.0
+    Args:
+        score: scores `[n]`, higher = better.
+        failed: bool or 0 and 1 `[n]`, True where the mask failed.
+        tpr: share of the failures that the threshold must flag, in (0, 1].
+
+    Returns:
+        The share in [0, 1].
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> fpr_at_tpr([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
+        0.0
     """
     return float(forms.fpr_at_tpr(*_rows(score, failed), tpr)[0])
 
@@ -57,7 +91,19 @@ def review_share(score: ArrayLike, failed: ArrayLike, caught: float = 0.95) -> f
 
     NaN without failures. The best possible is near `caught` · share of failures, chance near `caught`.
 
-    >>> review_share([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
-    0.5
+    Args:
+        score: scores `[n]`, higher = better.
+        failed: bool or 0 and 1 `[n]`, True where the mask failed.
+        caught: share of the failures to find, in (0, 1].
+
+    Returns:
+        The share in [0, 1].
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> review_share([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
+        0.5
     """
     return float(forms.review_share(*_rows(score, failed), caught)[0])

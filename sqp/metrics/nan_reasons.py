@@ -11,8 +11,9 @@ from sqp.metrics.rows import columns, finite
 def join(*reasons: str) -> str:
     """The reasons that are given, each once, in their order.
 
-    >>> join("one row", "", "one row", "no failures")
-    'one row; no failures'
+    Examples:
+        >>> join("one row", "", "one row", "no failures")
+        'one row; no failures'
     """
     return "; ".join(dict.fromkeys(filter(None, reasons)))
 
@@ -20,8 +21,9 @@ def join(*reasons: str) -> str:
 def rows_note(*arrays: ArrayLike) -> str:
     """That no row is finite in every column, or how many are not.
 
-    >>> rows_note([1.0, float("nan")], [2.0, 2.0])
-    '1 of 2 rows undefined'
+    Examples:
+        >>> rows_note([1.0, float("nan")], [2.0, 2.0])
+        '1 of 2 rows undefined'
     """
     keep = finite(*columns(*arrays))
     if not keep.any():
@@ -32,8 +34,19 @@ def rows_note(*arrays: ArrayLike) -> str:
 def agreement_note(predicted: ArrayLike, true: ArrayLike) -> str:
     """Why correlations, R2 or limits of agreement are NaN.
 
-    >>> agreement_note([0.5, 0.5], [0.2, 0.4])
-    'constant prediction: no correlation'
+    Args:
+        predicted: predictions `[n]`.
+        true: the truth `[n]`.
+
+    Returns:
+        The reasons, or an empty text.
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> agreement_note([0.5, 0.5], [0.2, 0.4])
+        'constant prediction: no correlation'
     """
     p, t = columns(predicted, true)
     keep = finite(p, t)
@@ -50,8 +63,19 @@ def agreement_note(predicted: ArrayLike, true: ArrayLike) -> str:
 def failures_note(score: ArrayLike, failed: ArrayLike) -> str:
     """Why the detection of failures is NaN, or chance by its score.
 
-    >>> failures_note([0.5, 0.6], [False, False])
-    'no failures: nothing to find'
+    Args:
+        score: scores `[n]`.
+        failed: 0 or 1 `[n]`.
+
+    Returns:
+        The reasons, or an empty text.
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> failures_note([0.5, 0.6], [False, False])
+        'no failures: nothing to find'
     """
     s, f = columns(score, failed)
     keep = finite(s, f)

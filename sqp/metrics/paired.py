@@ -45,14 +45,26 @@ class PairedTest:
 def signed_rank(x: ArrayLike, y: ArrayLike, a: str = "a", b: str = "b", group: ArrayLike | None = None) -> PairedTest:
     """Wilcoxon's signed-rank test of x against y `[n]` on the rows that both have, by `group` `[n]`. Wilcoxon 1945.
 
-    Without groups each row is its own. ValueError where lengths differ.
+    Args:
+        x: values `[n]` of method a, such as absolute errors.
+        y: values `[n]` of method b, on the same rows.
+        a: name of the first method.
+        b: name of the second method.
+        group: the group of each row `[n]`; without, each row is its own.
 
-    >>> test = signed_rank([0.9, 0.8, 0.7, 0.9, 0.6], [0.5, 0.5, 0.5, 0.4, 0.5])
-    >>> test.n, test.p  # all five in one direction: 2 of 32 signs are as extreme
-    (5, 0.0625)
-    >>> test = signed_rank([0.9, 0.8, 0.7, 0.9, 0.6], [0.5, 0.5, 0.5, 0.4, 0.5], group=list("aabbc"))
-    >>> test.n, test.n_groups, test.p  # three groups: 2 of 8 signs
-    (5, 3, 0.25)
+    Returns:
+        The test, by scipy; `p_holm` is p.
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> test = signed_rank([0.9, 0.8, 0.7, 0.9, 0.6], [0.5, 0.5, 0.5, 0.4, 0.5])
+        >>> test.n, test.p  # all five in one direction: 2 of 32 signs are as extreme
+        (5, 0.0625)
+        >>> test = signed_rank([0.9, 0.8, 0.7, 0.9, 0.6], [0.5, 0.5, 0.5, 0.4, 0.5], group=list("aabbc"))
+        >>> test.n, test.n_groups, test.p  # three groups: 2 of 8 signs
+        (5, 3, 0.25)
     """
     u, v = columns(x, y)
     keep = finite(u, v)
@@ -80,8 +92,15 @@ def signed_rank(x: ArrayLike, y: ArrayLike, a: str = "a", b: str = "b", group: A
 def holm(p: ArrayLike) -> np.ndarray:
     """Holm's step-down adjusted p `[m]`, in the order given; NaN stays NaN and is no test. Holm 1979.
 
-    >>> holm([0.01, 0.04, 0.03]).round(10).tolist()
-    [0.03, 0.06, 0.06]
+    Args:
+        p: p-values `[m]` in [0, 1].
+
+    Returns:
+        float64 `[m]`, at most 1.
+
+    Examples:
+        >>> holm([0.01, 0.04, 0.03]).round(10).tolist()
+        [0.03, 0.06, 0.06]
     """
     values = np.asarray(p, dtype=np.float64).ravel()
     adjusted = np.full(len(values), np.nan)
@@ -97,8 +116,16 @@ def paired_tests(
 ) -> list[PairedTest]:
     """Every pair of methods, columns `[n]` over the same rows, or each one `against` a named one, Holm-corrected.
 
-    A pair is compared on the rows that both have, by `group` `[n]`. ValueError where lengths differ or `against` is not
-    among the methods.
+    Args:
+        methods: name -> column `[n]`, all of the same rows.
+        against: the method with which each other one is compared; without, all pairs.
+        group: the group of each row `[n]`; without, each row is its own.
+
+    Returns:
+        a test a pair, in the order of the methods.
+
+    Raises:
+        ValueError: lengths differ, or `against` is not among the methods.
     """
     if against is not None and against not in methods:
         raise ValueError(f"there is no method {against!r}; known: {', '.join(methods)}")

@@ -18,11 +18,12 @@ from sqp.metrics.calibration import BinSums, bin_sums, check_bins, error_of, log
 class PixelCalibration:
     """Running sums over maps. A map with a NaN is left out whole and counted in `left_out`.
 
-    >>> pool = PixelCalibration()
-    >>> pool.update(np.array([[1.0, 0.5]]), np.array([[True, False]]))
-    >>> pool.update(np.array([[0.0]]), np.array([[False]]))
-    >>> pool.n_maps, pool.n_pixels, round(pool.brier, 4)
-    (2, 3, 0.0833)
+    Examples:
+        >>> pool = PixelCalibration()
+        >>> pool.update(np.array([[1.0, 0.5]]), np.array([[True, False]]))
+        >>> pool.update(np.array([[0.0]]), np.array([[False]]))
+        >>> pool.n_maps, pool.n_pixels, round(pool.brier, 4)
+        (2, 3, 0.0833)
     """
 
     bins: int = 15
@@ -38,7 +39,15 @@ class PixelCalibration:
         self._sums = BinSums(np.zeros(self.bins, dtype=np.int64), *(np.zeros(self.bins) for _ in range(3)))
 
     def update(self, probability: ArrayLike, truth: ArrayLike) -> None:
-        """Add the pixels of one map `[*space]` in 0..1 and its mask. ValueError where the shapes differ."""
+        """Add the pixels of one map `[*space]` in 0..1 and its mask. ValueError where the shapes differ.
+
+        Args:
+            probability: foreground probability `[*space]` in [0, 1].
+            truth: mask of the same shape.
+
+        Raises:
+            ValueError: shapes differ, or a value is no probability.
+        """
         p, t = pixels(probability, truth)
         if not np.isfinite(p).all():
             self.left_out += 1
@@ -50,7 +59,14 @@ class PixelCalibration:
         self._log_loss += float(log_loss(p, t).sum())
 
     def add(self, other: PixelCalibration) -> None:
-        """Add the maps of another pool. ValueError where it has other bins."""
+        """Add the maps of another pool. ValueError where it has other bins.
+
+        Args:
+            other: a pool of as many bins.
+
+        Raises:
+            ValueError: it has other bins.
+        """
         if other.bins != self.bins:
             raise ValueError(f"a pool of {other.bins} bins cannot be added to one of {self.bins}")
         self.n_maps += other.n_maps

@@ -25,7 +25,17 @@ def _raters(prediction: ArrayLike, truths: ArrayLike) -> tuple[np.ndarray, np.nd
 
 
 def consensus(truths: ArrayLike) -> np.ndarray:
-    """bool `[*space]`: pixels on which all raters agree, be it foreground or background."""
+    """bool `[*space]`: pixels on which all raters agree, be it foreground or background.
+
+    Args:
+        truths: masks `[r, *space]`, one a rater.
+
+    Returns:
+        The pixels of agreement.
+
+    Raises:
+        ValueError: the masks hold floats, or there is no rater.
+    """
     t = as_mask(truths)
     return np.asarray(t.all(axis=0) | ~t.any(axis=0))
 
@@ -33,9 +43,20 @@ def consensus(truths: ArrayLike) -> np.ndarray:
 def consensus_dice(prediction: ArrayLike, truths: ArrayLike) -> float:
     """Dice over the pixels on which all raters agree, in [0, 1].
 
-    >>> truths = np.array([[1, 1, 0, 0], [1, 0, 0, 0]], bool)
-    >>> consensus_dice(np.array([1, 1, 1, 0], bool), truths)  # the second pixel does not count
-    0.6666666666666666
+    Args:
+        prediction: mask `[*space]`, bool or integer.
+        truths: masks `[r, *space]`, one a rater.
+
+    Returns:
+        The Dice; 1 where nothing is foreground in either.
+
+    Raises:
+        ValueError: shapes differ.
+
+    Examples:
+        >>> truths = np.array([[1, 1, 0, 0], [1, 0, 0, 0]], bool)
+        >>> consensus_dice(np.array([1, 1, 1, 0], bool), truths)  # the second pixel does not count
+        0.6666666666666666
     """
     p, t = _raters(prediction, truths)
     return dice(p & consensus(t), t.all(axis=0))
@@ -46,8 +67,19 @@ def dissensus_dice(prediction: ArrayLike, truths: ArrayLike) -> float:
 
     The raters contradict each other there, so 1 is out of reach: with two of them 0.5 is good.
 
-    >>> dissensus_dice(np.array([1, 1, 0], bool), np.array([[1, 1, 0], [1, 0, 0]], bool))  # (1 + 0) / 2
-    0.5
+    Args:
+        prediction: mask `[*space]`, bool or integer.
+        truths: masks `[r, *space]`, one a rater.
+
+    Returns:
+        The mean in [0, 1].
+
+    Raises:
+        ValueError: shapes differ.
+
+    Examples:
+        >>> dissensus_dice(np.array([1, 1, 0], bool), np.array([[1, 1, 0], [1, 0, 0]], bool))  # (1 + 0) / 2
+        0.5
     """
     p, t = _raters(prediction, truths)
     where = ~consensus(t)
@@ -60,6 +92,16 @@ def consensus_confidence(probability: ArrayLike, truths: ArrayLike) -> float:
     """Mean of p over the agreed foreground and of 1 - p over the agreed background, half each, in [0, 1].
 
     NaN where one of the two is empty or the map holds a NaN.
+
+    Args:
+        probability: foreground probability `[*space]` in [0, 1].
+        truths: masks `[r, *space]`, one a rater.
+
+    Returns:
+        The mean.
+
+    Raises:
+        ValueError: shapes differ, or a value is no probability.
     """
     t = as_mask(truths)
     p = pixels(probability, t[0])[0].reshape(t.shape[1:])
@@ -70,7 +112,19 @@ def consensus_confidence(probability: ArrayLike, truths: ArrayLike) -> float:
 
 
 def rater_ece(probability: ArrayLike, truths: ArrayLike, bins: int = 15) -> float:
-    """ECE of the map against the share of raters that mark a pixel, in [0, 1]; NaN where the map holds a NaN."""
+    """ECE of the map against the share of raters that mark a pixel, in [0, 1]; NaN where the map holds a NaN.
+
+    Args:
+        probability: foreground probability `[*space]` in [0, 1].
+        truths: masks `[r, *space]`, one a rater.
+        bins: number of bins of equal width, at least 1.
+
+    Returns:
+        The error.
+
+    Raises:
+        ValueError: shapes differ, or a value is no probability.
+    """
     t = as_mask(truths)
     p, _ = pixels(probability, t[0])
     return expected_calibration_error(p, t.mean(axis=0), bins) if np.isfinite(p).all() else float("nan")
@@ -83,8 +137,16 @@ def area_crps(area: float, areas: ArrayLike) -> float:
     absolute error. NaN where the area or all of theirs are not finite. Closed form: Gneiting & Raftery 2007. (The
     challenge's own code integrates over ± 3 SD only, which caps the score of a prediction far off.)
 
-    >>> area_crps(10, [12, 12])
-    2.0
+    Args:
+        area: the predicted area, in any unit.
+        areas: the raters' areas `[r]`, in the same unit.
+
+    Returns:
+        The score, at least 0.
+
+    Examples:
+        >>> area_crps(10, [12, 12])
+        2.0
     """
     a = np.asarray(areas, dtype=np.float64).ravel()
     a = a[np.isfinite(a)]
@@ -110,6 +172,20 @@ def rater_row(
     n_raters, rater_dice (mean Dice of the raters with each other: their own disagreement), dice_mean and dice_sd (of
     the prediction with each rater, SD n - 1), consensus_dice, dissensus_dice, dissensus_share (of the pixels that a
     rater marks), area_crps (of Σp, without a map of the mask's area), ece, consensus_confidence.
+
+    Args:
+        prediction: mask `[*space]`, bool or integer.
+        truths: masks `[r, *space]`, one a rater.
+        probability: foreground probability `[*space]`; without, area_crps is of the mask, ece and consensus_confidence
+            are NaN.
+        bins: number of bins of equal width, at least 1.
+        pixel_area: area of a pixel (volume of a voxel), the unit of area_crps.
+
+    Returns:
+        name -> number, and `note`.
+
+    Raises:
+        ValueError: shapes differ, or a value is no probability.
     """
     p, t = _raters(prediction, truths)
     own = np.array([dice(p, rater) for rater in t])

@@ -28,9 +28,19 @@ def segmentation_row(
 ) -> dict[str, float | str]:
     """dice … accuracy (0..1), hausdorff, hd95, masd (`unit`: px, or mm with `spacing`), ece, brier, nll, note.
 
-    Masks `[h, w]` or `[d, h, w]`; `probability` of the foreground on the same pixels, for ece, brier and nll (nats).
-    An empty `spacing` counts as none. A volume has `worst_slice`, the least Dice of a slice. Without `surface` the
-    distances are NaN. ValueError where shapes differ.
+    Args:
+        prediction: mask `[h, w]` or `[d, h, w]`.
+        truth: mask of the same shape.
+        probability: foreground probability on the same pixels, for ece, brier and nll (nats); without, these are NaN.
+        spacing: mm a pixel, in the order of the axes; None or empty: distances are in pixels.
+        bins: number of bins of the ECE.
+        surface: False leaves the distances out (NaN).
+
+    Returns:
+        name -> number, `unit` and `note`; of a volume also `worst_slice`, the least Dice of a slice.
+
+    Raises:
+        ValueError: shapes differ, or the probability is none.
     """
     sizes = spacing if spacing is not None and len(spacing) else None
     row: dict[str, float | str] = {name: statistic(prediction, truth) for name, statistic in OVERLAP.items()}

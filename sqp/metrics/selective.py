@@ -1,6 +1,4 @@
-"""Selective use of one score in one row: what it leaves in, what it finds, what it costs in reviews.
-
-What is left when the worst-scored masks are turned away: risk against coverage, and its areas.
+"""What is left when the worst-scored masks are turned away: risk against coverage, its areas, and all of it as a row.
 
 Scores are higher = better; risk is lower = better (1 - Dice). Rows with a NaN or infinity are dropped. Tied
 scores cannot be told apart by any threshold, so each tied row carries the mean risk of its tie: this is the
@@ -29,9 +27,20 @@ def risk_coverage(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.nda
     Inside a tie the curve is the expectation over its orders; only the end of a tie is a threshold one can
     set. Times its coverage it is the generalized curve of `augrc`.
 
-    >>> coverage, risk = risk_coverage([0.9, 0.5, 0.5], [0.0, 0.2, 0.4])
-    >>> risk.round(3).tolist()
-    [0.0, 0.15, 0.2]
+    Args:
+        score: scores `[n]`, higher = better.
+        risk: risks `[n]`, lower = better, such as 1 - Dice.
+
+    Returns:
+        The two columns, by rising coverage.
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> coverage, risk = risk_coverage([0.9, 0.5, 0.5], [0.0, 0.2, 0.4])
+        >>> risk.round(3).tolist()
+        [0.0, 0.15, 0.2]
     """
     s, r = finite_rows(score, risk)
     order = np.lexsort((r, -s))  # by risk inside a tie: even the rounding does not depend on the order of rows
@@ -51,6 +60,16 @@ def aurc(score: ArrayLike, risk: ArrayLike) -> float:
     """Area under the risk-coverage curve: mean selective risk over the coverages 1/n ... 1; lower is better.
 
     Geifman & El-Yaniv 2017, 2019, with ties as above: a constant score has the mean risk. NaN without rows.
+
+    Args:
+        score: scores `[n]`, higher = better.
+        risk: risks `[n]`, lower = better, such as 1 - Dice.
+
+    Returns:
+        The area, in the unit of the risk.
+
+    Raises:
+        ValueError: lengths differ.
     """
     return float(forms.aurc(*_rows(score, risk))[0])
 
@@ -60,8 +79,19 @@ def excess_aurc(score: ArrayLike, risk: ArrayLike) -> float:
 
     Geifman et al. 2019, with the true oracle of a continuous risk in place of their approximation.
 
-    >>> excess_aurc([0.9, 0.1], [0.0, 0.4])
-    0.0
+    Args:
+        score: scores `[n]`, higher = better.
+        risk: risks `[n]`, lower = better, such as 1 - Dice.
+
+    Returns:
+        The area, in the unit of the risk.
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> excess_aurc([0.9, 0.1], [0.0, 0.4])
+        0.0
     """
     return float(forms.excess_aurc(*_rows(score, risk))[0])
 
@@ -72,8 +102,19 @@ def augrc(score: ArrayLike, risk: ArrayLike) -> float:
     Mean over the coverages 1/n ... 1; a random order has half the mean risk, but for 1/n. NaN without rows. Traub et
     al. 2024 (arXiv 2407.01032).
 
-    >>> augrc([0.9, 0.1], [0.0, 0.4])
-    0.1
+    Args:
+        score: scores `[n]`, higher = better.
+        risk: risks `[n]`, lower = better, such as 1 - Dice.
+
+    Returns:
+        The area, in the unit of the risk.
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> augrc([0.9, 0.1], [0.0, 0.4])
+        0.1
     """
     return float(forms.augrc(*_rows(score, risk))[0])
 
@@ -83,8 +124,20 @@ def risk_at_coverage(score: ArrayLike, risk: ArrayLike, coverage: float = 0.8) -
 
     Inside a tie it is the expectation, as in the curve.
 
-    >>> risk_at_coverage([0.9, 0.8, 0.7, 0.6, 0.5], [0.1, 0.1, 0.3, 0.3, 1.0])
-    0.2
+    Args:
+        score: scores `[n]`, higher = better.
+        risk: risks `[n]`, lower = better, such as 1 - Dice.
+        coverage: share of the rows that is kept, in (0, 1].
+
+    Returns:
+        The mean risk.
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> risk_at_coverage([0.9, 0.8, 0.7, 0.6, 0.5], [0.1, 0.1, 0.3, 0.3, 1.0])
+        0.2
     """
     return float(forms.risk_at_coverage(*_rows(score, risk), coverage)[0])
 
@@ -95,8 +148,20 @@ def threshold_at_risk(score: ArrayLike, risk: ArrayLike, limit: float) -> float:
     Of all such thresholds it keeps the most rows; NaN where there is none. Choose it on calibration rows: it promises
     nothing for others.
 
-    >>> threshold_at_risk([0.9, 0.5, 0.1], [0.0, 0.2, 1.0], limit=0.1)
-    0.5
+    Args:
+        score: scores `[n]`, higher = better.
+        risk: risks `[n]`, lower = better, such as 1 - Dice.
+        limit: the greatest mean risk, in the unit of the risk.
+
+    Returns:
+        The threshold: rows that score at least so much are accepted.
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> threshold_at_risk([0.9, 0.5, 0.1], [0.0, 0.2, 1.0], limit=0.1)
+        0.5
     """
     s, r = finite_rows(score, risk)
     values, tie = np.unique(-s, return_inverse=True)
@@ -118,9 +183,23 @@ def selective_row(
     These are n_failed_70 (Dice < 0.7), auroc_70, auprc_70, fpr_at_tpr_70, review_share_70. Risk is 1 - Dice; names
     carry the percent. Rows with a NaN are dropped; `note` says what is NaN and why.
 
-    >>> row = selective_row([0.9, 0.8, 0.3], [0.9, 0.75, 0.2])
-    >>> row["n_failed_80"], row["auroc_70"], row["note"]
-    (2, 1.0, '')
+    Args:
+        score: scores `[n]`, higher = better.
+        dice: true Dice `[n]` in [0, 1].
+        failed_below: bounds of Dice below which a mask has failed.
+        coverage: share kept for risk_at_80.
+        caught: share of the failures to find.
+
+    Returns:
+        name -> number, and `note`.
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> row = selective_row([0.9, 0.8, 0.3], [0.9, 0.75, 0.2])
+        >>> row["n_failed_80"], row["auroc_70"], row["note"]
+        (2, 1.0, '')
     """
     s, d = finite_rows(score, dice)
     risk = 1 - d

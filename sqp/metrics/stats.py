@@ -70,7 +70,16 @@ class Resamples:
 
     @classmethod
     def draw(cls, group: ArrayLike, n_resamples: int = 2000, seed: int | np.random.Generator = 0) -> Resamples:
-        """As many groups as there are, drawn with replacement, `n_resamples` times."""
+        """As many groups as there are, drawn with replacement, `n_resamples` times.
+
+        Args:
+            group: the group of each row `[n]`.
+            n_resamples: how many resamples are drawn.
+            seed: seed or generator of the draws.
+
+        Returns:
+            The resamples.
+        """
         codes, n_groups = group_codes(group, np.size(group))
         rng = np.random.default_rng(seed)
         counts = np.empty((n_resamples, n_groups), dtype=np.min_scalar_type(n_groups))
@@ -97,8 +106,17 @@ def bootstrap_indices(
 ) -> Iterator[np.ndarray]:
     """The rows `[m]` of each resample of whole groups; the same seed and groups give the same resamples.
 
-    >>> [sorted(rows.tolist()) for rows in bootstrap_indices(["a", "a", "b"], n_resamples=2, seed=3)]
-    [[0, 1, 2], [0, 0, 1, 1]]
+    Args:
+        group: the group of each row `[n]`.
+        n_resamples: how many resamples are drawn.
+        seed: seed or generator of the draws.
+
+    Returns:
+        int `[m]` for each resample.
+
+    Examples:
+        >>> [sorted(rows.tolist()) for rows in bootstrap_indices(["a", "a", "b"], n_resamples=2, seed=3)]
+        [[0, 1, 2], [0, 0, 1, 1]]
     """
     return Resamples.draw(group, n_resamples, seed).indices()
 
@@ -120,7 +138,15 @@ def _distribution(statistic: Statistic, arrays: tuple[ArrayLike, ...], resamples
 
 
 def percentiles(values: np.ndarray, confidence: float = 0.95) -> Interval:
-    """The percentile interval of a statistic `[b]` over the resamples on which it is defined (not NaN)."""
+    """The percentile interval of a statistic `[b]` over the resamples on which it is defined (not NaN).
+
+    Args:
+        values: the statistic `[b]` on each resample.
+        confidence: share of the resamples inside of the interval, in (0, 1).
+
+    Returns:
+        The interval; NaN where the statistic is defined on none.
+    """
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(float("nan"), float("nan"))
@@ -139,10 +165,24 @@ def bootstrap(
 ) -> Interval:
     """Percentile interval of `statistic(*arrays)` (columns `[n]`) when whole groups are resampled.
 
-    Without `group` each row is its own. `resamples`, drawn once, serves many calls (then `group`,
-    `n_resamples` and `seed` are not used). Resamples in which the statistic is undefined (NaN) are left
-    out. Statistics of `agreement`, `selective` and `failures` and the ECE are fast; `within_group_spearman`
-    takes its own group as the third array, which must lie within `group`. ValueError where lengths differ.
+    Resamples in which the statistic is undefined (NaN) are left out. Statistics of `agreement`, `selective` and
+    `failures` and the ECE are fast; `within_group_spearman` takes its own group as the third array, which must lie
+    within `group`.
+
+    Args:
+        statistic: columns -> number; NaN where it is undefined.
+        *arrays: columns `[n]`.
+        group: the group of each row `[n]`; without, each row is its own.
+        n_resamples: how many resamples are drawn.
+        seed: seed or generator of the draws.
+        confidence: share of the resamples inside of the interval, in (0, 1).
+        resamples: resamples drawn once, for many calls; then `group`, `n_resamples` and `seed` are not used.
+
+    Returns:
+        The interval, in the unit of the statistic.
+
+    Raises:
+        ValueError: lengths differ, or a group of `within_group_spearman` is cut.
     """
     if resamples is None:
         own = np.arange(np.size(arrays[0]))
@@ -164,8 +204,25 @@ def paired_difference(
 ) -> Difference:
     """statistic(a, truth) - statistic(b, truth) with its percentile interval, both on the same resamples.
 
-    Only rows in which truth, a and b are all finite count, for both methods. `extra` columns are handed on
-    to the statistic (the image, for `within_group_spearman`); the rest as in `bootstrap`.
+    Only rows in which truth, a and b are all finite count, for both methods.
+
+    Args:
+        statistic: (prediction, truth, *extra) -> number.
+        truth: the truth `[n]`.
+        a: values `[n]` of the first method.
+        b: values `[n]` of the second method.
+        *extra: further columns `[n]` for the statistic (the image, for `within_group_spearman`).
+        group: the group of each row `[n]`; without, each row is its own.
+        n_resamples: how many resamples are drawn.
+        seed: seed or generator of the draws.
+        confidence: share of the resamples inside of the interval, in (0, 1).
+        resamples: resamples drawn once, for many calls; then `group`, `n_resamples` and `seed` are not used.
+
+    Returns:
+        The difference and its interval, in the unit of the statistic.
+
+    Raises:
+        ValueError: lengths differ.
     """
     t, x, y = columns(truth, a, b)
     if resamples is None:
@@ -185,8 +242,19 @@ def fit_line(x: ArrayLike, y: ArrayLike) -> tuple[float, float]:
 
     A constant x has slope 0 and the mean of y as intercept; without rows the intercept is NaN.
 
-    >>> fit_line([0, 1, 2], [1, 3, 5])
-    (2.0, 1.0)
+    Args:
+        x: values `[n]`.
+        y: values `[n]`.
+
+    Returns:
+        Slope and intercept.
+
+    Raises:
+        ValueError: lengths differ.
+
+    Examples:
+        >>> fit_line([0, 1, 2], [1, 3, 5])
+        (2.0, 1.0)
     """
     a, b = finite_rows(x, y)
     if not len(a):
@@ -204,8 +272,16 @@ def cohens_d(a: ArrayLike, b: ArrayLike) -> float:
 
     NaN with fewer than two values on a side or without spread. Cohen 1988.
 
-    >>> cohens_d([3, 5], [1, 3])
-    1.414213562373095
+    Args:
+        a: values `[n]`.
+        b: values `[m]`.
+
+    Returns:
+        d, without unit.
+
+    Examples:
+        >>> cohens_d([3, 5], [1, 3])
+        1.414213562373095
     """
     (x,), (y,) = finite_rows(a), finite_rows(b)
     if min(len(x), len(y)) < 2 or np.ptp(x) == np.ptp(y) == 0:

@@ -48,7 +48,13 @@ class TemperatureFit:
     def update(self, logits: ArrayLike, truth: ArrayLike, weight: float = 1.0) -> None:
         """Add one map of logits `[*space]` and its mask; with a NaN or infinity it is left out whole.
 
-        ValueError where the shapes differ, or `weight` is not above 0.
+        Args:
+            logits: logits `[*space]`.
+            truth: mask of the same shape.
+            weight: what each of its pixels counts, above 0.
+
+        Raises:
+            ValueError: shapes differ, or `weight` is not above 0.
         """
         z, t = np.asarray(logits, dtype=np.float64), as_mask(truth)
         if z.shape != t.shape:
@@ -67,12 +73,28 @@ class TemperatureFit:
         self._foreground += weight * float(flat[t.ravel()].sum())
 
     def update_probability(self, probability: ArrayLike, truth: ArrayLike, weight: float = 1.0) -> None:
-        """The same from a probability map in 0..1, kept 1e-7 from its ends."""
+        """The same from a probability map in 0..1, kept 1e-7 from its ends.
+
+        Args:
+            probability: foreground probability `[*space]`.
+            truth: mask of the same shape.
+            weight: what each of its pixels counts, above 0.
+
+        Raises:
+            ValueError: shapes differ, a value is no probability, or `weight` is not above 0.
+        """
         pixels(probability, truth)
         self.update(logit(np.clip(np.asarray(probability, dtype=np.float64), EPS, 1 - EPS)), truth, weight)
 
     def nll(self, temperature: float) -> float:
-        """Mean NLL at a temperature, in nats a pixel; NaN without pixels."""
+        """Mean NLL at a temperature, in nats a pixel; NaN without pixels.
+
+        Args:
+            temperature: T, above 0.
+
+        Returns:
+            nats a pixel.
+        """
         filled = self._weight > 0
         weight, total = self._weight[filled], self._weight.sum()
         if not total:
@@ -87,7 +109,11 @@ class TemperatureFit:
         return float(sums @ expit(sums / self._weight[filled] / temperature) - self._foreground)
 
     def fit(self) -> Temperature:
-        """The T in 0.05..20 with the least NLL. Where that lies at a bound, or there is nothing to fit, T is NaN."""
+        """The T in 0.05..20 with the least NLL. Where that lies at a bound, or there is nothing to fit, T is NaN.
+
+        Returns:
+            T with the NLL before and after, and why there is none.
+        """
         before = self.nll(1.0)
         left = f"{self.left_out} of {self.n_maps + self.left_out} maps hold a NaN: left out" if self.left_out else ""
         cold, hot = BOUNDS
@@ -116,8 +142,19 @@ class TemperatureFit:
 def rescale(probability: ArrayLike, temperature: float) -> np.ndarray:
     """The probability map at another temperature, float64 `[*space]` in 0..1. ValueError unless T is above 0.
 
-    >>> rescale([0.5, 0.9], 2.0).round(6).tolist()
-    [0.5, 0.75]
+    Args:
+        probability: foreground probability `[*space]` in [0, 1].
+        temperature: T, above 0.
+
+    Returns:
+        sigmoid(logit(p) / T).
+
+    Raises:
+        ValueError: T is not above 0.
+
+    Examples:
+        >>> rescale([0.5, 0.9], 2.0).round(6).tolist()
+        [0.5, 0.75]
     """
     if not 0 < temperature < float("inf"):
         raise ValueError(f"a temperature must be above 0, not {temperature}")

@@ -62,10 +62,23 @@ def rank_sum_p(a: ArrayLike, b: ArrayLike, group_a: ArrayLike | None = None, gro
     sides. Its statistic is compared with Student's t, groups - 1 degrees of freedom, since a normal law needs dozens of
     groups. NaN values are dropped; NaN if a side is empty, if all values tie, or with a single group.
 
-    >>> round(rank_sum_p([1, 2, 3], [4, 5, 6]), 6)
-    0.1
-    >>> round(rank_sum_p([1, 2, 3, 1], [4, 5, 6, 4], list("abca"), list("defd")), 3)
-    0.084
+    Args:
+        a: values `[n]`.
+        b: values `[m]`.
+        group_a: the group of each value of a `[n]`.
+        group_b: the group of each value of b `[m]`, by the same names; without both, each value is its own.
+
+    Returns:
+        p in [0, 1].
+
+    Raises:
+        ValueError: lengths of values and groups differ.
+
+    Examples:
+        >>> round(rank_sum_p([1, 2, 3], [4, 5, 6]), 6)
+        0.1
+        >>> round(rank_sum_p([1, 2, 3, 1], [4, 5, 6, 4], list("abca"), list("defd")), 3)
+        0.084
     """
     (x,), (y,) = columns(a), columns(b)
     names = [np.arange(len(x)), np.arange(len(x), len(x) + len(y))]
@@ -133,15 +146,29 @@ def tiers(
 ) -> tuple[list[Tier], list[TierPair]]:
     """Rows `[n]` by score: high (>= `high`), moderate (`low` <= score < `high`), low (< `low`).
 
-    Returns the three tiers, and the three pairs of them, tested by `group` `[n]` (without: each row is its own). Rows
-    with a NaN or infinity in any column are dropped. `selective.threshold_at_risk` gives thresholds by calibrated risk.
-    ValueError unless low < high, and where lengths differ.
+    Rows with a NaN or infinity in any column are dropped. `selective.threshold_at_risk` gives thresholds by calibrated
+    risk.
 
-    >>> rows, pairs = tiers([0.9, 0.8, 0.6, 0.1], [0.9, 0.8, 0.7, 0.2], [0.8, 0.7, 0.5, 0.1])
-    >>> [(tier.name, tier.n, round(tier.dice_mean, 2)) for tier in rows]
-    [('high', 2, 0.85), ('moderate', 1, 0.7), ('low', 1, 0.2)]
-    >>> [(pair.a, pair.b) for pair in pairs]
-    [('high', 'moderate'), ('high', 'low'), ('moderate', 'low')]
+    Args:
+        score: scores `[n]`, higher = better.
+        dice: true Dice `[n]` in [0, 1].
+        iou: true IoU `[n]` in [0, 1].
+        low: threshold between low and moderate.
+        high: threshold between moderate and high.
+        group: the group of each row `[n]`; without, each row is its own.
+
+    Returns:
+        The three tiers, and the three pairs of them, tested by group.
+
+    Raises:
+        ValueError: `low` is not below `high`, or lengths differ.
+
+    Examples:
+        >>> rows, pairs = tiers([0.9, 0.8, 0.6, 0.1], [0.9, 0.8, 0.7, 0.2], [0.8, 0.7, 0.5, 0.1])
+        >>> [(tier.name, tier.n, round(tier.dice_mean, 2)) for tier in rows]
+        [('high', 2, 0.85), ('moderate', 1, 0.7), ('low', 1, 0.2)]
+        >>> [(pair.a, pair.b) for pair in pairs]
+        [('high', 'moderate'), ('high', 'low'), ('moderate', 'low')]
     """
     if not low < high:
         raise ValueError(f"the low threshold must be below the high one, not {low} and {high}")

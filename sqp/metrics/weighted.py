@@ -62,9 +62,10 @@ def mid_ranks(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
 
     Each row of weights costs a cumulative sum, not a sort. Ranks of rows with weight 0 mean nothing.
 
-    >>> mid_ranks(np.array([[1.0, 1, 1], [2, 1, 0]]), np.array([0.5, 0.1, 0.5]))
-    array([[2.5, 1. , 2.5],
-           [2.5, 1. , 2.5]])
+    Examples:
+        >>> mid_ranks(np.array([[1.0, 1, 1], [2, 1, 0]]), np.array([0.5, 0.1, 0.5]))
+        array([[2.5, 1. , 2.5],
+               [2.5, 1. , 2.5]])
     """
     order = np.argsort(x, kind="stable")
     values, starts, inverse = np.unique(x[order], return_index=True, return_inverse=True)

@@ -40,8 +40,19 @@ def activation_prompt(
 ) -> Activation:
     """Lines 7 to 20 for a heatmap `[h, w]` in 0-1.
 
-    Beyond the paper: `clean_up` drops active components smaller than this share of the largest, `negatives` points of
-    label 0 are drawn where the heatmap is low. Points are drawn with replacement, as numpy's `choice` does.
+    Points are drawn with replacement, as numpy's `choice` does.
+
+    Args:
+        heatmap: `[h, w]` in 0-1.
+        generator: what draws points.
+        percentile: percentile of the heatmap from which a cell is active, 0 to 100.
+        num_points: how many points are drawn.
+        amplification: exponent by which high cells are drawn more often.
+        clean_up: components smaller than this share of the largest one are dropped; 0 keeps all.
+        negatives: points of label 0, drawn where the heatmap is low.
+
+    Returns:
+        Box and points in cells.
     """
     mask = threshold_mask(heatmap, percentile)  # line 7
     if clean_up:
@@ -61,14 +72,30 @@ def activation_prompt(
 def threshold_mask(heatmap: np.ndarray, percentile: float) -> np.ndarray:
     """The paper's noisy mask, bool `[h, w]`: the heatmap at or above its own percentile.
 
-    >>> threshold_mask(np.array([[0.0, 0.2], [0.6, 1.0]]), 50).tolist()
-    [[False, False], [True, True]]
+    Args:
+        heatmap: `[h, w]` in 0-1.
+        percentile: 0 to 100.
+
+    Returns:
+        The mask.
+
+    Examples:
+        >>> threshold_mask(np.array([[0.0, 0.2], [0.6, 1.0]]), 50).tolist()
+        [[False, False], [True, True]]
     """
     return heatmap >= np.percentile(heatmap, percentile)
 
 
 def without_small(mask: np.ndarray, share: float) -> np.ndarray:
-    """Without the components that are smaller than `share` of the largest one."""
+    """Without the components that are smaller than `share` of the largest one.
+
+    Args:
+        mask: bool `[h, w]`.
+        share: 0 to 1.
+
+    Returns:
+        bool `[h, w]`.
+    """
     labels, n = ndimage.label(mask)
     areas = np.bincount(labels.ravel(), minlength=n + 1)
     areas[0] = 0

@@ -41,13 +41,36 @@ def cam(
 ) -> list[Prompt]:
     """Box and points of `activation_prompt` on the heatmap of a classifier; `use` is both, box or points.
 
-    The classifier is `checkpoint` (of `sqp fit classifier`) or timm's `model` at `size` pixels with ImageNet's
-    classes, `weights` its file. `method` is gradcam, gradcam++, ablationcam, scorecam or randomcam, `target` predicted,
-    a class by name or by number; `threshold_at` the image (the paper: after resizing) or the heatmap's own grid.
-
     The prompter is `cam_sampled` where too few pixels were active, `cam_flat` where the heatmap is constant.
-    ConfigError for a wrong option, CaseError for an image smaller than the heatmap's grid, ValueError without a
-    generator.
+
+    Args:
+        image: uint8 `[h, w, 3]`.
+        truth: not used.
+        mask: not used.
+        generator: what draws points.
+        checkpoint: a file of `sqp fit classifier`.
+        model: in its place a timm model with ImageNet's classes.
+        weights: file of the timm model's weights; empty: its hub.
+        size: longer side in pixels of the timm model's input.
+        method: gradcam, gradcam++, ablationcam, scorecam or randomcam.
+        target: predicted, or a class by name or by number.
+        layer: name of the layer whose maps are read; empty: the last one with space.
+        channels: how many planes the methods that go plane by plane look at; 0 for all.
+        percentile: percentile from which a pixel is active, 0 to 100.
+        num_points: how many points are drawn.
+        amplification: exponent by which high pixels are drawn more often.
+        threshold_at: the image (the paper: after resizing) or the heatmap's own grid.
+        use: both, box or points.
+        clean_up: components smaller than this share of the largest one are dropped.
+        negatives: points of label 0.
+
+    Returns:
+        One prompt.
+
+    Raises:
+        ConfigError: an option is wrong.
+        CaseError: the image is smaller than the heatmap's grid, or the heatmap is not finite.
+        ValueError: there is no generator.
     """
     for kind, name, known in (("use", use, USES), ("threshold_at", threshold_at, PLACES)):
         lookup(f"value of cam's {kind}", name, dict.fromkeys(known))
@@ -87,7 +110,21 @@ def class_heatmap(
 ) -> tuple[Tensor, Frame]:
     """The heatmap on its own grid `[h', w']` in 0-1 (0 where it is constant), and the frame that leads to the image.
 
-    Raises CaseError where the image is smaller than that grid, or the heatmap is not finite.
+    Args:
+        classifier: the network with its spec.
+        image: uint8 `[h, w, 3]`.
+        method: gradcam, gradcam++, ablationcam, scorecam or randomcam.
+        target: predicted, or a class by name or by number.
+        layer: name of the layer whose maps are read; empty: the last one with space.
+        channels: how many planes the methods that go plane by plane look at; 0 for all.
+        generator: what randomcam draws from.
+
+    Returns:
+        Heatmap and frame.
+
+    Raises:
+        CaseError: the image is smaller than that grid, or the heatmap is not finite.
+        ConfigError: the method, the layer or the class is unknown.
     """
     from sqp.networks.cams import heatmaps  # grad-cam takes a second to import
 
@@ -110,7 +147,15 @@ def class_heatmap(
 
 
 def at_image(grid: Tensor, frame: Frame) -> Tensor:
-    """The heatmap at the image's size, bilinear, 0-1 again."""
+    """The heatmap at the image's size, bilinear, 0-1 again.
+
+    Args:
+        grid: heatmap `[h', w']` in 0-1.
+        frame: of the image.
+
+    Returns:
+        `[h, w]`.
+    """
     return _scaled(frame.grid_to_image(grid).clamp(0, 1))
 
 

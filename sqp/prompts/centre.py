@@ -18,12 +18,24 @@ def centre(
 ) -> list[Prompt]:
     """One positive point in the middle of the image; with `box` a box there, that share of the image's sides.
 
-    ConfigError for a share outside of 0 to 1.
+    Args:
+        image: uint8 `[h, w, 3]`.
+        truth: not used.
+        mask: not used.
+        generator: not used.
+        box: share of the image's sides, 0 (a point) to 1 (the whole image).
 
-    >>> centre(np.zeros((10, 20, 3), np.uint8))[0].points
-    ((10.0, 5.0),)
-    >>> centre(np.zeros((10, 20, 3), np.uint8), box=0.5)[0].box
-    (5.0, 2.5, 15.0, 7.5)
+    Returns:
+        One prompt.
+
+    Raises:
+        ConfigError: the share is out of range.
+
+    Examples:
+        >>> centre(np.zeros((10, 20, 3), np.uint8))[0].points
+        ((10.0, 5.0),)
+        >>> centre(np.zeros((10, 20, 3), np.uint8), box=0.5)[0].box
+        (5.0, 2.5, 15.0, 7.5)
     """
     if not 0 <= box <= 1:
         raise ConfigError(f"centre: box is {box}; it must lie between 0 (a point) and 1 (the whole image)")
@@ -43,8 +55,18 @@ def whole_image(
 ) -> list[Prompt]:
     """The whole image as a box.
 
-    >>> whole_image(np.zeros((10, 20, 3), np.uint8))[0].box
-    (0.0, 0.0, 20.0, 10.0)
+    Args:
+        image: uint8 `[h, w, 3]`.
+        truth: not used.
+        mask: not used.
+        generator: not used.
+
+    Returns:
+        One prompt.
+
+    Examples:
+        >>> whole_image(np.zeros((10, 20, 3), np.uint8))[0].box
+        (0.0, 0.0, 20.0, 10.0)
     """
     h, w = image.shape[:2]
     return [Prompt(box=(0.0, 0.0, float(w), float(h)), prompter="whole_image")]

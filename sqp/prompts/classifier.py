@@ -41,11 +41,30 @@ class Classifier:
     network: Any
 
     def pixels(self, image: np.ndarray, stride: int = 1) -> tuple[Tensor, Frame]:
-        """uint8 `[h, w, 3]` -> its input `[1, 3, h', w']`, and the frame of an output of `stride`."""
+        """uint8 `[h, w, 3]` -> its input `[1, 3, h', w']`, and the frame of an output of `stride`.
+
+        Args:
+            image: uint8 `[h, w, 3]`.
+            stride: pixels of the input a cell of the output.
+
+        Returns:
+            Pixels and frame.
+        """
         return network_input(image, self.spec, classifier_divisor(self.spec), stride)
 
     def class_index(self, target: str, logits: Tensor) -> int:
-        """`predicted`, a class by name or by number -> its index. ConfigError for one that the model does not have."""
+        """`predicted`, a class by name or by number -> its index. ConfigError for one that the model does not have.
+
+        Args:
+            target: predicted, or a class by name or by number.
+            logits: `[1, classes]`.
+
+        Returns:
+            The index from 0 on.
+
+        Raises:
+            ConfigError: the model has no such class.
+        """
         classes = self.spec.classes
         if target == "predicted":
             return int(logits.argmax())
@@ -65,7 +84,19 @@ def classifier_divisor(spec: ClassifierSpec) -> int:
 
 
 def build_classifier(spec: ClassifierSpec, pretrained: bool = False, file: Path | None = None) -> nn.Module:
-    """The timm model of a spec, from timm's hub, a file or random weights; a head of other classes is random."""
+    """The timm model of a spec, from timm's hub, a file or random weights; a head of other classes is random.
+
+    Args:
+        spec: what the classifier is.
+        pretrained: whether it starts from timm's hub.
+        file: weights, in place of the hub.
+
+    Returns:
+        The network.
+
+    Raises:
+        ConfigError: timm does not know the model, or the size does not suit it.
+    """
     if spec.size % DIVISOR:
         raise ConfigError(f"size is {spec.size}; the input of a classifier must be a multiple of {DIVISOR}")
     options = {"img_size": spec.size} if fixed_size(spec.model) else {}
@@ -76,7 +107,19 @@ def build_classifier(spec: ClassifierSpec, pretrained: bool = False, file: Path 
 def load_classifier(checkpoint: str = "", model: str = "", weights: str = "", size: int = 224) -> Classifier:
     """A checkpoint of `sqp fit classifier`, or a timm model with ImageNet's classes from a file of weights or the hub.
 
-    Read once a process. ConfigError where neither or both are given, or a file does not fit.
+    Read once a process.
+
+    Args:
+        checkpoint: a file of `sqp fit classifier`.
+        model: a timm model's name.
+        weights: its file; empty: the hub.
+        size: longer side of its input in pixels.
+
+    Returns:
+        The classifier, in eval mode.
+
+    Raises:
+        ConfigError: neither or both are given, or a file does not fit.
     """
     if bool(checkpoint) == bool(model):
         raise ConfigError(

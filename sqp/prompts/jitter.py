@@ -12,7 +12,15 @@ from sqp.core.types import Prompt
 
 
 def n_draws(prompt: Prompt, edges: bool = False) -> int:
-    """How many numbers `jitter_prompt` needs for this prompt: 2 or 4 for a box, 2 for each point."""
+    """How many numbers `jitter_prompt` needs for this prompt: 2 or 4 for a box, 2 for each point.
+
+    Args:
+        prompt: the prompt.
+        edges: True moves each side of a box by itself.
+
+    Returns:
+        The number.
+    """
     return (0 if prompt.box is None else 4 if edges else 2) + 2 * len(prompt.points)
 
 
@@ -29,8 +37,19 @@ def jitter_prompt(
     moves by itself. A point is shifted by draw * ratio of the image's short side. The result is clipped to
     the image.
 
-    >>> jitter_prompt(Prompt(box=(10, 10, 30, 50)), (1, -1), 0.1, (100, 100)).box
-    (12.0, 6.0, 32.0, 46.0)
+    Args:
+        prompt: the prompt in pixels.
+        draws: `[n_draws]`, each in -1..1.
+        ratio: largest shift as a share of the box's sides.
+        size: (h, w) of the image.
+        edges: True moves each side of a box by itself.
+
+    Returns:
+        The moved prompt.
+
+    Examples:
+        >>> jitter_prompt(Prompt(box=(10, 10, 30, 50)), (1, -1), 0.1, (100, 100)).box
+        (12.0, 6.0, 32.0, 46.0)
     """
     draws = [float(value) for value in draws]
     box: Box | None = None

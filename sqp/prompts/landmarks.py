@@ -114,8 +114,23 @@ def landmarks(
 ) -> list[Prompt]:
     """The box through the extreme points that `checkpoint` (`sqp fit localizer --method landmarks`) finds.
 
-    It is grown on each side by `margin` of its length. Without `match` the points are those of the regression alone.
-    ConfigError without a checkpoint; CaseError for an image that is no volume.
+    Without `match` the points are those of the regression alone.
+
+    Args:
+        volume: the volume.
+        truth: not used.
+        mask: not used.
+        generator: not used.
+        checkpoint: a file of `sqp fit localizer --method landmarks`.
+        margin: growth of each side as a share of the box's length.
+        match: False leaves out the search by features.
+
+    Returns:
+        One prompt with a box and a depth.
+
+    Raises:
+        ConfigError: no checkpoint is given, or it is another network's.
+        CaseError: the image is no volume.
     """
     file = checkpoint_file("landmarks", checkpoint, "localizer --method landmarks")
     if not isinstance(volume, Volume):
@@ -129,7 +144,17 @@ def landmarks(
 
 @torch.no_grad()
 def locate(network: LandmarkNetwork, voxels: Tensor, spec: LandmarkSpec, match: bool = True) -> np.ndarray:
-    """The landmarks `[LANDMARKS, 3]`, centres of voxels of normalised `[d, h, w]`; every one starts in the middle."""
+    """The landmarks `[LANDMARKS, 3]`, centres of voxels of normalised `[d, h, w]`; every one starts in the middle.
+
+    Args:
+        network: the network in eval mode.
+        voxels: normalised voxels `[d, h, w]` at the spec's spacing.
+        spec: what the network is.
+        match: False leaves out the search by features.
+
+    Returns:
+        (d, h, w) in voxels.
+    """
     device = network.latents.device
     step, shape = np.array(spec.spacing), np.array(voxels.shape)
     at = np.repeat(shape[None] / 2.0, LANDMARKS, axis=0)
@@ -180,9 +205,16 @@ def starts(centres: np.ndarray, patch: int) -> np.ndarray:
 def extreme_points(mask: np.ndarray) -> np.ndarray:
     """`[LANDMARKS, 3]`: the mean centre of the voxels at the least and the greatest d, h and w of a bool mask.
 
-    >>> mask = np.zeros((4, 4, 4), bool); mask[1, 1:3, 2] = True
-    >>> extreme_points(mask)[2:4].tolist()
-    [[1.5, 1.5, 2.5], [1.5, 2.5, 2.5]]
+    Args:
+        mask: bool `[d, h, w]`, not empty.
+
+    Returns:
+        (d, h, w) in voxels.
+
+    Examples:
+        >>> mask = np.zeros((4, 4, 4), bool); mask[1, 1:3, 2] = True
+        >>> extreme_points(mask)[2:4].tolist()
+        [[1.5, 1.5, 2.5], [1.5, 2.5, 2.5]]
     """
     found = np.argwhere(mask)
     ends = [found[found[:, axis] == end(found[:, axis])] for axis in range(3) for end in (np.min, np.max)]

@@ -69,7 +69,17 @@ class HeatmapNetwork(nn.Module):
 def build_localizer(spec: LocalizerSpec, pretrained: bool = False, file: Path | None = None) -> nn.Module:
     """The network of a spec; its encoder starts from timm's hub or a file, else at random.
 
-    ConfigError for an encoder that timm does not know or that has no stages of stride 8, 16 and 32.
+    Args:
+        spec: what the localizer is.
+        pretrained: whether its encoder starts from timm's hub.
+        file: weights of the encoder, in place of the hub.
+
+    Returns:
+        The network.
+
+    Raises:
+        ConfigError: timm does not know the encoder, it has no stages of stride 8, 16 and 32, or the size does not suit
+            it.
     """
     if spec.size < DIVISOR or spec.size % DIVISOR:
         raise ConfigError(f"size is {spec.size}; the input of a localizer must be a multiple of {DIVISOR}")
@@ -105,7 +115,22 @@ def localizer(
 
     The heatmap is averaged over `flips` flips of the image: 1 (as it is), 2 (left-right too) or 4 (all). Where it
     nowhere reaches `threshold` half of its peak is taken, and the prompter is `localizer_fallback`.
-    ConfigError without a checkpoint, for a threshold outside of 0 to 1, or other `flips`.
+
+    Args:
+        image: uint8 `[h, w, 3]`.
+        truth: not used.
+        mask: not used.
+        generator: not used.
+        checkpoint: a file of `sqp fit localizer`.
+        margin: growth of each side as a share of the box's size.
+        threshold: of the heatmap, 0 to 1.
+        flips: 1 (as it is), 2 (left-right too) or 4 (all).
+
+    Returns:
+        One prompt.
+
+    Raises:
+        ConfigError: no checkpoint is given, or an option is out of range.
     """
     check_threshold(threshold)
     if flips not in (1, 2, 4):
@@ -124,7 +149,17 @@ def localizer(
 
 @lru_cache(maxsize=4)
 def load_localizer(path: Path) -> tuple[LocalizerSpec, nn.Module]:
-    """Spec and network in eval mode of a checkpoint; read once a process. ConfigError where it is no localizer's."""
+    """Spec and network in eval mode of a checkpoint; read once a process. ConfigError where it is no localizer's.
+
+    Args:
+        path: a file of `sqp fit localizer`.
+
+    Returns:
+        Spec and network.
+
+    Raises:
+        ConfigError: it is no localizer's.
+    """
     spec = read_header(path, LocalizerSpec).spec
     network = build_localizer(spec)
     load_weights(network, path, spec.kind)
@@ -138,7 +173,15 @@ def input_pixels(heatmaps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def map_box(heatmap: Tensor, threshold: float = 0.5) -> tuple[Box, bool]:
-    """(box `xyxy` of the heaviest part of a heatmap `[h, w]` in 0-1, in its pixels; did it reach the threshold)."""
+    """(box `xyxy` of the heaviest part of a heatmap `[h, w]` in 0-1, in its pixels; did it reach the threshold).
+
+    Args:
+        heatmap: `[h, w]` in 0-1.
+        threshold: 0 to 1.
+
+    Returns:
+        The box, and whether the threshold was reached.
+    """
     part, sure = heaviest_part(heatmap.numpy(), threshold)
     return tight_box(part), sure
 
@@ -147,6 +190,13 @@ def heaviest_part(p: np.ndarray, threshold: float) -> tuple[np.ndarray, bool]:
     """(bool mask of a part of a heatmap in 0-1, of any dimensions; did it reach the threshold).
 
     Of the components above the threshold, or above half of the peak where there is none, that of most weight.
+
+    Args:
+        p: heatmap in 0-1.
+        threshold: 0 to 1.
+
+    Returns:
+        The mask, and whether the threshold was reached.
     """
     peak = float(p.max())
     sure = peak >= threshold

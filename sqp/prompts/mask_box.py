@@ -19,7 +19,18 @@ def mask_box(
 ) -> list[Prompt]:
     """The tight box of `mask`, grown by `margin` of its size; no prompt at all for an empty mask.
 
-    Raises CaseError where no mask is given.
+    Args:
+        image: uint8 `[h, w, 3]`.
+        truth: not used.
+        mask: bool `[h, w]`, the mask that is judged.
+        generator: not used.
+        margin: growth of each side as a share of the box's size.
+
+    Returns:
+        One prompt, or none.
+
+    Raises:
+        CaseError: no mask is given.
     """
     if mask is None:
         raise CaseError("the prompter 'mask_box' needs a mask and this case has none: give --masks")

@@ -36,6 +36,20 @@ def otsu(
 
     Where nothing plausible is found the prompt is the central half of the image, and its prompter
     `otsu_fallback`.
+
+    Args:
+        image: uint8 `[h, w, 3]`.
+        truth: not used.
+        mask: not used.
+        generator: not used.
+        margin: growth of each side as a share of the box's size.
+        use: box, point or both.
+
+    Returns:
+        One prompt.
+
+    Raises:
+        ConfigError: `use` is unknown.
     """
     if use not in ("box", "point", "both"):
         raise ConfigError(f"otsu: use '{use}' is unknown; known: box, point, both")
@@ -56,7 +70,14 @@ def otsu(
 
 
 def otsu_mask(image: np.ndarray) -> np.ndarray:
-    """Otsu's lesion, bool `[h, w]`, empty where nothing plausible is found: the baseline without learning."""
+    """Otsu's lesion, bool `[h, w]`, empty where nothing plausible is found: the baseline without learning.
+
+    Args:
+        image: uint8 `[h, w, 3]`.
+
+    Returns:
+        The mask.
+    """
     region = _lesion(_reduced(image)[0])
     if region is None:
         return np.zeros(image.shape[:2], bool)

@@ -28,7 +28,24 @@ def truth_box(
 
     `perturbation` imitates a box drawn by hand, before the jitter: each side by itself is moved outwards by U(0,
     perturbation), in pixels of an image whose longest side is 1,024 (20 in MedSAM's and UR-SAM's "manual prompting").
-    Raises CaseError where there is no ground truth, or it is empty, ConfigError for a negative perturbation.
+
+    Args:
+        image: uint8 `[h, w, 3]`.
+        truth: bool `[h, w]`, the ground truth.
+        mask: not used.
+        generator: what draws jitter and perturbation; needed for these alone.
+        margin: growth of each side as a share of the box's size.
+        jitter: largest shift as a share of the box's size.
+        edges: True jitters each side by itself.
+        perturbation: largest outward move of a side, in pixels of an image whose longest side is 1,024.
+
+    Returns:
+        One prompt.
+
+    Raises:
+        CaseError: there is no ground truth, or it is empty.
+        ConfigError: the perturbation is negative.
+        ValueError: something is drawn and there is no generator.
     """
     truth = _truth(truth, image, "truth_box")
     box = tight_box(truth)
@@ -48,8 +65,22 @@ def truth_centroid(
 ) -> list[Prompt]:
     """One positive point at the centroid of the ground truth, shifted by up to `jitter` times its box's size.
 
-    Where the centroid lies outside of the (crescent-shaped, multi-focal) mask, the point of the mask that is
-    deepest inside is taken. Raises CaseError where there is no ground truth, or it is empty.
+    Where the centroid lies outside of the (crescent-shaped, multi-focal) mask, the point of the mask that is deepest
+    inside is taken.
+
+    Args:
+        image: uint8 `[h, w, 3]`.
+        truth: bool `[h, w]`, the ground truth.
+        mask: not used.
+        generator: what draws jitter and perturbation; needed for these alone.
+        jitter: largest shift as a share of the box's size.
+
+    Returns:
+        One prompt.
+
+    Raises:
+        CaseError: there is no ground truth, or it is empty.
+        ValueError: something is drawn and there is no generator.
     """
     truth = _truth(truth, image, "truth_centroid")
     rows, cols = np.nonzero(truth)

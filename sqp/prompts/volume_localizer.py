@@ -35,7 +35,18 @@ class VolumeLocalizerSpec:
 
 def build_volume_localizer(spec: VolumeLocalizerSpec) -> nn.Module:
     """Cubes `[n, 1, s, s, s]` -> logits of that shape: MONAI's residual `UNet`. ConfigError for a size that does not
-    halve three times."""
+
+    halve three times.
+
+    Args:
+        spec: what the localizer is.
+
+    Returns:
+        The network.
+
+    Raises:
+        ConfigError: the size does not halve three times.
+    """
     from monai.networks.nets import UNet
 
     if spec.size < 2 * DIVISOR or spec.size % DIVISOR:
@@ -57,7 +68,22 @@ def volume_localizer(
     """The 3D box of the heatmap of `checkpoint` (`sqp fit localizer --method heatmap3d`), grown by `margin`.
 
     Where the heatmap nowhere reaches `threshold` half of its peak is taken, and the prompter is `localizer_fallback`.
-    ConfigError without a checkpoint, and for a threshold outside of 0 to 1; CaseError for an image that is no volume.
+
+    Args:
+        volume: the volume.
+        truth: not used.
+        mask: not used.
+        generator: not used.
+        checkpoint: a file of `sqp fit localizer --method heatmap3d`.
+        margin: growth of each side as a share of the box's length.
+        threshold: of the heatmap, 0 to 1.
+
+    Returns:
+        One prompt with a box and a depth.
+
+    Raises:
+        ConfigError: no checkpoint is given, or the threshold is out of range.
+        CaseError: the image is no volume.
     """
     check_threshold(threshold)
     file = checkpoint_file("localizer", checkpoint, "localizer --method heatmap3d")
@@ -77,7 +103,15 @@ def cube(voxels: np.ndarray, size: int) -> torch.Tensor:
 
 
 def heatmap_box(heatmap: np.ndarray, threshold: float = 0.5) -> tuple[np.ndarray, bool]:
-    """(box `[2, 3]` of the heaviest part of a heatmap `[d, h, w]` in 0-1, did it reach the threshold)."""
+    """(box `[2, 3]` of the heaviest part of a heatmap `[d, h, w]` in 0-1, did it reach the threshold).
+
+    Args:
+        heatmap: `[d, h, w]` in 0-1.
+        threshold: 0 to 1.
+
+    Returns:
+        The box, and whether the threshold was reached.
+    """
     part, sure = heaviest_part(heatmap, threshold)
     return volume_box(part), sure
 

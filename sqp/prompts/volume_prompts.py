@@ -13,9 +13,19 @@ from sqp.core.types import Prompt
 def volume_box(mask: np.ndarray) -> np.ndarray:
     """The smallest box around a bool mask `[d, h, w]`: float64 `[2, 3]`. ValueError where the mask is empty.
 
-    >>> mask = np.zeros((4, 6, 8), bool); mask[1:3, 2:5, 4] = True
-    >>> volume_box(mask).tolist()
-    [[1.0, 2.0, 4.0], [3.0, 5.0, 5.0]]
+    Args:
+        mask: bool `[d, h, w]`.
+
+    Returns:
+        First and last corner (d, h, w), the far one exclusive.
+
+    Raises:
+        ValueError: the mask is empty.
+
+    Examples:
+        >>> mask = np.zeros((4, 6, 8), bool); mask[1:3, 2:5, 4] = True
+        >>> volume_box(mask).tolist()
+        [[1.0, 2.0, 4.0], [3.0, 5.0, 5.0]]
     """
     found = np.argwhere(mask)
     if not len(found):
@@ -28,9 +38,19 @@ def box_prompt(box: np.ndarray, shape: Sequence[int], margin: float, prompter: s
 
     Sides come in order and are at least one voxel long; slices that are touched count whole.
 
-    >>> prompt = box_prompt(np.array([[1.0, 2.0, 4.0], [3.0, 6.0, 8.0]]), (4, 8, 16), 0.25, "localizer")
-    >>> prompt.box, prompt.depth
-    ((3.0, 1.0, 9.0, 7.0), (0.0, 4.0))
+    Args:
+        box: `[2, 3]` in voxels (d, h, w).
+        shape: (d, h, w) of the volume.
+        margin: growth of each side as a share of the box's length.
+        prompter: the name that the prompt carries.
+
+    Returns:
+        The prompt.
+
+    Examples:
+        >>> prompt = box_prompt(np.array([[1.0, 2.0, 4.0], [3.0, 6.0, 8.0]]), (4, 8, 16), 0.25, "localizer")
+        >>> prompt.box, prompt.depth
+        ((3.0, 1.0, 9.0, 7.0), (0.0, 4.0))
     """
     low, high = np.sort(box, axis=0)
     grow = margin * (high - low)
@@ -41,7 +61,17 @@ def box_prompt(box: np.ndarray, shape: Sequence[int], margin: float, prompter: s
 
 
 def prompt_box(prompt: Prompt) -> np.ndarray:
-    """The box `[2, 3]` of a prompt that has one and a depth; the inverse of `box_prompt` but for the slices."""
+    """The box `[2, 3]` of a prompt that has one and a depth; the inverse of `box_prompt` but for the slices.
+
+    Args:
+        prompt: a prompt in voxels.
+
+    Returns:
+        float64 `[2, 3]`.
+
+    Raises:
+        ValueError: it has no 3D box.
+    """
     if prompt.box is None or prompt.depth is None:
         raise ValueError(f"the prompt of {prompt.prompter} has no 3D box")
     (x0, y0, x1, y1), (z0, z1) = prompt.box, prompt.depth
@@ -51,8 +81,16 @@ def prompt_box(prompt: Prompt) -> np.ndarray:
 def box_iou_3d(one: np.ndarray, other: np.ndarray) -> float:
     """IoU of two boxes `[2, 3]`, by MONAI.
 
-    >>> box_iou_3d(np.array([[0, 0, 0], [2, 2, 2]]), np.array([[0, 0, 0], [2, 2, 1]]))
-    0.5
+    Args:
+        one: `[2, 3]`.
+        other: `[2, 3]`.
+
+    Returns:
+        The IoU in 0..1.
+
+    Examples:
+        >>> box_iou_3d(np.array([[0, 0, 0], [2, 2, 2]]), np.array([[0, 0, 0], [2, 2, 1]]))
+        0.5
     """
     from monai.data.box_utils import box_iou
 

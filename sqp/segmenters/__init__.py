@@ -55,9 +55,18 @@ def build_segmenter(
 ) -> Segmenter:
     """The segmenter of this name with its weights, in eval mode on `device`.
 
-    `checkpoint` is a file, None means the packaged or official one; `precision` is float32 or bfloat16.
-    `options` go to the segmenter (`multimask`, `chunk`). Raises `ConfigError` for an unknown name, device or
-    precision and for a checkpoint that is missing, altered or of another model.
+    Args:
+        name: a name of `SEGMENTERS`.
+        checkpoint: a file; None: the packaged or official one, where there is one.
+        device: cpu, cuda, cuda:0, mps.
+        precision: float32 or bfloat16.
+        **options: the segmenter's own (`multimask`, `chunk`).
+
+    Returns:
+        The segmenter.
+
+    Raises:
+        ConfigError: name, device or precision are unknown, or the checkpoint is missing, altered or of another model.
     """
     builder = lookup("segmenter", name, SEGMENTERS)
     if precision not in PRECISIONS:
@@ -69,7 +78,17 @@ def build_segmenter(
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """The device; ConfigError where torch does not know it or does not have it."""
+    """The device; ConfigError where torch does not know it or does not have it.
+
+    Args:
+        device: cpu, cuda, cuda:0, mps.
+
+    Returns:
+        The device.
+
+    Raises:
+        ConfigError: torch does not know it or does not have it.
+    """
     try:
         device = torch.device(device)
     except RuntimeError:

@@ -66,7 +66,17 @@ the hypernetworks; `decoder_image` what it adds to the image's features; `neck` 
 
 
 def network_of(segmenter: Segmenter) -> nn.Module:
-    """The module behind a segmenter; ConfigError where there is none."""
+    """The module behind a segmenter; ConfigError where there is none.
+
+    Args:
+        segmenter: a segmenter, or an ensemble's member.
+
+    Returns:
+        Its module.
+
+    Raises:
+        ConfigError: it is no torch network.
+    """
     for name in ("sam", "network"):
         if isinstance(found := getattr(segmenter, name, None), nn.Module):
             return found
@@ -76,8 +86,15 @@ def network_of(segmenter: Segmenter) -> nn.Module:
 def find_sites(network: nn.Module) -> dict[str, list[str]]:
     """The sites that a network has, each with the names of its modules.
 
-    >>> find_sites(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout(0.1), nn.Conv2d(8, 1, 1)))
-    {'own': ['1'], 'convolutions': ['0']}
+    Args:
+        network: the module.
+
+    Returns:
+        Site -> names of modules, empty sites left out.
+
+    Examples:
+        >>> find_sites(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout(0.1), nn.Conv2d(8, 1, 1)))
+        {'own': ['1'], 'convolutions': ['0']}
     """
     found = {site: find(network) for site, find in SITES.items()}
     return {site: names for site, names in found.items() if names}
@@ -113,7 +130,14 @@ class Dropout:
 
     @contextmanager
     def drawing(self, generators: Sequence[torch.Generator]) -> Iterator[None]:
-        """Inside the `with`, row i of every batch is dropped from by `generators[i]`: rows do not touch each other."""
+        """Inside the `with`, row i of every batch is dropped from by `generators[i]`: rows do not touch each other.
+
+        Args:
+            generators: one a row of the batch.
+
+        Returns:
+            a context.
+        """
         self._generators = generators
         try:
             yield
@@ -121,7 +145,15 @@ class Dropout:
             self._generators = ()
 
     def hook(self, rate: float, channelwise: bool) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
-        """A forward hook: elements (or channels) of the output become 0 at `rate`, the others grow by 1/(1 - rate)."""
+        """A forward hook: elements (or channels) of the output become 0 at `rate`, the others grow by 1/(1 - rate).
+
+        Args:
+            rate: dropout rate in (0, 1).
+            channelwise: True drops whole channels.
+
+        Returns:
+            The hook.
+        """
 
         def drop(_module: nn.Module, _args: Any, output: Tensor) -> Tensor | None:
             if not self._generators:
@@ -138,13 +170,25 @@ class Dropout:
 def injected_dropout(network: nn.Module, sites: Sequence[str] = (AUTO,), p: float = 0.01) -> Iterator[Dropout]:
     """Inside the `with`, `network` has dropout of rate `p` at `sites` (`own`: at the layers' own rates).
 
-    All modules are in eval mode inside (BatchNorm too) and in their own mode again after, also after an exception;
-    the hooks are gone then. Raises ConfigError for a site that the network does not have, naming those that it has.
+    All modules are in eval mode inside (BatchNorm too) and in their own mode again after, also after an exception; the
+    hooks are gone then.
 
-    >>> network = nn.Sequential(nn.Conv2d(1, 8, 1), nn.Conv2d(8, 1, 1))
-    >>> with injected_dropout(network, ["convolutions"], 0.5) as dropout, dropout.drawing([torch.Generator()]):
-    ...     network(torch.ones(1, 1, 4, 4)).shape
-    torch.Size([1, 1, 4, 4])
+    Args:
+        network: the module.
+        sites: names of `SITES`, or auto.
+        p: dropout rate in (0, 1).
+
+    Returns:
+        a context, whose value says what draws.
+
+    Raises:
+        ConfigError: the network has no such site (those that it has are named), or `p` is out of range.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(1, 8, 1), nn.Conv2d(8, 1, 1))
+        >>> with injected_dropout(network, ["convolutions"], 0.5) as dropout, dropout.drawing([torch.Generator()]):
+        ...     network(torch.ones(1, 1, 4, 4)).shape
+        torch.Size([1, 1, 4, 4])
     """
     if not 0 < p < 1:
         raise ConfigError(f"mc_dropout: p is {p}; it must lie between 0 and 1, e.g. 0.01")

@@ -14,8 +14,15 @@ from sqp.core.types import Decoded, Embedding, Prompt, Segmenter
 def ensemble_sha256(hashes: Sequence[str]) -> str:
     """The weights' sha256 of an ensemble: that of its members' hashes, in their order.
 
-    >>> ensemble_sha256(["a", "b"]) == ensemble_sha256(["b", "a"])
-    False
+    Args:
+        hashes: 64 hex digits a member.
+
+    Returns:
+        64 hex digits.
+
+    Examples:
+        >>> ensemble_sha256(["a", "b"]) == ensemble_sha256(["b", "a"])
+        False
     """
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
@@ -40,7 +47,17 @@ class EnsembleSegmenter:
         self.promptable = any(member.promptable for member in members)
 
     def encode(self, image: np.ndarray) -> Embedding:
-        """uint8 `[h, w, 3]` -> the first member's embedding; `extra["members"]` has all of them."""
+        """uint8 `[h, w, 3]` -> the first member's embedding; `extra["members"]` has all of them.
+
+        Args:
+            image: uint8 `[h, w, 3]`, or a `Volume`.
+
+        Returns:
+            The embedding.
+
+        Raises:
+            ConfigError: the members have different grids.
+        """
         embeddings = [member.encode(image) for member in self.members]
         first = embeddings[0]
         if any(other.frame.grid != first.frame.grid for other in embeddings):
@@ -50,5 +67,13 @@ class EnsembleSegmenter:
         return Embedding(first.features, first.frame, {**first.extra, "members": embeddings})
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:
-        """The first member's candidates."""
+        """The first member's candidates.
+
+        Args:
+            embedding: what `encode` gave.
+            prompts: prompts in pixels of the image.
+
+        Returns:
+            Logits `[n, k, *grid]`, IoU `[n, k]`.
+        """
         return self.members[0].decode(embedding, prompts)

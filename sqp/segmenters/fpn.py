@@ -39,7 +39,14 @@ class FeaturePyramid(nn.Module):
         self.head = nn.Conv2d(width, 1, 3, padding=1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """`[n, 3, h, w]` -> `[n, 1, h, w]`; h and w are multiples of 32."""
+        """`[n, 3, h, w]` -> `[n, 1, h, w]`; h and w are multiples of 32.
+
+        Args:
+            pixels: normalised pixels.
+
+        Returns:
+            logits.
+        """
         stages = [lateral(x) for lateral, x in zip(self.lateral, self.encoder(pixels), strict=True)]
         for k in range(len(stages) - 1, 0, -1):
             stages[k - 1] = stages[k - 1] + F.interpolate(stages[k], stages[k - 1].shape[-2:], mode="nearest")
@@ -50,7 +57,19 @@ class FeaturePyramid(nn.Module):
 
 
 def build(spec: NetworkSpec, pretrained: bool = False, file: Path | None = None) -> nn.Module:
-    """`FeaturePyramid` over the spec's encoder; ConfigError for one that timm does not know or that gives no maps."""
+    """`FeaturePyramid` over the spec's encoder; ConfigError for one that timm does not know or that gives no maps.
+
+    Args:
+        spec: what the network is.
+        pretrained: whether the encoder starts from timm's hub.
+        file: weights of the encoder, in place of the hub.
+
+    Returns:
+        The network.
+
+    Raises:
+        ConfigError: timm does not know the encoder, or it gives no maps of stride 4 to 32.
+    """
     name = encoder_name(spec)
     if fixed_size(name):
         raise ConfigError(f"encoder {name} takes one size of image only; fpn needs a convolutional one")
@@ -63,7 +82,17 @@ def build(spec: NetworkSpec, pretrained: bool = False, file: Path | None = None)
 
 
 def encoder_name(spec: NetworkSpec) -> str:
-    """The timm name of the encoder; ConfigError for another than the one that the network's name promises."""
+    """The timm name of the encoder; ConfigError for another than the one that the network's name promises.
+
+    Args:
+        spec: what the network is.
+
+    Returns:
+        The name.
+
+    Raises:
+        ConfigError: the network's name promises another encoder.
+    """
     own = OWN_ENCODER.get(spec.name)
     if own and spec.encoder not in ("", own):
         raise ConfigError(f"{spec.name} has the encoder {own}; for {spec.encoder} take the network fpn")

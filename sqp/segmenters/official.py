@@ -14,25 +14,68 @@ from sqp.segmenters.weights import load_strict, locate, read_state
 
 
 def build_sam_vit_b(checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:
-    """SAM ViT-B (Kirillov et al. 2023, arXiv 2304.02643): input 1024, output 256 (stride 4)."""
+    """SAM ViT-B (Kirillov et al. 2023, arXiv 2304.02643): input 1024, output 256 (stride 4).
+
+    Args:
+        checkpoint: a file; None: the official one, fetched once and checked by its sha256.
+        **options: device, precision, multimask, chunk.
+
+    Returns:
+        The segmenter.
+
+    Raises:
+        ConfigError: the checkpoint is missing, altered or of another model.
+    """
     return _build("sam_vit_b", "vit_b", checkpoint, standardise, trained_multimask=True, **options)
 
 
 def build_sam_vit_l(checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:
-    """SAM ViT-L: as ViT-B, a larger encoder."""
+    """SAM ViT-L: as ViT-B, a larger encoder.
+
+    Args:
+        checkpoint: a file; None: the official one, fetched once and checked by its sha256.
+        **options: device, precision, multimask, chunk.
+
+    Returns:
+        The segmenter.
+
+    Raises:
+        ConfigError: the checkpoint is missing, altered or of another model.
+    """
     return _build("sam_vit_l", "vit_l", checkpoint, standardise, trained_multimask=True, **options)
 
 
 def build_sam_vit_h(checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:
-    """SAM ViT-H: as ViT-B, the largest encoder."""
+    """SAM ViT-H: as ViT-B, the largest encoder.
+
+    Args:
+        checkpoint: a file; None: the official one, fetched once and checked by its sha256.
+        **options: device, precision, multimask, chunk.
+
+    Returns:
+        The segmenter.
+
+    Raises:
+        ConfigError: the checkpoint is missing, altered or of another model.
+    """
     return _build("sam_vit_h", "vit_h", checkpoint, standardise, trained_multimask=True, **options)
 
 
 def build_medsam(checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:
     """MedSAM (Ma et al. 2024, Nature Communications 15:654): ViT-B, min-max normalised, box -> one mask.
 
-    The official code resizes every image to 1024 x 1024 and lets the aspect go; here the aspect is kept and
-    the rest padded, as in SAM itself. `checkpoint` (medsam_vit_b.pth) must be given.
+    The official code resizes every image to 1024 x 1024 and lets the aspect go; here the aspect is kept and the rest
+    padded, as in SAM itself.
+
+    Args:
+        checkpoint: the file medsam_vit_b.pth.
+        **options: device, precision, multimask, chunk.
+
+    Returns:
+        The segmenter.
+
+    Raises:
+        ConfigError: the checkpoint is missing or of another model.
     """
     return _build("medsam", "vit_b", checkpoint, min_max, trained_multimask=False, **options)
 

@@ -29,6 +29,12 @@ def one_image(network: nn.Module | None) -> Iterator[None]:
     """Inside the `with`, every pass must be of one embedding, without mask prompts; values to float32 rounding.
 
     A network that is no `Sam` is left as it is; None is no network.
+
+    Args:
+        network: a `Sam`, any other module, or None.
+
+    Returns:
+        a context.
     """
     modules = {} if network is None else dict(network.named_modules())
     if TRANSFORMER not in modules:

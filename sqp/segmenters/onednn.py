@@ -59,10 +59,11 @@ def use_onednn(network: Network) -> Network:
 
     Nothing happens where `available()` is False. The weights stay what and where they are.
 
-    >>> x = torch.randn(5, 8)
-    >>> layer = nn.Linear(8, 3).requires_grad_(False)
-    >>> torch.allclose(use_onednn(nn.Sequential(layer))(x), F.linear(x, layer.weight, layer.bias), atol=1e-5)
-    True
+    Examples:
+        >>> x = torch.randn(5, 8)
+        >>> layer = nn.Linear(8, 3).requires_grad_(False)
+        >>> torch.allclose(use_onednn(nn.Sequential(layer))(x), F.linear(x, layer.weight, layer.bias), atol=1e-5)
+        True
     """
     if available():
         for module in network.modules():

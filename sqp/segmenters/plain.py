@@ -67,6 +67,14 @@ def pooled(features: Tensor, logits: Tensor, padded: tuple[int, int]) -> Tensor:
     """`[2 c]`: the means of `[1, c, h', w']` over the image, and over its mask as the probability of `logits` says.
 
     logits `[1, 1, *grid]`; features are those of the input, `padded` to (h, w), of which the grid is the upper left.
+
+    Args:
+        features: `[1, c, h', w']`.
+        logits: `[1, 1, *grid]`.
+        padded: (h, w) of the input.
+
+    Returns:
+        float32 `[2 c]`.
     """
     grid = logits.shape[2:]
     h, w = (max(1, round(side * n / whole)) for side, n, whole in zip(grid, features.shape[2:], padded, strict=True))
@@ -99,8 +107,16 @@ NETWORKS: dict[str, Network] = {
 def build_network(spec: NetworkSpec, pretrained: bool = False, file: Path | None = None) -> nn.Module:
     """The network of a spec with random weights: normalised pixels `[n, 3, h, w]` -> logits `[n, 1, h, w]`.
 
-    `pretrained` and `file` start a timm encoder from timm's hub or from a file. ConfigError for an unknown name, and
-    for an option that the network does not have.
+    Args:
+        spec: what the network is.
+        pretrained: whether a timm encoder starts from timm's hub.
+        file: weights of the encoder, in place of the hub.
+
+    Returns:
+        The network.
+
+    Raises:
+        ConfigError: the name is unknown, or the network has no such option.
     """
     kind = lookup("network", spec.name, NETWORKS)
     if spec.size < kind.divisor or spec.size % kind.divisor:
@@ -159,7 +175,17 @@ class PlainSegmenter(NetworkSegmenter):
 
     @torch.no_grad()
     def encode(self, image: np.ndarray) -> Embedding:
-        """uint8 `[h, w, 3]` -> features: normalised pixels `[1, 3, size, size]` float32, zeros right and below."""
+        """uint8 `[h, w, 3]` -> features: normalised pixels `[1, 3, size, size]` float32, zeros right and below.
+
+        Args:
+            image: uint8 `[h, w, 3]`.
+
+        Returns:
+            The embedding.
+
+        Raises:
+            CaseError: the image is of another type or shape.
+        """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise CaseError(f"the image is {image.dtype} {list(image.shape)}; RGB uint8 [h, w, 3] is needed")
         frame = self.frame(image.shape[:2])
@@ -167,7 +193,18 @@ class PlainSegmenter(NetworkSegmenter):
 
     @torch.no_grad()
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:
-        """Logits `[n, 1, *grid]` float32, the same for each prompt; IoU `[n, 1]` NaN. Raises CaseError for NaN."""
+        """Logits `[n, 1, *grid]` float32, the same for each prompt; IoU `[n, 1]` NaN. Raises CaseError for NaN.
+
+        Args:
+            embedding: what `encode` gave.
+            prompts: n prompts in pixels of the image.
+
+        Returns:
+            logits, IoU, and tokens `[n, 1, 2 c]`.
+
+        Raises:
+            CaseError: a logit is NaN, or a prompt lies outside of the image.
+        """
         h, w = (-(-side // self.divisor) * self.divisor for side in embedding.frame.grid)
         pixels = embedding.features[..., :h, :w].contiguous(memory_format=torch.channels_last)
         with (
@@ -184,7 +221,18 @@ class PlainSegmenter(NetworkSegmenter):
 
 
 def checked_spec(name: str, checkpoint: str | os.PathLike | None) -> tuple[Path, NetworkSpec, str]:
-    """(file, spec, sha256) of a checkpoint of the network `name`; ConfigError where it is none, or of another one."""
+    """(file, spec, sha256) of a checkpoint of the network `name`; ConfigError where it is none, or of another one.
+
+    Args:
+        name: the network's name.
+        checkpoint: a file of `sqp fit segmenter`.
+
+    Returns:
+        The three.
+
+    Raises:
+        ConfigError: the file is missing, no checkpoint, or of another network.
+    """
     if checkpoint is None:
         raise ConfigError(needs_checkpoint(name))
     path, sha256 = locate(name, checkpoint)

@@ -26,7 +26,14 @@ from sqp.segmenters.onednn import use_onednn
 
 
 def standardise(pixels: Tensor) -> Tensor:
-    """0-255 `[1, 3, h, w]` -> SAM's ImageNet mean 0 and deviation 1 per channel."""
+    """0-255 `[1, 3, h, w]` -> SAM's ImageNet mean 0 and deviation 1 per channel.
+
+    Args:
+        pixels: float32.
+
+    Returns:
+        float32 of the same shape.
+    """
     mean = pixels.new_tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1)
     std = pixels.new_tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1)
     return (pixels - mean) / std
@@ -35,8 +42,15 @@ def standardise(pixels: Tensor) -> Tensor:
 def min_max(pixels: Tensor) -> Tensor:
     """`[1, 3, h, w]` -> 0-1 by the least and the greatest value of this image, as MedSAM and LiteMedSAM do.
 
-    >>> min_max(torch.tensor([[[[10.0, 20.0, 30.0]]]])).tolist()
-    [[[[0.0, 0.5, 1.0]]]]
+    Args:
+        pixels: float32.
+
+    Returns:
+        float32 of the same shape.
+
+    Examples:
+        >>> min_max(torch.tensor([[[[10.0, 20.0, 30.0]]]])).tolist()
+        [[[[0.0, 0.5, 1.0]]]]
     """
     low, high = pixels.aminmax()
     return (pixels - low) / (high - low).clamp(min=1e-8)
@@ -120,7 +134,17 @@ class PromptableSegmenter:
 
     @torch.no_grad()
     def encode(self, image: np.ndarray) -> Embedding:
-        """uint8 `[h, w, 3]` -> features `[1, 256, 64, 64]` float32 on the segmenter's device."""
+        """uint8 `[h, w, 3]` -> features `[1, 256, 64, 64]` float32 on the segmenter's device.
+
+        Args:
+            image: uint8 `[h, w, 3]`.
+
+        Returns:
+            The embedding.
+
+        Raises:
+            CaseError: the image is of another type or shape.
+        """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise CaseError(f"the image is {image.dtype} {list(image.shape)}; RGB uint8 [h, w, 3] is needed")
         image = np.require(image, requirements=["C", "W"])  # torch warns of read-only arrays (PIL hands them out)
@@ -134,7 +158,15 @@ class PromptableSegmenter:
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:
         """Logits `[n, k, *grid]`, predicted IoU `[n, k]`, mask tokens `[n, k, 256]`, float32, in prompt order.
 
-        Raises `CaseError` for a prompt outside of the image, a box without area, and NaN logits.
+        Args:
+            embedding: what `encode` gave.
+            prompts: n prompts in pixels of the image, at least one.
+
+        Returns:
+            The candidates.
+
+        Raises:
+            CaseError: a prompt lies outside of the image, a box has no area, or a logit is NaN.
         """
         if not prompts:
             raise CaseError("no prompt was given; a promptable segmenter needs at least one")

@@ -47,6 +47,12 @@ class SliceSegmenter:
         """Nothing is encoded yet but the middle slice: `extra` has the pixels and, by slice, its embedding.
 
         The features of all slices lie in one block, which goes back to the system as a whole; small ones would not.
+
+        Args:
+            image: the volume.
+
+        Returns:
+            The embedding.
         """
         pixels = windowed(image.voxels, self.window)
         middle = self.inner.encode(as_image(pixels[len(pixels) // 2]))
@@ -56,7 +62,18 @@ class SliceSegmenter:
         return Embedding(middle.features, SlicesFrame(len(pixels), middle.frame), extra)
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:
-        """Logits `[n, 1, *grid]` float32, IoU `[n, 1]`, tokens `[n, 1, c]` where the segmenter gives them."""
+        """Logits `[n, 1, *grid]` float32, IoU `[n, 1]`, tokens `[n, 1, c]` where the segmenter gives them.
+
+        Args:
+            embedding: what `encode` gave.
+            prompts: n prompts in voxels of the volume.
+
+        Returns:
+            The one candidate of each prompt.
+
+        Raises:
+            CaseError: a prompt lies outside of the volume, or a logit is not finite.
+        """
         logits = torch.full((len(prompts), 1, *embedding.frame.grid), OUTSIDE)
         drawn = [_Drawn(one[0]) for one in logits]
         flat = [replace(prompt, depth=None) for prompt in prompts]
@@ -145,8 +162,9 @@ def as_image(plane: np.ndarray) -> np.ndarray:
 def depth_of(prompt: Prompt, slices: int) -> tuple[int, int]:
     """First slice of a prompt and the one after its last; at least one, within the volume.
 
-    >>> depth_of(Prompt(depth=(2.2, 5.0)), 10), depth_of(Prompt(), 10), depth_of(Prompt(depth=(12, 14)), 10)
-    ((2, 5), (0, 10), (9, 10))
+    Examples:
+        >>> depth_of(Prompt(depth=(2.2, 5.0)), 10), depth_of(Prompt(), 10), depth_of(Prompt(depth=(12, 14)), 10)
+        ((2, 5), (0, 10), (9, 10))
     """
     if prompt.depth is None:
         return 0, slices

@@ -14,7 +14,19 @@ WIDTH = 24
 
 
 def build(spec: NetworkSpec, pretrained: bool = False, file: Path | None = None) -> nn.Module:
-    """Windowed self-attention encoder, convolutional decoder; 6.3 M parameters at width 24. Dropout in the encoder."""
+    """Windowed self-attention encoder, convolutional decoder; 6.3 M parameters at width 24. Dropout in the encoder.
+
+    Args:
+        spec: what the network is.
+        pretrained: refused, as there is no timm encoder.
+        file: refused, as there is no timm encoder.
+
+    Returns:
+        The network, by MONAI.
+
+    Raises:
+        ConfigError: the width is no multiple of 12, or a timm encoder is asked for.
+    """
     no_encoder(spec, pretrained, file)
     width = spec.width or WIDTH
     if width % 12:

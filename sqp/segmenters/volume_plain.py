@@ -38,7 +38,16 @@ class VolumeNetwork:
 def unet3d(spec: NetworkSpec) -> nn.Module:
     """Voxels `[n, 1, d, h, w]` -> logits of that shape (Çiçek et al. 2016, arXiv 1606.06650; MONAI's `BasicUNet`).
 
-    Group normalisation, since few patches fit into a batch. ConfigError for a width that is no multiple of 4.
+    Group normalisation, since few patches fit into a batch.
+
+    Args:
+        spec: what the network is.
+
+    Returns:
+        The network.
+
+    Raises:
+        ConfigError: the width is no multiple of 4.
     """
     if spec.width % GROUPS:
         raise ConfigError(f"width is {spec.width}; that of unet3d must be a multiple of {GROUPS}")
@@ -46,7 +55,14 @@ def unet3d(spec: NetworkSpec) -> nn.Module:
 
 
 def unet25d(spec: NetworkSpec) -> nn.Module:
-    """Slices with their neighbours as channels `[n, 2k + 1, h, w]` -> logits of the middle ones `[n, 1, h, w]`."""
+    """Slices with their neighbours as channels `[n, 2k + 1, h, w]` -> logits of the middle ones `[n, 1, h, w]`.
+
+    Args:
+        spec: what the network is.
+
+    Returns:
+        The network, by MONAI.
+    """
     return _unet(spec, 2, 2 * spec.neighbours + 1, "batch")
 
 
@@ -62,7 +78,17 @@ VOLUME_NETWORKS: dict[str, VolumeNetwork] = {
 
 
 def build_volume_network(spec: NetworkSpec) -> nn.Module:
-    """The network of a spec with random weights. ConfigError for an unknown name, or patches that do not halve."""
+    """The network of a spec with random weights. ConfigError for an unknown name, or patches that do not halve.
+
+    Args:
+        spec: what the network is.
+
+    Returns:
+        The network.
+
+    Raises:
+        ConfigError: the name is unknown, or the patches do not halve.
+    """
     kind = lookup("network of volumes", spec.name, VOLUME_NETWORKS)
     sides = spec.patch[1:] if kind.flat else spec.patch
     if len(spec.patch) != 3 or any(side < DIVISOR or side % DIVISOR for side in sides):
@@ -77,8 +103,9 @@ SLICES = 8  # of a 2.5D network at once
 def with_neighbours(volume: Tensor, rows: Tensor, neighbours: int) -> Tensor:
     """Slices `rows` of `[d, h, w]` -> `[n, 2k + 1, h, w]` with the k below and above; beyond the ends the last ones.
 
-    >>> with_neighbours(torch.arange(4.0)[:, None, None], torch.tensor([0, 2]), 1)[..., 0, 0].tolist()
-    [[0.0, 0.0, 1.0], [1.0, 2.0, 3.0]]
+    Examples:
+        >>> with_neighbours(torch.arange(4.0)[:, None, None], torch.tensor([0, 2]), 1)[..., 0, 0].tolist()
+        [[0.0, 0.0, 1.0], [1.0, 2.0, 3.0]]
     """
     around = rows[:, None] + torch.arange(-neighbours, neighbours + 1)
     return volume[around.clamp(0, len(volume) - 1)]
@@ -93,7 +120,17 @@ class VolumeSegmenter(NetworkSegmenter):
     """
 
     def encode(self, image: Volume) -> Embedding:
-        """Features: normalised voxels `[1, 1, *working]` float32. CaseError for an image that is no volume."""
+        """Features: normalised voxels `[1, 1, *working]` float32. CaseError for an image that is no volume.
+
+        Args:
+            image: the volume.
+
+        Returns:
+            The embedding.
+
+        Raises:
+            CaseError: the image is no volume.
+        """
         if not isinstance(image, Volume):
             raise CaseError(f"{self.name} segments volumes, and this image is 2D: give NIfTI or DICOM, or take unet")
         frame = VolumeFrame.at_spacing(image.shape, image.spacing, self.spec.spacing)
@@ -101,7 +138,18 @@ class VolumeSegmenter(NetworkSegmenter):
 
     @torch.no_grad()
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:
-        """Logits `[n, 1, *grid]` float32, the same for each prompt; IoU `[n, 1]` NaN. Raises CaseError for NaN."""
+        """Logits `[n, 1, *grid]` float32, the same for each prompt; IoU `[n, 1]` NaN. Raises CaseError for NaN.
+
+        Args:
+            embedding: what `encode` gave.
+            prompts: n prompts in voxels of the volume.
+
+        Returns:
+            Logits and IoU.
+
+        Raises:
+            CaseError: a logit is NaN.
+        """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             output = network_logits(self.network, embedding.features, self.spec, self.device)
         logits = embedding.frame.output_to_grid(output)
@@ -112,7 +160,17 @@ class VolumeSegmenter(NetworkSegmenter):
 
 
 def network_logits(network: nn.Module, voxels: Tensor, spec: NetworkSpec, device: torch.device) -> Tensor:
-    """Normalised voxels `[1, 1, d, h, w]` -> logits of that shape, float32, on the CPU, in parts."""
+    """Normalised voxels `[1, 1, d, h, w]` -> logits of that shape, float32, on the CPU, in parts.
+
+    Args:
+        network: the module, in eval mode.
+        voxels: normalised voxels.
+        spec: what the network is.
+        device: where it runs.
+
+    Returns:
+        float32 `[1, 1, d, h, w]`.
+    """
     if VOLUME_NETWORKS[spec.name].flat:
         return _by_slices(network, voxels[0, 0], spec, device)[None, None]
     from monai.inferers import sliding_window_inference

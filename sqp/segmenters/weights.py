@@ -61,7 +61,18 @@ def cache_dir() -> Path:
 
 
 def locate(name: str, checkpoint: str | os.PathLike | None = None) -> tuple[Path, str]:
-    """(path, sha256) of the checkpoint of segmenter `name`; fetches the official one where none is given."""
+    """(path, sha256) of the checkpoint of segmenter `name`; fetches the official one where none is given.
+
+    Args:
+        name: the segmenter's name.
+        checkpoint: a file; None: the official one.
+
+    Returns:
+        The file, and 64 hex digits.
+
+    Raises:
+        ConfigError: there is none, it cannot be fetched, or its sha256 is another.
+    """
     if checkpoint is not None:
         return _own_file(name, Path(checkpoint).expanduser())
     source = SOURCES.get(name)
@@ -76,12 +87,32 @@ def locate(name: str, checkpoint: str | os.PathLike | None = None) -> tuple[Path
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state dict of a checkpoint by `read_tensors`, without the prefixes that wrappers put before every key."""
+    """The state dict of a checkpoint by `read_tensors`, without the prefixes that wrappers put before every key.
+
+    Args:
+        path: the checkpoint.
+
+    Returns:
+        name -> tensor.
+
+    Raises:
+        ConfigError: the file is no checkpoint.
+    """
     return without_prefixes(read_tensors(path))
 
 
 def load_strict(network: nn.Module, state: dict[str, Any], name: str, path: Path) -> None:
-    """Loads `state`; `ConfigError` where a key is missing, unexpected, or of another shape."""
+    """Loads `state`; `ConfigError` where a key is missing, unexpected, or of another shape.
+
+    Args:
+        network: the module, changed in place.
+        state: name -> tensor.
+        name: what it is called in the error.
+        path: the file it came from.
+
+    Raises:
+        ConfigError: a key is missing, unexpected, or of another shape.
+    """
     wanted = network.state_dict()
     faults = [f"'{key}' is missing" for key in wanted if key not in state]
     faults += [f"'{key}' is unexpected" for key in state if key not in wanted]

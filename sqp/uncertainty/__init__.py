@@ -39,8 +39,18 @@ share the encodings, and no prompt depends on its neighbours."""
 def sampler_options(name: str) -> list[str]:
     """The names of a sampler's own options; ConfigError for an unknown sampler.
 
-    >>> sampler_options("prompt_jitter"), sampler_options("deterministic")
-    (['ratio', 'edges'], [])
+    Args:
+        name: a name of `SAMPLERS`.
+
+    Returns:
+        Their names, in the order of its signature.
+
+    Raises:
+        ConfigError: the sampler is unknown.
+
+    Examples:
+        >>> sampler_options("prompt_jitter"), sampler_options("deterministic")
+        (['ratio', 'edges'], [])
     """
     parameters = inspect.signature(lookup("sampler", name, SAMPLERS)).parameters.values()
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "embedding"]
@@ -59,9 +69,24 @@ def sample_many(
 ) -> list[Samples]:
     """n samples for each of several prompts of one image uint8 `[h, w, 3]`, which share one encoding.
 
-    One generator a prompt, so that a prompt's samples do not depend on its neighbours. `options` are the
-    sampler's own (`sampler_options`). Raises ConfigError for an unknown sampler, CaseError for a
-    prompt outside of the image or logits that are not finite.
+    One generator a prompt, so that a prompt's samples do not depend on its neighbours.
+
+    Args:
+        segmenter: what is sampled.
+        image: uint8 `[h, w, 3]`, or a `Volume`.
+        prompts: prompts in pixels of the image.
+        n: samples a prompt, at least 1.
+        generators: one a prompt.
+        sampler: a name of `SAMPLERS`.
+        embedding: of this image, where there is one already.
+        **options: the sampler's own (`sampler_options`).
+
+    Returns:
+        a `Samples` a prompt, logits `[s, *grid]`, sample 0 undisturbed.
+
+    Raises:
+        ConfigError: the sampler or an option is unknown, or they do not suit the segmenter.
+        CaseError: a prompt lies outside of the image, or logits are not finite.
     """
     run = lookup("sampler", sampler, SAMPLERS)
     return run(segmenter, image, prompts, n, generators, embedding=embedding, **options)
@@ -78,7 +103,25 @@ def sample(
     embedding: Embedding | None = None,
     **options: Any,
 ) -> Samples:
-    """n samples for one prompt: `sample_many` for a list of one."""
+    """n samples for one prompt: `sample_many` for a list of one.
+
+    Args:
+        segmenter: what is sampled.
+        image: uint8 `[h, w, 3]`, or a `Volume`.
+        prompt: a prompt in pixels of the image.
+        n: samples a prompt, at least 1.
+        generator: what draws.
+        sampler: a name of `SAMPLERS`.
+        embedding: of this image, where there is one already.
+        **options: the sampler's own (`sampler_options`).
+
+    Returns:
+        Logits `[s, *grid]`, sample 0 undisturbed.
+
+    Raises:
+        ConfigError: the sampler or an option is unknown, or they do not suit the segmenter.
+        CaseError: the prompt lies outside of the image, or logits are not finite.
+    """
     return sample_many(segmenter, image, [prompt], n, [generator], sampler=sampler, embedding=embedding, **options)[0]
 
 

@@ -42,9 +42,10 @@ def token_of(decoded: Decoded, index: int) -> torch.Tensor | None:
 def seeded(generator: torch.Generator, n: int) -> list[torch.Generator]:
     """n generators of their own, seeded by `generator`: what one sample draws does not move the next.
 
-    >>> one, two = (seeded(torch.Generator().manual_seed(0), 3) for _ in range(2))
-    >>> [g.initial_seed() for g in one] == [g.initial_seed() for g in two]
-    True
+    Examples:
+        >>> one, two = (seeded(torch.Generator().manual_seed(0), 3) for _ in range(2))
+        >>> [g.initial_seed() for g in one] == [g.initial_seed() for g in two]
+        True
     """
     seeds = torch.randint(2**63 - 1, (n,), generator=generator)
     return [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]

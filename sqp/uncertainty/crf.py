@@ -8,7 +8,11 @@ from sqp.core.errors import ConfigError
 
 
 def require() -> None:
-    """ConfigError where the extra is not installed."""
+    """ConfigError where the extra is not installed.
+
+    Raises:
+        ConfigError: pydensecrf2 is not installed.
+    """
     try:
         import pydensecrf.densecrf  # noqa: F401
     except ImportError as error:
@@ -30,10 +34,26 @@ def crf(
 ) -> np.ndarray:
     """Refined probability of the foreground, float32 `[h, w]`, for an image uint8 `[h, w, 3]` of the same size.
 
-    Widths are standard deviations in pixels of this image, `colour_spread` in grey values (0-255): pairs of pixels
-    that are near (smooth) or near and of like colour (colour) are drawn to one label, by weight. The defaults are
-    those of the library's own example; choose them on val. Raises ConfigError where pydensecrf2 is not installed or a
-    number makes no sense, ValueError for unlike sizes.
+    Widths are standard deviations in pixels of this image, `colour_spread` in grey values (0-255): pairs of pixels that
+    are near (smooth) or near and of like colour (colour) are drawn to one label, by weight. The defaults are those of
+    the library's own example; choose them on val.
+
+    Args:
+        image: uint8 `[h, w, 3]`.
+        probability: foreground probability `[h, w]` in 0..1.
+        iterations: steps of mean field, 1 to 1000.
+        smooth_width: deviation in pixels of what is near.
+        smooth_weight: its weight.
+        colour_width: deviation in pixels of what is near and alike.
+        colour_spread: deviation in grey values (0-255).
+        colour_weight: its weight.
+
+    Returns:
+        float32 `[h, w]` in 0..1.
+
+    Raises:
+        ConfigError: pydensecrf2 is not installed, or a number makes no sense.
+        ValueError: sizes differ.
     """
     require()
     from pydensecrf.densecrf import DenseCRF2D

@@ -20,7 +20,22 @@ def deterministic(
     *,
     embedding: Embedding | None = None,
 ) -> list[Samples]:
-    """One sample for each prompt, whatever `n`; all prompts share one encoding."""
+    """One sample for each prompt, whatever `n`; all prompts share one encoding.
+
+    Args:
+        segmenter: what is sampled.
+        image: uint8 `[h, w, 3]`, or a `Volume`.
+        prompts: prompts in pixels of the image.
+        n: not used.
+        generators: not used.
+        embedding: of this image, where there is one already.
+
+    Returns:
+        a `Samples` a prompt, logits `[1, *grid]`.
+
+    Raises:
+        CaseError: a prompt lies outside of the image, or logits are not finite.
+    """
     check_request(prompts, n, generators)
     if not prompts:
         return []

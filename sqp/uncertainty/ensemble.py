@@ -24,8 +24,22 @@ def ensemble(
 ) -> list[Samples]:
     """n samples for each prompt, sample i from member i; sample 0 is the first member's. Nothing is random.
 
-    Every member encodes the image once for all prompts. Raises ConfigError for a segmenter that is no
-    `EnsembleSegmenter`, and for more samples than it has members.
+    Every member encodes the image once for all prompts.
+
+    Args:
+        segmenter: an `EnsembleSegmenter`.
+        image: uint8 `[h, w, 3]`, or a `Volume`.
+        prompts: prompts in pixels of the image.
+        n: samples a prompt, at most the number of members.
+        generators: one a prompt; nothing is drawn.
+        embedding: of this image, where there is one already.
+
+    Returns:
+        a `Samples` a prompt, logits `[n, *grid]`.
+
+    Raises:
+        ConfigError: the segmenter is no ensemble, or has fewer members.
+        CaseError: a prompt lies outside of the image, or logits are not finite.
     """
     check_request(prompts, n, generators)
     if not isinstance(segmenter, EnsembleSegmenter):

@@ -25,7 +25,14 @@ LEAST = 1e-6
 
 
 def log_uncertainty(logits: Tensor | Moments) -> tuple[Tensor, Tensor]:
-    """u_i = H(p_i) in bits `[s, *grid]`, `LEAST` to 1, and its natural logarithm."""
+    """u_i = H(p_i) in bits `[s, *grid]`, `LEAST` to 1, and its natural logarithm.
+
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        The two, float32 `[s, *grid]`.
+    """
     u = (Moments.of(logits).nats_of_each / math.log(2)).clamp(LEAST, 1)
     return u, u.log()
 
@@ -33,22 +40,47 @@ def log_uncertainty(logits: Tensor | Moments) -> tuple[Tensor, Tensor]:
 def mean(logits: Tensor | Moments) -> Tensor:
     """p̄: every sample weighs the same.
 
-    >>> mean(torch.tensor([[60.0], [-60.0]])).tolist()
-    [0.5]
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        float32 `[*grid]` in 0..1.
+
+    Examples:
+        >>> mean(torch.tensor([[60.0], [-60.0]])).tolist()
+        [0.5]
     """
     return Moments.of(logits).mean_p
 
 
 def inverse(logits: Tensor | Moments) -> Tensor:
-    """w ∝ 1/u: the power law with α = 1."""
+    """w ∝ 1/u: the power law with α = 1.
+
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        float32 `[*grid]` in 0..1.
+    """
     return power_law(logits, alpha=1.0)
 
 
 def exponential(logits: Tensor | Moments, *, lam: float = 1.0) -> Tensor:
     """w ∝ exp(-λu); λ >= 0 is chosen on val, 0 is the mean.
 
-    >>> [round(float(v), 3) for v in exponential(torch.tensor([[60.0], [0.0]]), lam=2.0)]
-    [0.94]
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+        lam: λ, at least 0.
+
+    Returns:
+        float32 `[*grid]` in 0..1.
+
+    Raises:
+        ConfigError: λ is negative.
+
+    Examples:
+        >>> [round(float(v), 3) for v in exponential(torch.tensor([[60.0], [0.0]]), lam=2.0)]
+        [0.94]
     """
     _check("lam", lam)
     m = Moments.of(logits)
@@ -58,8 +90,19 @@ def exponential(logits: Tensor | Moments, *, lam: float = 1.0) -> Tensor:
 def power_law(logits: Tensor | Moments, *, alpha: float = 2.0) -> Tensor:
     """w ∝ u^-α; α >= 0 is chosen on val, 0 is the mean and 1 the inverse.
 
-    >>> [round(float(v), 3) for v in power_law(torch.tensor([[60.0], [0.0], [0.0]]))]
-    [1.0]
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+        alpha: α, at least 0.
+
+    Returns:
+        float32 `[*grid]` in 0..1.
+
+    Raises:
+        ConfigError: α is negative.
+
+    Examples:
+        >>> [round(float(v), 3) for v in power_law(torch.tensor([[60.0], [0.0], [0.0]]))]
+        [1.0]
     """
     _check("alpha", alpha)
     m = Moments.of(logits)
@@ -80,13 +123,31 @@ def fuse(logits: Tensor | Moments, rule: str = "mean", **options: Any) -> Tensor
     """The fused probability map `[*grid]`, float32 in 0..1, by a rule of `FUSIONS` with its own options.
 
     Every cell is fused by itself, so a volume some slices at a time.
-    Raises ConfigError for an unknown rule or a negative exponent.
+
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+        rule: a name of `FUSIONS`.
+        **options: the rule's own.
+
+    Returns:
+        float32 `[*grid]`.
+
+    Raises:
+        ConfigError: the rule is unknown, or an exponent negative.
     """
     return by_slabs(partial(lookup("fusion", rule, FUSIONS), **options), logits).clamp(0, 1)
 
 
 def check_fusion(rule: str, options: Mapping[str, Any]) -> None:
-    """ConfigError for an unknown rule or option, one that is missing or wrong, or a file that holds no stack."""
+    """ConfigError for an unknown rule or option, one that is missing or wrong, or a file that holds no stack.
+
+    Args:
+        rule: a name of `FUSIONS`.
+        options: the rule's own.
+
+    Raises:
+        ConfigError: the sentence says which of these it is.
+    """
     run = lookup("fusion", rule, FUSIONS)
     check_options(f"the fusion '{rule}'", run, options, lambda: run(torch.zeros(2, 1), **options))
 

@@ -36,14 +36,31 @@ class LearnedFusion:
     pixels: int
 
     def save(self, path: str | Path) -> Path:
-        """Write JSON; returns the path."""
+        """Write JSON; returns the path.
+
+        Args:
+            path: the file to write.
+
+        Returns:
+            The same path.
+        """
         path = Path(path)
         path.write_text(json.dumps({"kind": "sqp learned fusion", "features": FEATURES, **asdict(self)}, indent=1))
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> LearnedFusion:
-        """Raises ConfigError where the file is missing or no learned fusion of this version's features."""
+        """Raises ConfigError where the file is missing or no learned fusion of this version's features.
+
+        Args:
+            path: a file that `save` wrote.
+
+        Returns:
+            The regression.
+
+        Raises:
+            ConfigError: the file is missing, or no learned fusion of this version's features.
+        """
         try:
             told = read_json(Path(path))
             if told["kind"] != "sqp learned fusion" or tuple(told["features"]) != FEATURES:
@@ -63,8 +80,15 @@ class LearnedFusion:
 def features(logits: Tensor | Moments) -> Tensor:
     """What the stack sees of a pixel, `[*grid, 5]` float32, whatever the order and number of samples.
 
-    >>> features(torch.zeros(3, 2, 2)).shape
-    torch.Size([2, 2, 5])
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        float32 `[*grid, 5]`.
+
+    Examples:
+        >>> features(torch.zeros(3, 2, 2)).shape
+        torch.Size([2, 2, 5])
     """
     m = Moments.of(logits)
     capped = m.logits.clamp(-CAP, CAP)
@@ -78,7 +102,14 @@ def calibration_pixels(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features `[count, 5]` and truth `[count]` of pixels drawn uniformly: both classes at their natural rate.
 
-    `truth` bool `[*grid]`. An image gives at most all of its pixels.
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+        truth: bool `[*grid]`.
+        count: how many pixels; an image gives at most all of its own.
+        generator: what draws.
+
+    Returns:
+        Features float32 and truth bool.
     """
     cells = Moments.of(logits).logits.flatten(1)
     chosen = torch.randperm(cells.shape[1], generator=generator)[:count]
@@ -88,7 +119,14 @@ def calibration_pixels(
 def fit(pixels: Sequence[tuple[np.ndarray, np.ndarray]]) -> LearnedFusion:
     """The stack for the pixels of several images, as `calibration_pixels` gives them (a pair an image).
 
-    Raises ConfigError where they hold one class only.
+    Args:
+        pixels: of each image features `[count, 5]` and truth `[count]`.
+
+    Returns:
+        The regression, by scikit-learn.
+
+    Raises:
+        ConfigError: the pixels hold one class only.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
@@ -104,7 +142,18 @@ def fit(pixels: Sequence[tuple[np.ndarray, np.ndarray]]) -> LearnedFusion:
 
 
 def learned(logits: Tensor | Moments, *, model: LearnedFusion | str | Path) -> Tensor:
-    """The stack's probability `[*grid]`, 0..1; `model` may be the file that `LearnedFusion.save` wrote."""
+    """The stack's probability `[*grid]`, 0..1; `model` may be the file that `LearnedFusion.save` wrote.
+
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+        model: the fitted regression, or its file.
+
+    Returns:
+        float32 `[*grid]`.
+
+    Raises:
+        ConfigError: the file is missing, or no learned fusion.
+    """
     model = model if isinstance(model, LearnedFusion) else LearnedFusion.load(model)
     found = features(logits)
     means, deviations, coefficients = (found.new_tensor(v) for v in (model.means, model.deviations, model.coefficients))

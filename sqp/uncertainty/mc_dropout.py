@@ -30,11 +30,27 @@ def mc_dropout(
 ) -> list[Samples]:
     """n samples for each prompt: sample 0 undisturbed, the others with dropout of rate `p` at `sites`.
 
-    `sites` are names of `sqp.segmenters.dropout.SITES`; auto is the network's own dropout layers at the rates that
-    it was trained with, else the decoder of the SAM family, else all convolutions. Each sample draws from a
-    generator of its own, so it depends neither on the others nor on how many are decoded together. With sites in
-    the decoder the image is encoded once, with sites in the encoder once a sample. The paper's setting is p = 0.01
-    and n = 30. Raises ConfigError for a site that does not exist and where no sample differs from sample 0.
+    `sites` are names of `sqp.segmenters.dropout.SITES`; auto is the network's own dropout layers at the rates that it
+    was trained with, else the decoder of the SAM family, else all convolutions. Each sample draws from a generator of
+    its own, so it depends neither on the others nor on how many are decoded together. With sites in the decoder the
+    image is encoded once, with sites in the encoder once a sample. The paper's setting is p = 0.01 and n = 30.
+
+    Args:
+        segmenter: one with a torch network.
+        image: uint8 `[h, w, 3]`, or a `Volume`.
+        prompts: prompts in pixels of the image.
+        n: samples a prompt, at least 1.
+        generators: one a prompt.
+        embedding: of this image, where there is one already.
+        p: dropout rate, in (0, 1).
+        sites: names of `sqp.segmenters.dropout.SITES`, or auto.
+
+    Returns:
+        a `Samples` a prompt, logits `[n, *grid]`.
+
+    Raises:
+        ConfigError: a site does not exist, or no sample differs from sample 0.
+        CaseError: a prompt lies outside of the image, or logits are not finite.
     """
     check_request(prompts, n, generators)
     if not prompts:

@@ -18,8 +18,15 @@ from sqp.uncertainty.moments import SLAB, Moments
 def certainty(logits: Tensor | Moments) -> Tensor:
     """|2p̄ - 1|, 0 to 1: the one measure that is higher where the samples are surer.
 
-    >>> certainty(torch.tensor([[0.0, 50.0]])).tolist()
-    [0.0, 1.0]
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        float32 `[*grid]`.
+
+    Examples:
+        >>> certainty(torch.tensor([[0.0, 50.0]])).tolist()
+        [0.0, 1.0]
     """
     m = Moments.of(logits)
     return (m.mean_p - m.mean_q).abs()
@@ -28,8 +35,15 @@ def certainty(logits: Tensor | Moments) -> Tensor:
 def entropy(logits: Tensor | Moments) -> Tensor:
     """Total (predictive) entropy H(p̄) in bits, 0 to 1.
 
-    >>> entropy(torch.tensor([[0.0], [0.0]])).tolist()
-    [1.0]
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        float32 `[*grid]`.
+
+    Examples:
+        >>> entropy(torch.tensor([[0.0], [0.0]])).tolist()
+        [1.0]
     """
     return Moments.of(logits).total_entropy
 
@@ -39,8 +53,15 @@ def mutual_information(logits: Tensor | Moments) -> Tensor:
 
     Two opposite samples: 1 bit.
 
-    >>> mutual_information(torch.tensor([[60.0], [-60.0]])).tolist()
-    [1.0]
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        float32 `[*grid]`.
+
+    Examples:
+        >>> mutual_information(torch.tensor([[60.0], [-60.0]])).tolist()
+        [1.0]
     """
     m = Moments.of(logits)
     if m.n == 1:
@@ -54,8 +75,15 @@ def epkl(logits: Tensor | Moments) -> Tensor:
     In closed form the population covariance over samples of p and the logit, / ln 2 (Malinin & Gales, arXiv
     2002.07650).
 
-    >>> round(float(epkl(torch.tensor([[1.0], [-1.0]]))[0]), 4)
-    0.3333
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        float32 `[*grid]`, at least 0.
+
+    Examples:
+        >>> round(float(epkl(torch.tensor([[1.0], [-1.0]]))[0]), 4)
+        0.3333
     """
     m = Moments.of(logits)
     if m.n == 1:
@@ -70,8 +98,15 @@ def epkl(logits: Tensor | Moments) -> Tensor:
 def variance(logits: Tensor | Moments) -> Tensor:
     """Population variance of p over samples, 0 to 0.25.
 
-    >>> variance(torch.tensor([[60.0], [-60.0]])).tolist()
-    [0.25]
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+
+    Returns:
+        float32 `[*grid]`.
+
+    Examples:
+        >>> variance(torch.tensor([[60.0], [-60.0]])).tolist()
+        [0.25]
     """
     m = Moments.of(logits)
     if m.n == 1:
@@ -91,8 +126,19 @@ MEASURES: dict[str, Callable[[Tensor | Moments], Tensor]] = {
 def all_maps(logits: Tensor | Moments, names: Iterable[str] = tuple(MEASURES)) -> dict[str, Tensor]:
     """Every named measure of the same samples, float32 `[*grid]` each.
 
-    >>> list(all_maps(torch.zeros(2, 3, 3), ["entropy", "epkl"]))
-    ['entropy', 'epkl']
+    Args:
+        logits: samples' logits `[s, *grid]`, or their moments.
+        names: names of `MEASURES`.
+
+    Returns:
+        name -> float32 `[*grid]`.
+
+    Raises:
+        ConfigError: a measure is unknown.
+
+    Examples:
+        >>> list(all_maps(torch.zeros(2, 3, 3), ["entropy", "epkl"]))
+        ['entropy', 'epkl']
     """
     m = Moments.of(logits)
     return {name: lookup("measure", name, MEASURES)(m) for name in names}
@@ -103,9 +149,20 @@ def slab_maps(logits: Tensor, names: Iterable[str] = tuple(MEASURES)) -> tuple[M
 
     So p and 1 - p of every sample, and what the measures make of them, are never in memory as a whole.
 
-    >>> moments, maps = slab_maps(torch.zeros(2, 5, 3, 3), ["entropy"])
-    >>> tuple(maps["entropy"].shape), float(moments.mean_p.max())
-    ((5, 3, 3), 0.5)
+    Args:
+        logits: samples' logits `[s, d, h, w]`.
+        names: names of `MEASURES`.
+
+    Returns:
+        The moments, and name -> float32 `[d, h, w]`.
+
+    Raises:
+        ConfigError: a measure is unknown.
+
+    Examples:
+        >>> moments, maps = slab_maps(torch.zeros(2, 5, 3, 3), ["entropy"])
+        >>> tuple(maps["entropy"].shape), float(moments.mean_p.max())
+        ((5, 3, 3), 0.5)
     """
     names, kept = list(names), ("mean_p", "mean_q", "total_entropy")
     parts: list[dict[str, Tensor]] = []

@@ -28,12 +28,27 @@ class Moments:
 
     @classmethod
     def of(cls, logits: Tensor | Moments) -> Moments:
-        """Logits `[s, *grid]` of any float type, or moments already computed."""
+        """Logits `[s, *grid]` of any float type, or moments already computed.
+
+        Args:
+            logits: logits `[s, *grid]`, or moments.
+
+        Returns:
+            The moments.
+        """
         return logits if isinstance(logits, Moments) else cls(logits.float())
 
     @classmethod
     def settled(cls, logits: Tensor, **known: Tensor) -> Moments:
-        """Moments whose named maps (`mean_p` ...) are known already, and are not computed again."""
+        """Moments whose named maps (`mean_p` ...) are known already, and are not computed again.
+
+        Args:
+            logits: logits `[s, *grid]`.
+            **known: maps by the name of the property.
+
+        Returns:
+            The moments.
+        """
         moments = cls(logits)
         moments.__dict__.update(known)
         return moments
@@ -85,8 +100,16 @@ def by_slabs(cellwise: Callable[[Tensor | Moments], Tensor], logits: Tensor | Mo
 
     So what is made of every sample on the way (p, 1 - p, entropies, weights) is never in memory as a whole.
 
-    >>> by_slabs(lambda logits: Moments.of(logits).mean_p, torch.zeros(2, 20, 1, 1)).shape
-    torch.Size([20, 1, 1])
+    Args:
+        cellwise: samples `[s, *grid]` -> `[*grid]`, each cell by itself.
+        logits: samples' logits, or their moments.
+
+    Returns:
+        `[*grid]`.
+
+    Examples:
+        >>> by_slabs(lambda logits: Moments.of(logits).mean_p, torch.zeros(2, 20, 1, 1)).shape
+        torch.Size([20, 1, 1])
     """
     if isinstance(logits, Moments) or logits.ndim != 4:
         return cellwise(logits)

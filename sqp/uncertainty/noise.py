@@ -30,8 +30,24 @@ def noise(
 ) -> list[Samples]:
     """n samples for each prompt: sample 0 of the image as it is, each other one of the image with noise added.
 
-    `sigma` is the noise's deviation as a share of the image's own range (see `add_noise`). Each noisy image costs
-    one encoding; prompts whose generators are in the same state meet the same noise and share it.
+    Each noisy image costs one encoding; prompts whose generators are in the same state meet the same noise and share
+    it.
+
+    Args:
+        segmenter: what is sampled.
+        image: uint8 `[h, w, 3]`, or a `Volume`.
+        prompts: prompts in pixels of the image.
+        n: samples a prompt, at least 1.
+        generators: one a prompt.
+        embedding: of this image, where there is one already.
+        sigma: deviation of the noise as a share of the image's own range (`add_noise`), in (0, 1].
+
+    Returns:
+        a `Samples` a prompt, logits `[n, *grid]`.
+
+    Raises:
+        ConfigError: `sigma` is out of its range.
+        CaseError: a prompt lies outside of the image, or logits are not finite.
     """
     if not 0 < sigma <= 1:
         raise ConfigError(f"noise: sigma is {sigma}; it must lie above 0 and be at most 1, e.g. 0.1")
@@ -61,6 +77,14 @@ def add_noise(image: Any, sigma: float, generator: torch.Generator) -> Any:
 
     The range is max - min over all values of this image, the scale by which MedSAM and LiteMedSAM normalise it: so
     the same sigma disturbs a pale image and one of full contrast alike. A constant image stays as it is.
+
+    Args:
+        image: uint8 `[h, w, 3]`, or a `Volume`.
+        sigma: deviation as a share of the image's range.
+        generator: what draws.
+
+    Returns:
+        An image or volume of the same kind and size.
     """
     if isinstance(image, Volume):
         low, high = float(image.voxels.min()), float(image.voxels.max())

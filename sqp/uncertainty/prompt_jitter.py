@@ -27,9 +27,25 @@ def prompt_jitter(
 ) -> list[Samples]:
     """n samples for each prompt, decoded together: sample 0 the prompt itself, the others shifted at random.
 
-    A box moves as a whole by U(-ratio, ratio) of its width and height, with `edges` each side by itself; a
-    point by `ratio` of the image's short side; in a volume the slices stay. Raises ConfigError for a segmenter that
-    ignores prompts.
+    A box moves as a whole by U(-ratio, ratio) of its width and height, with `edges` each side by itself; a point by
+    `ratio` of the image's short side; in a volume the slices stay.
+
+    Args:
+        segmenter: one that reads prompts.
+        image: uint8 `[h, w, 3]`, or a `Volume`.
+        prompts: prompts in pixels of the image.
+        n: samples a prompt, at least 1.
+        generators: one a prompt.
+        embedding: of this image, where there is one already.
+        ratio: largest shift as a share of the box's sides, above 0.
+        edges: True moves each side of a box by itself.
+
+    Returns:
+        a `Samples` a prompt, logits `[n, *grid]`.
+
+    Raises:
+        ConfigError: the segmenter ignores prompts, or `ratio` is not above 0.
+        CaseError: a prompt lies outside of the image, or logits are not finite.
     """
     if not segmenter.promptable:
         raise ConfigError(

@@ -27,8 +27,16 @@ class Answers:
 def soft_agreement(probability: Tensor, mask: Tensor) -> float:
     """Soft Dice of p `[*grid]` and M bool `[*grid]`, 0..1; an empty M: 1 where p is nowhere 0.5 or more, else 0.
 
-    >>> soft_agreement(Tensor([0.1, 0.2]), Tensor([0, 0]).bool())
-    1.0
+    Args:
+        probability: `[*grid]` in 0..1.
+        mask: M bool `[*grid]`.
+
+    Returns:
+        The soft Dice.
+
+    Examples:
+        >>> soft_agreement(Tensor([0.1, 0.2]), Tensor([0, 0]).bool())
+        1.0
     """
     if not mask.any():
         return float(not (probability >= 0.5).any())
@@ -36,27 +44,67 @@ def soft_agreement(probability: Tensor, mask: Tensor) -> float:
 
 
 def referee_dice(answers: Answers, mask: Tensor) -> float:
-    """Soft Dice of M and the mean of the independent answers, 0..1: the score to beat."""
+    """Soft Dice of M and the mean of the independent answers, 0..1: the score to beat.
+
+    Args:
+        answers: the referee's answers.
+        mask: M bool `[*grid]`.
+
+    Returns:
+        The score.
+    """
     return soft_agreement(answers.independent.mean_p, mask)
 
 
 def referee_dice_min(answers: Answers, mask: Tensor) -> float:
-    """The least soft Dice of M and a single independent answer, 0..1."""
+    """The least soft Dice of M and a single independent answer, 0..1.
+
+    Args:
+        answers: the referee's answers.
+        mask: M bool `[*grid]`.
+
+    Returns:
+        The score.
+    """
     return min(soft_agreement(p, mask) for p in answers.independent.p)
 
 
 def referee_dice_max(answers: Answers, mask: Tensor) -> float:
-    """The greatest soft Dice of M and a single independent answer, 0..1; how far above the least: their spread."""
+    """The greatest soft Dice of M and a single independent answer, 0..1; how far above the least: their spread.
+
+    Args:
+        answers: the referee's answers.
+        mask: M bool `[*grid]`.
+
+    Returns:
+        The score.
+    """
     return max(soft_agreement(p, mask) for p in answers.independent.p)
 
 
 def referee_self_dice(answers: Answers, mask: Tensor) -> float:
-    """Soft Dice of M and the answer to M's own box, 0..1: not independent, the box is M's."""
+    """Soft Dice of M and the answer to M's own box, 0..1: not independent, the box is M's.
+
+    Args:
+        answers: the referee's answers.
+        mask: M bool `[*grid]`.
+
+    Returns:
+        The score.
+    """
     return soft_agreement(answers.own_box, mask)
 
 
 def referee_agreement(answers: Answers, mask: Tensor) -> float:
-    """Mean Dice over pairs of the independent answers, 0..1, NaN for a single one: of the referee alone, not of M."""
+    """Mean Dice over pairs of the independent answers, 0..1, NaN for a single one: of the referee alone, not of M.
+
+    Args:
+        answers: the referee's answers.
+        mask: not used.
+
+    Returns:
+        The score.
+    """
     return overlap.pairwise_dice((answers.independent.logits >= 0).cpu().numpy())
 
 
@@ -71,7 +119,18 @@ REFEREE_SCORES: dict[str, Callable[[Answers, Tensor], float]] = {
 
 
 def referee_scores(answers: Answers, mask: Tensor) -> dict[str, float]:
-    """Every score of `REFEREE_SCORES`. ValueError where M bool `[*grid]` is not on the answers' grid."""
+    """Every score of `REFEREE_SCORES`. ValueError where M bool `[*grid]` is not on the answers' grid.
+
+    Args:
+        answers: the referee's answers.
+        mask: M bool `[*grid]`.
+
+    Returns:
+        name -> number.
+
+    Raises:
+        ValueError: M is not on the answers' grid.
+    """
     if mask.shape != answers.own_box.shape:
         raise ValueError(f"the mask is {tuple(mask.shape)}, the referee's grid {tuple(answers.own_box.shape)}")
     return {name: score(answers, mask) for name, score in REFEREE_SCORES.items()}

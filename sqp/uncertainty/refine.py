@@ -54,18 +54,52 @@ class Refined:
 
 
 def crf(ensemble: Ensemble, **options: Any) -> Refined:
-    """The fully connected CRF of `sqp.uncertainty.crf`, with its options."""
+    """The fully connected CRF of `sqp.uncertainty.crf`, with its options.
+
+    Args:
+        ensemble: image, probability and prompt.
+        **options: those of `sqp.uncertainty.crf.crf`.
+
+    Returns:
+        Mask and probability.
+
+    Raises:
+        ConfigError: pydensecrf2 is not installed, or an option makes no sense.
+    """
     found = _crf.crf(ensemble.image, ensemble.probability.cpu().numpy(), **options)
     return Refined(found >= 0.5, torch.from_numpy(found))
 
 
 def ur_sam_midpoint(ensemble: Ensemble, *, threshold: float | None = None) -> Refined:
-    """UR-SAM; a pixel goes to the nearer of I_t and I_b. With `threshold` T is fixed, not class-specific."""
+    """UR-SAM; a pixel goes to the nearer of I_t and I_b. With `threshold` T is fixed, not class-specific.
+
+    Args:
+        ensemble: image, probability and prompt.
+        threshold: a fixed T in place of the class-specific one, in bits.
+
+    Returns:
+        The mask, and why it is as before.
+
+    Raises:
+        CaseError: the prompt has no box.
+    """
     return _ur_sam(ensemble, "midpoint", threshold)
 
 
 def ur_sam_printed(ensemble: Ensemble, *, alpha_h: float, threshold: float | None = None) -> Refined:
-    """UR-SAM by the paper's rule; α_h is chosen on val."""
+    """UR-SAM by the paper's rule; α_h is chosen on val.
+
+    Args:
+        ensemble: image, probability and prompt.
+        alpha_h: α_h, chosen on val.
+        threshold: a fixed T in place of the class-specific one, in bits.
+
+    Returns:
+        The mask, and why it is as before.
+
+    Raises:
+        CaseError: the prompt has no box.
+    """
     return _ur_sam(ensemble, "printed", threshold, alpha_h=alpha_h)
 
 
@@ -86,12 +120,33 @@ REFINEMENTS: dict[str, Callable[..., Refined]] = {
 
 
 def refine(ensemble: Ensemble, name: str, **options: Any) -> Refined:
-    """The refinement of that name. Raises CaseError where UR-SAM has no box, ConfigError for unknown names."""
+    """The refinement of that name. Raises CaseError where UR-SAM has no box, ConfigError for unknown names.
+
+    Args:
+        ensemble: image, probability and prompt.
+        name: a name of `REFINEMENTS`.
+        **options: the refinement's own.
+
+    Returns:
+        The mask, and the probability behind it where there is one.
+
+    Raises:
+        CaseError: UR-SAM has no box.
+        ConfigError: the refinement is unknown.
+    """
     return lookup("refinement", name, REFINEMENTS)(ensemble, **options)
 
 
 def check_refinement(name: str, options: Mapping[str, Any]) -> None:
-    """ConfigError for an unknown refinement or option, one that is missing or wrong, or a missing extra."""
+    """ConfigError for an unknown refinement or option, one that is missing or wrong, or a missing extra.
+
+    Args:
+        name: a name of `REFINEMENTS`.
+        options: the refinement's own.
+
+    Raises:
+        ConfigError: the sentence says which of these it is.
+    """
     run = lookup("refinement", name, REFINEMENTS)
     image = np.zeros((2, 2, 3), np.uint8)
     image[0, 0] = 200  # a sure pixel of the target, an uncertain one, and sure ground: no rule can leave it as it is

@@ -29,8 +29,17 @@ def resample(
 ) -> tuple[Tensor, Tensor]:
     """Logits `[*source.grid]` read at the cells of `target.grid`, and which of these lie in the source.
 
-    An original pixel at x lies at x * scale + shift in the transformed image. Returns logits and bool,
-    both `[*target.grid]`.
+    An original pixel at x lies at x * scale + shift in the transformed image.
+
+    Args:
+        logits: `[*source.grid]`.
+        source: frame of the transformed image.
+        target: frame of the original image.
+        scale: (x, y) factors from original to transformed pixels.
+        shift: (x, y) in transformed pixels.
+
+    Returns:
+        Logits and bool, both `[*target.grid]`.
     """
     axes, inside = [], []
     for axis in (0, 1):  # x, y
@@ -47,8 +56,17 @@ def resample(
 def shift_cells(logits: Tensor, x: float, y: float) -> Tensor:
     """`[h, w]` read x cells to the right and y cells below each cell; the last row or column is repeated.
 
-    >>> shift_cells(torch.tensor([[0.0, 1.0, 2.0]]), 1.0, 0.0).round().tolist()
-    [[1.0, 2.0, 2.0]]
+    Args:
+        logits: `[h, w]`.
+        x: cells to the right.
+        y: cells downwards.
+
+    Returns:
+        `[h, w]`.
+
+    Examples:
+        >>> shift_cells(torch.tensor([[0.0, 1.0, 2.0]]), 1.0, 0.0).round().tolist()
+        [[1.0, 2.0, 2.0]]
     """
     h, w = logits.shape
     axes = [2 * (torch.arange(n, dtype=torch.float64) + 0.5 + by) / n - 1 for n, by in ((w, x), (h, y))]
@@ -75,7 +93,15 @@ class Transform(Protocol):
 
 
 def map_prompt(prompt: Prompt, move: Callable[[float, float], tuple[float, float]]) -> Prompt:
-    """The prompt with every corner and point moved; the box's corners are put in order again."""
+    """The prompt with every corner and point moved; the box's corners are put in order again.
+
+    Args:
+        prompt: a prompt in pixels.
+        move: (x, y) -> (x, y).
+
+    Returns:
+        The moved prompt.
+    """
     box = prompt.box
     if box is not None:
         (ax, ay), (bx, by) = move(box[0], box[1]), move(box[2], box[3])
@@ -191,6 +217,15 @@ class Zoom:
 
         It grows (the scale falls, down to 1) until the prompt with `room` of its size on each side fits in,
         so that no part of what is asked for is cut off. Without a prompt it is centred.
+
+        Args:
+            prompt: a prompt in pixels of the image.
+            size: (h, w) of the image.
+            scale: how much larger the crop is seen.
+            room: margin around the prompt as a share of its size.
+
+        Returns:
+            The crop.
         """
         h, w = size
         corners = [(prompt.box[0], prompt.box[1]), (prompt.box[2], prompt.box[3])] if prompt.box is not None else []

@@ -36,6 +36,15 @@ def draw_transforms(prompt: Prompt, size: tuple[int, int], n: int, generator: to
 
     Left-right, up-down, a quarter turn, scale 0.5, scale 2, intensity, the other quarter turn; then random
     symmetries of the square with a random intensity.
+
+    Args:
+        prompt: a prompt in pixels of the image.
+        size: (h, w) of the image.
+        n: number of transforms beside the identity.
+        generator: what draws.
+
+    Returns:
+        The transforms.
     """
 
     def pick(choices: Sequence[T]) -> T:
@@ -59,6 +68,15 @@ def paper_transforms(prompt: Prompt, size: tuple[int, int], n: int, generator: t
     """n of the paper's 29 transforms beside the identity: left-right flip, scale and intensity, singly and together.
 
     Nothing is drawn. The single ones come first: the flip, scales 0.5 and 2, intensities 0.8, 0.9, 1.1, 1.2.
+
+    Args:
+        prompt: a prompt in pixels of the image.
+        size: (h, w) of the image.
+        n: number of transforms beside the identity.
+        generator: not used.
+
+    Returns:
+        The transforms.
     """
     intensities: list[tuple[Intensity, ...]] = [(), *((Intensity(factor),) for factor in INTENSITIES)]
     scales: list[tuple[Shrink | Zoom, ...]] = [(), (Shrink(0.5),), (Zoom.around(prompt, size, 2.0),)]
@@ -96,10 +114,26 @@ def tta(
 ) -> list[Samples]:
     """n samples for each prompt: sample 0 undisturbed, each other one of a transformed image, brought back.
 
-    The prompt is transformed with the image. Flips and quarter turns come back exactly, scale 0.5 and 2
-    bilinearly; outside of the crop of scale 2 a sample keeps the logits of sample 0. Each transform costs one
-    encoding; prompts of one image that meet the same transform share it. `set` is one of `SETS`. A volume is flipped
-    along its three axes, whatever the set (`volume_transforms`).
+    The prompt is transformed with the image. Flips and quarter turns come back exactly, scale 0.5 and 2 bilinearly;
+    outside of the crop of scale 2 a sample keeps the logits of sample 0. Each transform costs one encoding; prompts of
+    one image that meet the same transform share it. A volume is flipped along its three axes, whatever the set
+    (`volume_transforms`).
+
+    Args:
+        segmenter: what is sampled.
+        image: uint8 `[h, w, 3]`, or a `Volume`.
+        prompts: prompts in pixels of the image.
+        n: samples a prompt, the undisturbed one too.
+        generators: one a prompt.
+        embedding: of this image, where there is one already.
+        set: a name of `SETS`.
+
+    Returns:
+        a `Samples` a prompt, logits `[n, *grid]`.
+
+    Raises:
+        ConfigError: the set is unknown, or has fewer samples than `n`.
+        CaseError: a prompt lies outside of the image, or logits are not finite.
     """
     transforms = lookup("set of transforms", set, SETS)
     if n > transforms.most:
