@@ -19,8 +19,7 @@ from filelock import FileLock, Timeout
 import sqp
 from sqp.core.errors import ConfigError
 from sqp.core.files import full_disk_told, watched
-from sqp.core.untrusted import parse_json
-from sqp.core.yaml_files import read_yaml
+from sqp.core.untrusted import parse_json, read_yaml
 
 MARKER, LOCK = ".sqp", ".lock"
 NOTHING = {MARKER, LOCK, ".DS_Store", "Thumbs.db", "desktop.ini"}
