@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqp.config.checks import check_choices, check_ranges
 from sqp.config.generate import UNSEEN
+from sqp.core.names import Split
 
 
 @dataclass
@@ -23,7 +25,11 @@ class FreezeConfig:
 
     records: Path
     out: Path
-    split: str = "test"
+    split: Split = "test"
     unseen: list[str] = field(default_factory=lambda: list(UNSEEN))
     seed: int = 0
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_ranges(self)
