@@ -329,7 +329,7 @@ def test_too_few_records_that_can_be_read(tmp_path: Path) -> None:
     table = RecordSet(records).table
     for name in table.record_id[table["split"] == "val"]:
         (records / "masks" / f"{name}.png").write_bytes(b"")
-    with pytest.raises(ConfigError, match="records cannot be read .*no record of split 'val' is left"):
+    with pytest.raises(ConfigError, match=r"records cannot be read .*no record of split 'val' is left"):
         run(config(records, tmp_path / "out", epochs=1))
 
 
