@@ -28,8 +28,8 @@ from sqp.quality.model.augment import Augmentation
 from sqp.quality.model.batches import BatchPlan, CachedRecords, loader
 from sqp.quality.model.cache import build_cache
 from sqp.quality.model.channels import plane_names
-from sqp.quality.model.features import with_features
 from sqp.quality.model.inference import infer
+from sqp.quality.model.tabular import with_features
 from sqp.records import RecordSet
 from sqp.records.workers import make_segmenter
 from sqp.uncertainty import sample, sampler_options

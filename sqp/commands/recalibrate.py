@@ -7,38 +7,33 @@ level, quantile or kind of calibration record, and for more images of val and ca
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import pandas as pd
 
 from sqp.bundles import bundle_folder
-from sqp.commands.train import all_outputs, calibrate, check_numbers, split_records
 from sqp.config.recalibrate import RecalibrateConfig
-from sqp.config.train import EXECUTION_KEYS, TrainConfig
 from sqp.core.errors import ConfigError
+from sqp.quality.bundle.calibration import recalibrate, training_config
 from sqp.quality.bundle.expected_config import LOCALIZER
-from sqp.quality.bundle.provenance import of_known_groups
 from sqp.quality.bundle.storage import Bundle
-from sqp.quality.model.backbones import dims_of
-from sqp.quality.model.cache import build_cache
-from sqp.quality.model.features import with_features
-from sqp.quality.model.rows import USED, learned_from, training_rows
-from sqp.records import RecordSet
-from sqp.records.run_info import fingerprint
 
 CHANGED = ("alpha", "calibrate_on", "calibrate_splits", "ood_quantile")  # options that are as in the bundle by default
 
 
 @dataclass
 class RecalibrateResult:
-    """The bundle as it was and as it is."""
+    """The bundle as it was and as it is, and by record why it was skipped."""
 
     before: Bundle
     after: Bundle
     folder: Path
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_status(self) -> int:
+        """1 where records were skipped."""
+        return 1 if self.skipped else 0
 
     def summary(self) -> str:
         """For the terminal: what has changed."""
@@ -48,7 +43,8 @@ class RecalibrateResult:
             "distances are of the features of": (", ".join(before.ood.spaces), ", ".join(after.ood.spaces)),
             "quantile of the distances": (before.ood.quantile, after.ood.quantile),
         }
-        lines = [f"{name}: {old} -> {new}" for name, (old, new) in rows.items()]
+        lines = [f"skipped {name}: {why}" for name, why in self.skipped.items()]
+        lines += [f"{name}: {old} -> {new}" for name, (old, new) in rows.items()]
         return "\n".join([*lines, f"bundle: {self.folder}"])
 
 
@@ -60,15 +56,15 @@ def run(config: RecalibrateConfig) -> RecalibrateResult:
     source = bundle_folder(config.model)
     check_out(config.out, config.overwrite)
     bundle = Bundle.load(source)
-    told = {name: value for name in CHANGED if (value := getattr(config, name)) is not None}
+    changed = {name: value for name in CHANGED if (value := getattr(config, name)) is not None}
+    changed |= {name: getattr(config, name) for name in ("workers", "progress", "strict")}
     with TemporaryDirectory() as folder:
-        own = {"cache": config.cache or Path(folder), "workers": config.workers, "progress": config.progress}
-        made = recalibrate(bundle, training_config(bundle, config.records, config.out, **own, **told))
+        changed["cache"] = config.cache or Path(folder)
+        made, skipped = recalibrate(bundle, training_config(bundle, config.records, config.out, **changed))
     made.save(config.out)
-    localizer = config.out / LOCALIZER
     if (source / LOCALIZER).is_file() and source.resolve() != config.out.resolve():
-        shutil.copyfile(source / LOCALIZER, localizer)
-    return RecalibrateResult(bundle, made, config.out)
+        shutil.copyfile(source / LOCALIZER, config.out / LOCALIZER)
+    return RecalibrateResult(bundle, made, config.out, skipped)
 
 
 def check_out(out: Path, overwrite: bool) -> None:
@@ -80,48 +76,3 @@ def check_out(out: Path, overwrite: bool) -> None:
             raise ConfigError(f"{out} holds other files and no bundle: choose another folder for the new one")
         if not overwrite:
             raise ConfigError(f"{out} is a bundle already; choose another folder, or --overwrite")
-
-
-def training_config(bundle: Bundle, records: list[Path], out: Path, **changed: Any) -> TrainConfig:
-    """The config that the bundle was trained with, over these records, with what is changed."""
-    known = {field.name for field in fields(TrainConfig)} - set(EXECUTION_KEYS)
-    told = {name: value for name, value in bundle.info.get("training", {}).items() if name in known}
-    new = {"alpha": bundle.conformal.alpha, "ood_quantile": TrainConfig.ood_quantile}
-    return replace(TrainConfig(records, out, **told), **(new | changed))
-
-
-def recalibrate(bundle: Bundle, config: TrainConfig) -> Bundle:
-    """The bundle with interval and out-of-distribution statistics of this config, from the records it was trained on.
-
-    Groups that it did not have may be added to val and calibration, never to train. ConfigError where the records are
-    others, which its groups and splits tell, or do not fit it.
-    """
-    check_numbers(config)
-    kinds = config.calibrate_on, config.calibrate_splits
-    rows = training_rows(config.records, bundle.channels, config.alpha, *kinds)
-    for records in map(RecordSet, config.records):
-        if (records.table["split"] == "calibration").any():  # from the others it only learned
-            bundle.check_records(records)
-    if not _grown_from(rows, bundle):
-        raise ConfigError(
-            f"{bundle.name} was not trained on the images and splits of {', '.join(map(str, config.records))}: give "
-            "the record sets that it was trained on (val and calibration may have more groups), or train anew"
-        )
-    learned = learned_from(rows, config.train_on)
-    cache = build_cache(
-        *(rows, bundle.channels, bundle.size, config.cache or config.out / "cache", config.workers, config.progress),
-        truth=bundle.model.spec.error_map,
-        dims=dims_of(bundle.model.spec.backbone),
-    )
-    table = with_features(learned, bundle.features)
-    data = {split: split_records(cache, table, split, bundle.standardizer, 0) for split in USED}
-    outputs = all_outputs(bundle.model, data, config, "cpu")
-    made, _, _ = calibrate(config, bundle.model, bundle.standardizer, learned, outputs, bundle.expects)
-    return made
-
-
-def _grown_from(rows: pd.DataFrame, bundle: Bundle) -> bool:
-    """Whether the groups that the bundle had are the same images in the same splits, and no other is in train."""
-    had = of_known_groups(rows, bundle.info.get("groups_sha256", []))
-    same = fingerprint(rows[had])["sha256"] == bundle.info.get("data", {}).get("sha256")
-    return same and not (rows["split"] == "train")[~had].any()

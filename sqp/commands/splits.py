@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqp.config.splits import SplitsConfig
-from sqp.core.errors import ConfigError
 from sqp.core.files import check_free, sha256_of
 from sqp.core.types import Case
 from sqp.data.cases import find_cases
 from sqp.data.split_files import check_splits, write_splits
-from sqp.data.splits import FRACTIONS, Splits, ham10000_splits, isic2018_splits, make_splits
+from sqp.data.splits import Splits, ham10000_splits, isic2018_splits, make_splits
 
 RULES: Mapping[str, Callable[[Iterable[Case], int], Splits]] = {
     "isic2018": isic2018_splits,
@@ -45,28 +44,13 @@ def run(config: SplitsConfig) -> SplitsResult:
     The same data, rule and seed give the same file, byte by byte.
     """
     check_free(config.out, config.overwrite)
-    fractions = read_fractions(config.fractions)
-    if config.rule in RULES and fractions != FRACTIONS:
-        raise ConfigError(f"the rule {config.rule} has its own fractions: leave out --fractions, or take --rule groups")
     cases = find_cases(config.images, layout=config.layout).cases
     if config.rule in RULES:
         splits = RULES[config.rule](cases, config.seed)
     else:
-        splits = make_splits(cases, fractions, config.seed, config.images.resolve().stem)
+        splits = make_splits(cases, config.shares, config.seed, config.images.resolve().stem)
     labels = config.images if config.images.suffix.lower() == ".csv" else config.images / "labels.csv"
     splits = replace(splits, labels_sha256=sha256_of(labels) if labels.is_file() else "")
     check_splits(splits, cases)
     write_splits(config.out, splits)
     return SplitsResult(splits, config.out, any(case.group != case.image_id for case in cases))
-
-
-def read_fractions(entries: Sequence[str]) -> dict[str, float]:
-    """The shares of the splits; ConfigError where an entry is no SPLIT=SHARE.
-
-    >>> read_fractions(["train=0.8", "test=0.2"])
-    {'train': 0.8, 'test': 0.2}
-    """
-    try:
-        return {name: float(share) for name, share in (entry.split("=") for entry in entries)}
-    except ValueError:
-        raise ConfigError(f"--fractions {' '.join(entries)}: write them as train=0.6 calibration=0.15 ...") from None

@@ -44,8 +44,13 @@ Split = Literal["segmenter", "train", "calibration", "val", "test", "raters"]
 SPLITS: tuple[Split, ...] = typing.get_args(Split)
 
 Layout = Literal["auto", "prepared", "isic", "ham10000", "table", "dicom", "folders"]
+RecordKind = Literal["all", "natural"]
 
-KINDS: dict[tuple[Any, ...], str] = {typing.get_args(Split): "split", typing.get_args(Layout): "layout"}
+KINDS: dict[tuple[Any, ...], str] = {
+    typing.get_args(Split): "split",
+    typing.get_args(Layout): "layout",
+    typing.get_args(RecordKind): "kind of records",
+}
 """What the names of a list are called, where that is not the option's own name."""
 
 
@@ -59,6 +64,12 @@ def choices(hint: Any) -> tuple[Any, ...]:
         return typing.get_args(hint)
     inner = [choices(part) for part in typing.get_args(hint)]
     return next((names for names in inner if names), ())
+
+
+def check_alpha(alpha: float) -> None:
+    """ConfigError unless 0 < alpha < 1."""
+    if not 0 < alpha < 1:
+        raise ConfigError(f"alpha is {alpha}; it must lie between 0 and 1 (0.1 for an interval at 90 %)")
 
 
 def check_choices(config: Any) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqp.config.checks import Config
+from sqp.core.errors import ConfigError
 
 
 @dataclass
@@ -26,3 +27,11 @@ class ExportConfig(Config):
     card: Path | None = None
     evaluation: Path | None = None
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.onnx is None and self.card is None:
+            raise ConfigError("export needs --onnx FILE, --card FILE or both: name what is to be written")
+        if self.onnx is not None and self.onnx.suffix != ".onnx":
+            raise ConfigError(f"--onnx {self.onnx} does not end in .onnx: name the file so")
+        if self.evaluation is not None and self.card is None:
+            raise ConfigError("--evaluation is for the model card: give --card FILE, too")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqp.config.checks import Config
+from sqp.config.checks import Config, Split, check_choices, check_ranges
 from sqp.config.generate import UNSEEN
 
 
@@ -24,7 +24,11 @@ class FreezeConfig(Config):
 
     records: Path
     out: Path
-    split: str = "test"
+    split: Split = "test"
     unseen: list[str] = field(default_factory=lambda: list(UNSEEN))
     seed: int = 0
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_ranges(self)

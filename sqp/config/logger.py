@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from sqp.config.checks import Config
+from sqp.config.checks import Config, check_choices, check_ranges
 
 LOGGER_KEYS = ("logger", "wandb_project", "wandb_mode", "wandb_images")
 """Keys that say how a run is logged; another value is no change of config."""
@@ -22,7 +23,11 @@ class LoggerConfig(Config):
         wandb_images: Overlays of the worst records that W&B gets; 0 keeps all images of patients here.
     """
 
-    logger: str = "csv"
+    logger: Literal["csv", "wandb"] = "csv"
     wandb_project: str = "sqp"
-    wandb_mode: str = "online"
+    wandb_mode: Literal["online", "offline"] = "online"
     wandb_images: int = 8
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_ranges(self)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from sqp.config.checks import Config
+from sqp.config.checks import Config, RecordKind, check_alpha, check_choices, check_ranges
+from sqp.config.train import CalibrationSplit, TrainConfig, check_calibrate_splits
 
 
 @dataclass
@@ -25,6 +25,7 @@ class RecalibrateConfig(Config):
         cache: Folder of decoded records that `sqp train` left; by default they are decoded anew, and not kept.
         workers: Processes that decode the records; 0 decodes in this one.
         progress: Show progress.
+        strict: Stop at the first record that cannot be read; else it is skipped, told and counted.
         overwrite: Replace a bundle that is there.
     """
 
@@ -32,10 +33,19 @@ class RecalibrateConfig(Config):
     records: list[Path]
     out: Path
     alpha: float | None = None
-    calibrate_on: Literal["all", "natural"] | None = None
-    calibrate_splits: list[str] | None = None
+    calibrate_on: RecordKind | None = None
+    calibrate_splits: list[CalibrationSplit] | None = None
     ood_quantile: float | None = None
     cache: Path | None = None
     workers: int = 0
     progress: bool = True
+    strict: bool = False
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_ranges(self, TrainConfig.BOUNDS)
+        if self.alpha is not None:
+            check_alpha(self.alpha)
+        if self.calibrate_splits is not None:
+            check_calibrate_splits(self.calibrate_splits)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from sqp.config.checks import Config
+from sqp.config.checks import Config, Layout, check_choices, check_ranges
+from sqp.core.errors import ConfigError
+
+DEFAULT_FRACTIONS = ("train=0.6", "calibration=0.15", "val=0.1", "test=0.15")
 
 
 @dataclass
@@ -28,7 +32,33 @@ class SplitsConfig(Config):
     images: Path
     out: Path
     rule: Literal["groups", "isic2018", "ham10000"] = "groups"
-    fractions: list[str] = field(default_factory=lambda: ["train=0.6", "calibration=0.15", "val=0.1", "test=0.15"])
-    layout: str = "auto"
+    fractions: list[str] = field(default_factory=lambda: [*DEFAULT_FRACTIONS])
+    layout: Layout = "auto"
     seed: int = 0
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_ranges(self)
+        shares = self.shares  # told here where one cannot be read
+        if self.rule != "groups" and shares != read_fractions(DEFAULT_FRACTIONS):
+            raise ConfigError(
+                f"the rule {self.rule} has its own fractions: leave out --fractions, or take --rule groups"
+            )
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The fractions by split."""
+        return read_fractions(self.fractions)
+
+
+def read_fractions(entries: Sequence[str]) -> dict[str, float]:
+    """The shares of the splits; ConfigError where an entry is no SPLIT=SHARE.
+
+    >>> read_fractions(["train=0.8", "test=0.2"])
+    {'train': 0.8, 'test': 0.2}
+    """
+    try:
+        return {name: float(share) for name, share in (entry.split("=") for entry in entries)}
+    except ValueError:
+        raise ConfigError(f"--fractions {' '.join(entries)}: write them as train=0.6 calibration=0.15 ...") from None

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal
 
+from sqp.config.checks import RecordKind, check_alpha, check_choices, check_ranges
 from sqp.config.logger import LOGGER_KEYS, LoggerConfig
+from sqp.core.errors import ConfigError
+
+CalibrationSplit = Literal["calibration", "val"]
 
 
 @dataclass
@@ -69,6 +75,7 @@ class TrainConfig(LoggerConfig):
         precision: Lightning's: 32-true, bf16-mixed, 16-mixed ...
         resume: Go on from the last finished epoch of the same config; false starts anew, its log too.
         progress: Show progress.
+        strict: Stop at the first record that cannot be read; else it is skipped, told and counted.
         overwrite: Empty the folder first.
     """
 
@@ -81,7 +88,7 @@ class TrainConfig(LoggerConfig):
     backbone: str = "compact"
     pretrained: bool = False
     pretrained_file: Path | None = None
-    loss: str = "beta_nll"
+    loss: Literal["beta_nll", "laplace_nll", "mse"] = "beta_nll"
     beta: float = 0.5
     dropout: float = 0.1
     error_map: bool = False
@@ -93,14 +100,14 @@ class TrainConfig(LoggerConfig):
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
-    optimizer: str = "adamw"
-    schedule: str = "one_cycle"
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
     augment: bool = True
     balance: float = 0.0
     alpha: float = 0.1
-    train_on: str = "all"
-    calibrate_on: str = "all"
-    calibrate_splits: list[str] = field(default_factory=lambda: ["calibration"])
+    train_on: RecordKind = "all"
+    calibrate_on: RecordKind = "all"
+    calibrate_splits: list[CalibrationSplit] = field(default_factory=lambda: ["calibration"])
     ood_quantile: float = 0.98
     members: int = 1
     views: list[str] = field(default_factory=list)
@@ -116,12 +123,46 @@ class TrainConfig(LoggerConfig):
     precision: str = "32-true"
     resume: bool = True
     progress: bool = True
+    strict: bool = False
     overwrite: bool = False
+
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        "size": (32, 2048),
+        "epochs": (1, 100_000),
+        "patience": (1, 100_000),
+        "batch_size": (2, 65_536),
+        "learning_rate": (1e-8, 10),
+        "weight_decay": (0, 10),
+        "dropout": (0, 0.95),
+        "beta": (0, 1),
+        "balance": (0, 1),
+        "ood_quantile": (0.5, 1),
+        "error_weight": (0, 100),
+        "error_skip": (0, 100),
+        "members": (1, 100),
+    }
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_alpha(self.alpha)
+        check_ranges(self, self.BOUNDS)
+        if self.flips not in (1, 2, 4, 8):
+            raise ConfigError(f"flips is {self.flips}; it must be 1, 2, 4 or 8")
+        check_calibrate_splits(self.calibrate_splits)
+
+
+def check_calibrate_splits(splits: Sequence[str]) -> None:
+    """ConfigError unless these are calibration, or calibration and val, each once."""
+    if "calibration" not in splits or len(set(splits)) != len(splits):
+        raise ConfigError(
+            f"calibrate_splits is [{', '.join(splits)}]: give [calibration], or [calibration, val] for an interval "
+            "that is as wide as the harder of the two asks"
+        )
 
 
 EXECUTION_KEYS = (
     *("records", "out", "cache", "cache_inputs", "workers", "accelerator", "devices", "strategy", "num_nodes"),
-    *("resume", "progress", "overwrite"),
+    *("resume", "progress", "strict", "overwrite"),
     *LOGGER_KEYS,
 )
 """Keys that say how a run goes, not what the model is: another value in the same folder is no change of

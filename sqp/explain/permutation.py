@@ -21,7 +21,7 @@ from sqp.explain.attribution import plane_groups
 from sqp.metrics.agreement import mae, spearman
 from sqp.metrics.stats import Resamples, bootstrap, paired_difference
 from sqp.quality.model.channels import IMAGE, MASK, map_channels
-from sqp.quality.model.features import features_of
+from sqp.quality.model.tabular import features_of
 from sqp.records.schema import FEATURE_PREFIX
 
 Predict = Callable[[Callable[[np.ndarray], tuple[Tensor, Tensor | None]]], np.ndarray]

@@ -49,6 +49,7 @@ class RecordSet:
             parts.append(pd.DataFrame(rows))
         for part in parts:
             check_table(part, path)
+            check_unique(part, self.folder)
         table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
         for name, value in YOUNGER.items():
             known = table[name].astype(object) if name in table else pd.Series(value, table.index)
@@ -173,6 +174,19 @@ class RecordSet:
         """Names of the maps, read off the first record."""
         with zipfile.ZipFile(self.folder / "maps" / f"{self.table.record_id.iloc[0]}.npz") as archive:
             return _names(archive)
+
+
+def check_unique(table: pd.DataFrame, folder: Path) -> None:
+    """ConfigError naming a record that a table holds twice: which of the two is true nobody can tell.
+
+    A row of `rows/` may stand for one of the table, as a record that was made anew.
+    """
+    twice = table.loc[table["record_id"].duplicated(), "record_id"]
+    if len(twice):
+        raise ConfigError(
+            f"{folder} holds the record {twice.iloc[0]} twice ({len(twice)} rows too many): remove what is not its "
+            "row, or generate the record set again"
+        )
 
 
 def check_dice(table: pd.DataFrame, where: object) -> None:

@@ -10,9 +10,9 @@ import torch
 from recordsets import SPLITS, make_record_set
 
 from sqp.cli.main import main
-from sqp.commands.recalibrate import recalibrate, training_config
 from sqp.core.errors import ConfigError
 from sqp.quality import Bundle, predict_records
+from sqp.quality.bundle.calibration import recalibrate, training_config
 from sqp.quality.bundle.expected_config import LOCALIZER
 from sqp.quality.judging.conformal import group_quantile
 from sqp.quality.judging.strangeness import IMAGE, MODEL
@@ -28,7 +28,7 @@ def test_the_same_records_give_the_same_bundle(trained, record_set, tmp_path):
     bundle = Bundle.load(trained / "bundle")
     config = training_config(bundle, [record_set], tmp_path, progress=False)
     assert (config.size, config.alpha, config.batch_size) == (32, 0.1, 8)
-    made = recalibrate(bundle, config)
+    made, _ = recalibrate(bundle, config)
     assert made.conformal.quantile == pytest.approx(bundle.conformal.quantile, rel=1e-6)
     assert made.ood.spaces[MODEL].threshold == pytest.approx(bundle.ood.spaces[MODEL].threshold, rel=1e-5)
     assert made.info["val"] == pytest.approx(bundle.info["val"], rel=1e-6)
@@ -38,7 +38,7 @@ def test_older_bundles_get_what_they_lack(trained, with_embeddings, tmp_path):
     new = Bundle.load(trained / "bundle")
     old = replace(new, ood=replace(new.ood, spaces={MODEL: replace(new.ood.spaces[MODEL], neighbours=None)}))
     config = training_config(old, [with_embeddings], tmp_path, progress=False, alpha=0.2, ood_quantile=0.9)
-    made = Bundle.load(recalibrate(old, config).save(tmp_path / "bundle"))
+    made = Bundle.load(recalibrate(old, config)[0].save(tmp_path / "bundle"))
     assert list(made.ood.spaces) == [MODEL, IMAGE] and made.ood.quantile == 0.9
     assert made.conformal.quantile < new.conformal.quantile and made.info["training"]["alpha"] == 0.2
     for name, value in new.model.state_dict().items():
@@ -55,8 +55,8 @@ def test_val_may_grow_and_widen_the_interval(trained, tmp_path):
     bundle = Bundle.load(trained / "bundle")
     more = make_record_set(tmp_path / "more", {**SPLITS, "val": SPLITS["val"] + 9})
     asked = {"calibrate_splits": ["calibration", "val"], "alpha": 0.2, "progress": False}
-    made = recalibrate(bundle, training_config(bundle, [more], tmp_path, **asked))
-    alone = recalibrate(bundle, training_config(bundle, [more], tmp_path, alpha=0.2, progress=False))
+    made, _ = recalibrate(bundle, training_config(bundle, [more], tmp_path, **asked))
+    alone, _ = recalibrate(bundle, training_config(bundle, [more], tmp_path, alpha=0.2, progress=False))
     val = predict_records(alone, [more], splits=["val"], progress=False)
     residual = (val["dice"] - val["predicted_dice"]).abs() / val["scale"]
     of_val = group_quantile(residual, val["group"], 0.2)

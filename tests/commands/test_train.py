@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,12 @@ import torch
 import yaml
 from recordsets import SPLITS, make_record_set
 
-from sqp.commands import train_members
 from sqp.commands.train import run
 from sqp.config.train import YOUNGER, TrainConfig
-from sqp.core.errors import ConfigError
+from sqp.core.errors import CaseError, ConfigError
 from sqp.quality import Bundle
-from sqp.quality.model import fitting
+from sqp.quality.bundle.calibration import recalibrate, training_config
+from sqp.quality.model import training
 from sqp.quality.model.channels import parse_inputs, record_planes, truth_plane
 from sqp.quality.model.rows import calibrates
 from sqp.quality.model.tabular import Standardizer
@@ -102,8 +103,9 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     record_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(config(record_set, tmp_path / "whole", epochs=4))
+    fit = training.fit
     with monkeypatch.context() as patch:
-        patch.setattr(train_members, "fit", lambda *a, **k: fitting.fit(*a, **k, callbacks=[StopAfter(1)]))
+        patch.setattr(training, "fit", lambda *a, **k: fit(*a, **k, callbacks=[StopAfter(1)]))
         with pytest.raises(KeyboardInterrupt):
             run(config(record_set, tmp_path / "cut", epochs=4))
     assert not (tmp_path / "cut" / "bundle").exists()
@@ -116,7 +118,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
 def test_a_finished_run_is_answered_from_its_files(
     record_set: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_members, "fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained again"))
     again = run(TrainConfig([record_set], trained, size=32, epochs=12, batch_size=8, progress=False))
     assert again.metrics == yaml.safe_load((trained / "run.yaml").read_text())["val"]
 
@@ -173,7 +175,7 @@ def test_a_group_in_two_splits(record_set: Path, tmp_path: Path) -> None:
 
 
 def test_training_that_diverges(record_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_members, "plane_statistics", lambda data: ([float("nan")] * 6, [1.0] * 6))
+    monkeypatch.setattr(training, "plane_statistics", lambda data: ([float("nan")] * 6, [1.0] * 6))
     with pytest.raises(ConfigError, match="training loss of epoch 0 is nan"):
         run(config(record_set, tmp_path, epochs=1))
 
@@ -281,7 +283,7 @@ def test_learning_from_natural_masks_alone(record_set: Path, tmp_path: Path) -> 
     assert counts[1]["train"] == {"records": 16, "images": 16, "groups": 16}
     assert counts[0]["val"] == counts[1]["val"] and every.metrics["n"] == natural.metrics["n"] == 18
     assert len(list((tmp_path / "cache").glob("*/done"))) == 1
-    with pytest.raises(ConfigError, match="unknown choice of --train_on 'naturel', did you mean 'natural'"):
+    with pytest.raises(ConfigError, match="unknown kind of records 'naturel', did you mean 'natural'"):
         run(config(record_set, tmp_path / "x", train_on="naturel"))
 
 
@@ -295,3 +297,47 @@ def test_a_run_from_before_a_key_is_known_again(record_set: Path, tmp_path: Path
     assert run(asked).metrics == first.metrics
     with pytest.raises(ConfigError, match="members=1, this run has members=2"):
         run(replace(asked, members=2))
+
+
+def test_damaged_records_are_skipped_told_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = make_record_set(tmp_path / "records", features=("embedding",))
+    table = RecordSet(records).table
+    broken = [table.record_id[table.index[table["split"] == split][0]] for split in ("train", "val", "calibration")]
+    (records / "maps" / f"{broken[0]}.npz").write_bytes(b"cut off")
+    (records / "masks" / f"{broken[1]}.png").write_bytes(b"")
+    (records / "maps" / f"{broken[2]}.npz").unlink()
+    # planes of the mask alone: the vectors of the image, which tell strange ones, are read of the damaged maps, too
+    asked = config(records, tmp_path / "out", inputs="image+mask", epochs=1, scores=["area"])
+    result = run(asked)
+    assert set(result.skipped) == set(broken) and result.exit_status == 1
+    assert "3 records were skipped" in result.summary() and broken[1] in result.summary()
+    assert run(asked).skipped == result.skipped  # a finished run says so, too
+    bundle = Bundle.load(result.bundle)
+    assert sum(part["records"] for part in bundle.info["data"]["counts"].values()) == (
+        table["split"].isin(["train", "val", "calibration"]).sum() - 3
+    )
+    assert len(bundle.info["skipped_sha256"]) == 3 and broken[0] not in (result.bundle / "bundle.json").read_text()
+    assert not pd.read_csv(tmp_path / "out" / "predictions_val.csv").record_id.isin(broken).any()
+    made, skipped = recalibrate(bundle, training_config(bundle, [records], tmp_path / "again", progress=False))
+    assert not skipped and made.conformal == bundle.conformal  # of the same records
+    with pytest.raises(CaseError, match=f"record .* in {re.escape(str(records))}|cannot be read"):
+        run(replace(asked, out=tmp_path / "strict", strict=True))
+
+
+def test_too_few_records_that_can_be_read(tmp_path: Path) -> None:
+    records = make_record_set(tmp_path / "records")
+    table = RecordSet(records).table
+    for name in table.record_id[table["split"] == "val"]:
+        (records / "masks" / f"{name}.png").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"records cannot be read .*no record of split 'val' is left"):
+        run(config(records, tmp_path / "out", epochs=1))
+
+
+def test_a_python_user_trains_without_the_command(record_set: Path, tmp_path: Path) -> None:
+    asked = config(record_set, tmp_path / "library", epochs=1, members=2)
+    labels = []
+    trained = training.train(asked, lambda label: labels.append(label) or [])
+    assert labels == ["member-0", "member-1"] and trained is not None and not trained.skipped
+    by_command = run(replace(asked, out=tmp_path / "command"))
+    assert content(trained.bundle.save(tmp_path / "bundle")) == content(by_command.bundle)
+    assert trained.metrics == by_command.metrics

@@ -155,6 +155,14 @@ def test_of_a_row_that_is_there_twice_the_last_one_is_read(tmp_path):
     assert RecordSet(tmp_path).table.index.tolist() == [0, 1]
 
 
+def test_a_table_that_holds_a_record_twice_is_told(tmp_path):
+    write(tmp_path, "r1", "r2").consolidate()
+    table = pq.read_table(tmp_path / "records.parquet").to_pandas()
+    pd.concat([table, table.iloc[:1].assign(dice=0.1)]).to_parquet(tmp_path / "records.parquet")
+    with pytest.raises(ConfigError, match=r"holds the record r1 twice \(1 rows too many\): remove"):
+        _ = RecordSet(tmp_path).table
+
+
 def test_consolidation_streams_in_chunks(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "CHUNK", 2)
     write(tmp_path, "r1", "r2", "r3").consolidate()

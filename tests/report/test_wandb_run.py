@@ -62,7 +62,7 @@ def test_without_wandb_nothing_is_opened(tmp_path, predictions):
     ("options", "says"),
     [
         ({"logger": "wand"}, "unknown logger 'wand', did you mean 'wandb'"),
-        ({"wandb_mode": "of"}, "unknown --wandb_mode 'of'"),
+        ({"wandb_mode": "of"}, "unknown wandb mode 'of'"),
         ({"wandb_images": -1}, "wandb_images is -1"),
     ],
 )

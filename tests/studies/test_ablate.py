@@ -15,11 +15,11 @@ import yaml
 from sklearn.metrics import mean_absolute_error
 
 from sqp.cli.parser import from_mapping
-from sqp.commands import train_members
 from sqp.config.generate import UNSEEN
 from sqp.core.errors import ConfigError
 from sqp.quality import Bundle, predict_records
 from sqp.quality.judging.predict import read_batch
+from sqp.quality.model import training
 from sqp.quality.model.augment import turned
 from sqp.quality.model.inference import SYMMETRIES
 from sqp.quality.model.truth_map import compare
@@ -77,7 +77,7 @@ def test_rows_seeds_and_a_second_run_that_trains_nothing(config, record_set, tmp
         sorted(table.xs("natural", level="subset")["pearson_difference"].dropna())
     )
 
-    monkeypatch.setattr(train_members, "fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained again"))
     asked = [str(config), str(out), "--rows", "natural", "--split", "test"]
     with pytest.raises(ConfigError, match="frozen spread set: name it with --frozen"):
         ablate.main(asked)

@@ -14,10 +14,10 @@ from scipy.stats import pearsonr
 from volumesets import make_volume_set
 
 from sqp.cli.parser import from_mapping
-from sqp.commands import train_members
 from sqp.core.errors import ConfigError
 from sqp.data.split_files import read_splits
 from sqp.data.synthetic import write_synthetic
+from sqp.quality.model import training
 from sqp.records import RecordSet, frozen
 from studies import grid
 from studies.runner import status
@@ -75,7 +75,7 @@ def test_a_table_of_all_cells_and_a_second_run_trains_nothing(told, records, tmp
     assert row["spearman_gain_low"] <= row["spearman_gain"] <= row["spearman_gain_high"]
     assert np.isnan(means.loc[("nonneg_regression", "natural"), "spearman"])  # here each map has the wrong sign
 
-    monkeypatch.setattr(train_members, "fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained again"))
     monkeypatch.setattr(grid, "compare", lambda *a, **k: pytest.fail("tested again"))
     grid.main([write(tmp_path, told), str(out), "--methods", "tta"])
     pd.testing.assert_frame_equal(pd.read_csv(out / "grid.csv"), table)

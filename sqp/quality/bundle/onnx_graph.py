@@ -11,18 +11,29 @@ differ by the last bit. A size may be symbolic (torch.export), so nothing branch
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from sqp.core.errors import ConfigError
+from sqp.core.files import write_atomic
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.model.augment import turned
+from sqp.quality.model.backbones import dims_of
 from sqp.quality.model.channels import IMAGE, MASK
 from sqp.quality.model.inference import SYMMETRIES, turned_back
 from sqp.quality.model.tabular import CLIP
 
+OPSET = 18
+METADATA = "data_sha256"  # by this key an ONNX file is known to be sqp's
+SCORES = "scores"
 GAP = 3
 """Pillow's `reducing_gap`: an image is first averaged over whole blocks, down to so many times the wanted size."""
 ONE = 2**22
@@ -82,9 +93,6 @@ def _number(size: Any) -> Tensor:
     return torch.scalar_tensor(size, dtype=torch.float64)
 
 
-SCORES = "scores"
-
-
 class Input(NamedTuple):
     """An input of the graph: its name, an example, and the names of its sides that may differ ("" for a fixed one)."""
 
@@ -141,11 +149,11 @@ class Graph(nn.Module):
         outs = [self.model(turned(planes[None], turn), scores) for turn in turns]
         dice, scale = (torch.stack([out[i][0] for out in outs]).mean() for i in range(2))
         half = self.quantile * scale
-        told = dice, (dice - half).clamp(0, 1), (dice + half).clamp(0, 1), scale
+        interval = dice, (dice - half).clamp(0, 1), (dice + half).clamp(0, 1), scale
         if outs[0].error_map is None:
-            return told
+            return interval
         maps = [turned_back(out.error_map, turn) for out, turn in zip(outs, turns, strict=True)]
-        return *told, torch.cat(maps).mean(0)
+        return *interval, torch.cat(maps).mean(0)
 
     def _planes(self, name: str, value: Tensor) -> Tensor:
         """`[c, s, s]` of a channel, rounded to float16 as `predict` and the cache do."""
@@ -160,3 +168,46 @@ class Graph(nn.Module):
         missing = ~torch.isfinite(values)
         scaled = (torch.where(missing, self.median, values) - self.median) / self.iqr
         return torch.cat([scaled.clamp(-CLIP, CLIP), missing.double()]).float()[None]
+
+
+def write_onnx(bundle: Bundle, path: Path) -> None:
+    """The bundle as one ONNX file; its metadata say the names of the scores, the interval and the data.
+
+    ConfigError for a model of volumes, and where the packages of the extra `onnx` are not there.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  (torch.onnx.export needs it)
+    except ImportError as error:
+        raise ConfigError(f"--onnx needs {error.name}, which is not installed: pip install 'sqp[onnx]'") from error
+    backbone = bundle.model.spec.backbone
+    if dims_of(backbone) == 3:
+        raise ConfigError(
+            f"--onnx writes models of images, and {bundle.name} reads volumes (backbone {backbone}): use "
+            "`sqp predict`, or give --card alone"
+        )
+    graph = Graph(bundle)
+    inputs = graph.inputs()
+    sides = {name: torch.export.Dim(name, min=2, max=32768) for one in inputs for name in one.sides if name}
+    shapes = tuple({i: sides[name] for i, name in enumerate(one.sides) if name} for one in inputs)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # torch's own: of its internals, nothing that a user could mend
+        program = torch.onnx.export(
+            graph,
+            tuple(one.example for one in inputs),
+            dynamo=True,
+            dynamic_shapes=(shapes,),
+            input_names=[one.name for one in inputs],
+            output_names=graph.outputs,
+            opset_version=OPSET,
+        )
+    assert program is not None
+    proto = program.model_proto
+    metadata = {
+        SCORES: json.dumps(list(graph.scored)),
+        "interval": f"{1 - bundle.conformal.alpha:g}",
+        METADATA: str(bundle.info.get("data", {}).get("sha256")),
+    }
+    onnx.helper.set_model_props(proto, metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, lambda file: file.write(proto.SerializeToString()))

@@ -14,6 +14,7 @@ from sqp.config.referee import NONE
 from sqp.core.errors import ConfigError
 from sqp.quality.bundle.sources import REFEREE, SELF
 from sqp.records import RecordSet
+from sqp.records.schema import EMBEDDING, REFEREE_EMBEDDING
 from sqp.records.writer import first_difference, with_defaults
 
 CHECKED: dict[str, tuple[str, ...]] = {
@@ -98,6 +99,16 @@ def one_encoder(configs: Sequence[Mapping[str, Any]], part: str = "segmenter") -
     return len(named) == 1 and None not in named
 
 
+def image_feature(sources: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> str | None:
+    """The vector that tells a strange image, for a model that reads these sources of records of these configs.
+
+    Of the referee where the model reads one, as it looks at every image whoever made the mask; else of the segmenter.
+    None where the records are not of one encoder, whose vectors would not compare.
+    """
+    name, part = (REFEREE_EMBEDDING, "referee") if REFEREE in sources else (EMBEDDING, "segmenter")
+    return name if one_encoder(configs, part) else None
+
+
 def common_expectation(
     expects: Sequence[Mapping[str, Any]], what: str, sources: Sequence[str] = (SELF,)
 ) -> Mapping[str, Any]:
@@ -117,16 +128,26 @@ def common_expectation(
 
 def group_hashes(table: pd.DataFrame) -> list[str]:
     """16 hex digits of the sha256 of each group, sorted: `evaluate` knows a group without its name."""
-    return sorted(map(_hash, set(table.group.astype(str))))
+    return hashes_of(table.group)
 
 
 def of_known_groups(table: pd.DataFrame, hashes: Iterable[str]) -> np.ndarray:
     """bool per row: is its group among those that `group_hashes` made these of."""
-    return table.group.astype(str).map(_hash).isin(set(hashes)).to_numpy(bool)
+    return is_hashed(table.group, hashes)
 
 
-def _hash(group: str) -> str:
-    return hashlib.sha256(group.encode()).hexdigest()[:16]
+def hashes_of(names: Iterable[Any]) -> list[str]:
+    """16 hex digits of the sha256 of each name, sorted, each once: what knows a name again without telling it."""
+    return sorted({_hash(str(name)) for name in names})
+
+
+def is_hashed(names: pd.Series, hashes: Iterable[str]) -> np.ndarray:
+    """bool per name: is it among those that `hashes_of` made these of."""
+    return names.astype(str).map(_hash).isin(set(hashes)).to_numpy(bool)
+
+
+def _hash(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def _flat(config: Mapping[str, Any], sources: Sequence[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,17 @@ from sqp.core.files import write_atomic, write_text
 from sqp.core.untrusted import read_json, typed
 from sqp.networks.checkpoint import packed
 from sqp.networks.weight_files import read_tensors
-from sqp.quality.bundle.ood_store import described, read_ood, tensors_of
-from sqp.quality.bundle.provenance import check_expected
+from sqp.quality.bundle.provenance import check_expected, hashes_of
 from sqp.quality.bundle.sources import REMEDIES, source_of, sources_of
 from sqp.quality.judging.columns import with_former_scores
 from sqp.quality.judging.conformal import Conformal
 from sqp.quality.judging.risk import Choice, RiskEvidence, RiskRule
 from sqp.quality.judging.strangeness import IMAGE, OodStatistics
+from sqp.quality.model.backbones import check_dims
 from sqp.quality.model.channels import check_channels
-from sqp.quality.model.dims import check_dims
 from sqp.quality.model.ensemble import Ensemble, one_model
-from sqp.quality.model.features import check_features, features_of
 from sqp.quality.model.module import QualityModel, spec_dict
-from sqp.quality.model.tabular import Standardizer
+from sqp.quality.model.tabular import Standardizer, check_features, features_of
 from sqp.records import RecordSet
 from sqp.records.schema import FEATURE_PREFIX
 
@@ -44,30 +42,32 @@ PARTS = ("format", "target", "model", "planes", "scores", "calibration", "ood", 
 
 
 INFO: dict[str, type] = {"data": dict, "training": dict, "val": dict, "versions": dict, "behind": list}
-INFO |= {"groups_sha256": list}
+SKIPPED = "skipped_sha256"
+"""Of `Bundle.info`: hashes of the ids of records that could not be read, where there were any."""
+INFO |= {"groups_sha256": list, SKIPPED: list}
 EXPECTED: dict[str, type] = {"segmenter": dict, "sampler": dict, "measures": list, "seed": int, "prompter": str}
 
 
-def _check_types(told: dict[str, Any]) -> None:
+def _check_types(stored: dict[str, Any]) -> None:
     """TypeError naming a part of `bundle.json` that is of another type than sqp writes."""
-    if not isinstance(told["expects"], list) or not isinstance(told["planes"], dict):
+    if not isinstance(stored["expects"], list) or not isinstance(stored["planes"], dict):
         raise TypeError("'expects' is no list, or 'planes' no mapping")
-    if not 1 <= told.get("members", 1) <= MOST_MEMBERS:
-        raise ValueError(f"'members' is {told['members']}")
-    if told.get(VIEWS) is not None and not all(isinstance(view, list) for view in told[VIEWS]):
-        raise TypeError(f"'{VIEWS}' is {told[VIEWS]!r}")
-    for values, types in ((told, INFO), *((one, EXPECTED) for one in told["expects"])):
+    if not 1 <= stored.get("members", 1) <= MOST_MEMBERS:
+        raise ValueError(f"'members' is {stored['members']}")
+    if stored.get(VIEWS) is not None and not all(isinstance(view, list) for view in stored[VIEWS]):
+        raise TypeError(f"'{VIEWS}' is {stored[VIEWS]!r}")
+    for values, types in ((stored, INFO), *((one, EXPECTED) for one in stored["expects"])):
         for name, kind in types.items():
             if not isinstance(values.get(name, kind()), kind):
                 raise TypeError(f"'{name}' is {values[name]!r}")
-    if [one for one in told["expects"] if "segmenter" not in one]:
+    if [one for one in stored["expects"] if "segmenter" not in one]:
         raise KeyError("expects: segmenter")
-    for one in told["expects"]:
+    for one in stored["expects"]:
         typed(SamplerConfig, one.get("sampler", {}))
-    if not isinstance(told["model"]["size"], int):
-        raise TypeError(f"'size' is {told['model']['size']!r}")
-    if told["model"].get("flips", 1) not in FLIPS:
-        raise ValueError(f"'flips' is {told['model']['flips']!r}")
+    if not isinstance(stored["model"]["size"], int):
+        raise TypeError(f"'size' is {stored['model']['size']!r}")
+    if stored["model"].get("flips", 1) not in FLIPS:
+        raise ValueError(f"'flips' is {stored['model']['flips']!r}")
 
 
 @dataclass
@@ -122,6 +122,11 @@ class Bundle:
                 f"{REMEDIES[source_of(missing[0])]}"
             )
 
+    def note_skipped(self, records: Iterable[str], earlier: Iterable[str] = ()) -> None:
+        """Keep which records were skipped, beside `earlier` ones, so that it can be calibrated on the same again."""
+        skipped = sorted({*hashes_of(records), *earlier})
+        self.info |= {SKIPPED: skipped} if skipped else {}
+
     def anywhere(self) -> Bundle:
         """This bundle for records made in any way: foreign ones to it, which whoever shows the result must say."""
         return replace(self, expects=[])
@@ -144,7 +149,7 @@ class Bundle:
         tensors = {f"model.{k}": v.contiguous().clone() for k, v in weights.items()}
         if self.risk is not None:
             tensors |= {RISK + name: torch.from_numpy(value) for name, value in vars(self.risk).items()}
-        content = safetensors_bytes(tensors | tensors_of(self.ood))
+        content = safetensors_bytes(tensors | self.ood.tensors())
         write_atomic(folder / "model.safetensors", lambda file: file.write(content))  # the library's own is 0600
         write_text(folder / "bundle.json", json.dumps(self.description(), indent=2) + "\n")
         return folder
@@ -161,7 +166,7 @@ class Bundle:
             "planes": {name: {"mean": m, "std": s} for name, m, s in zip(planes, mean, std, strict=True)},
             "scores": asdict(self.standardizer),
             "calibration": asdict(self.conformal),
-            "ood": described(self.ood),
+            "ood": self.ood.description(),
             "expects": self.expects,
             **self.info,
         }
@@ -183,30 +188,30 @@ class Bundle:
                 f"{folder} is no bundle: no bundle.json with model.safetensors; make one with `sqp train`"
             )
         try:
-            told = read_json(text)
+            stored = read_json(text)
             tensors = read_tensors(folder / "model.safetensors", "its weights")
         except (ConfigError, OSError) as error:
             raise ConfigError(f"{folder} is damaged ({error}): copy it again or train anew") from error
-        if not isinstance(told, dict):
+        if not isinstance(stored, dict):
             raise ConfigError(f"{text} is damaged (it is no JSON object): copy it again or train anew")
-        if told.get("format") != FORMAT:
-            raise ConfigError(f"{folder} has bundle format {told.get('format')}, this sqp reads {FORMAT}: train anew")
-        lost = [name for name in PARTS if name not in told]
+        if stored.get("format") != FORMAT:
+            raise ConfigError(f"{folder} has bundle format {stored.get('format')}, this sqp reads {FORMAT}: train anew")
+        lost = [name for name in PARTS if name not in stored]
         lost += [name for name in ("ood.mean", "ood.precision") if name not in tensors]
         if lost:
             raise ConfigError(f"{folder} is damaged (it lacks '{lost[0]}'): copy it again or train anew")
         try:
-            _check_types(told)
-            return cls._built(folder, told, tensors)
+            _check_types(stored)
+            return cls._built(folder, stored, tensors)
         except (TypeError, KeyError, AttributeError, ValueError) as error:  # a part of another shape
             raise ConfigError(f"{text} is damaged ({error}): copy it again or train anew") from error
 
     @classmethod
-    def _built(cls, folder: Path, told: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Bundle:
-        check_numbers(told, tensors)
-        own = told["model"]["channels"]
-        views = told.get(VIEWS) or [own] * told.get("members", 1)
-        specs = [told["model"] | ({} if view == own else {"channels": view, "scores": []}) for view in views]
+    def _built(cls, folder: Path, stored: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Bundle:
+        check_numbers(stored, tensors)
+        own = stored["model"]["channels"]
+        views = stored.get(VIEWS) or [own] * stored.get("members", 1)
+        specs = [stored["model"] | ({} if view == own else {"channels": view, "scores": []}) for view in views]
         model = one_model([QualityModel(spec) for spec in specs])
         state = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         try:
@@ -218,35 +223,35 @@ class Bundle:
         risk = {key.removeprefix(RISK): value.numpy() for key, value in tensors.items() if key.startswith(RISK)}
         return cls(
             model.eval(),
-            typed(Standardizer, told["scores"]),
-            typed(Conformal, told["calibration"]),
-            read_ood(told["ood"], tensors),
-            [dict(one) for one in told["expects"]],
-            {key: value for key, value in told.items() if key not in (*PARTS, "members", VIEWS)},
+            typed(Standardizer, stored["scores"]),
+            typed(Conformal, stored["calibration"]),
+            OodStatistics.read(stored["ood"], tensors),
+            [dict(one) for one in stored["expects"]],
+            {key: value for key, value in stored.items() if key not in (*PARTS, "members", VIEWS)},
             str(folder),
             RiskEvidence(**risk) if risk else None,
         )
 
 
-def check_numbers(told: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+def check_numbers(stored: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     """ValueError naming the first number of a bundle that cannot be: NaN, or out of its range."""
     inf = math.inf
     tiny = 1e-300  # above 0
-    calibration, ood, scores = told["calibration"], told["ood"], told["scores"]
+    calibration, ood, scores = stored["calibration"], stored["ood"], stored["scores"]
     ranges = [
         ("calibration.quantile", calibration["quantile"], 0, inf),
         ("calibration.alpha", calibration["alpha"], tiny, 1 - 1e-9),
         ("calibration.groups", calibration["groups"], 1, inf),
         ("calibration.records", calibration["records"], 1, inf),
         ("ood.quantile", ood["quantile"], tiny, 1),
-        ("model.size", told["model"]["size"], 1, MOST_SIDE),
+        ("model.size", stored["model"]["size"], 1, MOST_SIDE),
     ]
     of_the_image = {IMAGE: ood[IMAGE]} if IMAGE in ood else {}
     for name, space in {"ood": ood, **of_the_image}.items():
         near = space.get("neighbours") or {"threshold": 0, "k": 1}
         ranges += [(f"{name} threshold", one["threshold"], 0, inf) for one in (space, near)]
         ranges += [(f"{name} k", near["k"], 1, inf)]
-    for name, plane in told["planes"].items():
+    for name, plane in stored["planes"].items():
         ranges += [(f"mean of {name}", plane["mean"], -MOST, MOST), (f"std of {name}", plane["std"], tiny, MOST)]
     for name, median, iqr in zip(scores["names"], scores["median"], scores["iqr"], strict=True):
         ranges += [(f"median of {name}", median, -MOST, MOST), (f"iqr of {name}", iqr, tiny, MOST)]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sqp.config.checks import check_alpha
 from sqp.core.errors import ConfigError
 
 
@@ -56,12 +57,6 @@ class Conformal:
         """low, high in [0, 1]; NaN where the prediction is."""
         mean, half = np.asarray(predicted, float), self.quantile * np.asarray(scale, float)
         return np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1)
-
-
-def check_alpha(alpha: float) -> None:
-    """ConfigError unless 0 < alpha < 1."""
-    if not 0 < alpha < 1:
-        raise ConfigError(f"alpha is {alpha}; it must lie between 0 and 1 (0.1 for an interval at 90 %)")
 
 
 def check_groups(groups: int, alpha: float, split: str = "calibration") -> None:

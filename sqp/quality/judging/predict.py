@@ -15,15 +15,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sqp.core.errors import CaseError, ConfigError
+from sqp.quality.bundle.provenance import image_feature
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.risk import Choice, at_risk
 from sqp.quality.judging.strangeness import IMAGE as IMAGE_FEATURES
 from sqp.quality.judging.strangeness import MODEL as MODEL_FEATURES
-from sqp.quality.judging.strangeness_features import image_feature
 from sqp.quality.judging.verdict import check_thresholds, judged
 from sqp.quality.model.channels import IMAGE, MASK, UNREADABLE, image_planes, plane_names, record_planes, space
-from sqp.quality.model.features import has_feature, read_features, vectors_in
 from sqp.quality.model.inference import infer
+from sqp.quality.model.tabular import has_feature, read_features, vectors_in
 from sqp.records import RecordSet
 from sqp.records.schema import FEATURE_PREFIX
 

@@ -17,9 +17,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
 
 from sqp.core.seeding import numpy_generator
 from sqp.metrics.rows import one_of_each
@@ -31,6 +33,8 @@ MOST_KEPT = 800
 MODEL, IMAGE = "model", "image"
 COLUMNS = {MODEL: ("ood_distance", "ood_knn_distance"), IMAGE: ("ood_image_distance", "ood_image_knn_distance")}
 """Features -> the columns of their Mahalanobis and k-NN distance."""
+PREFIXES = {MODEL: "ood.", IMAGE: "ood.image."}
+"""Features -> what the names of their tensors in a bundle begin with."""
 
 Features = Mapping[str, np.ndarray]
 """`[n, d]` by kind of features; rows of NaN where a record has none."""
@@ -100,6 +104,29 @@ class Space:
         near = self.neighbours and replace(self.neighbours, threshold=knn_threshold)
         return replace(self, threshold=threshold, neighbours=near)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a bundle keeps as tensors."""
+        near = {"reference": self.neighbours.reference} if self.neighbours else {}
+        return {"mean": self.mean, "precision": _folded(self.precision), **near}
+
+    def description(self) -> dict[str, Any]:
+        """What a bundle keeps in its JSON: thresholds and k."""
+        near = self.neighbours
+        return {"threshold": self.threshold} | (
+            {"neighbours": {"threshold": near.threshold, "k": near.k}} if near else {}
+        )
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Space:
+        """From its description and arrays. ValueError, TypeError or KeyError where they are damaged."""
+        near = stored.get("neighbours")
+        if near is not None:
+            reference, k = arrays["reference"], near["k"]
+            if not isinstance(k, int) or not 1 <= k <= len(reference):
+                raise ValueError(f"k is {k!r}")
+            near = Neighbours(reference, _number(near, "threshold"), k)
+        return cls(arrays["mean"], _unfolded(arrays["precision"]), _number(stored, "threshold"), near)
+
 
 @dataclass(frozen=True)
 class OodStatistics:
@@ -160,6 +187,29 @@ class OodStatistics:
                     out = out | (distance > limit)
         return columns | {"ood": out}
 
+    def tensors(self) -> dict[str, Tensor]:
+        """`ood.mean`, `ood.precision`, `ood.reference`, and the same of the image's features."""
+        return {
+            PREFIXES[name] + key: torch.from_numpy(np.ascontiguousarray(array))
+            for name, space in self.spaces.items()
+            for key, array in space.arrays().items()
+        }
+
+    def description(self) -> dict[str, Any]:
+        """Quantile, thresholds and k. Those of the model's own features lie at the top, as in the first bundles."""
+        spaces = {name: space.description() for name, space in self.spaces.items()}
+        return {"quantile": self.quantile, **spaces.pop(MODEL), **spaces}
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> OodStatistics:
+        """From its description and tensors; bundles may be older than the neighbours, and the image's features."""
+        spaces = {}
+        for name, values in ({MODEL: stored} | ({IMAGE: stored[IMAGE]} if IMAGE in stored else {})).items():
+            prefix = PREFIXES[name]
+            arrays = {key.removeprefix(prefix): t.numpy() for key, t in tensors.items() if key.startswith(prefix)}
+            spaces[name] = Space.read(values, arrays)
+        return cls(spaces, _number(stored, "quantile"))
+
 
 def _shares(values: ArrayLike, weights: np.ndarray) -> np.ndarray:
     """The share `[n]` of the weight at or below each value.
@@ -187,3 +237,29 @@ def unit(features: np.ndarray) -> np.ndarray:
     """
     length = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
     return (features / np.where(length > 0, length, 1)).astype(np.float32)
+
+
+def _number(stored: Mapping[str, Any], name: str) -> float:
+    """TypeError where it is none."""
+    if not isinstance(stored[name], int | float) or isinstance(stored[name], bool):
+        raise TypeError(f"{name} is {stored[name]!r}")
+    return float(stored[name])
+
+
+def _folded(matrix: np.ndarray) -> np.ndarray:
+    """The lower triangle `[d (d + 1) / 2]` of a symmetric matrix `[d, d]`, row by row; any other as it is."""
+    return matrix[np.tril_indices(len(matrix))] if np.array_equal(matrix, matrix.T) else matrix
+
+
+def _unfolded(stored: np.ndarray) -> np.ndarray:
+    """The matrix of which it is the triangle; bundles from before hold the matrix.
+
+    >>> _unfolded(_folded(np.array([[2.0, 1.0], [1.0, 3.0]]))).tolist()
+    [[2.0, 1.0], [1.0, 3.0]]
+    """
+    if stored.ndim == 2:
+        return stored
+    d = int(np.sqrt(2 * len(stored)))
+    matrix = np.zeros((d, d), stored.dtype)
+    matrix[np.tril_indices(d)] = stored
+    return matrix + np.tril(matrix, -1).T

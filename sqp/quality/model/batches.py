@@ -1,17 +1,24 @@
-"""Batches out of the cache, each read at once; their order depends on seed and epoch alone."""
+"""Batches out of the cache, each read at once, in an order of seed and epoch alone; and a model's outputs on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sqp.core.seeding import numpy_generator
 from sqp.quality.model.cache import PlaneCache
+from sqp.quality.model.ensemble import Ensemble
+from sqp.quality.model.inference import Outputs, infer
+from sqp.quality.model.losses import record_weights
+from sqp.quality.model.module import QualityModel
+from sqp.quality.model.tabular import Standardizer
 
 
 @dataclass
@@ -77,3 +84,70 @@ class BatchPlan(Sampler[list[int]]):
 def loader(data: CachedRecords, plan: BatchPlan, workers: int = 0) -> DataLoader:  # type: ignore[type-arg]
     """Batches of the plan, read in this process: a memory map is quicker than sending tensors."""
     return DataLoader(data, sampler=plan, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available())
+
+
+@dataclass(eq=False)
+class RecordsModule(pl.LightningDataModule):
+    """Train and val batches; the order depends on the seed and the epoch, the share on the rank."""
+
+    train: CachedRecords
+    val: CachedRecords
+    batch_size: int
+    seed: int
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def _loader(self, data: CachedRecords, seed: int | None) -> DataLoader:  # type: ignore[type-arg]
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return loader(data, BatchPlan(len(data), self.batch_size, seed, rank, world), self.workers)
+
+    def train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
+        """Shuffled."""
+        return self._loader(self.train, self.seed)
+
+    def val_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
+        """In order. Ranks get equally many batches, so that with several of them up to world - 1 batches count twice.
+
+        The val metrics of `metrics.csv`, which early stopping reads, are then those of slightly more rows than the
+        split has; those of `run.yaml` come from rank 0 alone over every row once.
+        """
+        return self._loader(self.val, None)
+
+
+def plane_statistics(data: CachedRecords, most: int = 2048, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each plane, over at most `most` evenly spaced records; float64 `[c]`."""
+    rows = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(int))
+    means, squares = [], []
+    for start in range(0, len(rows), batch):
+        planes = data.cache.planes(data.rows[rows[start : start + batch]]).double()
+        means.append(planes.flatten(2).mean(dim=2))
+        squares.append(planes.square().flatten(2).mean(dim=2))
+    mean, square = (torch.cat(parts).mean(0).numpy() for parts in (means, squares))
+    return mean, np.sqrt(np.maximum(square - mean**2, 0))
+
+
+def split_records(
+    cache: PlaneCache, rows: pd.DataFrame, split: str, standardizer: Standardizer, balance: float = 0.0
+) -> CachedRecords:
+    """What batches of a split are made of; the index of `rows` is the row of the cache."""
+    part = rows[rows["split"] == split]
+    dice = torch.tensor(part["dice"].to_numpy(np.float32))
+    scores = torch.from_numpy(standardizer(part)) if standardizer.names else None
+    weight = record_weights(part["image_id"].tolist(), dice, balance)
+    return CachedRecords(cache, part.index.to_numpy(), dice, weight, scores)
+
+
+def outputs_by_split(
+    model: QualityModel | Ensemble,
+    data: Mapping[str, CachedRecords],
+    batch_size: int,
+    device: str | torch.device = "cpu",
+) -> dict[str, Outputs]:
+    """The outputs on all splits, in their order. Of train only the features count, which the first member gives."""
+    first = model.first if isinstance(model, Ensemble) else model
+    return {
+        name: infer(first if name == "train" else model, loader(part, BatchPlan(len(part), batch_size)), device)
+        for name, part in data.items()
+    }

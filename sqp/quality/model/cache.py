@@ -1,8 +1,9 @@
 """The planes of all training records, decoded once into memory maps, so that an epoch costs no decoding.
 
 Images, and the truth where it is asked for, are kept once an image (uint8), mask and maps once a record (float16). The
-folder's name is a hash of records, channels and size; the file `done` says that it is whole. Built by worker
-processes, one task an image. A cache may hold more channels than a run reads, so that runs of other inputs share it.
+folder's name is a hash of records, channels and size; the file `done` says that it is whole, and which records could
+not be read. Built by worker processes, one task an image. A cache may hold more channels than a run reads, so that runs
+of other inputs share it.
 """
 
 from __future__ import annotations
@@ -25,15 +26,20 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 from tqdm import tqdm
 
-from sqp.core.errors import CaseError, SqpError
-from sqp.core.files import look_of, reserved_memmap
+from sqp.core.errors import CaseError, ConfigError, SqpError
+from sqp.core.files import look_of, reserved_memmap, write_json
+from sqp.core.untrusted import read_json
 from sqp.quality.model.channels import IMAGE, image_planes, plane_names, record_planes, space, truth_plane
 from sqp.records import RecordSet
 from sqp.records.build_lock import made_once
 
-FORMAT = 2
+FORMAT = 3
 PATIENCE_S = 6 * 3600  # how long another process waits for the one that builds
 FEW_IMAGES = 200  # below this, starting processes costs more than they save
+KEPT = ("record_set", "record_id", "image_path", "truth_path", "files")
+"""Columns that decoding a record needs."""
+Decoded = tuple[int, dict[int, str]]
+"""How many rows were decoded, and by row why one could not be."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,14 @@ class Task:
     image_row: int
     image_path: str
     truth_paths: tuple[str, ...]
-    records: tuple[tuple[int, str, str], ...]  # row, record set, record id
+    records: tuple[tuple[int, dict[str, Any]], ...]  # row of the cache, row of the table (`KEPT`)
 
 
 class PlaneCache:
     """Reads planes by row: `cache.planes([0, 5])` -> float32 `[2, c, size, size]`, of volumes `[2, c, *[size] * 3]`.
 
     `channels` are what it gives, in their order, `held` those that lie in the folder; `truth`: give that, too.
+    `broken` says by row why a record could not be read; its planes are 0.
     """
 
     def __init__(
@@ -61,6 +68,8 @@ class PlaneCache:
         self.with_truth = truth
         maps = [name for name in held if name != IMAGE]
         self.picked = np.array([maps.index(name) for name in channels if name != IMAGE], int)
+        stored = read_json(folder / "done")
+        self.broken: dict[int, str] = {int(row): why for row, why in stored.items()}
         self._open()
 
     def _open(self) -> None:
@@ -113,7 +122,8 @@ def build_cache(
     `truth` keeps the mean of each image's ground-truth masks too. `hold` are further channels to decode at once, for
     runs that will read them. `dims` is 3 for volumes.
     `workers` processes decode (0: this one). Where several processes train together only rank 0 builds and the others
-    wait for it, so all machines must see `folder`. CaseError names a record that cannot be read or holds NaN.
+    wait for it, so all machines must see `folder`. A record that cannot be read, holds NaN, or whose image or truth is
+    another file than the one that it was made of is `broken`.
     """
     paths, image_rows = np.unique(table.image_path.to_numpy(dtype=str), return_inverse=True)
     held = tuple(dict.fromkeys([*hold, *channels]))
@@ -123,35 +133,28 @@ def build_cache(
         home = folder / _key(table, held, size, False)
     if rank:
         _wait_for(home / "done")
-    else:
-        _check_sources(table)
     with made_once(home) as wanted:
         if wanted:
             shutil.rmtree(home, ignore_errors=True)
             home.mkdir(parents=True)
             _allocate(home, len(table), len(paths), held, shape, truth)
             of_image = dict(zip(table.image_path, table.truth_path, strict=True)) if truth else {}
-            ids = list(zip(range(len(table)), table.record_set.astype(str), table.record_id, strict=True))
+            records = list(enumerate(table[[name for name in KEPT if name in table]].to_dict("records")))
             order = np.argsort(image_rows, kind="stable")
             parts = np.split(order, np.flatnonzero(np.diff(image_rows[order])) + 1)
             tasks = [
-                Task(i, str(paths[i]), tuple(of_image.get(paths[i], ())), tuple(ids[row] for row in part))
+                Task(i, str(paths[i]), tuple(of_image.get(paths[i], ())), tuple(records[row] for row in part))
                 for i, part in enumerate(parts)
             ]
             run = _in_processes if workers > 1 and len(tasks) >= FEW_IMAGES else _here
             bar = tqdm(total=len(table), unit="record", desc="reading records", disable=None if progress else True)
+            broken: dict[int, str] = {}
             with bar:
-                for count in run(tasks, home, held, size, workers):
+                for count, unreadable in run(tasks, home, held, size, workers):
                     bar.update(count)
-            (home / "done").touch()
+                    broken |= unreadable
+            write_json(home / "done", broken)
     return PlaneCache(home, channels, image_rows, held, truth)
-
-
-def _check_sources(table: pd.DataFrame) -> None:
-    """CaseError for an image or a truth that is another file than the one that its records were made of."""
-    if "files" in table:
-        for row in table.drop_duplicates(["files", "image_path"]).to_dict("records"):
-            RecordSet(row["record_set"]).check_sources(row)
 
 
 def _wait_for(done: Path) -> None:
@@ -189,29 +192,45 @@ def _at(folder: str, stamp: int) -> RecordSet:
     return RecordSet(folder)
 
 
-def _decode(task: Task, home: Path, channels: tuple[str, ...], size: int) -> int:
-    """Fill the rows of one task; returns how many."""
-    if IMAGE in channels:
-        open_memmap(home / "images.npy", "r+")[task.image_row] = image_planes(task.image_path, size)
-    if task.truth_paths:
-        records = _opened(task.records[0][1])
-        truth = truth_plane(task.truth_paths, size, records.labels)
-        open_memmap(home / "truths.npy", "r+")[task.image_row] = np.round(truth * 255).astype(np.uint8)
-    maps = open_memmap(home / "maps.npy", "r+")
-    for row, folder, record_id in task.records:
-        planes = record_planes(_opened(folder), record_id, channels, size)
-        if np.isnan(planes).any():
-            raise CaseError(f"record {record_id} in {folder} has NaN in its maps: generate it again")
-        maps[row] = planes
-    return len(task.records)
+def _decode(task: Task, home: Path, channels: tuple[str, ...], size: int) -> Decoded:
+    """Fill the rows of one task."""
+    try:
+        if IMAGE in channels:
+            open_memmap(home / "images.npy", "r+")[task.image_row] = image_planes(task.image_path, size)
+        if task.truth_paths:
+            records = _opened(task.records[0][1]["record_set"])
+            truth = truth_plane(task.truth_paths, size, records.labels)
+            open_memmap(home / "truths.npy", "r+")[task.image_row] = np.round(truth * 255).astype(np.uint8)
+    except CaseError as error:
+        return len(task.records), {row: str(error) for row, _ in task.records}
+    maps, broken = open_memmap(home / "maps.npy", "r+"), {}
+    for row, record in task.records:
+        try:
+            maps[row] = _planes(record, channels, size)
+        except (CaseError, ConfigError) as error:  # ConfigError: it lacks a map that the others have
+            broken[row] = str(error)
+    return len(task.records), broken
 
 
-def _here(tasks: list[Task], home: Path, channels: tuple[str, ...], size: int, workers: int) -> Iterator[int]:
+def _planes(record: dict[str, Any], channels: tuple[str, ...], size: int) -> np.ndarray:
+    """Mask and maps of a record. CaseError where they cannot be read, hold NaN, or its image has changed since."""
+    folder, name = str(record["record_set"]), record["record_id"]
+    records = _opened(folder)
+    records.check_sources(record)
+    planes = record_planes(records, name, channels, size)
+    if np.isnan(planes).any():
+        raise CaseError(f"record {name} in {folder} has NaN in its maps: generate it again")
+    return planes
+
+
+def _here(tasks: list[Task], home: Path, channels: tuple[str, ...], size: int, workers: int) -> Iterator[Decoded]:
     for task in tasks:
         yield _decode(task, home, channels, size)
 
 
-def _in_processes(tasks: list[Task], home: Path, channels: tuple[str, ...], size: int, workers: int) -> Iterator[int]:
+def _in_processes(
+    tasks: list[Task], home: Path, channels: tuple[str, ...], size: int, workers: int
+) -> Iterator[Decoded]:
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         futures = [pool.submit(_decode, task, home, channels, size) for task in tasks]
         try:
@@ -222,8 +241,10 @@ def _in_processes(tasks: list[Task], home: Path, channels: tuple[str, ...], size
 
 
 def _key(table: pd.DataFrame, channels: Sequence[str], size: int, truth: bool) -> str:
-    """Hash of what the cache holds; a record written anew (its files' times or sizes) is another one."""
+    """Hash of what the cache holds; a record or image written anew (its files' times or sizes) is another."""
     digest = hashlib.sha256(repr((FORMAT, tuple(channels), size, truth)).encode())
+    for image, truths in table.drop_duplicates("image_path")[["image_path", "truth_path"]].itertuples(index=False):
+        digest.update(repr([look_of(Path(path)) for path in (image, *(truths if truths is not None else ()))]).encode())
     masks = table.mask_path if "mask_path" in table else table.record_id.map("masks/{}.png".format)
     for folder, name, mask, image in zip(table.record_set, table.record_id, masks, table.image_path, strict=True):
         looks = [look_of(path) for path in (Path(folder) / "maps" / f"{name}.npz", Path(folder) / mask)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from sqp.core.errors import ConfigError
+from sqp.config.train import TrainConfig
+from sqp.core.errors import CaseError, ConfigError
 from sqp.data.split_files import check_no_leakage
 from sqp.quality.judging.conformal import check_groups
 from sqp.quality.model.channels import check_channels
@@ -16,25 +16,16 @@ from sqp.records import RecordSet, read_record_sets
 from sqp.records.reader import check_dice
 
 USED = ("train", "val", "calibration")
-KINDS = ("all", "natural")
-CALIBRATION = "calibration"
-CALIBRATE_SPLITS = (CALIBRATION, "val")
 
 
-def training_rows(
-    folders: Sequence[str | Path],
-    channels: Sequence[str],
-    alpha: float,
-    calibrate_on: str = "all",
-    calibrate_splits: Sequence[str] = (CALIBRATION,),
-) -> pd.DataFrame:
+def training_rows(config: TrainConfig, channels: Sequence[str]) -> pd.DataFrame:
     """The rows with truth of the three splits, sorted by split, record set and id, indices 0..n-1.
 
-    ConfigError where a record set lacks a channel, a group or image lies in two splits, a split is empty, or
-    a split that calibrates is none that may, or has too few groups for alpha among the rows of `calibrate_on`. Rows of
-    other splits are only looked at for leakage.
+    ConfigError where a record set lacks a channel, a group or image lies in two splits, a split is empty, or a split
+    that calibrates has too few groups for alpha among the rows of `calibrate_on`. Rows of other splits are only looked
+    at for leakage.
     """
-    _check_calibrate_splits(calibrate_splits)
+    folders = config.records
     table = read_record_sets(list(folders))
     for folder in folders:
         check_channels(RecordSet(folder), channels)
@@ -54,20 +45,38 @@ def training_rows(
             )
         if not (with_truth["split"] == split).any():
             raise ConfigError(f"no record of split '{split}' has a ground truth: generate it with --truth DIR")
-    for split in calibrate_splits:
-        held = with_truth[with_truth["split"] == split]
-        check_groups(held.loc[calibrates(held, calibrate_on), "group"].nunique(), alpha, split)
-    if (with_truth["split"] == "train").sum() < 2:
-        raise ConfigError("the split 'train' has a single record; at least two are needed")
+    _check_enough(with_truth, config)
     return with_truth.sort_values(["split", "record_id"], ignore_index=True)
 
 
-def _check_calibrate_splits(splits: Sequence[str]) -> None:
-    if CALIBRATION not in splits or len(set(splits)) != len(splits) or not set(splits) <= set(CALIBRATE_SPLITS):
-        raise ConfigError(
-            f"calibrate_splits is [{', '.join(splits)}]: give [calibration], or [calibration, val] for an interval "
-            "that is as wide as the harder of the two asks"
-        )
+def without(rows: pd.DataFrame, unreadable: Mapping[str, str], config: TrainConfig) -> pd.DataFrame:
+    """The rows but for records that cannot be read (id -> why); indices are kept. ConfigError where too few are left.
+
+    CaseError for the first of them where the config is strict.
+    """
+    if not unreadable:
+        return rows
+    first = next(iter(unreadable.values()))
+    if config.strict:
+        raise CaseError(first)
+    left = rows[~rows["record_id"].isin(list(unreadable))]
+    try:
+        for split in USED:
+            if not (left["split"] == split).any():
+                raise ConfigError(f"no record of split '{split}' is left")
+        _check_enough(left, config)
+    except ConfigError as error:
+        raise ConfigError(f"{len(unreadable)} records cannot be read ({first}), and without them {error}") from error
+    return left
+
+
+def _check_enough(rows: pd.DataFrame, config: TrainConfig) -> None:
+    """ConfigError where a split that calibrates has too few groups for alpha, or train a single record."""
+    for split in config.calibrate_splits:
+        held = rows[rows["split"] == split]
+        check_groups(held.loc[calibrates(held, config.calibrate_on), "group"].nunique(), config.alpha, split)
+    if (rows["split"] == "train").sum() < 2:
+        raise ConfigError("the split 'train' has a single record; at least two are needed")
 
 
 def learned_from(rows: pd.DataFrame, train_on: str) -> pd.DataFrame:

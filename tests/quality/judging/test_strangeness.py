@@ -8,8 +8,14 @@ from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import pairwise_distances
 
-from sqp.quality.bundle.ood_store import described, read_ood, tensors_of
-from sqp.quality.judging.strangeness import COLUMNS, IMAGE, MODEL, Neighbours, OodStatistics, Space
+from sqp.quality.judging.strangeness import (
+    COLUMNS,
+    IMAGE,
+    MODEL,
+    Neighbours,
+    OodStatistics,
+    Space,
+)
 
 
 def features(n: int, seed: int = 0, d: int = 6) -> np.ndarray:
@@ -118,7 +124,7 @@ def test_what_is_stored_is_read_back() -> None:
     training, held = ({MODEL: features(80, i), IMAGE: features(80, i + 9, 4)} for i in (0, 1))
     fitted = OodStatistics.fit(training, held, 0.99)
     for ood in (fitted, replace(fitted, spaces={MODEL: replace(fitted.spaces[MODEL], neighbours=None)})):
-        again = read_ood(described(ood), tensors_of(ood))
+        again = OodStatistics.read(ood.description(), ood.tensors())
         assert list(again.spaces) == list(ood.spaces) and again.quantile == 0.99
         for name, values in ood.columns(held).items():
             np.testing.assert_array_equal(again.columns(held)[name], values)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from recordsets import make_record_set
 
-from sqp.core.errors import CaseError, SqpError
+from sqp.core.errors import SqpError
 from sqp.core.files import write_maps
 from sqp.quality.model import cache as module
 from sqp.quality.model.cache import build_cache
@@ -82,12 +82,31 @@ def test_an_interrupted_build_starts_anew(tmp_path: Path, monkeypatch: pytest.Mo
     assert (built(records, tmp_path / "cache").planes(range(9)) == whole).all()
 
 
-def test_nan_in_the_maps_names_the_record(tmp_path: Path) -> None:
-    records = make_record_set(tmp_path / "records", {"train": 1})
-    name = RecordSet(records).table.record_id[0]
-    write_maps(records / "maps" / f"{name}.npz", {"self/epkl": np.full((24, 32), np.nan)})
-    with pytest.raises(CaseError, match=f"record {name} .* NaN"):
-        built(records, tmp_path / "cache")
+def test_a_record_that_cannot_be_read_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
+    records = make_record_set(tmp_path / "records", {"train": 3})
+    table = RecordSet(records).table
+    names = table.record_id
+    (records / "maps" / f"{names[0]}.npz").write_bytes(b"PK")
+    write_maps(records / "maps" / f"{names[1]}.npz", {"self/epkl": np.full((24, 32), np.nan)})
+    (records / "masks" / f"{names[2]}.png").unlink()
+    Path(table.image_path[3]).write_bytes(b"no image")
+    of_the_image = [row for row in range(len(table)) if table.image_path[row] == table.image_path[3]]
+    cache = built(records, tmp_path / "cache")
+    assert set(cache.broken) == {0, 1, 2, *of_the_image}
+    assert f"record {names[1]} " in cache.broken[1] and "NaN" in cache.broken[1]
+    assert names[0] in cache.broken[0] and names[2] in cache.broken[2]
+    assert built(records, tmp_path / "cache").broken == cache.broken  # it is kept with the cache
+    assert cache.planes([len(table) - 1])[0, 0].max() > 0
+
+
+def test_an_image_that_was_mended_is_decoded_anew(tmp_path: Path) -> None:
+    records = make_record_set(tmp_path / "records", {"train": 2})
+    image = Path(RecordSet(records).table.image_path[0])
+    whole = image.read_bytes()
+    image.write_bytes(whole[:40])
+    assert built(records, tmp_path / "cache").broken
+    image.write_bytes(whole)
+    assert not built(records, tmp_path / "cache").broken
 
 
 def test_a_pickled_cache_opens_its_files_again(record_set: Path, tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
-from sqp.commands import train_members
 from sqp.commands.train import run
 from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
 from sqp.quality import Bundle, predict_records
 from sqp.quality.judging.conformal import Conformal
+from sqp.quality.model import training as train_members
 from sqp.quality.model.ensemble import Ensemble, one_model
 from sqp.quality.model.module import ModelSpec, QualityModel
 

@@ -13,8 +13,7 @@ from sqp.commands.train import run
 from sqp.config.train import TrainConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.quality import Bundle, predict_records
-from sqp.quality.model.features import check_features, check_one_network, read_features, with_features
-from sqp.quality.model.tabular import Standardizer
+from sqp.quality.model.tabular import Standardizer, check_features, check_one_network, read_features, with_features
 from sqp.records import RecordSet, read_record_sets
 
 

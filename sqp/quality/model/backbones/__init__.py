@@ -11,6 +11,7 @@ from sqp.quality.model.backbones.siamese import siamese, siamese_slip
 from sqp.quality.model.backbones.tabular import tabular
 from sqp.quality.model.backbones.timm_model import timm_model
 from sqp.quality.model.backbones.volumes import compact3d, slices
+from sqp.records import RecordSet
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "compact": compact,
@@ -51,3 +52,14 @@ def dims_of(backbone: str) -> int:
 
 
 __all__ = ["BACKBONES", "VOLUME_BACKBONES", "Backbone", "build_backbone", "dims_of"]
+
+
+def check_dims(records: RecordSet, backbone: str, what: str) -> None:
+    """ConfigError where a record set is of volumes and the backbone of `what` is not, or the other way round."""
+    if records.volumes and dims_of(backbone) == 2:
+        raise ConfigError(
+            f"{records.folder} holds volumes, and {what} has the backbone {backbone}, which reads images: "
+            f"train one with --backbone {' or '.join(VOLUME_BACKBONES)}"
+        )
+    if not records.volumes and dims_of(backbone) == 3:
+        raise ConfigError(f"{records.folder} holds images, and {what} has the backbone {backbone}, which reads volumes")
