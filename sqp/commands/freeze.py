@@ -23,8 +23,8 @@ class FreezeResult:
 
     def summary(self) -> str:
         """For the terminal: all but the masks."""
-        told = {key: value for key, value in self.frozen.items() if key != "masks"}
-        return f"{self.file} {json.dumps(told)}"
+        counts = {key: value for key, value in self.frozen.items() if key != "masks"}
+        return f"{self.file} {json.dumps(counts)}"
 
 
 def run(config: FreezeConfig) -> FreezeResult:

@@ -51,15 +51,15 @@ def segmenter_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequ
 
     ConfigError where these records had no segmenter, and no masks are given.
     """
-    told = {key: value for key, value in like["segmenter"].items() if key not in HASHES}
+    options = {key: value for key, value in like["segmenter"].items() if key not in HASHES}
     if SELF not in sources:
         if config.checkpoint or config.checkpoints:
             given = "checkpoint" if config.checkpoint else "checkpoints"
             raise ConfigError(f"--{given} is given, but {_name(config)} reads nothing of a segmenter: leave it out")
-        return SegmenterConfig(**{**told, "name": NONE})
-    if told["name"] == NONE:
+        return SegmenterConfig(**{**options, "name": NONE})
+    if options["name"] == NONE:
         raise ConfigError(f"{_name(config)} was trained on given masks and brings no segmenter: give --masks DIR")
-    return SegmenterConfig(**{**told, "checkpoint": config.checkpoint, "checkpoints": config.checkpoints})
+    return SegmenterConfig(**{**options, "checkpoint": config.checkpoint, "checkpoints": config.checkpoints})
 
 
 def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequence[str]) -> RefereeConfig:
@@ -73,7 +73,7 @@ def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequen
             raise ConfigError(f"--{given[0]} is given, but {_name(config)} reads nothing of a referee: leave it out")
     if REFEREE not in sources:
         return RefereeConfig(NONE)
-    told = {key: value for key, value in like["referee"].items() if key not in HASHES}
+    options = {key: value for key, value in like["referee"].items() if key not in HASHES}
     wanted, localizer = like["referee"].get("localizer_sha256"), None
     if wanted is not None:
         beside = bundle_folder(config.model) / LOCALIZER
@@ -87,7 +87,7 @@ def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequen
             raise ConfigError(
                 f"--localizer {localizer} is not the file that {_name(config)} was trained with (sha256 {wanted[:12]}…)"
             )
-    return RefereeConfig(**told, weights=config.referee_weights, localizer=localizer)
+    return RefereeConfig(**options, weights=config.referee_weights, localizer=localizer)
 
 
 def _given(config: PredictConfig) -> bool:

@@ -20,8 +20,8 @@ def parts_behind(folders: Sequence[str | Path]) -> list[dict[str, Any]]:
     """
     parts: list[dict[str, Any]] = []
     for folder in folders:
-        untold = {"what": f"whatever made the records of {Path(folder).name}", "licences": [UNKNOWN]}
-        parts += [part for part in RecordSet(folder).run.get("fitted", [untold]) if part not in parts]
+        unknown = {"what": f"whatever made the records of {Path(folder).name}", "licences": [UNKNOWN]}
+        parts += [part for part in RecordSet(folder).run.get("fitted", [unknown]) if part not in parts]
     return parts
 
 
@@ -31,9 +31,9 @@ def licences_behind(info: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     >>> licences_behind({"data": {"licences": ["CC-0"]}, "behind": []})
     {'the quality model with its calibration': ('CC-0',)}
     """
-    untold = [{"what": "whatever made its records", "licences": [UNKNOWN]}]  # of a bundle that is older than this
-    told = {OWN: tuple(info.get("data", {}).get("licences", ()))}
-    return told | {part["what"]: tuple(part["licences"]) for part in info.get("behind", untold)}
+    unknown = [{"what": "whatever made its records", "licences": [UNKNOWN]}]  # of a bundle that is older than this
+    licences = {OWN: tuple(info.get("data", {}).get("licences", ()))}
+    return licences | {part["what"]: tuple(part["licences"]) for part in info.get("behind", unknown)}
 
 
 def check_licences(info: Mapping[str, Any], allowed: Collection[str], name: str) -> None:

@@ -121,20 +121,20 @@ class Graph(nn.Module):
 
     def inputs(self) -> list[Input]:
         """Those of this bundle; maps of one source (`self/…`) are of one size."""
-        found = []
+        inputs = []
         for number, name in enumerate(self.channels):
             if name == IMAGE:
-                found.append(Input(name, torch.zeros(96, 130, 3, dtype=torch.uint8), ("height", "width", "")))
+                inputs.append(Input(name, torch.zeros(96, 130, 3, dtype=torch.uint8), ("height", "width", "")))
             elif name == MASK:
-                found.append(Input(name, torch.ones(97, 131, dtype=torch.bool), ("mask_height", "mask_width")))
+                inputs.append(Input(name, torch.ones(97, 131, dtype=torch.bool), ("mask_height", "mask_width")))
             else:
                 source = name.split("/")[0]
-                shift = 2 * [one.split("/")[0] for one in self.channels].index(source)
+                shift = 2 * [item.split("/")[0] for item in self.channels].index(source)
                 example = torch.full((50 + shift, 61 + shift), 0.1 + number / 100)
-                found.append(Input(name, example, (f"{source}_height", f"{source}_width")))
+                inputs.append(Input(name, example, (f"{source}_height", f"{source}_width")))
         if self.scored:
-            found.append(Input(SCORES, torch.full((len(self.scored),), 0.5, dtype=torch.float64), ("",)))
-        return found
+            inputs.append(Input(SCORES, torch.full((len(self.scored),), 0.5, dtype=torch.float64), ("",)))
+        return inputs
 
     @property
     def outputs(self) -> list[str]:
@@ -188,16 +188,16 @@ def write_onnx(bundle: Bundle, path: Path) -> None:
         )
     graph = Graph(bundle)
     inputs = graph.inputs()
-    sides = {name: torch.export.Dim(name, min=2, max=32768) for one in inputs for name in one.sides if name}
-    shapes = tuple({i: sides[name] for i, name in enumerate(one.sides) if name} for one in inputs)
+    sides = {name: torch.export.Dim(name, min=2, max=32768) for item in inputs for name in item.sides if name}
+    shapes = tuple({i: sides[name] for i, name in enumerate(item.sides) if name} for item in inputs)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # torch's own: of its internals, nothing that a user could mend
         program = torch.onnx.export(
             graph,
-            tuple(one.example for one in inputs),
+            tuple(item.example for item in inputs),
             dynamo=True,
             dynamic_shapes=(shapes,),
-            input_names=[one.name for one in inputs],
+            input_names=[item.name for item in inputs],
             output_names=graph.outputs,
             opset_version=OPSET,
         )

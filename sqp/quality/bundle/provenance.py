@@ -82,8 +82,8 @@ def check_expected(
 
     Only the keys of the `sources` that it reads are compared.
     """
-    found = _flat(expectation(records), sources)
-    differences = [first_difference(_flat(one, sources), found) for one in expects]
+    actual = _flat(expectation(records), sources)
+    differences = [first_difference(_flat(config, sources), actual) for config in expects]
     if not differences or None in differences:
         return
     key, wanted, got = differences[0]  # type: ignore[misc]
@@ -95,7 +95,7 @@ def check_expected(
 
 def one_encoder(configs: Sequence[Mapping[str, Any]], part: str = "segmenter") -> bool:
     """Do all `generate` configs name one segmenter, or `referee`, with the same weights: its features compare."""
-    named = {(one.get(part) or {}).get("weights_sha256") for one in configs}
+    named = {(config.get(part) or {}).get("weights_sha256") for config in configs}
     return len(named) == 1 and None not in named
 
 
@@ -118,9 +118,9 @@ def common_expectation(
     for other in expects[1:]:
         difference = first_difference(_flat(expects[0], sources), _flat(other, sources))
         if difference:
-            key, one, two = difference
+            key, first, other = difference
             raise ConfigError(
-                f"{what} was trained on records of several kinds, {key}={one!r} and {key}={two!r}; "
+                f"{what} was trained on records of several kinds, {key}={first!r} and {key}={other!r}; "
                 "generate the records as you want them and give --records in place of --images"
             )
     return expects[0]

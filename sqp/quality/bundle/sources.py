@@ -40,5 +40,5 @@ def sources_of(names: Iterable[str]) -> tuple[str, ...]:
     >>> sources_of(["image", "mask", "referee/probability", "c_lesion"])
     ('self', 'referee')
     """
-    found = {source_of(name) for name in names}
-    return tuple(source for source in REMEDIES if source in found)
+    named = {source_of(name) for name in names}
+    return tuple(source for source in REMEDIES if source in named)

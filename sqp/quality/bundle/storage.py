@@ -56,14 +56,14 @@ def _check_types(stored: dict[str, Any]) -> None:
         raise ValueError(f"'members' is {stored['members']}")
     if stored.get(VIEWS) is not None and not all(isinstance(view, list) for view in stored[VIEWS]):
         raise TypeError(f"'{VIEWS}' is {stored[VIEWS]!r}")
-    for values, types in ((stored, INFO), *((one, EXPECTED) for one in stored["expects"])):
+    for values, types in ((stored, INFO), *((expected, EXPECTED) for expected in stored["expects"])):
         for name, kind in types.items():
             if not isinstance(values.get(name, kind()), kind):
                 raise TypeError(f"'{name}' is {values[name]!r}")
-    if [one for one in stored["expects"] if "segmenter" not in one]:
+    if [expected for expected in stored["expects"] if "segmenter" not in expected]:
         raise KeyError("expects: segmenter")
-    for one in stored["expects"]:
-        typed(SamplerConfig, one.get("sampler", {}))
+    for expected in stored["expects"]:
+        typed(SamplerConfig, expected.get("sampler", {}))
     if not isinstance(stored["model"]["size"], int):
         raise TypeError(f"'size' is {stored['model']['size']!r}")
     if stored["model"].get("flips", 1) not in FLIPS:
@@ -226,7 +226,7 @@ class Bundle:
             typed(Standardizer, stored["scores"]),
             typed(Conformal, stored["calibration"]),
             OodStatistics.read(stored["ood"], tensors),
-            [dict(one) for one in stored["expects"]],
+            [dict(expected) for expected in stored["expects"]],
             {key: value for key, value in stored.items() if key not in (*PARTS, "members", VIEWS)},
             str(folder),
             RiskEvidence(**risk) if risk else None,
@@ -249,7 +249,7 @@ def check_numbers(stored: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
     of_the_image = {IMAGE: ood[IMAGE]} if IMAGE in ood else {}
     for name, space in {"ood": ood, **of_the_image}.items():
         near = space.get("neighbours") or {"threshold": 0, "k": 1}
-        ranges += [(f"{name} threshold", one["threshold"], 0, inf) for one in (space, near)]
+        ranges += [(f"{name} threshold", limits["threshold"], 0, inf) for limits in (space, near)]
         ranges += [(f"{name} k", near["k"], 1, inf)]
     for name, plane in stored["planes"].items():
         ranges += [(f"mean of {name}", plane["mean"], -MOST, MOST), (f"std of {name}", plane["std"], tiny, MOST)]

@@ -50,8 +50,8 @@ class Conformal:
         >>> Conformal.widest([Conformal(1.5, 0.1, 40, 90), Conformal(2.0, 0.1, 20, 30)])
         Conformal(quantile=2.0, alpha=0.1, groups=60, records=120)
         """
-        groups, records = sum(one.groups for one in fitted), sum(one.records for one in fitted)
-        return cls(max(one.quantile for one in fitted), fitted[0].alpha, groups, records)
+        groups, records = sum(part.groups for part in fitted), sum(part.records for part in fitted)
+        return cls(max(part.quantile for part in fitted), fitted[0].alpha, groups, records)
 
     def interval(self, predicted: ArrayLike, scale: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """low, high in [0, 1]; NaN where the prediction is."""

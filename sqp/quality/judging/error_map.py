@@ -25,9 +25,9 @@ def error_maps(
     A record that cannot be read has none, nor has any where the model was trained without the second head
     (`error_map`).
     """
-    found: dict[tuple[str, str], np.ndarray] = {}
+    maps: dict[tuple[str, str], np.ndarray] = {}
     if not bundle.model.spec.error_map:
-        return found
+        return maps
     model = bundle.model.to(device).eval()
     with ThreadPoolExecutor(max(1, threads)) as pool:
         for folder, rows in table.groupby("record_set", sort=False):
@@ -38,8 +38,8 @@ def error_maps(
                 inputs = {name: values.to(device) for name, values in read.inputs().items()}
                 values = error_map(model, **inputs).astype(np.float16)
                 named = zip(batch["record_id"], values, read.reasons, strict=True)
-                found |= {(str(folder), name): value for name, value, reason in named if not reason}
-    return found
+                maps |= {(str(folder), name): value for name, value, reason in named if not reason}
+    return maps
 
 
 @torch.inference_mode()

@@ -211,12 +211,12 @@ def _read_all(
     pool: ThreadPoolExecutor, read: Callable[[str], T], names: Iterable[str]
 ) -> tuple[dict[str, T], dict[str, str]]:
     """What `read` gives by name, and by name what it says where it raises for a single record."""
-    found: dict[str, T] = {}
+    values: dict[str, T] = {}
     broken: dict[str, str] = {}
     futures = {name: pool.submit(read, name) for name in names}
     for name, future in futures.items():
         try:
-            found[name] = future.result()
+            values[name] = future.result()
         except (CaseError, ConfigError) as error:
             broken[name] = str(error)
-    return found, broken
+    return values, broken

@@ -127,8 +127,8 @@ def at_risk(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
     What was accepted and does not reach it is for review. Abstentions stay.
     """
     safe = table["low"].ge(choice.threshold) & table["verdict"].ne("abstain")
-    told = table["verdict"].mask(table["verdict"].eq("accept"), "review").mask(safe, "accept")
-    return table.assign(verdict=told)
+    verdicts = table["verdict"].mask(table["verdict"].eq("accept"), "review").mask(safe, "accept")
+    return table.assign(verdict=verdicts)
 
 
 def p_value(failures: int, n: int, risk: float) -> float:

@@ -5,7 +5,7 @@ Dice is a ratio of areas, which a squash leaves as it is. Everything is resized 
 which averages over the area when it shrinks (antialias). Image and mask are 0-1; maps keep their units, but
 EPKL, which is unbounded, becomes log(1 + EPKL) before it is resized.
 
-Records of volumes -> input planes: as `channels`, but in three dimensions, the image one grey plane.
+Of volumes the same in three dimensions: the cube size x size x size, the image one grey plane.
 """
 
 from __future__ import annotations
@@ -26,19 +26,6 @@ from sqp.data.masks import read_mask
 from sqp.data.volumes import is_volume, read_structure, read_volume, windowed
 from sqp.quality.bundle.sources import REMEDIES, source_of
 from sqp.records import RecordSet
-
-
-def resize_volume(array: np.ndarray, size: int) -> np.ndarray:
-    """float `[d, h, w]` -> float32 `[size, size, size]`, linear along each axis, antialiased where it shrinks."""
-    voxels = torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
-    return resample_volume(voxels, (size, size, size)).numpy()
-
-
-def volume_plane(path: str | Path, size: int) -> np.ndarray:
-    """A volume's file -> uint8 `[1, size, size, size]`, its percentiles black and white. CaseError as `read_volume`."""
-    small = resize_volume(windowed(read_volume(path).voxels), size)
-    return np.clip(small + 0.5, 0, 255).astype(np.uint8)[None]
-
 
 IMAGE, MASK = "image", "mask"
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -138,23 +125,28 @@ def space(size: int, dims: int) -> tuple[int, ...]:
 
 
 def resize(array: np.ndarray, size: int, covered: tuple[float, float] | None = None) -> np.ndarray:
-    """float `[h, w]` -> float32 `[size, size]`, bilinear, area-averaging when it shrinks; a volume `[size] * 3`.
+    """float `[h, w]` -> float32 `[size, size]`, linear along each axis, antialiased where it shrinks; volumes too.
 
     `covered`: only these (rows, columns) of it, or of each of its slices, from the upper left corner.
     """
     if array.ndim == 3:
         if covered is not None and covered != array.shape[1:]:
             array = np.stack([resize(plane, size, covered) for plane in array])
-        return resize_volume(array, size)
+        voxels = torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
+        return resample_volume(voxels, (size, size, size)).numpy()
     plane = Image.fromarray(np.ascontiguousarray(array, dtype=np.float32), mode=None)
     rows, columns = covered or array.shape
     return np.asarray(plane.resize((size, size), Image.Resampling.BILINEAR, box=(0, 0, columns, rows)))
 
 
 def image_planes(path: str | Path, size: int) -> np.ndarray:
-    """An image file -> uint8 `[3, size, size]` RGB, a volume `[1, size, size, size]`. CaseError for a broken file."""
+    """An image file -> uint8 `[3, size, size]` RGB. CaseError for a broken file.
+
+    A volume's -> `[1, size, size, size]`, its percentiles black and white.
+    """
     if is_volume(path):
-        return volume_plane(path, size)
+        voxels = resize(windowed(read_volume(path).voxels), size)
+        return np.clip(voxels + 0.5, 0, 255).astype(np.uint8)[None]
     image = Image.fromarray(read_image(path))
     squashed = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
     return np.ascontiguousarray(np.asarray(squashed).transpose(2, 0, 1))

@@ -33,7 +33,7 @@ def training_rows(config: TrainConfig, channels: Sequence[str]) -> pd.DataFrame:
     twice = table.loc[table.duplicated("record_id"), "record_id"]
     if len(twice):
         raise ConfigError(f"record {twice.iloc[0]} is in two of the record sets: give each record set once")
-    found = sorted(set(table["split"].astype(str)))
+    splits = sorted(set(table["split"].astype(str)))
     table = table[table["split"].isin(USED)]
     with_truth = table[~np.isnan(table["dice"].to_numpy(float))]
     check_dice(with_truth, ", ".join(map(str, folders)))
@@ -41,7 +41,7 @@ def training_rows(config: TrainConfig, channels: Sequence[str]) -> pd.DataFrame:
         if not (table["split"] == split).any():
             raise ConfigError(
                 f"no record is in split '{split}', which is needed to {why} (splits found: "
-                f"{', '.join(name or '(none)' for name in found)}): generate records of it, with --splits"
+                f"{', '.join(name or '(none)' for name in splits)}): generate records of it, with --splits"
             )
         if not (with_truth["split"] == split).any():
             raise ConfigError(f"no record of split '{split}' has a ground truth: generate it with --truth DIR")

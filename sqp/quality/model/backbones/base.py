@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 
@@ -29,3 +30,9 @@ class Backbone(nn.Module):
     def pyramid(self, planes: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Features, and the maps `[n, level_widths[i], h, w]` that they came from, finest first."""
         raise NotImplementedError
+
+
+def pooled(maps: Tensor) -> Tensor:
+    """Maps `[n, c, *space]` -> `[n, 2c]`, average and maximum: a share of the area, and is anything wrong anywhere."""
+    flat = tuple(range(2, maps.ndim))
+    return torch.cat([maps.mean(dim=flat), maps.amax(dim=flat)], dim=1)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from sqp.quality.model.backbones.base import Backbone
+from sqp.quality.model.backbones.base import Backbone, pooled
 from sqp.quality.model.channels import plane_names
 
 WIDTHS = (24, 40, 80, 128, 192)  # at 1/2, 1/4, 1/8, 1/16, 1/32
@@ -68,7 +67,7 @@ class Compact(Backbone):
         for stage in self.stages:
             x = stage(x)
             levels.append(x)
-        return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1), levels
+        return pooled(x), levels
 
 
 def _conv(before: int, after: int, stride: int = 1) -> nn.Sequential:

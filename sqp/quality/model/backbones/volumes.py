@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sqp.quality.model.backbones.base import Backbone
+from sqp.quality.model.backbones.base import Backbone, pooled
 from sqp.quality.model.backbones.compact import Compact
 from sqp.quality.model.channels import plane_names
 
@@ -50,7 +50,7 @@ class Compact3d(Backbone):
         for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
             x = stage(x)
             levels.append(x)
-        return torch.cat([x.mean(dim=(2, 3, 4)), x.amax(dim=(2, 3, 4))], dim=1), levels
+        return pooled(x), levels
 
 
 class Slices(Backbone):
