@@ -9,11 +9,29 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from sqp.core.errors import ConfigError, lookup
-from sqp.core.names import Split
+from sqp.core.names import (
+    Corruption,
+    DropoutSite,
+    IndependentPrompter,
+    Layout,
+    Measure,
+    Refinement,
+    Sampler,
+    Split,
+    TransformSet,
+)
 
-Layout = Literal["auto", "prepared", "isic", "ham10000", "table", "dicom", "folders"]
-
-KINDS: dict[tuple[Any, ...], str] = {typing.get_args(Split): "split", typing.get_args(Layout): "layout"}
+KINDS: dict[tuple[Any, ...], str] = {
+    typing.get_args(Split): "split",
+    typing.get_args(Layout): "layout",
+    typing.get_args(Corruption): "corruption",
+    typing.get_args(Literal["auto", Sampler]): "sampler",
+    typing.get_args(TransformSet): "set of transforms",
+    typing.get_args(DropoutSite): "site of dropout",
+    typing.get_args(Measure): "measure",
+    typing.get_args(Refinement): "refinement",
+    typing.get_args(IndependentPrompter): "prompter of a referee (it must not know mask or truth)",
+}
 """What the names of a list are called, where that is not the option's own name."""
 
 
@@ -30,15 +48,28 @@ def choices(hint: Any) -> tuple[Any, ...]:
 
 
 def check_choices(config: Any) -> None:
-    """ConfigError for the first option of a config dataclass that holds a name which its annotation does not list."""
+    """ConfigError for the first option of a config dataclass that holds a name which its annotation does not list.
+
+    Nested configs are looked into.
+    """
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         names, value = choices(hints[field.name]), getattr(config, field.name)
-        if not names or value is None:
-            continue
-        kind = KINDS.get(names, field.name.replace("_", " "))
-        for one in value if isinstance(value, list | tuple) else [value]:
-            lookup(kind, one, dict.fromkeys(names))
+        if dataclasses.is_dataclass(value):
+            check_choices(value)
+        elif names and value is not None:
+            kind = KINDS.get(names, field.name.replace("_", " "))
+            for name in value if isinstance(value, list | tuple) else [value]:
+                lookup(kind, name, dict.fromkeys(names))
+
+
+def check_thresholds(accept: float, reject: float) -> None:
+    """ConfigError unless 0 <= reject <= accept <= 1."""
+    for name, value in (("accept", accept), ("reject", reject)):
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{name} is {value}; it is a Dice and must lie between 0 and 1")
+    if reject > accept:
+        raise ConfigError(f"reject is {reject}, accept {accept}: reject must not be above accept")
 
 
 Range = tuple[float, float]
