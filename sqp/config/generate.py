@@ -55,10 +55,6 @@ class VariantPlan:
     target_alpha: float = 1.3
     target_beta: float = 1.0
 
-    def __post_init__(self) -> None:
-        for name in self.families:
-            lookup("corruption", name, dict.fromkeys(get_args(Corruption)))
-
 
 @dataclass
 class GenerateConfig:
@@ -150,10 +146,12 @@ class GenerateConfig:
             self.referee = self._auto_referee()
         self.referee = self.referee.with_prompters()
         check_choices(self)
-        for split in self.variants:
+        for split, plan in self.variants.items():
             lookup("split", split, dict.fromkeys([*SPLITS, "*"]))
-        check_ranges(self)
+            for name in plan.families:
+                lookup("corruption", name, dict.fromkeys(get_args(Corruption)))
         check_segmenter(self.segmenter)
+        check_ranges(self)
         check_sampler(self.sampler, self.segmenter)
         self.referee.check()
         self._check_prompts()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from sqp.core.errors import ConfigError
 from sqp.core.untrusted import parse_yaml, read_text
@@ -50,6 +50,8 @@ def _is(value: Any, hint: Any) -> bool:
     """Whether a value is of a type: a number, text, a tuple of such, one of several."""
     if get_origin(hint) is tuple:
         return isinstance(value, tuple) and all(_is(one, get_args(hint)[0]) for one in value)
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
     if get_args(hint):
         return any(_is(value, one) for one in get_args(hint))
     if hint in (int, float):

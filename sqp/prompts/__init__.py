@@ -49,8 +49,7 @@ class Prompter:
         """Its function for volumes or for images. ConfigError where it has none."""
         function = self.volumes if volumes else self.images
         if function is None:
-            kinds = ("volumes", "images") if volumes else ("images", "volumes")
-            raise ConfigError(f"this prompter does not work on {kinds[0]}, but on {kinds[1]}: take another")
+            raise ConfigError(f"the prompter works on {'images' if volumes else 'volumes'} alone: take another")
         return function
 
     def options(self, volumes: bool) -> dict[str, Any]:

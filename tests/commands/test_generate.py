@@ -226,7 +226,7 @@ def test_nan_logits_are_a_broken_case(config, monkeypatch):
         ({"segmenter": SegmenterConfig("litemedsan")}, "did you mean 'litemedsam'"),
         ({"prompter": "otzu"}, "did you mean 'otsu'"),
         ({"sampler": SamplerConfig("prompt_jiter")}, "did you mean 'prompt_jitter'"),
-        ({"sampler": SamplerConfig(n=0)}, r"sampler\.n is 0; it must be at least 1"),
+        ({"sampler": SamplerConfig(n=0)}, r"sampler\.n is 0; it must lie between 1"),
         ({"measures": ["entropie"]}, "did you mean 'entropy'"),
         ({"variants": {"train": VariantPlan(families=["erosio"])}}, "did you mean 'erosion'"),
         ({"variants": {"train": VariantPlan(prompters=["center"])}}, "did you mean 'centre'"),

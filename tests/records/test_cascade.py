@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,8 +119,6 @@ def test_a_plain_network_may_come_first_and_what_it_was_fitted_on_is_left_out(ca
     ],
 )
 def test_wrong_options_are_told_before_anything_is_written(cascaded, changes, message):
-    for name, value in changes.items():
-        setattr(cascaded, name, value)
     with pytest.raises(ConfigError, match=message):
-        generate.run(cascaded)
+        generate.run(replace(cascaded, **changes))
     assert not cascaded.out.exists()

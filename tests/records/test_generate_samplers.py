@@ -15,7 +15,7 @@ from sqp.commands import generate
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.core.errors import ConfigError
 from sqp.quality.bundle.expected_config import generate_config
-from sqp.records import RecordSet, record_maker
+from sqp.records import RecordSet, fitted, record_maker
 from sqp.segmenters.ensemble import ensemble_sha256
 from sqp.uncertainty import sample_many
 
@@ -93,7 +93,7 @@ def three(config, monkeypatch, tmp_path):
         return made
 
     monkeypatch.setitem(segmenters.SEGMENTERS, "fake", build)
-    monkeypatch.setattr(generate, "locate", lambda name, checkpoint: (None, Path(checkpoint).stem))
+    monkeypatch.setattr(fitted, "locate", lambda name, checkpoint: (None, Path(checkpoint).stem))
     files = tuple(tmp_path / f"{i}.safetensors" for i in range(3))
     for file in files:
         save_file({}, file)
