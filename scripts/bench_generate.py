@@ -23,7 +23,6 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from sqp.commands import generate
 from sqp.config.generate import GenerateConfig
 from sqp.core.files import stamp_of
 from sqp.core.memory import keep_freed_memory
@@ -31,6 +30,8 @@ from sqp.core.seeding import torch_generator
 from sqp.data.synthetic import synthetic_lesion, write_synthetic
 from sqp.prompts import PROMPTERS
 from sqp.records import RecordWriter
+from sqp.records.fitted import with_hashes
+from sqp.records.make import collect_cases
 from sqp.records.plan import plan_case
 from sqp.records.resume import files_of
 from sqp.records.schema import Record
@@ -111,10 +112,10 @@ def resume() -> dict[str, object]:
 def finished(config: GenerateConfig) -> None:
     """Rows of a run as it would have ended; their masks and maps are not needed to see that they are done."""
     writer = RecordWriter(config.out)
-    writer.check(generate.described(config))
+    writer.check(with_hashes(config))
     blank = {name: "" for name in ("split", "dataset", "licence", "diagnosis", "mask_path", "segmenter")}
     blank |= {name: "" for name in ("weights_sha256", "prompter", "prompt", "sampler", "refined_by", "fused_by")}
-    for case in generate.collect_cases(config)[0]:
+    for case in collect_cases(config)[0]:
         (planned,) = plan_case(case, config)
         record = Record(
             **blank, record_id=planned.record_id, image_id=case.image_id, group=case.group,

@@ -21,22 +21,22 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sqp.bundles import bundle_folder
-from sqp.commands import generate
-from sqp.commands.predict import check, generate_config, risk_rule
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import write_mask
 from sqp.core.types import Case
 from sqp.data.images import image_of_array, read_image
 from sqp.data.masks import mask_of_array, read_mask
+from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import score_names
 from sqp.quality.judging.error_map import error_maps
 from sqp.quality.judging.predict import predict_records
-from sqp.quality.judging.risk import Choice
+from sqp.quality.judging.risk import Choice, risk_rule
 from sqp.quality.model.backbones import dims_of
 from sqp.records import RecordSet
-from sqp.records.generate_checks import check_config
+from sqp.records.fitted import with_hashes
+from sqp.records.make import check_parts
 from sqp.records.workers import make_maker
 
 Pixels = np.ndarray | Image.Image | str | os.PathLike[str]
@@ -75,14 +75,13 @@ class Model:
         weakref.finalize(self, shutil.rmtree, self._work, ignore_errors=True)
         self._lock = threading.Lock()
         self._config = config = replace(config, images=self._work, masks=self._work, out=self._work)
-        check(config)
         rule = risk_rule(config)
         self.choice: Choice | None = None if rule is None else self.bundle.choose(rule)
-        made = generate_config(config, self.bundle.expects, self.bundle.sources)
-        check_config(made)
-        self._records = made.out
-        self._maker = make_maker(made)
-        self._maker.writer.check(generate.described(made))
+        records = generate_config(config, self.bundle.expects, self.bundle.sources)
+        check_parts(records)
+        self._records = records.out
+        self._maker = make_maker(records)
+        self._maker.writer.check(with_hashes(records))
 
     def assess(self, image: Pixels, mask: Pixels) -> Assessment:
         """Judge a mask of an image: arrays, Pillow's, or paths of files, which are read as `sqp predict` reads them.
@@ -159,6 +158,8 @@ def load(
     """
     config = PredictConfig(
         model=_path(model),
+        images=Path(),  # Model has a folder of its own for what it judges
+        masks=Path(),
         accept=accept,
         reject=reject,
         risk=risk,

@@ -28,7 +28,6 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
-from sqp.commands.generate import collect_cases
 from sqp.config.generate import GenerateConfig
 from sqp.core.errors import CaseError
 from sqp.core.files import write_json
@@ -37,6 +36,7 @@ from sqp.core.seeding import numpy_generator, torch_generator
 from sqp.core.types import Case, Samples
 from sqp.core.volume import Volume
 from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
+from sqp.records.make import collect_cases
 from sqp.records.refine import refine_slices
 from sqp.records.workers import make_segmenter
 from sqp.uncertainty import mean_probability_map, sample

@@ -18,21 +18,21 @@ from tqdm import tqdm
 
 from sqp.cli.overview import COMMANDS
 from sqp.cli.parser import from_mapping
-from sqp.commands.generate import collect_cases, select_cases
 from sqp.config.generate import UNSEEN, GenerateConfig
 from sqp.core.errors import CaseError, ConfigError, SqpError, lookup
 from sqp.core.files import sha256_of_all, write_text
 from sqp.core.seeding import numpy_generator
 from sqp.core.types import Case, Prompt
 from sqp.core.untrusted import read_yaml
+from sqp.core.volume import Volume
 from sqp.metrics.stats import bootstrap
+from sqp.prompts import prompter_for
 from sqp.quality import Bundle, predict_records
 from sqp.records import RecordSet
 from sqp.records.frozen import freeze, write_frozen
-from sqp.records.generate_checks import check_config
 from sqp.records.load import LoadedCase, load_case
-from sqp.records.prompters import prompter_of
-from sqp.records.volume_checks import for_these, of_volumes
+from sqp.records.make import check_parts, collect_cases, select_cases
+from sqp.records.plan import for_cases, of_volumes
 from sqp.report.predictions import read_predictions, write_predictions
 from sqp.report.tables import formatted, markdown, write_csv
 
@@ -109,7 +109,7 @@ def command(name: str, *parts: Mapping[str, Any]) -> Any:
 def generate_config(options: Mapping[str, Any], out: Path) -> GenerateConfig:
     """A checked config of `sqp generate`, for a study that makes its records itself."""
     config: GenerateConfig = from_mapping("generate", {**options, "out": str(out)})
-    check_config(config)
+    check_parts(config)
     return config
 
 
@@ -120,7 +120,7 @@ def cases_of(config: GenerateConfig) -> list[Case]:
 
 def of_cases(config: GenerateConfig, cases: Sequence[Case]) -> tuple[GenerateConfig, bool]:
     """The config as it is meant for these cases, and whether they are volumes."""
-    return for_these(config, cases), of_volumes(cases)
+    return for_cases(config, cases), of_volumes(cases)
 
 
 def loaded_with_truth(case: Case) -> LoadedCase:
@@ -137,7 +137,8 @@ def prompted(case: Case, config: GenerateConfig) -> tuple[LoadedCase, Prompt]:
     ConfigError for a prompter that this kind of image does not have.
     """
     loaded = loaded_with_truth(case)
-    prompter, own = prompter_of(config, config.prompter, loaded.prompters)
+    name, own = config.prompter_named(config.prompter)
+    prompter = prompter_for(name, isinstance(loaded.image, Volume))
     options = {"generator": numpy_generator(config.seed, case.image_id, "prompt"), **own}
     return loaded, prompter(loaded.image, truth=loaded.truth, **options)[0]
 

@@ -24,10 +24,9 @@ from sqp.core.types import Case
 from sqp.core.untrusted import read_yaml
 from sqp.evaluation.paired import mean_cells
 from sqp.metrics.stats import Resamples
-from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
+from sqp.prompts import PROMPTERS
 from sqp.prompts.volume_prompts import box_iou_3d, prompt_box, volume_box
 from sqp.records.plan import variant_plan
-from sqp.records.prompters import prompter_of
 from sqp.report.tables import formatted, markdown, write_csv
 from studies.runner import cases_of, loaded_with_truth, of_cases, option, rows_of_cases, status, study
 
@@ -40,9 +39,9 @@ def rows_of(config: GenerateConfig, case: Case, names: list[str]) -> Iterator[di
     loaded = loaded_with_truth(case)
     true = volume_box(loaded.truth)
     for name in names:
-        prompter, options = prompter_of(config, name, VOLUME_PROMPTERS)
+        kind, options = config.prompter_named(name)
         generator = numpy_generator(config.seed, case.image_id, name)
-        found = prompt_box(prompter(loaded.image, truth=loaded.truth, generator=generator, **options)[0])
+        found = prompt_box(PROMPTERS[kind](loaded.image, truth=loaded.truth, generator=generator, **options)[0])
         both = max(0.0, min(found[1, 0], true[1, 0]) - max(found[0, 0], true[0, 0]))
         yield {"prompter": name, "iou": box_iou_3d(found, true), "slices": both / (true[1, 0] - true[0, 0])}
 

@@ -57,8 +57,7 @@ class FakeSegmenter:
 
 def put_fake(patch: pytest.MonkeyPatch) -> list[FakeSegmenter]:
     """`--segmenter.name fake` works, any without a file has its hash; the list holds every one that was built."""
-    from sqp.commands import generate
-    from sqp.records import referee_checks
+    from sqp.records import fitted
 
     built: list[FakeSegmenter] = []
 
@@ -70,6 +69,5 @@ def put_fake(patch: pytest.MonkeyPatch) -> list[FakeSegmenter]:
         return (None, FakeSegmenter.weights_sha256) if checkpoint is None else locate(name, checkpoint)
 
     patch.setitem(segmenters.SEGMENTERS, "fake", build)
-    for module in (generate, referee_checks):
-        patch.setattr(module, "locate", located)
+    patch.setattr(fitted, "locate", located)
     return built

@@ -6,20 +6,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqp.commands import evaluate, generate, predict, train
+from sqp.commands import evaluate, predict, train
 from sqp.commands.evaluate import EvaluateResult
-from sqp.config.checks import check_ranges
 from sqp.config.demo import DemoConfig
 from sqp.config.evaluate import EvaluateConfig
 from sqp.config.generate import SEEN, UNSEEN, GenerateConfig, SamplerConfig, VariantPlan
 from sqp.config.predict import PredictConfig
 from sqp.config.train import TrainConfig
-from sqp.core.errors import ConfigError
 from sqp.core.ownership import owned
 from sqp.data.synthetic import write_synthetic
+from sqp.records.make import make_record_set
 from sqp.report.tables import brief
 
-LEAST_IMAGES = 50  # below it the calibration split may have fewer than the 9 lesions of a 90 % interval
 FRACTIONS = {"train": 0.45, "calibration": 0.25, "val": 0.1, "test": 0.2}
 
 
@@ -48,10 +46,7 @@ class DemoResult:
 
 
 def run(config: DemoConfig) -> DemoResult:
-    """Run every stage in `config.out`; a demo that was interrupted goes on where it stopped."""
-    check_ranges(config, {"size": (32, 4096)})
-    if config.images < LEAST_IMAGES:
-        raise ConfigError(f"--images {config.images} is too few for the demo's splits; give at least {LEAST_IMAGES}")
+    """Run every step in `config.out`; a demo that was interrupted goes on where it stopped."""
     with owned(config.out, "demo") as own:
         if config.overwrite:
             own.clear()
@@ -59,7 +54,7 @@ def run(config: DemoConfig) -> DemoResult:
 
 
 def _run(config: DemoConfig) -> DemoResult:
-    """Into a folder that is this run's own; each stage clears its own part."""
+    """Into a folder that is this run's own; each step clears its own part."""
     started = time.monotonic()
     data, records, model = config.out / "data", config.out / "records", config.out / "model"
     print(f"1/5 drawing {config.images} synthetic lesions")
@@ -67,7 +62,7 @@ def _run(config: DemoConfig) -> DemoResult:
         write_synthetic(data, config.images, config.seed, config.size, FRACTIONS)
     print("2/5 generating: LiteMedSAM under Otsu's box, jittered; corrupted masks")
     many = VariantPlan(truth_jitter=1, corruptions=4)
-    generate.run(
+    make_record_set(
         GenerateConfig(
             images=data,
             out=records,

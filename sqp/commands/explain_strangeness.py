@@ -9,8 +9,6 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from sqp.commands import generate
-from sqp.commands.predict import generate_config
 from sqp.config.explain import ExplainConfig
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError
@@ -20,8 +18,10 @@ from sqp.core.seeding import numpy_generator
 from sqp.data.images import read_image
 from sqp.explain.data import Material
 from sqp.explain.strange_images import MADE, foreign_images, natural_photos, ood_table
+from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.provenance import common_expectation
 from sqp.quality.judging.predict import predict_records
+from sqp.records.make import make_record_set
 from sqp.records.schema import NATURAL, kinds
 
 
@@ -40,7 +40,7 @@ def study_ood(config: ExplainConfig, material: Material) -> pd.DataFrame:
     folders = write_strange(config, inside)
     outside = {}
     for kind, folder in folders.items():
-        made = generate.run(generate_config(_as_predict(config, folder), bundle.expects, bundle.sources))
+        made = make_record_set(generate_config(_as_predict(config, folder), bundle.expects, bundle.sources))
         if made.record_ids:
             outside[kind] = predict_records(bundle, [made.out], config.batch_size, record_ids=made.record_ids)
     if not outside:

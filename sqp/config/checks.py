@@ -14,6 +14,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sqp.core.errors import ConfigError, lookup, unknown_name
+from sqp.core.names import (
+    Corruption,
+    DropoutSite,
+    IndependentPrompter,
+    Layout,
+    Measure,
+    RecordKind,
+    Refinement,
+    Sampler,
+    Split,
+    TransformSet,
+)
 
 
 def at_home(value: Any) -> Any:
@@ -39,16 +51,16 @@ class Config:
         object.__setattr__(self, name, at_home(value))
 
 
-Split = Literal["segmenter", "train", "calibration", "val", "test", "raters"]
-
-SPLITS: tuple[Split, ...] = typing.get_args(Split)
-
-Layout = Literal["auto", "prepared", "isic", "ham10000", "table", "dicom", "folders"]
-RecordKind = Literal["all", "natural"]
-
 KINDS: dict[tuple[Any, ...], str] = {
     typing.get_args(Split): "split",
     typing.get_args(Layout): "layout",
+    typing.get_args(Corruption): "corruption",
+    typing.get_args(Literal["auto", Sampler]): "sampler",
+    typing.get_args(TransformSet): "set of transforms",
+    typing.get_args(DropoutSite): "site of dropout",
+    typing.get_args(Measure): "measure",
+    typing.get_args(Refinement): "refinement",
+    typing.get_args(IndependentPrompter): "prompter of a referee (it must not know mask or truth)",
     typing.get_args(RecordKind): "kind of records",
 }
 """What the names of a list are called, where that is not the option's own name."""
@@ -73,21 +85,34 @@ def check_alpha(alpha: float) -> None:
 
 
 def check_choices(config: Any) -> None:
-    """ConfigError for the first option of a config dataclass that holds a name which its annotation does not list."""
+    """ConfigError for the first option of a config dataclass that holds a name which its annotation does not list.
+
+    Nested configs are looked into.
+    """
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         names, value = choices(hints[field.name]), getattr(config, field.name)
-        if not names or value is None:
-            continue
-        for name in value if isinstance(value, list | tuple | dict) else [value]:
-            if name not in names:
-                raise unknown_choice(field.name, name, names)
+        if dataclasses.is_dataclass(value):
+            check_choices(value)
+        elif names and value is not None:
+            for name in value if isinstance(value, list | tuple | dict) else [value]:
+                if name not in names:
+                    raise unknown_choice(field.name, name, names)
 
 
 def unknown_choice(option: str, value: object, names: tuple[Any, ...]) -> ConfigError:
     """The error for a value of an option that is not among its names, with the nearest one."""
     kind = KINDS.get(names, option.rpartition(".")[2].replace("_", " "))
     return unknown_name(kind, str(value), map(str, names))
+
+
+def check_thresholds(accept: float, reject: float) -> None:
+    """ConfigError unless 0 <= reject <= accept <= 1."""
+    for name, value in (("accept", accept), ("reject", reject)):
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{name} is {value}; it is a Dice and must lie between 0 and 1")
+    if reject > accept:
+        raise ConfigError(f"reject is {reject}, accept {accept}: reject must not be above accept")
 
 
 Range = tuple[float, float]

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqp.config.checks import Config
+from sqp.config.checks import Config, check_ranges
+from sqp.core.errors import ConfigError
+
+LEAST_IMAGES = 50  # below it the calibration split may have fewer than the 9 lesions of a 90 % interval
 
 
 @dataclass
@@ -31,3 +34,8 @@ class DemoConfig(Config):
     seed: int = 0
     workers: int = 2
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"size": (32, 4096)})
+        if self.images < LEAST_IMAGES:
+            raise ConfigError(f"--images {self.images} is too few for the demo's splits; give at least {LEAST_IMAGES}")

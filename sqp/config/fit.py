@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sqp.config.checks import Config, Layout, Split, check_choices, check_ranges
+from sqp.config.checks import Config, check_choices, check_ranges
 from sqp.core.errors import ConfigError
+from sqp.core.names import Layout, Split
 
 VOLUMETRIC = ("unet3d", "unet25d")
 """Networks of volumes."""

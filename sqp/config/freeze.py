@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqp.config.checks import Config, Split, check_choices, check_ranges
+from sqp.config.checks import Config, check_choices, check_ranges
 from sqp.config.generate import UNSEEN
+from sqp.core.names import Split
 
 
 @dataclass

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from sqp.config.checks import Config
+from sqp.config.checks import Config, check_choices, check_ranges
 from sqp.config.fit import PLAIN
 from sqp.config.referee import NONE, RefereeConfig
+from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, check_segmenter, sampler_for
+from sqp.core.errors import ConfigError, lookup
+from sqp.core.names import SPLITS, Corruption, Fusion, Layout, Measure, Refinement, Split
 
 SEEN = ["erosion", "dilation", "elastic", "blob_add", "blob_cut", "swap"]
 UNSEEN = ["shift", "dropout"]
@@ -50,65 +54,6 @@ class VariantPlan(Config):
     families: list[str] = field(default_factory=lambda: list(SEEN))
     target_alpha: float = 1.3
     target_beta: float = 1.0
-
-
-@dataclass
-class SamplerConfig(Config):
-    """How uncertainty is sampled.
-
-    Attributes:
-        name: deterministic, prompt_jitter, tta, noise, mc_dropout or ensemble; auto is prompt_jitter, and tta for
-            networks that ignore prompts.
-        n: Number of samples; the first is undisturbed.
-        ratio: prompt_jitter: shift of the box, as a share of its width and height.
-        edges: prompt_jitter: jitter each side of the box by itself.
-        set: tta: full, or paper (left-right flip, scales 0.5, 1, 2 and intensities 0.8-1.2, singly, then together: 30
-            samples).
-        sigma: noise: deviation of the noise, as a share of the image's range (max - min).
-        p: mc_dropout: rate of the dropout that is injected; a network's own layers keep theirs.
-        sites: mc_dropout: own, decoder, decoder_image, neck, encoder or convolutions; auto is the network's own layers,
-            else the decoder of the SAM family, else all convolutions.
-    """
-
-    name: str = "auto"
-    n: int = 8
-    ratio: float = 0.05
-    edges: bool = False
-    set: str = "full"
-    sigma: float = 0.1
-    p: float = 0.01
-    sites: tuple[str, ...] = ("auto",)
-
-
-@dataclass
-class SegmenterConfig(Config):
-    """Who segments.
-
-    Attributes:
-        name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam; of `sqp fit segmenter`: unet,
-            fpn_resnet50, fpn or swin_unet, of volumes unet3d or unet25d; none: given masks are taken as they are,
-            without maps of their own.
-        checkpoint: File with the weights; default: the embedded ones (litemedsam) or the official address.
-        checkpoints: Files of an ensemble, in place of checkpoint; the sampler ensemble takes a sample from each.
-        propagate: Of volumes, segmented slice by slice: the box is put to the middle slice alone, and from there the
-            box of each mask to the next slice, until a mask is empty.
-        window: Of volumes, segmented slice by slice: what is black and white, in the units of the volume, e.g. [-160,
-            240] HU for soft tissue in CT; default: the percentiles 0.5 and 99.5 of the volume.
-        precision: float32, or bfloat16 (autocast).
-        multimask: auto, true or false: whether three candidates are decoded and the one of highest predicted IoU kept.
-    """
-
-    name: str = "litemedsam"
-    checkpoint: Path | None = None
-    precision: str = "float32"
-    multimask: str = "auto"
-    checkpoints: tuple[Path, ...] = ()
-    propagate: bool = False
-    window: tuple[float, ...] = ()
-
-    def files(self) -> tuple[Path | None, ...]:
-        """The checkpoint of each member: one for a segmenter that is no ensemble."""
-        return tuple(self.checkpoints) or (self.checkpoint,)
 
 
 @dataclass
@@ -166,9 +111,9 @@ class GenerateConfig(Config):
     masks: Path | None = None
     label: list[int] = field(default_factory=list)
     probs: Path | None = None
-    layout: str = "auto"
+    layout: Layout = "auto"
     splits: Path | None = None
-    only: list[str] = field(default_factory=list)
+    only: list[Split] = field(default_factory=list)
     licence: list[str] = field(default_factory=list)
     masks_licence: list[str] = field(default_factory=list)
     max_images: int = 0
@@ -180,12 +125,12 @@ class GenerateConfig(Config):
     cascade_options: dict[str, Any] = field(default_factory=dict)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     referee: RefereeConfig = field(default_factory=RefereeConfig)
-    measures: list[str] = field(
+    measures: list[Measure] = field(
         default_factory=lambda: ["certainty", "entropy", "mutual_information", "epkl", "variance"]
     )
-    fusion: str | None = None
+    fusion: Fusion | None = None
     fusion_options: dict[str, Any] = field(default_factory=dict)
-    refine: list[str] = field(default_factory=list)
+    refine: list[Refinement] = field(default_factory=list)
     refine_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     variants: dict[str, VariantPlan] = field(default_factory=dict)
     seed: int = 0
@@ -195,18 +140,40 @@ class GenerateConfig(Config):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.sampler.name == "auto":
-            name = "tta" if self.segmenter.name in PLAIN else "prompt_jitter"
-            self.sampler = replace(self.sampler, name=name)
+        self.sampler = sampler_for(self.sampler, self.segmenter)
         self.referee_by_default = self.referee.name == "auto"
         if self.referee_by_default:
             self.referee = self._auto_referee()
         self.referee = self.referee.with_prompters()
+        check_choices(self)
+        for split, plan in self.variants.items():
+            lookup("split", split, dict.fromkeys([*SPLITS, "*"]))
+            for name in plan.families:
+                lookup("corruption", name, dict.fromkeys(get_args(Corruption)))
+        check_segmenter(self.segmenter)
+        check_ranges(self)
+        check_sampler(self.sampler, self.segmenter)
+        self.referee.check()
+        self._check_prompts()
+        self._check_masks()
+        self._check_refinements()
 
     @property
     def given(self) -> bool:
         """Whether masks made elsewhere are judged."""
         return self.masks is not None or self.probs is not None or table_of_masks(self.images)
+
+    def prompter_named(self, name: str) -> tuple[str, dict[str, Any]]:
+        """(sqp's name, options) of a prompter of this config: of `prompters`, the main one, or a plain one."""
+        if name in self.prompters:
+            options = dict(self.prompters[name])
+            return str(options.pop("prompter", "")), options
+        return name, dict(self.prompter_options) if name == self.prompter else {}
+
+    def used_prompters(self) -> Iterator[str]:
+        """The main prompter, and those of the variants, each once."""
+        names = [self.prompter, *(name for plan in self.variants.values() for name in plan.prompters)]
+        yield from dict.fromkeys(names)
 
     def _auto_referee(self) -> RefereeConfig:
         if not self.given:
@@ -215,6 +182,50 @@ class GenerateConfig(Config):
             return replace(self.referee, name="litemedsam")
         weights = self.referee.weights or self.segmenter.files()[0]
         return replace(self.referee, name=self.segmenter.name, weights=weights)
+
+    def _check_prompts(self) -> None:
+        """ConfigError for options of prompters and of a cascade that would say nothing, or contradict each other."""
+        plain = self.segmenter.name in PLAIN
+        if plain and self.prompter_options and self.cascade is None:
+            raise ConfigError(f"prompter_options are given, but {self.segmenter.name} ignores prompts: leave them out")
+        if self.prompter in self.prompters and self.prompter_options:
+            raise ConfigError(
+                f"'{self.prompter}' has its options in prompters: put those of prompter_options there too"
+            )
+        if self.cascade is None and self.cascade_options:
+            raise ConfigError("cascade_options are given, but no cascade: name its first segmenter, e.g. mobilesam")
+        if self.referee.name == NONE and not self.referee_by_default and self.referee.weights:
+            raise ConfigError("referee.weights are given, but the referee is none: name the referee, or leave them out")
+
+    def _check_masks(self) -> None:
+        """ConfigError for what only given masks, or only the segmenter's own, can have."""
+        if self.given:
+            if self.cascade is not None:
+                raise ConfigError(
+                    "a cascade prompts the segmenter, and given masks are not segmented: leave out one of them"
+                )
+            if self.fusion is not None or self.refine:
+                raise ConfigError("fusion and refine work on the segmenter's own masks: leave them out, or --masks")
+        else:
+            if self.segmenter.name == NONE:
+                raise ConfigError("segmenter none segments nothing: give --masks DIR, or the name of a segmenter")
+            if "mask_box" in (self.prompter_named(name)[0] for name in self.used_prompters()):
+                raise ConfigError("the prompter 'mask_box' boxes given masks: give --masks, or another --prompter")
+        for split, plan in self.variants.items() if self.segmenter.name == NONE else ():
+            if plan.prompters or plan.truth_jitter:
+                raise ConfigError(
+                    f"variants.{split} asks for masks of a segmenter, and segmenter is none: leave its prompters and "
+                    "truth_jitter out, or name a segmenter"
+                )
+
+    def _check_refinements(self) -> None:
+        """ConfigError for options of what is not done, and for what is named twice."""
+        if self.fusion is None and self.fusion_options:
+            raise ConfigError("fusion_options are given, but no fusion: name one, e.g. --fusion power_law")
+        for name in self.refine_options:
+            lookup("refinement (refine_options are for those that refine names)", name, dict.fromkeys(self.refine))
+        if len(set(self.refine)) < len(self.refine):
+            raise ConfigError(f"refine names one refinement twice: {', '.join(self.refine)}")
 
 
 EXECUTION_KEYS = (

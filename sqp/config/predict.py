@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqp.config.checks import Config
+from sqp.config.checks import Config, check_choices, check_ranges, check_thresholds
+from sqp.core.errors import ConfigError
+from sqp.core.names import Layout, Split
+
+PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
+MAKING = (*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "label", "seed")
 
 
 @dataclass
@@ -62,9 +67,9 @@ class PredictConfig(Config):
     probs: Path | None = None
     truth: Path | None = None
     label: list[int] = field(default_factory=list)
-    layout: str = "auto"
+    layout: Layout = "auto"
     records: list[Path] = field(default_factory=list)
-    split: list[str] = field(default_factory=list)
+    split: list[Split] = field(default_factory=list)
     checkpoint: Path | None = None
     checkpoints: tuple[Path, ...] = ()
     referee_weights: Path | None = None
@@ -86,3 +91,24 @@ class PredictConfig(Config):
     strict: bool = False
     overwrite: bool = False
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_ranges(self)
+        check_thresholds(self.accept, self.reject)
+        if (self.images is None) == (not self.records):
+            raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")
+        if self.records:
+            if self.masks or self.truth or self.probs:
+                raise ConfigError(
+                    "--masks and --truth go with --images, as --probs does; a record set has its masks already"
+                )
+            self._refuse(MAKING, "is about records that are made of --images, and --records are made already")
+        elif self.masks or self.probs:
+            self._refuse(PROMPTING, "is about the segmenter's own masks, and here given masks are judged")
+
+    def _refuse(self, names: tuple[str, ...], why: str) -> None:
+        """ConfigError for the first of the options that is given, and would say nothing."""
+        for name in names:
+            if getattr(self, name) not in (None, {}, [], ()):
+                raise ConfigError(f"--{name} {why}: leave it out")

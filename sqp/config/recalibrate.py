@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqp.config.checks import Config, RecordKind, check_alpha, check_choices, check_ranges
+from sqp.config.checks import Config, check_alpha, check_choices, check_ranges
 from sqp.config.train import CalibrationSplit, TrainConfig, check_calibrate_splits
+from sqp.core.names import RecordKind
 
 
 @dataclass

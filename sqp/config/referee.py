@@ -6,6 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sqp.config.checks import Config
+from sqp.config.fit import PLAIN
+from sqp.core.errors import ConfigError
+from sqp.core.names import IndependentPrompter, Measure
 
 NONE = "none"
 """In place of a segmenter's or referee's name: there is none."""
@@ -21,7 +24,7 @@ class RefereeConfig(Config):
             litemedsam in place of a network that ignores prompts.
         weights: File with its weights; default: the embedded ones (litemedsam) or the official address.
         localizer: File of `sqp fit localizer`; its box is then the first prompt.
-        prompters: What prompts it: otsu, localizer, centre or whole_image; default localizer (if there is one), otsu.
+        prompters: What prompts it; default localizer (if there is one), otsu.
         prompts: Most prompts decoded for a mask: its own box, and the others those of the prompters, first as they are,
             then jittered in turn. With 3 a case takes 1.3 times as long as LiteMedSAM's encoding of it.
         jitter: Shift of each side of a jittered box, as a share of its width and height.
@@ -31,10 +34,10 @@ class RefereeConfig(Config):
     name: str = "auto"
     weights: Path | None = None
     localizer: Path | None = None
-    prompters: list[str] = field(default_factory=list)
+    prompters: list[IndependentPrompter] = field(default_factory=list)
     prompts: int = 3
     jitter: float = 0.1
-    maps: list[str] = field(default_factory=lambda: ["entropy", "variance"])
+    maps: list[Measure] = field(default_factory=lambda: ["entropy", "variance"])
 
     def with_prompters(self) -> RefereeConfig:
         """With the default prompters, where none is named.
@@ -42,3 +45,23 @@ class RefereeConfig(Config):
         Not at once: as a part of a larger config the default stands before its localizer is known.
         """
         return self if self.prompters else replace(self, prompters=[*(["localizer"] if self.localizer else []), "otsu"])
+
+    def check(self) -> None:
+        """ConfigError for a referee that ignores prompts, a number out of range, and a localizer that is lacking."""
+        if self.name == NONE:
+            return
+        if self.name in PLAIN:
+            raise ConfigError(
+                f"the referee is {self.name}, which ignores prompts: take litemedsam or another of the SAM family"
+            )
+        if not 2 <= self.prompts <= 64:
+            raise ConfigError(
+                f"referee.prompts is {self.prompts}; it must lie between 2 (the mask's own box, and one) and 64"
+            )
+        if not 0 < self.jitter < 1:
+            raise ConfigError(f"referee.jitter is {self.jitter}; it must lie between 0 and 1, e.g. 0.1")
+        if "localizer" in self.prompters and self.localizer is None:
+            raise ConfigError(
+                "the referee's prompter 'localizer' needs a network: fit one with `sqp fit localizer`, then give "
+                "--referee.localizer FILE"
+            )

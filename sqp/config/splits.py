@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from sqp.config.checks import Config, Layout, check_choices, check_ranges
+from sqp.config.checks import Config, check_choices, check_ranges
 from sqp.core.errors import ConfigError
+from sqp.core.names import Layout
 
 DEFAULT_FRACTIONS = ("train=0.6", "calibration=0.15", "val=0.1", "test=0.15")
 

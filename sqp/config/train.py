@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sqp.config.checks import RecordKind, check_alpha, check_choices, check_ranges
+from sqp.config.checks import check_alpha, check_choices, check_ranges
 from sqp.config.logger import LOGGER_KEYS, LoggerConfig
 from sqp.core.errors import ConfigError
+from sqp.core.names import RecordKind
 
 CalibrationSplit = Literal["calibration", "val"]
 

@@ -14,7 +14,7 @@ import threading
 import tokenize
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 import yaml
@@ -224,6 +224,8 @@ def typed(cls: type[T], values: Any) -> T:
 
 def _is(value: Any, hint: Any) -> bool:
     """Whether a value is of a type: a number, text, a tuple of such, one of several."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
     if get_origin(hint) is tuple:
         return isinstance(value, tuple) and all(_is(one, get_args(hint)[0]) for one in value)
     if get_args(hint):

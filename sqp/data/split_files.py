@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from sqp.config.checks import SPLITS
 from sqp.core.errors import ConfigError, unknown_name
 from sqp.core.files import write_text
+from sqp.core.names import SPLITS
 from sqp.core.types import Case
 from sqp.core.untrusted import read_json
 from sqp.data.splits import REMEDY, Splits

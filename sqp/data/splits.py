@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from sqp.config.checks import SPLITS
 from sqp.core.errors import ConfigError
+from sqp.core.names import SPLITS
 from sqp.core.seeding import derive_seed
 from sqp.core.types import Case
 

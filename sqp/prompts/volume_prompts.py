@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import wraps
 
 import numpy as np
 
 from sqp.core.types import Prompt
+from sqp.core.volume import Volume
 
 
 def volume_box(mask: np.ndarray) -> np.ndarray:
@@ -95,3 +98,39 @@ def box_iou_3d(one: np.ndarray, other: np.ndarray) -> float:
     from monai.data.box_utils import box_iou
 
     return float(box_iou(*(box.astype(np.float32).reshape(1, 6) for box in (one, other)))[0, 0])
+
+
+def depth_range(mask: np.ndarray) -> tuple[float, float]:
+    """First slice of a bool mask `[d, h, w]` that is not empty, and the far edge of its last one.
+
+    >>> mask = np.zeros((5, 2, 2), bool); mask[1:4] = True
+    >>> depth_range(mask)
+    (1.0, 4.0)
+    """
+    slices = np.flatnonzero(mask.any(axis=(1, 2)))
+    return float(slices[0]), float(slices[-1] + 1)
+
+
+def through_slices(prompter: Callable[..., list[Prompt]]) -> Callable[..., list[Prompt]]:
+    """A prompter of images -> the same of volumes: it gets the masks as seen from above, then the depth is added.
+
+    Margins and jitter of boxes from masks act in the plane: slices are few, and a box that misses one loses all of it.
+    """
+
+    @wraps(prompter)
+    def in_volume(
+        volume: Volume,
+        *,
+        truth: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
+        generator: np.random.Generator | None = None,
+        **options: object,
+    ) -> list[Prompt]:
+        above = {"truth": truth, "mask": mask}
+        flat = {name: None if array is None else array.any(axis=0) for name, array in above.items()}
+        prompts = prompter(np.zeros((*volume.shape[1:], 3), np.uint8), **flat, generator=generator, **options)
+        boxed = {"truth_box": truth, "mask_box": mask}.get(prompter.__name__)
+        depth = (0.0, float(volume.shape[0])) if boxed is None or not boxed.any() else depth_range(boxed)
+        return [replace(prompt, depth=depth) for prompt in prompts]
+
+    return in_volume

@@ -6,14 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 
+from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
+from sqp.config.segmenter import MULTIMASK
+from sqp.core.errors import ConfigError, lookup
 from sqp.core.types import Prompt, Samples
 from sqp.prompts import margin_box, tight_box
 from sqp.prompts.activation import without_small
 from sqp.prompts.centre import whole_image
-from sqp.records.prompter_checks import MULTIMASK
-from sqp.segmenters import build_segmenter
+from sqp.segmenters import PRECISIONS, SEGMENTERS, build_segmenter
+from sqp.segmenters.plain import needs_checkpoint
 from sqp.uncertainty import mask_from_logits
+
+OPTIONS = ("checkpoint", "precision", "multimask", "margin")
 
 
 class Cascade:
@@ -45,3 +50,20 @@ class Cascade:
             return replace(whole_image(image)[0], prompter=f"{made_by}_empty")
         box = tight_box(without_small(mask, 1.0))
         return Prompt(box=margin_box(box, self.margin, mask.shape), prompter=made_by)
+
+
+def check_cascade(config: GenerateConfig) -> None:
+    """ConfigError names the option of a cascade that is unknown, lacking or out of range."""
+    if config.cascade is None:
+        return
+    options = config.cascade_options
+    lookup("segmenter", config.cascade, SEGMENTERS)
+    for name in options:
+        lookup("option of a cascade", name, dict.fromkeys(OPTIONS))
+    lookup("precision", options.get("precision", "float32"), dict.fromkeys(PRECISIONS))
+    lookup("choice of multimask", str(options.get("multimask", "auto")).lower(), MULTIMASK)
+    margin = options.get("margin", 0.0)
+    if not isinstance(margin, int | float) or not -0.5 < margin <= 10:
+        raise ConfigError(f"cascade_options.margin is {margin}; it must lie between -0.5 and 10")
+    if config.cascade in PLAIN and not options.get("checkpoint"):
+        raise ConfigError(needs_checkpoint(config.cascade))

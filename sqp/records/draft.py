@@ -1,4 +1,4 @@
-"""A mask that was made, and the record that is written of it."""
+"""A mask before it is written, and the record that is written of it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GIVEN_SIDE = 256
 
 
 @dataclass
-class Made:
+class Draft:
     """A mask bool `[h, w]` with the samples that describe it, None without a segmenter.
 
     `maker` is who drew it: the segmenter's name, given, or truth (then a corruption); `drawn_by` the prompter of the
@@ -74,12 +74,12 @@ def joined(parts: Sequence[Findings]) -> Findings:
     return Findings(maps, numbers, any(part.own for part in parts), frames)
 
 
-def of_samples(made: Made, measures: list[str], own: bool, embedding: Embedding | None) -> Findings:
+def of_samples(draft: Draft, measures: list[str], own: bool, embedding: Embedding | None) -> Findings:
     """`self/*`, the scores of the samples, and the segmenter's vectors. `own`: the segmenter made the mask itself.
 
     `embedding` is None for a plain network, which keeps its input and no encoding of it.
     """
-    samples = made.samples
+    samples = draft.samples
     assert samples is not None
     if samples.logits.ndim == 4:
         moments, maps = slab_maps(samples.logits, measures)
@@ -87,36 +87,36 @@ def of_samples(made: Made, measures: list[str], own: bool, embedding: Embedding 
         moments = Moments.of(samples.logits)
         maps = all_maps(moments, measures)
     maps = {"probability": moments.mean_p} | maps
-    found = {f"self/{name}": value for name, value in maps.items()} | made.maps
+    named = {f"self/{name}": value for name, value in maps.items()} | draft.maps
     if embedding is not None:
-        found["features/embedding"] = pooled_embedding(embedding)
+        named["features/embedding"] = pooled_embedding(embedding)
     if samples.token is not None:
-        found["features/mask_token"] = samples.token.float()
-    lying = numbers_of(samples.frame)
-    frames = {name.partition("/")[0]: lying for name in found if not name.startswith("features/")}
-    return Findings(found, scores(samples, made.on_grid(samples.frame), own=own, moments=moments), frames=frames)
+        named["features/mask_token"] = samples.token.float()
+    grid = numbers_of(samples.frame)
+    frames = {name.partition("/")[0]: grid for name in named if not name.startswith("features/")}
+    return Findings(named, scores(samples, draft.on_grid(samples.frame), own=own, moments=moments), frames=frames)
 
 
-def of_mask(made: Made) -> Findings:
+def of_mask(draft: Draft) -> Findings:
     """The one score that needs no segmenter, and is of the image whether there was one or not."""
-    return Findings(scores={"area": area(made.mask)})
+    return Findings(scores={"area": area(draft.mask)})
 
 
-def of_probability(made: Made, probability: np.ndarray) -> Findings:
+def of_probability(draft: Draft, probability: np.ndarray) -> Findings:
     """`given/probability`, `given/entropy`, and how well the mask agrees with what its maker believed."""
     frame = Frame((probability.shape[0], probability.shape[1]), GIVEN_SIDE)
     p = frame.image_to_grid(probability)
     moments = Moments.of(torch.logit(p.double())[None].float())
-    sure = soft_dice_confidence(Judged(moments, made.on_grid(frame)))
+    sure = soft_dice_confidence(Judged(moments, draft.on_grid(frame)))
     maps = {"given/probability": moments.mean_p, "given/entropy": moments.total_entropy}
     return Findings(maps, {"given_soft_dice_confidence": sure}, frames={"given": numbers_of(frame)})
 
 
 def record_of(
-    loaded: LoadedCase, made: Made, found: Findings, config: GenerateConfig, weights_sha256: str = ""
+    loaded: LoadedCase, draft: Draft, findings: Findings, config: GenerateConfig, weights_sha256: str = ""
 ) -> Record:
     """Provenance, Dice and IoU (the mean over raters), scores; `weights_sha256` is that of the segmenter."""
-    case, planned, mask, truths = loaded.case, made.planned, made.mask, loaded.truths
+    case, planned, mask, truths = loaded.case, draft.planned, draft.mask, loaded.truths
     return Record(
         record_id=planned.record_id,
         image_id=case.image_id,
@@ -131,25 +131,25 @@ def record_of(
         height=mask.shape[-2],
         width=mask.shape[-1],
         spacing=list(case.spacing),
-        segmenter=made.maker,
+        segmenter=draft.maker,
         weights_sha256=weights_sha256,
         prompter=planned.prompter,
-        prompt=json.dumps(made.prompt.as_dict()),
-        sampler=config.sampler.name if made.samples else "",
-        n_samples=len(made.samples.logits) if made.samples else 0,
+        prompt=json.dumps(draft.prompt.as_dict()),
+        sampler=config.sampler.name if draft.samples else "",
+        n_samples=len(draft.samples.logits) if draft.samples else 0,
         seed=config.seed,
         variant=planned.variant,
-        severity=made.severity,
+        severity=draft.severity,
         natural=planned.variant == "natural",
-        parent_record_id=made.parent,
+        parent_record_id=draft.parent,
         refined_by=planned.refined_by,
         fused_by=planned.fused_by,
         dice=float(np.mean([dice(mask, truth) for truth in truths])) if truths else math.nan,
         iou=float(np.mean([iou(mask, truth) for truth in truths])) if truths else math.nan,
-        referee_own=found.own,
-        scores=found.scores,
+        referee_own=findings.own,
+        scores=findings.scores,
         files=loaded.files,
-        frames=json.dumps(found.frames) if found.frames else "",
+        frames=json.dumps(findings.frames) if findings.frames else "",
     )
 
 

@@ -1,4 +1,4 @@
-"""What had a part in a run's masks and was itself fitted, and on rows of which licences: kept with what it makes.
+"""What had a part in a run's masks: its files by their hashes, and what of it was fitted, on rows of which licences.
 
 Which images a network was fitted on: kept as hashes in its checkpoint, and left out of the records that matter.
 
@@ -14,14 +14,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqp.config.generate import GenerateConfig
+from sqp.config.fit import PLAIN
+from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
+from sqp.config.referee import NONE
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of
 from sqp.core.types import Case
 from sqp.data.licences import UNKNOWN
 from sqp.networks.checkpoint import fitted_images, fitted_infos
 from sqp.records import RecordSet
-from sqp.records.prompter_checks import fitted_checkpoints
+from sqp.records.plan import prompter_files
+from sqp.records.run_info import stored_config
+from sqp.segmenters.ensemble import ensemble_sha256
+from sqp.segmenters.weights import locate
 
 MAY_HOLD_FITTED = ("segmenter", "")  # splits that neither train nor calibrate nor test
 
@@ -83,7 +88,48 @@ def _of_given_masks(config: GenerateConfig) -> list[dict[str, Any]]:
     """As `masks_licence` says; else those of the record set in which the masks lie; else unknown."""
     source = config.masks.parent if config.masks is not None else None
     if not config.masks_licence and source is not None and (source / "records.parquet").exists():
-        told = RecordSet(source).run.get("fitted")
-        if told is not None:
-            return list(told)
+        stored = RecordSet(source).run.get("fitted")
+        if stored is not None:
+            return list(stored)
     return [{"what": "whoever drew the given masks", "licences": list(config.masks_licence) or [UNKNOWN]}]
+
+
+def fitted_checkpoints(config: GenerateConfig) -> list[Path]:
+    """Checkpoints of `sqp fit` that have a part in a record: segmenter's, prompters', cascade's, referee's."""
+    files = [file for file in config.segmenter.files() if _by_sqp(config.segmenter.name, file)]
+    files += [prompter_files(config, name).get("checkpoint") for name in config.used_prompters()]
+    first = config.cascade_options.get("checkpoint")
+    if config.cascade is not None and _by_sqp(config.cascade, first):
+        files.append(first)
+    referee = config.referee
+    if referee.name != NONE:
+        files += [referee.localizer, *([referee.weights] if _by_sqp(referee.name, referee.weights) else [])]
+    return [Path(file) for file in files if file]
+
+
+def _by_sqp(segmenter: str, checkpoint: Path | str | None) -> bool:
+    """Whether `sqp fit` may have written a segmenter's checkpoint: it does for plain ones, else safetensors."""
+    return checkpoint is not None and (segmenter in PLAIN or Path(checkpoint).suffix == ".safetensors")
+
+
+def with_hashes(config: GenerateConfig) -> dict[str, Any]:
+    """The config as `run.yaml` keeps it, with the sha256 of every file that has a part in a record."""
+    stored = stored_config(config, EXECUTION_KEYS)
+    segmenter, referee = config.segmenter, config.referee
+    if segmenter.name != NONE:
+        hashes = [locate(segmenter.name, file)[1] for file in segmenter.files()]
+        stored["segmenter"]["weights_sha256"] = ensemble_sha256(hashes) if segmenter.checkpoints else hashes[0]
+    if referee.name != NONE:
+        stored["referee"]["weights_sha256"] = locate(referee.name, referee.weights)[1]
+        if referee.localizer is not None:
+            stored["referee"]["localizer_sha256"] = sha256_of(referee.localizer.expanduser())
+    prompters = {name: prompter_files(config, name) for name in config.used_prompters()}
+    if any(prompters.values()):
+        stored["prompter_sha256"] = {
+            name: {option: sha256_of(file) for option, file in files.items()}
+            for name, files in prompters.items()
+            if files
+        }
+    if config.cascade is not None:
+        stored["cascade_sha256"] = locate(config.cascade, config.cascade_options.get("checkpoint"))[1]
+    return stored

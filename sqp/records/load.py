@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from sqp.core.errors import CaseError, printable
-from sqp.core.types import Case, Prompt
-from sqp.core.volume import Volume
+from sqp.core.types import Case
 from sqp.data import check_same_size, read_image, read_mask, read_probability
 from sqp.data.volumes import check_same_place, is_volume, read_structure, read_volume
-from sqp.prompts import PROMPTERS
-from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
 
 
 @dataclass
@@ -31,11 +27,6 @@ class LoadedCase:
     given: np.ndarray | None
     probability: np.ndarray | None = None
     files: str = ""
-
-    @property
-    def prompters(self) -> Mapping[str, Callable[..., list[Prompt]]]:
-        """The prompters that this kind of image has."""
-        return VOLUME_PROMPTERS if isinstance(self.image, Volume) else PROMPTERS
 
     @property
     def truth(self) -> np.ndarray | None:

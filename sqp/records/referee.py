@@ -10,18 +10,19 @@ import torch
 from torch import Tensor
 
 from sqp.config.generate import GenerateConfig
+from sqp.config.referee import NONE
+from sqp.config.segmenter import MULTIMASK
+from sqp.core.errors import ConfigError, lookup
 from sqp.core.frame import numbers_of
 from sqp.core.seeding import numpy_generator
 from sqp.core.types import Embedding, GridFrame, Prompt, Segmenter
 from sqp.metrics import overlap
 from sqp.prompts import PROMPTERS, jitter_prompt
 from sqp.prompts.jitter import n_draws
-from sqp.records.draft import Findings, Made, pooled_embedding
+from sqp.records.draft import Draft, Findings, pooled_embedding
 from sqp.records.load import LoadedCase
-from sqp.records.prompter_checks import MULTIMASK
-from sqp.records.prompters import prompter_and_options
 from sqp.records.schema import FEATURE_PREFIX, REFEREE_EMBEDDING
-from sqp.segmenters import build_segmenter
+from sqp.segmenters import SEGMENTERS, build_segmenter
 from sqp.segmenters.dropout import network_of
 from sqp.segmenters.one_image import one_image
 from sqp.uncertainty import Moments, all_maps
@@ -32,8 +33,20 @@ NEAR, SAME = 0.8, 0.99
 """IoU from which on a given mask is the referee's own answer, saved and read again; on the grid it may be less."""
 
 
+def check_referee(config: GenerateConfig) -> None:
+    """ConfigError for a referee that sqp does not have, and for a file of its that is not there."""
+    referee = config.referee
+    if referee.name == NONE:
+        return
+    lookup("referee", referee.name, {**SEGMENTERS, NONE: None})
+    for option in ("weights", "localizer"):
+        file = getattr(referee, option)
+        if file is not None and not file.expanduser().is_file():
+            raise ConfigError(f"referee.{option} is {file}, which does not exist: check the path")
+
+
 class Referee:
-    """`referee(loaded, masks, embedding)` -> what it finds of each mask of a case; built once.
+    """`referee(loaded, drafts, embedding)` -> what it finds of each mask of a case; built once.
 
     Where the referee is the segmenter of the records it shares that segmenter and its encoding. A mask that this
     segmenter drew under a prompter of the referee's, and whatever was made of such a mask, is the referee's own
@@ -42,30 +55,32 @@ class Referee:
     """
 
     def __init__(self, config: GenerateConfig, segmenter: Segmenter | None) -> None:
-        told = config.referee
+        referee = config.referee
         self.config = config
         self.shared = segmenter is not None and shares_segmenter(config)
         if self.shared and segmenter is not None:
             self.segmenter = segmenter
         else:
             self.segmenter = build_segmenter(
-                told.name,
-                told.weights,
+                referee.name,
+                referee.weights,
                 device=config.device,
                 precision=config.segmenter.precision,
-                multimask=MULTIMASK[str(config.segmenter.multimask).lower()],
+                multimask=MULTIMASK[config.segmenter.multimask],
             )
         alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
         self.alike = segmenter.name if segmenter is not None and alike else None
 
-    def __call__(self, loaded: LoadedCase, masks: Sequence[Made], embedding: Embedding | None) -> list[Findings]:
+    def __call__(self, loaded: LoadedCase, drafts: Sequence[Draft], embedding: Embedding | None) -> list[Findings]:
         """`referee/*` and the referee's scores, for each mask; `embedding` is that of the records' segmenter."""
         image = loaded.image
         if not self.shared or embedding is None:
             embedding = self.segmenter.encode(image)
         independent = independent_prompts(image, loaded.case.image_id, self.config)
-        boxes = [(PROMPTERS["mask_box"](image, mask=one.mask) or PROMPTERS["whole_image"](image))[0] for one in masks]
-        known = [self._known(one, box) for one, box in zip(masks, boxes, strict=True)]
+        boxes = [
+            (PROMPTERS["mask_box"](image, mask=draft.mask) or PROMPTERS["whole_image"](image))[0] for draft in drafts
+        ]
+        known = [self._known(draft, box) for draft, box in zip(drafts, boxes, strict=True)]
         asked = [box for box, logits in zip(boxes, known, strict=True) if logits is None]
         with one_image(network_of(self.segmenter)):
             answers = decode_best(self.segmenter, embedding, [*independent, *asked]).logits[:, 0]
@@ -75,49 +90,51 @@ class Referee:
         stored[f"{FEATURE_PREFIX}{REFEREE_EMBEDDING}"] = pooled_embedding(embedding)
         rest = iter(answers[len(independent) :])
         return [
-            self._found(one, moments, stored, next(rest) if logits is None else logits, embedding.frame)
-            for one, logits in zip(masks, known, strict=True)
+            self._compared(draft, moments, stored, next(rest) if logits is None else logits, embedding.frame)
+            for draft, logits in zip(drafts, known, strict=True)
         ]
 
-    def _known(self, made: Made, box: Prompt) -> Tensor | None:
+    def _known(self, draft: Draft, box: Prompt) -> Tensor | None:
         """The logits `[*grid]` under the mask's own box, where they are a record's undisturbed sample already."""
-        if not self.shared or made.samples is None or made.prompt.points or made.prompt.box != box.box:
+        if not self.shared or draft.samples is None or draft.prompt.points or draft.prompt.box != box.box:
             return None
-        return made.samples.logits[0].float()
+        return draft.samples.logits[0].float()
 
-    def _found(self, made: Made, moments: Moments, maps: dict[str, Tensor], box: Tensor, frame: GridFrame) -> Findings:
+    def _compared(
+        self, draft: Draft, moments: Moments, maps: dict[str, Tensor], box: Tensor, frame: GridFrame
+    ) -> Findings:
         own_box = torch.sigmoid(box)
         stored, frames = maps | {"referee/own_box": own_box}, {"referee": numbers_of(frame)}
-        if self._is_own(made) or (made.maker == "given" and is_answer(made, frame, moments)):
+        if self._is_own(draft) or (draft.maker == "given" and is_answer(draft, frame, moments)):
             return Findings(stored, dict.fromkeys(REFEREE_SCORES, math.nan), True, frames)
-        return Findings(stored, referee_scores(Answers(moments, own_box), made.on_grid(frame)), frames=frames)
+        return Findings(stored, referee_scores(Answers(moments, own_box), draft.on_grid(frame)), frames=frames)
 
-    def _is_own(self, made: Made) -> bool:
+    def _is_own(self, draft: Draft) -> bool:
         """Whether the mask is, or was made from, this model's answer to one of its own prompters."""
-        if made.maker != self.alike or not made.drawn_by:
+        if draft.maker != self.alike or not draft.drawn_by:
             return False
-        if self.config.cascade is not None and made.drawn_by == self.config.prompter:
+        if self.config.cascade is not None and draft.drawn_by == self.config.prompter:
             return False  # the box of another segmenter's mask
-        return prompter_and_options(self.config, made.drawn_by)[0] in self.config.referee.prompters
+        return self.config.prompter_named(draft.drawn_by)[0] in self.config.referee.prompters
 
 
-def is_answer(made: Made, frame: GridFrame, answers: Moments) -> bool:
+def is_answer(draft: Draft, frame: GridFrame, answers: Moments) -> bool:
     """Whether a mask is one of the answers, or their mean, but for a few pixels: an IoU of `SAME` on the image.
 
     Whoever brings a mask that this referee's model drew under the same prompt does not say so. Two segmentations of
     different origin never come so near; an empty mask is nobody's.
     """
-    if not made.mask.any():
+    if not draft.mask.any():
         return False
-    coarse = made.on_grid(frame).cpu().numpy()
+    coarse = draft.on_grid(frame).cpu().numpy()
     near = [p for p in (*answers.p, answers.mean_p) if overlap.iou((p >= 0.5).cpu().numpy(), coarse) >= NEAR]
-    return any(overlap.iou(frame.grid_to_image(p).cpu().numpy() >= 0.5, made.mask) >= SAME for p in near)
+    return any(overlap.iou(frame.grid_to_image(p).cpu().numpy() >= 0.5, draft.mask) >= SAME for p in near)
 
 
 def shares_segmenter(config: GenerateConfig) -> bool:
     """Whether the referee is the segmenter of the records itself."""
-    told, segmenter = config.referee, config.segmenter
-    return told.name == segmenter.name and segmenter.files() == (told.weights,)
+    referee, segmenter = config.referee, config.segmenter
+    return referee.name == segmenter.name and segmenter.files() == (referee.weights,)
 
 
 def independent_prompts(image: np.ndarray, image_id: str, config: GenerateConfig) -> list[Prompt]:
@@ -125,14 +142,14 @@ def independent_prompts(image: np.ndarray, image_id: str, config: GenerateConfig
 
     A prompter's fallback, where it found nothing, counts only if all of them fell back.
     """
-    told = config.referee
+    referee = config.referee
     rng = numpy_generator(config.seed, image_id, "referee")
-    options = {"localizer": {"checkpoint": str(told.localizer), "flips": 1}}  # four take as long as 1.5 prompts
-    found = [PROMPTERS[name](image, generator=rng, **options.get(name, {}))[0] for name in told.prompters]
+    options = {"localizer": {"checkpoint": str(referee.localizer), "flips": 1}}  # four take as long as 1.5 prompts
+    found = [PROMPTERS[name](image, generator=rng, **options.get(name, {}))[0] for name in referee.prompters]
     sure = [prompt for prompt in found if not prompt.prompter.endswith("_fallback")] or found
-    prompts = sure[: told.prompts - 1]
-    for i in range(told.prompts - 1 - len(prompts)):
-        one = sure[i % len(sure)]
-        draws = rng.uniform(-1, 1, n_draws(one, edges=True))
-        prompts.append(jitter_prompt(one, draws, told.jitter, image.shape[:2], edges=True))
+    prompts = sure[: referee.prompts - 1]
+    for i in range(referee.prompts - 1 - len(prompts)):
+        prompt = sure[i % len(sure)]
+        draws = rng.uniform(-1, 1, n_draws(prompt, edges=True))
+        prompts.append(jitter_prompt(prompt, draws, referee.jitter, image.shape[:2], edges=True))
     return prompts

@@ -13,7 +13,6 @@ import numpy as np
 from torch import Tensor
 
 from sqp.config.generate import GenerateConfig
-from sqp.core.errors import ConfigError, lookup
 from sqp.core.types import Prompt, Samples
 from sqp.core.volume import Volume
 from sqp.data.volumes import windowed
@@ -25,19 +24,11 @@ from sqp.uncertainty.refine import Ensemble, Refined, check_refinement, refine
 
 
 def check_refined(config: GenerateConfig) -> None:
-    """ConfigError for what `fusion` and `refine` name, before anything is read."""
+    """ConfigError for options that a fusion or a refinement does not have, before anything is read."""
     if config.fusion is not None:
         check_fusion(config.fusion, config.fusion_options)
-    elif config.fusion_options:
-        raise ConfigError("fusion_options are given, but no fusion: name one, e.g. --fusion power_law")
     for name in config.refine:
         check_refinement(name, config.refine_options.get(name, {}))
-    for name in config.refine_options:
-        lookup("refinement (refine_options are for those that refine names)", name, dict.fromkeys(config.refine))
-    if len(set(config.refine)) < len(config.refine):
-        raise ConfigError(f"refine names one refinement twice: {', '.join(config.refine)}")
-    if config.given and (config.fusion is not None or config.refine):
-        raise ConfigError("fusion and refine work on the segmenter's own masks: leave them out, or --masks")
 
 
 def refined_mask(

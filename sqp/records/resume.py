@@ -42,7 +42,7 @@ def still_done(writer: RecordWriter, cases: Iterable[Case], plans: Mapping[str, 
     `plans` are the ids of a case's records by its image id. Records older than their stamps are taken as they are.
     """
     sources = writer.sources()
-    found = Finished(set(sources))
+    finished = Finished(set(sources))
     files = {case.image_id: files_of(case) for case in cases}
     planned = {name for names in plans.values() for name in names}
     stands: dict[tuple[str, str], bool] = {}
@@ -54,14 +54,14 @@ def still_done(writer: RecordWriter, cases: Iterable[Case], plans: Mapping[str, 
             same = changed_source(stamp, then) is None if here is None else unchanged(stamp, here)
             stands[image, stamp] = not stamp or same
         if not stands[image, stamp]:
-            found.stale.add(name)
+            finished.stale.add(name)
             changed.add(image)
         elif name in planned and not _whole(writer, row):
-            found.stale.add(name)
-            found.damaged.append(name)
-    found.changed, found.left = sorted(changed & plans.keys()), sorted(changed - plans.keys())
-    found.done -= found.stale
-    return found
+            finished.stale.add(name)
+            finished.damaged.append(name)
+    finished.changed, finished.left = sorted(changed & plans.keys()), sorted(changed - plans.keys())
+    finished.done -= finished.stale
+    return finished
 
 
 def _whole(writer: RecordWriter, row: Mapping[str, Any]) -> bool:

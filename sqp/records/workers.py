@@ -19,14 +19,13 @@ from joblib import cpu_count
 from sqp.config.fit import VOLUMETRIC
 from sqp.config.generate import GenerateConfig
 from sqp.config.referee import NONE
+from sqp.config.segmenter import MULTIMASK
 from sqp.core.errors import CaseError, SqpError
 from sqp.core.memory import available_memory, give_back_memory, keep_freed_memory
 from sqp.core.types import Case, Segmenter
 from sqp.data.volumes import is_volume
-from sqp.records.case_records import RecordMaker
-from sqp.records.plan import plan_case
-from sqp.records.prompter_checks import MULTIMASK
-from sqp.records.volume_checks import of_volumes
+from sqp.records.plan import of_volumes, plan_case
+from sqp.records.record_maker import RecordMaker
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.ensemble import EnsembleSegmenter
 from sqp.segmenters.slice_by_slice import SliceSegmenter
@@ -72,7 +71,7 @@ def make_records(
 def make_segmenter(config: GenerateConfig, volumes: bool = False) -> Segmenter:
     """The configured segmenter with its weights, or the ensemble of its checkpoints; of `volumes` slice by slice."""
     s = config.segmenter
-    multimask = MULTIMASK[str(s.multimask).lower()]
+    multimask = MULTIMASK[s.multimask]
     members: list[Segmenter] = [
         build_segmenter(s.name, file, device=config.device, precision=s.precision, multimask=multimask)
         for file in s.files()

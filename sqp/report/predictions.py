@@ -1,11 +1,10 @@
-"""The summary of a prediction run, for the terminal.
-
-The predictions of a run as files: `predictions.csv` for people, `predictions.parquet` for programs.
-"""
+"""The predictions of a run: as files, `predictions.csv` for people and `predictions.parquet` for programs, and what the
+terminal shows of them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ from sqp.core.errors import ConfigError
 from sqp.core.files import write_atomic, write_text
 from sqp.core.tables import check_numeric, csv_text, read_own_csv, read_parquet
 from sqp.quality.judging.columns import FIRST
+from sqp.quality.judging.risk import Choice
 from sqp.quality.judging.verdict import VERDICTS
 from sqp.records.reader import check_dice
 from sqp.report.columns import SIMULATED, ordered, prompter_label, shown_names, worst_first
+from sqp.report.findings import risk_sentence
 
 REMEDY = "give a predictions table of sqp, .csv or .parquet"
 
@@ -137,3 +138,68 @@ def interval(value: float, low: float, high: float) -> str:
     if not (np.isfinite(low) and np.isfinite(high)):
         return f"{value:.3f}"
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+@dataclass
+class PredictResult:
+    """The predictions of a run, and where they are. `skipped` maps an image id to why it has none.
+
+    `notes` are sentences on the files that were given.
+    """
+
+    out: Path
+    table: pd.DataFrame
+    skipped: dict[str, str] = field(default_factory=dict)
+    fail_under: float | None = None
+    choice: Choice | None = None
+    label: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def below(self) -> int:
+        """Number of records whose predicted Dice is below `fail_under`, or that were abstained from."""
+        if self.fail_under is None:
+            return 0
+        met = (self.table["predicted_dice"] >= self.fail_under) & (self.table["verdict"] != "abstain")
+        return int((~met).sum())
+
+    @property
+    def unreadable(self) -> int:
+        """Number of records of which a file could not be read."""
+        return int(self.table["unreadable"].sum())
+
+    @property
+    def exit_status(self) -> int:
+        """3 if `fail_under` is not met, 1 if images were skipped or records could not be read, else 0."""
+        return 3 if self.below else 1 if self.skipped or self.unreadable else 0
+
+    def summary(self) -> str:
+        """What the terminal shows at the end."""
+        lines = [prediction_summary(self.table), ""]
+        if self.skipped:
+            reasons = [f"  {name}: {reason}" for name, reason in list(self.skipped.items())[:5]]
+            lines += [f"{len(self.skipped)} skipped (records/skipped.csv has all)", *reasons, ""]
+        lines += [*self.notes, ""] if self.notes else []
+        if self.unreadable:
+            lines += [f"{self.unreadable} records cannot be read; the column reason says why", ""]
+        if len(self.table) and self.table["mask_empty"].all():
+            lines += [f"every mask is empty{_no_label(self.label)}", ""]
+        if self.choice is not None:
+            lines += [f"accept: {risk_sentence(self.choice)}", ""]
+        if self.fail_under is not None:
+            lines.append(f"--fail-under {self.fail_under:g}: {self._bar()}")
+        lines.append(f"predictions: {self.out / 'predictions.csv'}\nreport: {self.out / 'report.html'}")
+        return "\n".join(lines)
+
+    def _bar(self) -> str:
+        """Whether `fail_under` is met, and by what; nothing is known of images that were skipped."""
+        n = len(self.table)
+        missed = f"{self.below} of {n} below {self.fail_under:g} or abstained from" if self.below else ""
+        if not self.skipped:
+            return missed or "met"
+        return f"{missed or f'met by the {n} that were judged'}; {len(self.skipped)} skipped, not judged"
+
+
+def _no_label(label: Sequence[int]) -> str:
+    """What may be wrong where no mask has a pixel of the labels asked for."""
+    return f": no pixel has --label {' '.join(map(str, label))}, look whether that is the value" if label else ""

@@ -8,7 +8,7 @@ import pytest
 from sqp import segmenters
 from sqp.cli.main import main
 from sqp.commands import demo
-from sqp.config.demo import DemoConfig
+from sqp.config.demo import LEAST_IMAGES, DemoConfig
 from sqp.core.errors import ConfigError
 from sqp.data import find_cases
 from sqp.data.synthetic import write_synthetic
@@ -36,11 +36,11 @@ def test_the_demo_ends_with_table_picture_and_report(fake_segmenter, monkeypatch
 
 def test_too_few_images_are_refused():
     with pytest.raises(ConfigError, match="at least"):
-        demo.run(DemoConfig(images=demo.LEAST_IMAGES - 1))
+        demo.run(DemoConfig(images=LEAST_IMAGES - 1))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_least_number_of_images_fills_every_split(seed, tmp_path):
-    cases = find_cases(write_synthetic(tmp_path, demo.LEAST_IMAGES, seed, (16, 16), demo.FRACTIONS))
+    cases = find_cases(write_synthetic(tmp_path, LEAST_IMAGES, seed, (16, 16), demo.FRACTIONS))
     groups = {split: {c.group for c in cases if c.split == split} for split in demo.FRACTIONS}
     assert len(groups["calibration"]) >= 9 and all(groups.values())

@@ -19,8 +19,9 @@ from sqp.core.errors import CaseError, ConfigError
 from sqp.core.seeding import derive_seed
 from sqp.data import read_mask
 from sqp.metrics.overlap import dice
-from sqp.records import RecordSet, case_records
-from sqp.records.case_records import RecordMaker
+from sqp.records import RecordSet, record_maker
+from sqp.records.make import collect_cases
+from sqp.records.record_maker import RecordMaker
 from sqp.uncertainty import sample_many
 
 
@@ -276,7 +277,7 @@ def test_a_refused_folder_gets_no_splits_file(config, lesions, tmp_path):
 
 def test_a_swapped_mask_is_never_of_the_same_lesion(config):
     """Other images of a lesion have nearly its mask: a swap with one of them would be no error."""
-    cases = generate.collect_cases(config)[0]
+    cases = collect_cases(config)[0]
     case = next(case for case in cases if sum(one.group == case.group for one in cases) > 1)
     kin = [one for one in cases if one.group == case.group]
     stranger = next(one for one in cases if one.group != case.group)
@@ -297,7 +298,7 @@ def test_every_record_is_sampled_under_its_own_seed(config, monkeypatch):
             drawn[len(drawn)] = generator.initial_seed()
         return sample_many(segmenter, image, prompts, n, generators, **options)
 
-    monkeypatch.setattr(case_records, "sample_many", spy)
+    monkeypatch.setattr(record_maker, "sample_many", spy)
     generate.run(few(config, 2))
     table = RecordSet(config.out).table
     assert len(drawn) == len(table) == len(set(drawn.values()))

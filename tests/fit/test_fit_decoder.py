@@ -24,6 +24,8 @@ from sqp.fit.data import fit_cases
 from sqp.fit.decoder import CachedEmbeddings, DecoderModule, build_embeddings, drawn_boxes
 from sqp.fit.module import Recipe
 from sqp.networks.checkpoint import read_header, save_checkpoint
+from sqp.records.fitted import fitted_checkpoints, leave_out_fitted
+from sqp.records.make import collect_cases
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.plain import NetworkSpec
 from sqp.segmenters.sam import PromptableSegmenter, min_max
@@ -143,9 +145,9 @@ def test_litemedsams_own_network_loads_back_and_keeps_fitted_images_out(data, tm
     assert (two.iou - one.iou).item() == pytest.approx(0.25, abs=1e-5)
 
     plan = GenerateConfig(data, tmp_path / "records", segmenter=SegmenterConfig("litemedsam", file))
-    cases = generate.collect_cases(plan)[0]
+    cases = collect_cases(plan)[0]
     seen = [replace(case, split="train") for case in cases]
-    kept, out = generate.leave_out_fitted(seen, generate.fitted_checkpoints(plan))
+    kept, out = leave_out_fitted(seen, fitted_checkpoints(plan))
     assert set(out) == {case.image_id for case in fitted} and len(kept) == len(cases) - len(fitted)
     own = replace(plan, segmenter=SegmenterConfig("litemedsam", Path("lite_medsam.pth")))
     assert generate.fitted_checkpoints(own) == []

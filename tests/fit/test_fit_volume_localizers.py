@@ -15,7 +15,7 @@ from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.core.errors import ConfigError
 from sqp.data.volumes import read_structure, read_volume
 from sqp.fit import run as fit
-from sqp.prompts.volume_boxes import VOLUME_PROMPTERS
+from sqp.prompts import PROMPTERS
 from sqp.prompts.volume_prompts import box_iou_3d, prompt_box, volume_box
 from sqp.records import RecordSet
 
@@ -42,7 +42,7 @@ def test_fitted_and_used(data, tmp_path, method, prompter, fake_segmenter):
     overlaps = []
     for path in sorted((data / "images").iterdir()):
         volume, (mask, _) = read_volume(path), read_structure(data / "labels" / path.name, (1, 2))
-        (prompt,) = VOLUME_PROMPTERS[prompter](volume, checkpoint=str(checkpoint), margin=0.0)
+        (prompt,) = PROMPTERS[prompter](volume, checkpoint=str(checkpoint), margin=0.0)
         overlaps.append(box_iou_3d(prompt_box(prompt), volume_box(mask)))
     whole = box_iou_3d(np.array([[0, 0, 0], volume.shape]), volume_box(mask))
     assert np.mean(overlaps) > 1.4 * whole and value > 0.4  # bright on dark: easy

@@ -6,7 +6,8 @@ from tiny_prompters import options_of
 
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.seeding import numpy_generator
-from sqp.prompts import PROMPTERS, SIMULATED_MANUAL
+from sqp.core.volume import Geometry, Volume
+from sqp.prompts import PROMPTERS, SIMULATED_MANUAL, prompter_for
 
 
 def lesion(h=90, w=120, centre=(40, 70), radii=(15, 25)):
@@ -18,7 +19,34 @@ def lesion(h=90, w=120, centre=(40, 70), radii=(15, 25)):
     return image, truth
 
 
-@pytest.mark.parametrize("name", PROMPTERS)
+OF_IMAGES = sorted(name for name, prompter in PROMPTERS.items() if prompter.images)
+OF_VOLUMES = sorted(name for name, prompter in PROMPTERS.items() if prompter.volumes and not prompter.fit)
+
+
+def test_what_a_prompter_works_on_and_its_options():
+    assert prompter_for("localizer", volumes=False) is prompter_for("localizer", volumes=True)
+    assert PROMPTERS["localizer"].options(volumes=False).keys() - PROMPTERS["localizer"].options(True) == {"flips"}
+    assert PROMPTERS["truth_box"].options(volumes=True)["perturbation"] == 0.0
+    with pytest.raises(ConfigError, match=r"unknown prompter of volumes 'otsu'.* known: whole_image, truth_box"):
+        prompter_for("otsu", volumes=True)
+    with pytest.raises(ConfigError, match="'landmarks' works on volumes, and these cases are images"):
+        prompter_for("landmarks", volumes=False)
+    with pytest.raises(ConfigError, match="works on volumes alone"):
+        PROMPTERS["landmarks"](lesion()[0])
+
+
+@pytest.mark.parametrize("name", OF_VOLUMES)
+def test_each_prompter_of_volumes_answers_inside_the_volume(name):
+    mask = np.zeros((6, 10, 12), bool)
+    mask[1:4, 2:5, 3:9] = True
+    volume = Volume(np.zeros(mask.shape, np.float32), Geometry.plain(mask.shape))
+    (prompt,) = PROMPTERS[name](volume, truth=mask, mask=mask, generator=numpy_generator(0))
+    x0, y0, x1, y1 = prompt.box
+    assert prompt.prompter == name and 0 <= x0 < x1 <= 12 and 0 <= y0 < y1 <= 10
+    assert 0 <= prompt.depth[0] < prompt.depth[1] <= 6
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_each_prompter_answers_inside_the_image_under_its_name(name, tmp_path):
     image, truth = lesion()
     options = options_of(name, tmp_path)
@@ -33,7 +61,7 @@ def test_each_prompter_answers_inside_the_image_under_its_name(name, tmp_path):
         assert all(0 <= x <= 120 and 0 <= y <= 90 for x, y in prompt.points)
 
 
-@pytest.mark.parametrize("name", sorted(set(PROMPTERS) - SIMULATED_MANUAL))
+@pytest.mark.parametrize("name", sorted(set(OF_IMAGES) - SIMULATED_MANUAL))
 def test_prompters_that_are_not_named_simulated_manual_do_not_see_the_truth(name, tmp_path):
     image, truth = lesion()
     options = options_of(name, tmp_path)

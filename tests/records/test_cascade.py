@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from sqp.commands import generate
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.core.errors import ConfigError
 from sqp.core.types import Decoded, Prompt
-from sqp.records import RecordSet, prompter_checks
+from sqp.records import RecordSet, fitted
 from sqp.records.cascade import Cascade
 from sqp.records.fitted import image_hash
+from sqp.records.make import collect_cases, select_cases
 
 POINT = Prompt(points=((32, 24),), labels=(1,), prompter="centre")
 IMAGE = np.full((48, 64, 3), 200, np.uint8)
@@ -38,7 +40,7 @@ class Blobs(FakeSegmenter):
 @pytest.fixture
 def blobs(monkeypatch):
     monkeypatch.setitem(segmenters.SEGMENTERS, "blobs", lambda checkpoint=None, **options: Blobs(64, 4))
-    monkeypatch.setattr(prompter_checks, "locate", lambda name, checkpoint: (None, "ab" * 32))
+    monkeypatch.setattr(fitted, "locate", lambda name, checkpoint: (None, "ab" * 32))
     return Blobs
 
 
@@ -84,7 +86,7 @@ def test_a_plain_network_may_come_first_and_what_it_was_fitted_on_is_left_out(ca
     monkeypatch.undo()  # the real table
     cascaded.segmenter = SegmenterConfig("unet", checkpoint=write_checkpoint(tmp_path / "b.safetensors"))
     cascaded.sampler = SamplerConfig("tta", n=2)
-    cases = generate.select_cases(generate.collect_cases(cascaded)[0], cascaded)
+    cases = select_cases(collect_cases(cascaded)[0], cascaded)
     name = cases[0].image_id
     file = write_checkpoint(tmp_path / "a.safetensors", fitted_images=(image_hash(name),))
     cascaded.cascade, cascaded.cascade_options, cascaded.variants = "unet", {"checkpoint": str(file)}, {}
@@ -117,8 +119,6 @@ def test_a_plain_network_may_come_first_and_what_it_was_fitted_on_is_left_out(ca
     ],
 )
 def test_wrong_options_are_told_before_anything_is_written(cascaded, changes, message):
-    for name, value in changes.items():
-        setattr(cascaded, name, value)
     with pytest.raises(ConfigError, match=message):
-        generate.run(cascaded)
+        generate.run(replace(cascaded, **changes))
     assert not cascaded.out.exists()

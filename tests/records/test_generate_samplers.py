@@ -12,10 +12,10 @@ from safetensors.numpy import save_file
 
 from sqp import segmenters
 from sqp.commands import generate
-from sqp.commands.predict import generate_config
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.core.errors import ConfigError
-from sqp.records import RecordSet, case_records
+from sqp.quality.bundle.expected_config import generate_config
+from sqp.records import RecordSet, fitted, record_maker
 from sqp.segmenters.ensemble import ensemble_sha256
 from sqp.uncertainty import sample_many
 
@@ -36,7 +36,7 @@ def test_a_sampler_gets_its_own_options_and_no_other(config, monkeypatch, name):
         given.append(options)
         return sample_many(*args, sampler=sampler, embedding=embedding, **options)
 
-    monkeypatch.setattr(case_records, "sample_many", spy)
+    monkeypatch.setattr(record_maker, "sample_many", spy)
     every = {key: value for options in OPTIONS.values() for key, value in options.items()}
     result = generate.run(replace(config, max_images=2, sampler=SamplerConfig(name, 3, **every)))
     assert result.skipped == {} and given and all(options == OPTIONS[name] for options in given)
@@ -58,7 +58,7 @@ def test_a_network_that_no_mask_prompts_is_sampled_once_an_image(config, monkeyp
         calls.append(args)
         return sample_many(*args, **options)
 
-    monkeypatch.setattr(case_records, "sample_many", spy)
+    monkeypatch.setattr(record_maker, "sample_many", spy)
     network = SegmenterConfig("unet", write_checkpoint(tmp_path / "w.safetensors", "unet"))
     plan = {"*": VariantPlan(corruptions=2)}
     generate.run(
@@ -93,7 +93,7 @@ def three(config, monkeypatch, tmp_path):
         return made
 
     monkeypatch.setitem(segmenters.SEGMENTERS, "fake", build)
-    monkeypatch.setattr(generate, "locate", lambda name, checkpoint: (None, Path(checkpoint).stem))
+    monkeypatch.setattr(fitted, "locate", lambda name, checkpoint: (None, Path(checkpoint).stem))
     files = tuple(tmp_path / f"{i}.safetensors" for i in range(3))
     for file in files:
         save_file({}, file)

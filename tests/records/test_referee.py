@@ -20,9 +20,11 @@ from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, Se
 from sqp.core.errors import ConfigError
 from sqp.core.frame import Frame
 from sqp.data import read_image
+from sqp.prompts import Prompter
 from sqp.records import RecordSet, referee
-from sqp.records.draft import Made
+from sqp.records.draft import Draft
 from sqp.records.fitted import image_hash
+from sqp.records.make import collect_cases, select_cases
 from sqp.records.referee import independent_prompts, is_answer
 from sqp.uncertainty import Moments
 from sqp.uncertainty.referee import REFEREE_SCORES
@@ -186,7 +188,7 @@ def test_an_answer_is_known_up_to_a_few_pixels():
     mask[5, 5:14] = False  # 891 of 900 pixels are left
 
     def made(mask):
-        return Made(None, None, None, mask, 0.0, "given")
+        return Draft(None, None, None, mask, 0.0, "given")
 
     assert is_answer(made(mask), frame, answers) and is_answer(made((answers.logits[1] > 0).numpy()), frame, answers)
     mask[6, 5] = False
@@ -235,7 +237,7 @@ def test_a_fallback_gives_way_to_a_prompter_that_found_something(config, monkeyp
     assert len(names) == 5 and names[1] == "otsu" and names[0].startswith("localizer")
     prompters = dict(referee.PROMPTERS)
     blind = [replace(prompters["otsu"](image)[0], prompter="localizer_fallback")]
-    monkeypatch.setitem(referee.PROMPTERS, "localizer", lambda image, **options: blind)
+    monkeypatch.setitem(referee.PROMPTERS, "localizer", Prompter(lambda image, **options: blind))
     prompts = independent_prompts(image, "a", config)
     assert {prompt.prompter for prompt in prompts} == {"otsu"} and len({prompt.box for prompt in prompts}) == 5
     assert prompts == independent_prompts(image, "a", config) != independent_prompts(image, "b", config)
@@ -249,7 +251,7 @@ def test_on_the_command_line_too_a_localizer_is_the_first_prompter():
 
 def test_images_that_the_localizer_was_fitted_on_are_left_out(config, lesions, tmp_path):
     own = replace(config, images=lesions, masks=None, only=["test"])
-    name = generate.select_cases(generate.collect_cases(own)[0], own)[0].image_id
+    name = select_cases(collect_cases(own)[0], own)[0].image_id
     localizer = write_localizer(tmp_path / "l.safetensors", (image_hash(name),))
     result = generate.run(replace(own, referee=RefereeConfig("fake", localizer=localizer)))
     assert set(result.skipped) == {name} and "was fitted on it" in result.skipped[name]

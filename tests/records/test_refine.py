@@ -132,7 +132,7 @@ def test_the_mask_is_the_refinement_of_the_mean_at_the_images_size(refined, monk
         ({"fusion": None}, "fusion_options are given, but no fusion"),
         ({"refine": ["cfr"]}, "did you mean 'crf'"),
         ({"refine": ["unc_fpc", "unc_fpc"]}, "names one refinement twice"),
-        ({"refine": ["unc_fnc"]}, "needs the option threshold"),
+        ({"refine": ["unc_fnc"], "refine_options": {}}, "needs the option threshold"),
         ({"refine": ["ur_sam_midpoint"]}, "unknown refinement .* 'unc_fpc'"),
     ],
 )

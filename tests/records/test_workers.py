@@ -68,4 +68,4 @@ def test_predict_leaves_the_choice_to_the_number_of_images(monkeypatch):
         pool.make_records(made, [Case(str(i), Path(f"{i}.png")) for i in range(images)], [], set())
     assert ran == [0, 4]
     with pytest.raises(ConfigError, match=r"workers is -1; it must lie between 0"):
-        predict.check(PredictConfig(images=Path("i"), workers=-1))
+        PredictConfig(images=Path("i"), workers=-1)

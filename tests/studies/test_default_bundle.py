@@ -24,7 +24,6 @@ from sqp.quality import Bundle
 from sqp.quality.bundle.licences import licences_behind
 from sqp.records import RecordSet
 from sqp.records.fitted import image_hash
-from sqp.records.prompters import prompter_and_options, used_prompters
 from studies import default_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -132,8 +131,8 @@ def test_the_config_in_the_repository_is_understood():
             keys = module.filled({**told["generate"], **referee["generate"], **own}, networks)
             config = from_mapping("generate", {"images": "x", "out": "y", **keys})
             assert not set(config.prompters) & set(PROMPTERS)
-            for name in used_prompters(config):
-                assert prompter_and_options(config, name)[0] in PROMPTERS
+            for name in config.used_prompters():
+                assert config.prompter_named(name)[0] in PROMPTERS
             assert config.referee.prompts == 3 and config.referee.prompters == ["localizer", "otsu"]
     for values in told["train"].values():
         from_mapping("train", {"records": ["x"], "out": "y", **values})

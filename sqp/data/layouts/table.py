@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from sqp.config.checks import SPLITS
 from sqp.core.errors import ConfigError, unknown_name
+from sqp.core.names import SPLITS
 from sqp.core.tables import read_csv
 from sqp.core.types import Case
 from sqp.data.layouts.folders import composed, stem_of

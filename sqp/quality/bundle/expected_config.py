@@ -1,5 +1,8 @@
-"""Who segments and who is the referee when records are made for a bundle: those of its training records, if it reads
-what they tell. A model that reads nothing of the segmenter judges given masks without one."""
+"""How records are made for a bundle to judge: as its training records were, in what it reads of them.
+
+Who segments, and who is the referee, are those of its training records, if it reads what they tell. A model that reads
+nothing of the segmenter judges given masks without one.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,50 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqp.bundles import DEFAULT, bundle_folder
-from sqp.config.generate import SegmenterConfig, table_of_masks
+from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, table_of_masks
 from sqp.config.predict import PredictConfig
 from sqp.config.referee import NONE, RefereeConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of
+from sqp.quality.bundle.provenance import common_expectation
 from sqp.quality.bundle.sources import REFEREE, SELF
 
 HASHES = ("weights_sha256", "localizer_sha256")
 LOCALIZER = "localizer.safetensors"
 """Its name where it lies in the folder of a bundle."""
+
+
+def generate_config(
+    config: PredictConfig, expects: list[dict[str, Any]], sources: Sequence[str] = (SELF,)
+) -> GenerateConfig:
+    """How records must be made so that a bundle can read what it reads of them (`sources`): as for its training."""
+    assert config.images is not None
+    needed = needed_sources(config, sources)
+    like: Mapping[str, Any] = common_expectation(expects, str(config.model or DEFAULT), needed)
+    prompter, options = prompter_like(config, like)
+    cascade, cascade_options = cascade_like(config, like)
+    return GenerateConfig(
+        images=config.images,
+        out=config.out / "records",
+        truth=config.truth,
+        masks=config.masks,
+        probs=config.probs,
+        label=list(config.label),
+        layout=config.layout,
+        segmenter=segmenter_like(config, like, needed),
+        prompter=prompter,
+        prompter_options=options,
+        cascade=cascade,
+        cascade_options=cascade_options,
+        sampler=SamplerConfig(**like["sampler"]) if SELF in needed else SamplerConfig(),
+        referee=referee_like(config, like, needed),
+        measures=list(like["measures"]),
+        seed=int(like.get("seed", 0)) if config.seed is None else config.seed,
+        workers=config.workers,
+        device=config.device,
+        strict=config.strict,
+        overwrite=config.overwrite,
+    )
 
 
 def needed_sources(config: PredictConfig, sources: Sequence[str]) -> tuple[str, ...]:

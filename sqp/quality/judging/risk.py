@@ -31,6 +31,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import bdtr
 
+from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError
 from sqp.core.seeding import numpy_generator
 from sqp.metrics.rows import one_of_each
@@ -62,6 +63,11 @@ class RiskRule:
         """
         sure, share = f"{self.confidence * 100:g}%", f"{self.risk * 100:g}%"
         return f"with {sure} confidence at most {share} of the accepted have a Dice below {self.failure:g}"
+
+
+def risk_rule(config: PredictConfig) -> RiskRule | None:
+    """The risk that was asked for. ConfigError where it, the failure or the confidence is out of range."""
+    return None if config.risk is None else RiskRule(config.risk, config.failure, config.confidence)
 
 
 @dataclass(frozen=True)

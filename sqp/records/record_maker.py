@@ -13,15 +13,15 @@ from sqp.core.errors import CaseError
 from sqp.core.files import stamp_of
 from sqp.core.seeding import numpy_generator, torch_generator
 from sqp.core.types import Case, Embedding, Prompt, Samples, Segmenter
+from sqp.core.volume import Volume
 from sqp.data import corrupt, corrupt_to_dice
 from sqp.metrics.overlap import dice
-from sqp.prompts import PROMPTERS
+from sqp.prompts import PROMPTERS, prompter_for
 from sqp.records import RecordWriter
 from sqp.records.cascade import Cascade
-from sqp.records.draft import Findings, Made, joined, of_mask, of_probability, of_samples, record_of
+from sqp.records.draft import Draft, Findings, joined, of_mask, of_probability, of_samples, record_of
 from sqp.records.load import LoadedCase, load_case, read_truth
 from sqp.records.plan import PlannedRecord, plan_case
-from sqp.records.prompters import prompter_of
 from sqp.records.referee import Referee
 from sqp.records.refine import refined_mask
 from sqp.records.resume import files_of
@@ -60,20 +60,20 @@ class RecordMaker:
         loaded.files = stamp_of(files_of(case))
         embedding = None if self.segmenter is None else self.segmenter.encode(loaded.image)
         problems: list[str] = []
-        made = self._natural(loaded, embedding, [p for p in plan if p.variant == "natural" and not p.parent], problems)
-        refined = self._refined(loaded, made, [p for p in plan if p.parent], problems)
+        of_image = [planned for planned in plan if planned.variant == "natural" and not planned.parent]
+        natural = self._natural(loaded, embedding, of_image, problems)
+        refined = self._refined(loaded, natural, [planned for planned in plan if planned.parent], problems)
         corrupted = [planned for planned in plan if planned.variant != "natural"]
-        made += self._corrupted(loaded, embedding, corrupted, made[0], problems)
-        made += refined
-        new = [one for one in made if one.planned.record_id not in done]
+        drafts = [*natural, *self._corrupted(loaded, embedding, corrupted, natural[0], problems), *refined]
+        new = [draft for draft in drafts if draft.planned.record_id not in done]
         refereed = [Findings()] * len(new) if self.referee is None else self.referee(loaded, new, embedding)
-        for one, found in zip(new, refereed, strict=True):
-            self._write(loaded, one, found, embedding)
+        for draft, findings in zip(new, refereed, strict=True):
+            self._write(loaded, draft, findings, embedding)
         return len(new), problems
 
     def _natural(
         self, loaded: LoadedCase, embedding: Embedding | None, plan: list[PlannedRecord], problems: list[str]
-    ) -> list[Made]:
+    ) -> list[Draft]:
         """The segmenter's own masks under each prompter, or the given mask."""
         prompts = [(plan[0], self._prompt(loaded, plan[0], loaded.given))]
         for planned in plan[1:]:
@@ -81,24 +81,24 @@ class RecordMaker:
                 prompts.append((planned, self._prompt(loaded, planned, loaded.given)))
             except CaseError as error:
                 problems.append(str(error))
-        made = []
+        drafts = []
         for (planned, prompt), samples in zip(prompts, self._sample(loaded, embedding, prompts), strict=True):
             if loaded.given is not None and planned.prompter == "mask_box":
-                made.append(Made(planned, samples, prompt, loaded.given, planned.jitter, "given"))
+                drafts.append(Draft(planned, samples, prompt, loaded.given, planned.jitter, "given"))
             elif self.segmenter is not None and samples is not None:
                 mask, maker = mask_from_logits(samples), self.segmenter.name
-                made.append(Made(planned, samples, prompt, mask, planned.jitter, maker, planned.prompter))
-        return made
+                drafts.append(Draft(planned, samples, prompt, mask, planned.jitter, maker, planned.prompter))
+        return drafts
 
     def _refined(
-        self, loaded: LoadedCase, natural: list[Made], plan: list[PlannedRecord], problems: list[str]
-    ) -> list[Made]:
+        self, loaded: LoadedCase, natural: list[Draft], plan: list[PlannedRecord], problems: list[str]
+    ) -> list[Draft]:
         """Fused and refined masks of the natural ones, from the same samples."""
-        parents = {one.planned.record_id: one for one in natural}
-        made = []
+        parents = {draft.planned.record_id: draft for draft in natural}
+        drafts = []
         for planned in plan:
             parent = parents.get(planned.parent)
-            if parent is None or parent.samples is None:  # its prompt was impossible: a problem told already
+            if parent is None or parent.samples is None:  # its prompt was impossible: a problem already
                 continue
             try:
                 mask, behind = refined_mask(self.config, planned, loaded.image, parent.samples, parent.prompt)
@@ -106,17 +106,17 @@ class RecordMaker:
                 problems.append(str(error))
                 continue
             maps = {} if behind is None else {"refined/probability": behind}
-            made.append(replace(parent, planned=planned, mask=mask, parent=planned.parent, maps=maps, grids={}))
-        return made
+            drafts.append(replace(parent, planned=planned, mask=mask, parent=planned.parent, maps=maps, grids={}))
+        return drafts
 
     def _corrupted(
         self,
         loaded: LoadedCase,
         embedding: Embedding | None,
         plan: list[PlannedRecord],
-        natural: Made,
+        natural: Draft,
         problems: list[str],
-    ) -> list[Made]:
+    ) -> list[Draft]:
         """Corruptions of the natural mask, or of the truth where the natural mask is worse than the target."""
         prompts: list[tuple[PlannedRecord, Prompt]] = []
         sources: list[tuple[np.ndarray, float, str, str, str]] = []
@@ -136,8 +136,8 @@ class RecordMaker:
         else:  # no mask prompts it: its samples of this image are there already
             samples = [natural.samples] * len(prompts)
         return [
-            Made(planned, one, prompt, *source)
-            for (planned, prompt), one, source in zip(prompts, samples, sources, strict=True)
+            Draft(planned, drawn, prompt, *source)
+            for (planned, prompt), drawn, source in zip(prompts, samples, sources, strict=True)
         ]
 
     def _sample(
@@ -160,15 +160,17 @@ class RecordMaker:
         )
 
     def _prompt(self, loaded: LoadedCase, planned: PlannedRecord, mask: np.ndarray | None) -> Prompt:
-        name, table = planned.prompter, loaded.prompters
-        if table is not PROMPTERS and self.segmenter is not None and not self.segmenter.promptable:
-            name = name if name in table else "whole_image"  # it is ignored, but no prompter of images can be asked
-        prompter, options = prompter_of(self.config, name, table)
+        name, options = self.config.prompter_named(planned.prompter)
+        volume, ignored = isinstance(loaded.image, Volume), self.segmenter is not None and not self.segmenter.promptable
+        if volume and ignored and not getattr(PROMPTERS.get(planned.prompter), "volumes", None):
+            name, options = "whole_image", {}  # a prompter of images cannot be asked, and nobody looks at its prompt
         options |= {"jitter": planned.jitter} if planned.jitter else {}
         generator = numpy_generator(self.config.seed, planned.record_id, "prompt")
-        prompts = prompter(loaded.image, truth=loaded.truth, mask=mask, generator=generator, **options)
+        prompts = prompter_for(name, volume)(
+            loaded.image, truth=loaded.truth, mask=mask, generator=generator, **options
+        )
         # An empty mask has no box: its maps are those of the whole image, and its verdict will be abstain.
-        prompt = prompts[0] if prompts else table["whole_image"](loaded.image)[0]
+        prompt = prompts[0] if prompts else PROMPTERS["whole_image"](loaded.image)[0]
         if self.cascade is None or planned.prompter != self.config.prompter:
             return prompt
         return self.cascade(loaded.image, prompt)
@@ -193,17 +195,17 @@ class RecordMaker:
             "take 'swap' out of variants.families"
         )
 
-    def _write(self, loaded: LoadedCase, made: Made, refereed: Findings, embedding: Embedding | None) -> None:
+    def _write(self, loaded: LoadedCase, draft: Draft, refereed: Findings, embedding: Embedding | None) -> None:
         if self.segmenter is None or embedding is None:
             parts, weights = [], ""
         else:
-            own = made.planned.variant == "natural" and made.maker == self.segmenter.name and not made.planned.parent
+            own = draft.planned.variant == "natural" and draft.maker == self.segmenter.name and not draft.planned.parent
             encoded = embedding if self.segmenter.promptable else None
-            parts, weights = [of_samples(made, self.config.measures, own, encoded)], self.segmenter.weights_sha256
-        parts += [of_mask(made), refereed]
+            parts, weights = [of_samples(draft, self.config.measures, own, encoded)], self.segmenter.weights_sha256
+        parts += [of_mask(draft), refereed]
         if loaded.probability is not None:
-            parts.append(of_probability(made, loaded.probability))
-        found = joined(parts)
-        arrays = {name: value.cpu().numpy() for name, value in found.maps.items()}
+            parts.append(of_probability(draft, loaded.probability))
+        findings = joined(parts)
+        arrays = {name: value.cpu().numpy() for name, value in findings.maps.items()}
         geometry = getattr(loaded.image, "geometry", None)  # a volume's
-        self.writer.write(record_of(loaded, made, found, self.config, weights), made.mask, arrays, geometry)
+        self.writer.write(record_of(loaded, draft, findings, self.config, weights), draft.mask, arrays, geometry)

@@ -1,0 +1,22 @@
+"""Names that configs, data, records and commands share, each list in one place; a test holds the tables to them."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Split = Literal["segmenter", "train", "calibration", "val", "test", "raters"]
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+Layout = Literal["auto", "prepared", "isic", "ham10000", "table", "dicom", "folders"]
+Corruption = Literal["erosion", "dilation", "elastic", "blob_add", "blob_cut", "shift", "dropout", "swap"]
+Precision = Literal["float32", "bfloat16"]
+Sampler = Literal["deterministic", "prompt_jitter", "tta", "noise", "mc_dropout", "ensemble"]
+TransformSet = Literal["full", "paper"]
+DropoutSite = Literal["auto", "own", "decoder", "decoder_image", "neck", "encoder", "convolutions"]
+Measure = Literal["certainty", "entropy", "mutual_information", "epkl", "variance"]
+Fusion = Literal["mean", "inverse", "exponential", "power_law", "learned"]
+Refinement = Literal["crf", "ur_sam_midpoint", "ur_sam_printed", "unc_fpc", "unc_fnc", "unc_fpnc"]
+IndependentPrompter = Literal["localizer", "otsu", "centre", "whole_image"]
+"""Prompters that look at nothing but the image, for a referee."""
+RecordKind = Literal["all", "natural"]

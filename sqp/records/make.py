@@ -1,0 +1,191 @@
+"""The record set of a config: cases -> records. Streams, goes on where it stopped, and runs over processes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from sqp.config.fit import PLAIN
+from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
+from sqp.config.referee import NONE
+from sqp.core.errors import CaseError, ConfigError, lookup
+from sqp.core.files import write_text
+from sqp.core.ownership import owned
+from sqp.core.tables import csv_text
+from sqp.core.types import Case
+from sqp.data import find_cases
+from sqp.data.cases import counted, turned_notes
+from sqp.data.licences import of_licences
+from sqp.data.split_files import read_splits, write_splits
+from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_splits
+from sqp.records import RecordWriter
+from sqp.records.cascade import check_cascade
+from sqp.records.fitted import fitted_checkpoints, leave_out_fitted, parts_of_records, with_hashes
+from sqp.records.plan import check_prompters, for_cases, plan_case
+from sqp.records.referee import check_referee
+from sqp.records.refine import check_refined
+from sqp.records.resume import still_done
+from sqp.records.run_info import plain, stored_config, versions
+from sqp.records.workers import make_records
+from sqp.records.writer import FOLDERS
+from sqp.segmenters import SEGMENTERS, check_device
+from sqp.segmenters.plain import needs_checkpoint
+from sqp.uncertainty.tta import SETS
+
+KEPT_SPLITS = "splits.json"
+
+
+@dataclass
+class GenerateResult:
+    """What a run did. `skipped` maps an image id to why."""
+
+    out: Path
+    images: int
+    records: int
+    written: int
+    skipped: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    unsplit: int = 0
+    record_ids: list[str] = field(default_factory=list)  # of this run's cases, not of earlier runs with other cases
+    notes: list[str] = field(default_factory=list)  # what the user should know of the files, a sentence each
+
+    @property
+    def exit_status(self) -> int:
+        """1 where cases were skipped."""
+        return 1 if self.skipped else 0
+
+    def summary(self) -> str:
+        """What the terminal shows at the end."""
+        lines = [f"{self.records} records ({self.written} new) of {self.images} images in {self.out}"]
+        if self.skipped:
+            lines.append(f"{len(self.skipped)} images skipped, reasons in {self.out / 'skipped.csv'}")
+        if self.unsplit:
+            lines.append(f"{self.unsplit} images are in no split: train and evaluate will not use them")
+        return "\n".join([*lines, *self.notes])
+
+
+def check_parts(config: GenerateConfig) -> None:
+    """ConfigError for a segmenter, a prompter, an option of theirs or a device that is not there.
+
+    It names the option, and the nearest name where one is unknown. What needs no table the config has checked itself.
+    """
+    segmenter, sampler = config.segmenter, config.sampler
+    lookup("segmenter", segmenter.name, {**SEGMENTERS, NONE: None})
+    if segmenter.name in PLAIN and None in segmenter.files():
+        raise ConfigError(needs_checkpoint(segmenter.name))
+    most = SETS[sampler.set].most
+    if sampler.name == "tta" and sampler.n > most:
+        raise ConfigError(f"sampler.n is {sampler.n}, but sampler.set {sampler.set} has {most}: give sampler.n {most}")
+    check_prompters(config)
+    check_cascade(config)
+    check_refined(config)
+    check_referee(config)
+    check_device(config.device)
+
+
+def make_record_set(config: GenerateConfig) -> GenerateResult:
+    """Write the record set of `config`; broken cases are skipped and reported unless `config.strict`.
+
+    Finished records stay as long as they are of the same files. Raises ConfigError before anything is written where
+    the config is wrong, or another one made the records that are there; CaseError with `strict`.
+    """
+    check_parts(config)
+    with owned(config.out, "generate", apart=FOLDERS):
+        return _make(config)
+
+
+def _make(config: GenerateConfig) -> GenerateResult:
+    """Into a folder that is this run's own."""
+    started = time.monotonic()
+    everything, skipped, made_splits, notes = collect_cases(config)
+    everything = of_licences(everything, config.licence)
+    config = for_cases(config, everything)
+    cases = select_cases(everything, config)
+    cases, fitted = leave_out_fitted(cases, fitted_checkpoints(config))
+    skipped |= fitted
+    if fitted and config.strict:
+        raise CaseError(next(iter(fitted.values())))
+    parts = parts_of_records(config, everything)
+    writer = RecordWriter(config.out)
+    defaults = stored_config(GenerateConfig(config.images, config.out), EXECUTION_KEYS)
+    writer.check(with_hashes(config), config.overwrite, defaults)
+    if made_splits is not None:
+        write_splits(config.out / KEPT_SPLITS, made_splits)
+    plans = {case.image_id: [planned.record_id for planned in plan_case(case, config)] for case in cases}
+    finished = still_done(writer, cases, plans)
+    writer.drop(finished.stale)
+    pending = [case for case in cases if not finished.done.issuperset(plans[case.image_id])]
+    written = 0
+    progress = tqdm(total=len(pending), unit="image", desc="generate", disable=None)
+    try:
+        for image_id, count, problems in make_records(config, pending, everything, finished.done):
+            written += count
+            progress.update()
+            for problem in problems:
+                if config.strict:
+                    raise CaseError(f"{image_id}: {problem}")
+                tqdm.write(f"skipped {image_id}: {problem}")
+            if problems:
+                skipped[image_id] = "; ".join(problems)
+    finally:
+        progress.close()
+        seconds = round(time.monotonic() - started, 2)
+        counts = {"images": len(cases), "written": written, "skipped": len(skipped), "seconds": seconds}
+        execution = {key: plain(getattr(config, key)) for key in EXECUTION_KEYS}
+        run = {"versions": versions(), "execution": execution, "fitted": parts, "counts": counts}
+        records = writer.finish(run)
+        _write_skipped(config.out, skipped)
+    stored = writer.done()
+    ids = [name for names in plans.values() for name in names if name in stored]
+    some = any(case.split for case in everything)
+    unsplit = sum(not case.split for case in cases) if some else 0
+    notes += counted(finished.changed, "image{s} or truth{s} changed since the records were made: made anew")
+    notes += counted(finished.left, "image{s} or truth{s} of earlier runs changed: their records are removed")
+    notes += counted(finished.damaged, "record{s} had a mask or maps that were altered or lost: made anew")
+    notes += turned_notes(cases)
+    return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes)
+
+
+def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], Splits | None, list[str]]:
+    """All cases with their splits, what is skipped for want of a mask in `--masks`, the splits if made here, and what
+    else was left aside, in sentences.
+
+    Splits are those of `--splits`, else the data's own, else made by group: then they are kept in OUT/splits.json, so
+    that a later run with more images moves none from one split to another.
+    """
+    listed = find_cases(config.images, config.truth, config.masks, config.probs, config.layout, config.label)
+    cases = list(listed.cases)
+    kept, made = config.out / KEPT_SPLITS, None
+    if config.splits or kept.exists():
+        cases = apply_splits(cases, read_splits(config.splits or kept))
+    elif not config.given:
+        cases, made = with_default_splits(cases, config.seed)
+    skipped = dict.fromkeys(listed.unmatched, f"no mask of that name in {_given_options(config)}")
+    return cases, skipped, made, list(listed.notes)
+
+
+def select_cases(cases: list[Case], config: GenerateConfig) -> list[Case]:
+    """The cases to run: of the splits in `only`, and at least `max_images` of them."""
+    if config.only:
+        cases = [case for case in cases if case.split in config.only]
+        if not cases:
+            raise ConfigError(f"no case is in split {', '.join(config.only)}; give --splits, or other names in --only")
+    return subset_by_group(cases, config.max_images, config.seed) if config.max_images else cases
+
+
+def _given_options(config: GenerateConfig) -> str:
+    """The option, or options, that name the folder of what is judged."""
+    return " and ".join(f"--{name}" for name in ("masks", "probs") if getattr(config, name) is not None)
+
+
+def _write_skipped(out: Path, skipped: dict[str, str]) -> None:
+    path = out / "skipped.csv"
+    if skipped:
+        table = pd.DataFrame({"image_id": list(skipped), "reason": list(skipped.values())})
+        write_text(path, csv_text(table))
+    else:
+        path.unlink(missing_ok=True)
