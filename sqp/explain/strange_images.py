@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 from sqp.core.errors import ConfigError
 from sqp.data.images import IMAGE_SUFFIXES, read_image
 from sqp.data.volumes import VOLUME_SUFFIXES, read_volume
-from sqp.metrics.failures import failure_auroc
+from sqp.metrics.selective import failure_auroc
 from sqp.metrics.stats import bootstrap
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "horse.png")

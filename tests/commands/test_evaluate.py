@@ -168,7 +168,7 @@ def record_sets(tmp_path: Path) -> tuple[Path, Path]:
     for split in ("test", "calibration"):
         (tmp_path / split).mkdir()
         part = made[made["split"] == split].drop(columns=own)
-        part = part.assign(**{name: "" for name in NEEDED if name not in part}, truth_path=None)
+        part = part.assign(**{name: "" for name in NEEDED if name not in part} | {"truth_path": None})
         part["natural"] = part["variant"] == "natural"
         part.to_parquet(tmp_path / split / "records.parquet")
     return tmp_path / "test", tmp_path / "calibration"

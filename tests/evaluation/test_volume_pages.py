@@ -22,7 +22,7 @@ from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
 from sqp.evaluation.pages.pixels import read_pixels
 from sqp.metrics.overlap import worst_slice
-from sqp.metrics.surface import surface_distances
+from sqp.metrics.segmentation import surface_distances
 from sqp.records import RecordSet
 
 

@@ -20,8 +20,7 @@ from sqp.data.images import read_mask
 from sqp.data.volumes import read_structure
 from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
 from sqp.metrics.nan_reasons import join
-from sqp.metrics.segmentation import segmentation_row
-from sqp.metrics.surface import SurfaceDistances
+from sqp.metrics.segmentation import SurfaceDistances, segmentation_row
 from sqp.quality.model.channels import UNREADABLE
 from sqp.records import RecordSet
 

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from sqp.core.errors import CaseError, ConfigError
 from sqp.evaluation.pages.pixels import read_pixels
 from sqp.evaluation.paired import mean_cells
+from sqp.metrics.calibration import PixelCalibration
 from sqp.metrics.nan_reasons import join
-from sqp.metrics.pooled import PixelCalibration
 from sqp.metrics.stats import Resamples
 from sqp.metrics.temperature import Temperature, TemperatureFit, rescale
 from sqp.records import RecordSet

@@ -13,7 +13,7 @@ from sqp.data.images import read_mask
 from sqp.evaluation.comparison import MEAN, MODEL
 from sqp.evaluation.pages.agreement import agreement_page
 from sqp.evaluation.pages.page import known
-from sqp.metrics.surface import surface_distances
+from sqp.metrics.segmentation import surface_distances
 from sqp.records import RecordSet
 
 
