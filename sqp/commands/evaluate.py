@@ -27,11 +27,10 @@ from sqp.quality.judging.columns import score_names
 from sqp.quality.judging.verdict import check_thresholds
 from sqp.records.run_info import stored_config, versions
 from sqp.report import figures
-from sqp.report.columns import prompter_label
 from sqp.report.figures import DISTRIBUTION, distribution
+from sqp.report.html import Section
 from sqp.report.overlays import write_overlays
-from sqp.report.page import Section
-from sqp.report.predictions import write_predictions
+from sqp.report.predictions import prompter_label, write_predictions
 from sqp.report.tables import brief, formatted, markdown, write_csv
 from sqp.report.wandb_run import check_logger, log_results, wandb_run
 

@@ -32,8 +32,7 @@ from sqp.quality.bundle.storage import Bundle
 from sqp.records.run_info import stored_config, versions
 from sqp.records.schema import NATURAL
 from sqp.report import explain_figures as figures
-from sqp.report.embedding_page import write_embedding_page
-from sqp.report.explain_figures import embedding as embedding_figure
+from sqp.report.embedding import embedding_figure, write_embedding_page
 from sqp.report.explain_page import TITLES, as_markdown, findings, write_explain_page
 from sqp.report.figures import save
 from sqp.report.tables import write_csv

@@ -38,8 +38,9 @@ from sqp.quality.judging.verdict import check_thresholds
 from sqp.records.run_info import stored_config, versions
 from sqp.report.figures import DISTRIBUTION, distribution, save
 from sqp.report.findings import prediction_findings, risk_sentence
+from sqp.report.html import Section
 from sqp.report.overlays import write_overlays
-from sqp.report.page import Section, write_page
+from sqp.report.page import write_page
 from sqp.report.predictions import prediction_summary, write_predictions
 from sqp.segmenters import check_device
 

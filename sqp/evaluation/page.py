@@ -10,8 +10,8 @@ import pandas as pd
 
 from sqp.config.evaluate import EvaluateConfig
 from sqp.report.findings import evaluation_findings
-from sqp.report.gallery import ErrorMaps
-from sqp.report.page import Section, write_page
+from sqp.report.html import Section
+from sqp.report.page import ErrorMaps, write_page
 
 
 def write_evaluation_page(

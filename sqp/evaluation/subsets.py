@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sqp.records.schema import CORRUPTED, NATURAL, REFINED, kinds
-from sqp.report.columns import prompter_label
+from sqp.report.predictions import prompter_label
 
 ALL = "all"  # every subset, every data set
 

@@ -16,9 +16,9 @@ from sqp.explain.data import Material
 from sqp.explain.localisation import error_kinds
 from sqp.explain.maps import error_maps, input_maps
 from sqp.records import RecordSet
-from sqp.report.explained_cases import case_figure, contact_sheet
+from sqp.report.explain_figures import case_figure, contact_sheet
 from sqp.report.figures import save
-from sqp.report.orthogonal import Cut, cuts_of
+from sqp.report.scan import Cut, cuts_of
 from sqp.report.view import View
 
 NEEDED = 1e-9

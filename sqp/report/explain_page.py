@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sqp.core.files import write_text
-from sqp.report.inline import document, png
+from sqp.report.html import document, png
 from sqp.report.tables import formatted, markdown
 
 TITLES = {

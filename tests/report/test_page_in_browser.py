@@ -13,8 +13,8 @@ from volumesets import make_volume_set
 from sqp.core.files import write_maps
 from sqp.records import RecordSet
 from sqp.report.findings import Findings
-from sqp.report.inline import document
-from sqp.report.page import Section, write_page
+from sqp.report.html import Section, document
+from sqp.report.page import write_page
 
 
 @pytest.fixture(scope="module")

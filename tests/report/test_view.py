@@ -11,8 +11,8 @@ from PIL import Image, ImageColor
 from sqp.core.ownership import owned
 from sqp.records import RecordSet
 from sqp.report.overlays import caption, overlay, write_overlays
+from sqp.report.scan import load_view
 from sqp.report.view import MASK_COLOUR, TRUTH_COLOUR, View
-from sqp.report.volume_view import load_view
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from sqp.metrics.stats import Resamples
 from sqp.quality.judging.risk import RiskEvidence
 from sqp.records.schema import NATURAL
 from sqp.report.figures import save
-from sqp.report.page import Section
+from sqp.report.html import Section
 from sqp.report.tables import formatted, markdown, write_csv
 
 
