@@ -26,7 +26,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sqp.core.errors import ConfigError
-from sqp.evaluation.pages.pixels import measured
+from sqp.evaluation.pixels import measured
 from sqp.evaluation.paired import correlation_rows, mean_cells
 from sqp.metrics.stats import Resamples, bootstrap
 from sqp.quality.bundle.storage import Bundle

@@ -13,7 +13,7 @@ from sqp.config.checks import check_ranges
 from sqp.config.compare import CompareConfig
 from sqp.core.files import write_text
 from sqp.core.ownership import owned
-from sqp.evaluation.finished_runs import FinishedRun, differences, read_runs
+from sqp.evaluation.runs import FinishedRun, differences, read_runs
 from sqp.metrics.agreement import mae, spearman
 from sqp.metrics.stats import paired_difference
 from sqp.records.schema import CORRUPTED, NATURAL, REFINED, kinds

@@ -16,11 +16,11 @@ from sqp.core.errors import ConfigError, lookup
 from sqp.core.files import write_text
 from sqp.core.ownership import check_owner, owned
 from sqp.evaluation.comparison import TARGETS, compare, short
+from sqp.evaluation.evidence import Evidence, Page, with_part
 from sqp.evaluation.page import write_evaluation_page
 from sqp.evaluation.pages import pages
 from sqp.evaluation.pages.agreement import few_records
-from sqp.evaluation.pages.mondrian import BY
-from sqp.evaluation.pages.page import Evidence, Page, with_part
+from sqp.evaluation.pages.intervals import BY
 from sqp.evaluation.rows import load_rows
 from sqp.evaluation.subsets import ALL, Subset, subsets
 from sqp.quality.judging.columns import score_names

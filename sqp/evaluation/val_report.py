@@ -9,7 +9,7 @@ import pandas as pd
 
 from sqp.config.train import TrainConfig
 from sqp.evaluation.comparison import compare, short
-from sqp.evaluation.pages.page import with_part
+from sqp.evaluation.evidence import with_part
 from sqp.evaluation.subsets import ALL, subsets
 from sqp.quality.judging.columns import score_names
 from sqp.quality.judging.verdict import judged

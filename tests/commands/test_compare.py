@@ -16,7 +16,7 @@ from sqp.commands.evaluate import run as evaluate
 from sqp.config.compare import CompareConfig
 from sqp.config.evaluate import EvaluateConfig
 from sqp.core.errors import ConfigError
-from sqp.evaluation.finished_runs import differences, read_runs
+from sqp.evaluation.runs import differences, read_runs
 from sqp.metrics.agreement import mae
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sqp.evaluation.pages.page import Evidence, Page, known, with_part
+from sqp.evaluation.evidence import Evidence, Page, known, with_part
 from sqp.evaluation.paired import mean_cells
 from sqp.evaluation.subsets import ALL
 from sqp.quality.judging.risk import Choice, RiskEvidence, RiskRule, at_risk

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sqp.evaluation.comparison import MEDIAN, with_aggregates
-from sqp.evaluation.pages.page import Evidence, Page, known, with_part
+from sqp.evaluation.evidence import Evidence, Page, known, with_part
 from sqp.evaluation.paired import MODEL, Paired
 from sqp.evaluation.subsets import ALL, Subset
 from sqp.metrics import weighted_selective as forms

@@ -7,7 +7,7 @@ import pandas as pd
 
 from sqp.config.evaluate import EvaluateConfig
 from sqp.evaluation.comparison import with_aggregates
-from sqp.evaluation.pages.page import Evidence, Page, known, with_part
+from sqp.evaluation.evidence import Evidence, Page, known, with_part
 from sqp.evaluation.pages.selective import ordered_scores
 from sqp.evaluation.paired import MODEL, Paired, mean_cells
 from sqp.evaluation.subsets import ALL, Subset

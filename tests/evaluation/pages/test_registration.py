@@ -17,7 +17,7 @@ from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.core.errors import CaseError
 from sqp.core.frame import Frame
 from sqp.data.synthetic import write_synthetic
-from sqp.evaluation.pages.pixels import STEP, UNFRAMED, measured, read_pixels
+from sqp.evaluation.pixels import STEP, UNFRAMED, measured, read_pixels
 from sqp.quality.model.channels import record_planes, resize
 from sqp.records import RecordSet, read_record_sets
 from sqp.report.scan import load_view
