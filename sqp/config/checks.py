@@ -30,15 +30,28 @@ def choices(hint: Any) -> tuple[Any, ...]:
 
 
 def check_choices(config: Any) -> None:
-    """ConfigError for the first option of a config dataclass that holds a name which its annotation does not list."""
+    """ConfigError for the first option of a config dataclass that holds a name which its annotation does not list.
+
+    `KINDS` of the class, by option, or of this module, by list, say what the names are called.
+    """
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         names, value = choices(hints[field.name]), getattr(config, field.name)
         if not names or value is None:
             continue
-        kind = KINDS.get(names, field.name.replace("_", " "))
+        own = getattr(config, "KINDS", {})
+        kind = own.get(field.name) or KINDS.get(names, field.name.replace("_", " "))
         for one in value if isinstance(value, list | tuple) else [value]:
             lookup(kind, one, dict.fromkeys(names))
+
+
+def check_thresholds(accept: float, reject: float) -> None:
+    """ConfigError unless 0 <= reject <= accept <= 1."""
+    for name, value in (("accept", accept), ("reject", reject)):
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{name} is {value}; it is a Dice and must lie between 0 and 1")
+    if reject > accept:
+        raise ConfigError(f"reject is {reject}, accept {accept}: reject must not be above accept")
 
 
 Range = tuple[float, float]

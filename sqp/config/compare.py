@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqp.config.checks import check_ranges
+
 
 @dataclass
 class CompareConfig:
@@ -22,3 +24,6 @@ class CompareConfig:
     out: Path = Path("sqp-compare")
     n_resamples: int = 2000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges(self)

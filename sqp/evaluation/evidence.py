@@ -112,11 +112,6 @@ class Page:
         return f"{self.name}_{figure}" if figure else self.name
 
 
-def with_part(table: pd.DataFrame, part: Subset) -> pd.DataFrame:
-    """The table with the columns subset and dataset in front."""
-    return pd.DataFrame({"subset": part.name, "dataset": part.dataset}, table.index).join(table)
-
-
 def known(rows: pd.DataFrame, column: str = "dice") -> pd.DataFrame:
     """The rows in which the column is finite, indices 0..n-1."""
     return rows[np.isfinite(rows[column].to_numpy(float))].reset_index(drop=True)

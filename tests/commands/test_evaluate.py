@@ -12,10 +12,10 @@ import yaml
 from predicted_rows import predictions
 
 from sqp import quality
-from sqp.commands import evaluate
 from sqp.commands.evaluate import run
 from sqp.config.evaluate import EvaluateConfig
 from sqp.core.errors import ConfigError
+from sqp.evaluation import result as result_module
 from sqp.evaluation.rows import check_groups, load_rows
 from sqp.quality.bundle.provenance import group_hashes
 from sqp.quality.judging.conformal import Conformal
@@ -49,8 +49,8 @@ def result(folder):
 
 @pytest.fixture(autouse=True)
 def without_evidence(result, monkeypatch):
-    """The pages are made once, in `result`; further runs go without (tests/stages/evidence looks at each)."""
-    monkeypatch.setattr(evaluate, "pages", lambda evidence: [])
+    """The pages are made once, in `result`; further runs go without (tests/evaluation/pages looks at each)."""
+    monkeypatch.setattr(result_module, "pages", lambda evidence: [])
 
 
 def test_all_outputs(folder, result):

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from sqp.evaluation.comparison import MEDIAN, with_aggregates
-from sqp.evaluation.evidence import Evidence, Page, known, with_part
+from sqp.evaluation.evidence import Evidence, Page, known
 from sqp.evaluation.paired import MODEL, Paired
-from sqp.evaluation.subsets import ALL, Subset
+from sqp.evaluation.subsets import ALL, Subset, with_part
 from sqp.metrics import weighted_selective as forms
 from sqp.metrics.selective import risk_coverage, selective_row
 from sqp.metrics.stats import fit_line

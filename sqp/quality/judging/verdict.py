@@ -6,18 +6,9 @@ import math
 
 import pandas as pd
 
-from sqp.core.errors import ConfigError
+from sqp.config.checks import check_thresholds as check_thresholds
 
 VERDICTS = ("accept", "review", "reject", "abstain")
-
-
-def check_thresholds(accept: float, reject: float) -> None:
-    """ConfigError unless 0 <= reject <= accept <= 1."""
-    for name, value in (("accept", accept), ("reject", reject)):
-        if not 0 <= value <= 1:
-            raise ConfigError(f"{name} is {value}; it is a Dice and must lie between 0 and 1")
-    if reject > accept:
-        raise ConfigError(f"reject is {reject}, accept {accept}: reject must not be above accept")
 
 
 def abstention(predicted: float, mask_empty: bool = False, ood: bool = False) -> str:
