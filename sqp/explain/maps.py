@@ -1,13 +1,18 @@
-"""The maps of `explain`, a batch at a time: made, compared with the errors, tested, and let go."""
+"""The maps of `explain`, a batch at a time: made, compared with the errors, tested, and let go.
+
+Beside the model's own maps stand some that know nothing of it: chance, nearness of the mask's border, its probability.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
 from tqdm import tqdm
 
@@ -16,13 +21,11 @@ from sqp.core.seeding import numpy_generator
 from sqp.explain.attribution import group_maps, shares
 from sqp.explain.cams import Layer, branch_maps, cam_maps, spatial_layers
 from sqp.explain.data import Material
-from sqp.explain.faithfulness import Curves, curves, faithfulness_table
+from sqp.explain.faithfulness import Curves, curves, faithfulness_table, likeness, sanity_table, shuffled_weights
 from sqp.explain.localisation import BINS, RANDOM, error_kinds, localisation_table, map_counts, mean_cells
-from sqp.explain.references import border_maps, disagreement, random_maps
-from sqp.explain.sanity import likeness, sanity_table, shuffled_weights
 from sqp.metrics.stats import Resamples
 from sqp.quality.judging.error_map import error_map
-from sqp.quality.model.channels import map_channels, plane_names
+from sqp.quality.model.channels import map_channels, plane_names, resize
 from sqp.quality.model.ensemble import Ensemble
 from sqp.quality.model.module import QualityModel
 
@@ -169,3 +172,30 @@ def _share_table(share: dict[str, np.ndarray], material: Material) -> pd.DataFra
             row: dict[str, object] = {"subset": subset, "group": group, "n": int(np.isfinite(values[keep]).sum())}
             rows.append(row | mean_cells("share", np.where(keep, values, np.nan), material.resamples))
     return pd.DataFrame(rows)
+
+
+REACH = 0.05  # of the frame's side, over which nearness falls to 1 / e
+
+
+def random_maps(record_ids: Sequence[str], size: int, cells: int, seed: int = 0, dims: int = 2) -> np.ndarray:
+    """float32 `[n, size, size]` in 0-1: noise on cells x cells, brought up as a CAM is; by seed and record id.
+
+    With `dims` 3, for volumes, `[n, size, size, size]`.
+    """
+    noise = [numpy_generator(seed, "random map", name).random((cells,) * dims) for name in record_ids]
+    return np.stack([resize(one.astype(np.float32), size) for one in noise]).clip(0, 1)
+
+
+def border_maps(masks: np.ndarray) -> np.ndarray:
+    """bool `[n, s, s]` -> float32: exp(-distance to the mask's outline / 5 % of the side); 0 for an empty mask."""
+    out = np.zeros(masks.shape, np.float32)
+    for row, mask in enumerate(masks):
+        outline = mask & ~binary_erosion(mask)
+        if outline.any():
+            out[row] = np.exp(-distance_transform_edt(~outline) / (REACH * len(mask)))
+    return out
+
+
+def disagreement(masks: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """bool and 0-1 `[n, s, s]` -> float32: how improbable the mask is at each pixel, by the segmenter's own samples."""
+    return np.where(masks, 1 - probability, probability).astype(np.float32)

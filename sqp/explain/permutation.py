@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sqp.core.seeding import numpy_generator
 from sqp.explain.attribution import plane_groups
+from sqp.explain.data import Material
 from sqp.metrics.agreement import mae, spearman
 from sqp.metrics.stats import Resamples, bootstrap, paired_difference
 from sqp.quality.model.channels import IMAGE, MASK, map_channels
@@ -145,9 +146,9 @@ def _words(one: Input, low: float, high: float, mae_low: float, mae_high: float)
     """Whether the input matters, by both intervals; an `only` row is there for what is left."""
     if one.kind == "only":
         return ""
-    told = [name for name, end in (("order", low), ("error", mae_low)) if end > 0]
-    if told:
-        return f"needed ({' and '.join(told)})"
+    needed = [name for name, end in (("order", low), ("error", mae_low)) if end > 0]
+    if needed:
+        return f"needed ({' and '.join(needed)})"
     return "harmful" if high < 0 and mae_high < 0 else "no loss that the interval shows"
 
 
@@ -160,3 +161,23 @@ def no_gradient_predict(infer_batch: Callable[[Tensor, Tensor | None], np.ndarra
             return np.concatenate([infer_batch(*batch(rows)) for rows in parts]).astype(float)
 
     return predict
+
+
+def study_importance(material: Material, seed: int, batch_size: int, device: str) -> pd.DataFrame:
+    """Permutation importance over the records with truth, by subset."""
+    model = material.bundle.model.to(device).eval()
+    inputs = inputs_of(material.bundle.channels, model.spec.scores, material.dims)
+
+    def dice_of(planes: Tensor, scores: Tensor | None) -> np.ndarray:
+        scores = None if scores is None else scores.to(device)
+        return model(planes.to(device), scores).dice.float().cpu().numpy()
+
+    predict = no_gradient_predict(dice_of, len(material), batch_size)
+    donor = donors(material.rows["natural"].to_numpy(bool), seed)
+    predictions = permuted_predictions(predict, material.planes, material.scores, inputs, donor)
+    parts = []
+    for name, keep in material.subsets().items():
+        table = importance_table(predictions, inputs, material.dice, keep & material.known, material.resamples)
+        table.insert(0, "subset", name)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
