@@ -108,16 +108,17 @@ def _flat(prefix: str, value: Any) -> Iterable[tuple[str, str]]:
 def _read(folder: Path, name: str) -> FinishedRun:
     if not folder.is_dir():
         raise ConfigError(f"{folder} does not exist: check the path")
-    found = {command: path for path in [folder, *sorted(folder.iterdir())] for command in _commands(path)}
-    several = [path.name for path in sorted(folder.iterdir()) for command in _commands(path) if found[command] != path]
-    if not found:
+    inner = sorted(folder.iterdir())
+    folders = {command: path for path in [folder, *inner] for command in _commands(path)}
+    several = [path.name for path in inner for command in _commands(path) if folders[command] != path]
+    if not folders:
         raise ConfigError(
             f"{folder} is no run: neither it nor a folder in it has the run.yaml of a finished `sqp train` or "
             "`sqp evaluate`; give the --out of one"
         )
     if several:
         raise ConfigError(f"{folder} holds several runs of one command, {several[0]} among them: give each by itself")
-    return FinishedRun(name, {command: read_run(path / "run.yaml") for command, path in found.items()}, found)
+    return FinishedRun(name, {command: read_run(path / "run.yaml") for command, path in folders.items()}, folders)
 
 
 def _commands(folder: Path) -> list[str]:

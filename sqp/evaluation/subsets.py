@@ -72,9 +72,9 @@ def _alike(natural: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, str
 
 def _kinds(table: pd.DataFrame, unseen: Sequence[str]) -> pd.Series:
     """natural, refined, spread or spread_unseen, of each row."""
-    found = kinds(table)
+    kind = kinds(table)
     corrupted = np.where(table["variant"].isin(unseen), "spread_unseen", "spread")
-    return pd.Series(np.where(found == CORRUPTED, corrupted, found), table.index)
+    return pd.Series(np.where(kind == CORRUPTED, corrupted, kind), table.index)
 
 
 def with_part(table: pd.DataFrame, part: Subset) -> pd.DataFrame:

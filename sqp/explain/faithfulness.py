@@ -93,13 +93,13 @@ def _ranks(maps: np.ndarray, generator: np.random.Generator) -> Tensor:
     return torch.from_numpy(ranks.reshape(maps.shape))
 
 
-def faithfulness_table(found: dict[str, Curves], random: Curves, resamples: Resamples) -> pd.DataFrame:
+def faithfulness_table(by_map: dict[str, Curves], random: Curves, resamples: Resamples) -> pd.DataFrame:
     """A row per map, the random one last: areas with intervals, and their paired differences to random maps."""
     rows = []
     base = random.areas()
-    for name, one in [*found.items(), (RANDOM, random)]:
-        row: dict[str, object] = {"map": name, "n": len(one.deletion), "n_groups": resamples.counts.shape[1]}
-        for key, values, chance in zip(Curves._fields, one.areas(), base, strict=True):
+    for name, result in [*by_map.items(), (RANDOM, random)]:
+        row: dict[str, object] = {"map": name, "n": len(result.deletion), "n_groups": resamples.counts.shape[1]}
+        for key, values, chance in zip(Curves._fields, result.areas(), base, strict=True):
             row |= mean_cells(key, values, resamples)
             if name != RANDOM:
                 row |= mean_cells(f"{key}_difference", values - chance, resamples)
@@ -138,9 +138,9 @@ def shuffled_weights(model: QualityModel | Ensemble, seed: int = 0) -> QualityMo
 def likeness(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Spearman `[n]` between the pixels of two stacks of maps `[n, s, s]`; NaN where one is constant."""
     out = np.full(len(maps), np.nan)
-    for row, (one, other) in enumerate(zip(maps, others, strict=True)):
-        if np.ptp(one) > 0 and np.ptp(other) > 0:
-            out[row] = spearmanr(one.ravel(), other.ravel()).statistic
+    for row, (values, other) in enumerate(zip(maps, others, strict=True)):
+        if np.ptp(values) > 0 and np.ptp(other) > 0:
+            out[row] = spearmanr(values.ravel(), other.ravel()).statistic
     return out
 
 

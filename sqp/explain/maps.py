@@ -66,8 +66,8 @@ def study_maps(config: ExplainConfig, material: Material, layers: dict[str, Laye
                 maps[name + SHUFFLED] = full
             generator = numpy_generator(config.seed, "deletion", start)
             for name in (*config.cams, RANDOM):
-                found = curves(model, planes[few], _rows(scores, few), maps[name][few], config.effect, generator)
-                traces.setdefault(name, []).append(found)
+                both_curves = curves(model, planes[few], _rows(scores, few), maps[name][few], config.effect, generator)
+                traces.setdefault(name, []).append(both_curves)
         _count(counts, maps, material, index)
         for group, values in shares(group_maps(model, planes, scores, config.attribution, config.effect)).items():
             share.setdefault(group, np.full(n, np.nan))[index] = values
@@ -115,9 +115,9 @@ def plain_maps(
 
 def error_maps(model: QualityModel | Ensemble, planes: Tensor, scores: Tensor | None) -> np.ndarray:
     """The second head's error map `[b, s, s]`, of volumes `[b, s, s, s]`, brought up to the planes' frame, linearly."""
-    found, shape = torch.from_numpy(error_map(model, planes, scores)), planes.shape[2:]
+    small, shape = torch.from_numpy(error_map(model, planes, scores)), planes.shape[2:]
     mode = "bilinear" if len(shape) == 2 else "trilinear"
-    return F.interpolate(found[:, None], shape, mode=mode, align_corners=False)[:, 0].numpy()
+    return F.interpolate(small[:, None], shape, mode=mode, align_corners=False)[:, 0].numpy()
 
 
 def layer_of(other: QualityModel | Ensemble, layer: Layer) -> Layer:
@@ -132,9 +132,9 @@ def input_maps(
     planes, scores = material.batch(index, config.device)
     model = material.bundle.model
     if config.cams:
-        found = branch_maps(model, planes, scores, layers, config.cams[0], config.effect)
-        if found:
-            return found
+        branches = branch_maps(model, planes, scores, layers, config.cams[0], config.effect)
+        if branches:
+            return branches
     return group_maps(model, planes, scores, config.attribution, config.effect)
 
 
@@ -183,7 +183,7 @@ def random_maps(record_ids: Sequence[str], size: int, cells: int, seed: int = 0,
     With `dims` 3, for volumes, `[n, size, size, size]`.
     """
     noise = [numpy_generator(seed, "random map", name).random((cells,) * dims) for name in record_ids]
-    return np.stack([resize(one.astype(np.float32), size) for one in noise]).clip(0, 1)
+    return np.stack([resize(values.astype(np.float32), size) for values in noise]).clip(0, 1)
 
 
 def border_maps(masks: np.ndarray) -> np.ndarray:

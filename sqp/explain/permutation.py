@@ -52,28 +52,28 @@ def inputs_of(channels: Sequence[str], scores: Sequence[str], dims: int = 2) -> 
     parts = {name: (tuple(groups[name]), ()) for name in (MASK, IMAGE) if name in groups}
     if maps or scores:
         parts["uncertainty"] = (maps, all_scores)  # type: ignore[assignment]
-    found = [Input(name, "channel", tuple(index)) for name, index in groups.items()]
+    inputs = [Input(name, "channel", tuple(index)) for name, index in groups.items()]
     named = [FEATURE_PREFIX + features_of([name])[0] if name.startswith(FEATURE_PREFIX) else name for name in scores]
-    found += [
+    inputs += [
         Input(
             name,
             "features" if name.startswith(FEATURE_PREFIX) else "score",
             scores=tuple(np.flatnonzero(columns).tolist()),
         )
         for name in dict.fromkeys(named)
-        for columns in [[one == name for one in named]]
+        for columns in [[score == name for score in named]]
     ]
     if len(map_channels(channels)) > 1:
-        found.append(Input("all maps", "set", maps))
+        inputs.append(Input("all maps", "set", maps))
     if len(scores) > 1:
-        found.append(Input("all scores", "set", scores=all_scores))
+        inputs.append(Input("all scores", "set", scores=all_scores))
     if "uncertainty" in parts:
-        found.append(Input("uncertainty", "set", maps, all_scores))
+        inputs.append(Input("uncertainty", "set", maps, all_scores))
     planes = {i for index in groups.values() for i in index}
     for name, (kept, kept_scores) in parts.items() if len(parts) > 1 else ():
         moved, other = sorted(planes - set(kept)), [i for i in all_scores if i not in kept_scores]
-        found.append(Input(f"{name} only", "only", tuple(moved), tuple(other)))
-    return found
+        inputs.append(Input(f"{name} only", "only", tuple(moved), tuple(other)))
+    return inputs
 
 
 def donors(strata: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -90,21 +90,21 @@ def permuted_predictions(
 ) -> dict[str, np.ndarray]:
     """Predicted Dice `[n]` as it is (`nothing`), and with each input taken from the donor. Planes `[n, c, s, s]`."""
 
-    def batch(rows: np.ndarray, one: Input | None = None) -> tuple[Tensor, Tensor | None]:
+    def batch(rows: np.ndarray, taken: Input | None = None) -> tuple[Tensor, Tensor | None]:
         own, given = planes[rows].float(), None if scores is None else scores[rows].clone()
-        if one is None:
+        if taken is None:
             return own, given
-        if one.planes:
-            own[:, list(one.planes)] = planes[donor[rows]][:, list(one.planes)].float()
-        if given is not None and scores is not None and one.scores:
+        if taken.planes:
+            own[:, list(taken.planes)] = planes[donor[rows]][:, list(taken.planes)].float()
+        if given is not None and scores is not None and taken.scores:
             k = scores.shape[1] // 2
-            columns = [*one.scores, *(k + i for i in one.scores)]  # the value and whether it is missing
+            columns = [*taken.scores, *(k + i for i in taken.scores)]  # the value and whether it is missing
             given[:, columns] = scores[donor[rows]][:, columns]
         return own, given
 
     out = {WHOLE: predict(batch)}
-    for one in inputs:
-        out[one.name] = predict(lambda rows, one=one: batch(rows, one))  # type: ignore[misc]
+    for taken in inputs:
+        out[taken.name] = predict(lambda rows, taken=taken: batch(rows, taken))  # type: ignore[misc]
     return out
 
 
@@ -126,15 +126,15 @@ def importance_table(
         | {f"{name}_{end}": value for name, pair in ends.items() for end, value in zip(_ENDS, pair, strict=True)}
         | {"note": ""}
     ]
-    for one in inputs:
-        without = predictions[one.name]
-        row: dict[str, object] = {"taken_away": one.name, "kind": one.kind, "n": n}
+    for taken in inputs:
+        without = predictions[taken.name]
+        row: dict[str, object] = {"taken_away": taken.name, "kind": taken.kind, "n": n}
         row |= {name: stat(without, truth) for name, stat in _STATISTICS.items()}
         lost = paired_difference(spearman, truth, whole, without, resamples=resamples)
         risen = paired_difference(mae, truth, without, whole, resamples=resamples)
-        for name, found in (("spearman_loss", lost), ("mae_rise", risen)):
-            row |= dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
-        rows.append(row | {"note": _words(one, lost.low, lost.high, risen.low, risen.high)})
+        for name, loss in (("spearman_loss", lost), ("mae_rise", risen)):
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), loss, strict=True))
+        rows.append(row | {"note": _words(taken, lost.low, lost.high, risen.low, risen.high)})
     return pd.DataFrame(rows)
 
 
@@ -142,9 +142,9 @@ _STATISTICS = {"spearman": spearman, "mae": mae}
 _ENDS = ("low", "high")
 
 
-def _words(one: Input, low: float, high: float, mae_low: float, mae_high: float) -> str:
+def _words(taken: Input, low: float, high: float, mae_low: float, mae_high: float) -> str:
     """Whether the input matters, by both intervals; an `only` row is there for what is left."""
-    if one.kind == "only":
+    if taken.kind == "only":
         return ""
     needed = [name for name, end in (("order", low), ("error", mae_low)) if end > 0]
     if needed:

@@ -61,7 +61,7 @@ def write_embedding_page(
 
 def fields(points: pd.DataFrame) -> list[dict[str, Any]]:
     """What points can be coloured by: numbers with a ramp and limits, names with a colour each; NaN is null."""
-    found: list[dict[str, Any]] = []
+    result: list[dict[str, Any]] = []
     for name, (title, colours, limits) in NUMBERS.items():
         if name not in points or not points[name].notna().any():
             continue
@@ -70,14 +70,14 @@ def fields(points: pd.DataFrame) -> list[dict[str, Any]]:
         if name == "error":
             low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
         ramp = (mpl.colormaps[colours](np.linspace(0, 1, STOPS))[:, :3] * 255).round().astype(int).tolist()
-        told = [round(v, 4) if np.isfinite(v) else None for v in values.tolist()]
-        found.append({"title": title, "values": told, "colours": ramp, "low": low, "high": high})
+        shown = [round(v, 4) if np.isfinite(v) else None for v in values.tolist()]
+        result.append({"title": title, "values": shown, "colours": ramp, "low": low, "high": high})
     for name, title in NAMES.items():
         if name in points:
             codes, names = pd.factorize(short_names(points[name]))
             shades = [ON_DARK if n == OTHER else _shade(i) for i, n in enumerate(names)]
-            found.append({"title": title, "values": codes.tolist(), "names": list(names), "colours": shades})
-    return found
+            result.append({"title": title, "values": codes.tolist(), "names": list(names), "colours": shades})
+    return result
 
 
 def _shade(i: int) -> str:

@@ -208,8 +208,8 @@ def case_figure(
             interpolation="nearest",
         )
         axes.contour(view.mask, levels=[0.5], colors="black", linewidths=0.8) if 0 < view.mask.mean() < 1 else None
-        told = f"\n{amounts[name] / total:.0%} of all" if signed else ""
-        axes.set_title(f"{name}{told}", fontsize=11)
+        share = f"\n{amounts[name] / total:.0%} of all" if signed else ""
+        axes.set_title(f"{name}{share}", fontsize=11)
     if groups:
         bar = figure.colorbar(
             ScalarMappable(scale, SIGNED if signed else COLOURS), ax=list(cells), fraction=0.025, pad=0.01
@@ -227,8 +227,8 @@ def numbers(row: Mapping[str, Any]) -> str:
     >>> numbers({"predicted_dice": 0.5, "dice": float("nan")})
     'predicted 0.500'
     """
-    told = [f"predicted {row['predicted_dice']:.3f}"]
-    return ", ".join(told + ([f"true {row['dice']:.3f}"] if np.isfinite(row["dice"]) else []))
+    texts = [f"predicted {row['predicted_dice']:.3f}"]
+    return ", ".join(texts + ([f"true {row['dice']:.3f}"] if np.isfinite(row["dice"]) else []))
 
 
 def _errors(axes: Any, kinds: np.ndarray, view: View) -> None:

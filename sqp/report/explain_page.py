@@ -175,14 +175,14 @@ def write_explain_page(
     title = "What the quality model looks at"
     body = [f"<h1>{title}</h1>", f"<p>{escape(intro)}</p>"]
     body += ["<ul>", *(f"<li>{escape(sentence)}</li>" for sentence in sentences), "</ul>"]
-    body += [_figure(*one) for one in figures.get("cases", ())]
+    body += [_figure(*figure) for figure in figures.get("cases", ())]
     for name, heading in TITLES.items():
         if name not in tables:
             continue
         body += [f"<h2>{escape(heading)}</h2>", f"<p>{escape(ABOUT[name])}</p>"]
         if name == "embedding" and interactive:
             body.append(f'<p><a href="{escape(interactive)}">The same points to hover over and to choose from</a></p>')
-        body += [_figure(*one) for one in figures.get(name, ())]
+        body += [_figure(*figure) for figure in figures.get(name, ())]
         body.append(
             f'<div class="wide">{readable(name, tables[name]).to_html(index=False, escape=True, border=0)}</div>'
         )

@@ -99,7 +99,8 @@ def _counts(table: pd.DataFrame) -> str:
 
 
 def _links(sections: Sequence[Section], skipped: bool) -> str:
-    named = [*[("part-skipped", "Skipped images")] * skipped, *((anchor(one.title), one.title) for one in sections)]
+    named = [("part-skipped", "Skipped images")] * skipped
+    named += [(anchor(section.title), section.title) for section in sections]
     return "".join(f'<a href="#{part}">{escape(title)}</a>' for part, title in [*named, ("gallery", "All cases")])
 
 

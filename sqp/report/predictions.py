@@ -56,8 +56,8 @@ def shown_names(table: pd.DataFrame) -> list[str]:
     files = paths.map(lambda path: Path(path).name)
     several = files.duplicated(keep=False)
     return [
-        (f"{file} · {one}" if twice else file) if file else one
-        for file, one, twice in zip(files, ids, several, strict=True)
+        (f"{file} · {record_id}" if twice else file) if file else record_id
+        for file, record_id, twice in zip(files, ids, several, strict=True)
     ]
 
 
@@ -101,10 +101,10 @@ def read_predictions(path: str | Path, needed: Collection[str] = ()) -> pd.DataF
     """
     path = Path(path)
     if path.is_dir():
-        found = [path / name for name in ("predictions.parquet", "predictions.csv") if (path / name).exists()]
-        if not found:
+        files = [path / name for name in ("predictions.parquet", "predictions.csv") if (path / name).exists()]
+        if not files:
             raise ConfigError(f"{path} holds no predictions.parquet nor predictions.csv; run `sqp predict` first")
-        path = found[0]
+        path = files[0]
     if not path.exists():
         raise ConfigError(f"no predictions at {path}; run `sqp predict` first, or correct --predictions")
     if path.suffix == ".parquet":

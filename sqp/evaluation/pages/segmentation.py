@@ -128,11 +128,11 @@ def means(numbers: pd.DataFrame, resamples: Resamples, surface: bool) -> pd.Data
 
 def _reasons(values: pd.Series, notes: pd.Series) -> str:
     """`3 x empty prediction: no surface distance`, each reason with its count; that one image has no SD."""
-    one = "one image: no SD" if values.notna().sum() == 1 else ""
+    single = "one image: no SD" if values.notna().sum() == 1 else ""
     counts = (
         notes[values.isna()].replace("", "undefined").str.split(": cannot|: [/.]", regex=True).str[0].value_counts()
     )
-    return join(one, *(f"{count} x {reason}" for reason, count in counts.items()))
+    return join(single, *(f"{count} x {reason}" for reason, count in counts.items()))
 
 
 def against_dice(numbers: pd.DataFrame, resamples: Resamples) -> pd.DataFrame:
@@ -197,17 +197,17 @@ def _maps(rows: pd.DataFrame, word: str) -> Iterator[tuple[int, np.ndarray, np.n
 def temperature_table(fits: list[Scaled]) -> pd.DataFrame:
     """A row a segmenter and quantity: mean over images before and after, their change, and over all pixels."""
     rows = []
-    for one in fits:
+    for fitted in fits:
         for name, label in QUANTITIES.items():
-            before, after = one.each[f"{name}_before"], one.each[f"{name}_after"]
+            before, after = fitted.each[f"{name}_before"], fitted.each[f"{name}_after"]
             row: dict[str, object] = {
-                "segmenter": one.segmenter,
+                "segmenter": fitted.segmenter,
                 "quantity": label,
                 "n": int(np.isfinite(before).sum()),
             }
             for key, values in {"before": before, "after": after, "change": after - before}.items():
-                row |= mean_cells(key, values, one.resamples)
-            row |= {"pooled_before": getattr(one.before, name), "pooled_after": getattr(one.after, name)}
-            row |= {"temperature": one.fit.value, "n_calibration": one.fit.n_maps}
-            rows.append(row | {"note": join(one.fit.note, one.before.note)})
+                row |= mean_cells(key, values, fitted.resamples)
+            row |= {"pooled_before": getattr(fitted.before, name), "pooled_after": getattr(fitted.after, name)}
+            row |= {"temperature": fitted.fit.value, "n_calibration": fitted.fit.n_maps}
+            rows.append(row | {"note": join(fitted.fit.note, fitted.before.note)})
     return pd.DataFrame(rows)
