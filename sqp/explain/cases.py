@@ -11,10 +11,10 @@ import pandas as pd
 
 from sqp.config.explain import ExplainConfig
 from sqp.core.ownership import remove_written
-from sqp.explain.cams import Layer, cam_maps
+from sqp.explain.cams import Layer
 from sqp.explain.data import Material
 from sqp.explain.localisation import error_kinds
-from sqp.explain.maps import error_maps, input_maps
+from sqp.explain.maps import config_cams, error_maps, input_maps
 from sqp.records import RecordSet
 from sqp.report.explain_figures import case_figure, contact_sheet
 from sqp.report.figures import save
@@ -105,7 +105,7 @@ def _maps(
     for start in range(0, len(places), config.batch_size):
         index = places[start : start + config.batch_size]
         planes, scores = material.batch(index, config.device)
-        maps = {c: cam_maps(model, planes, scores, layer, c, config.effect) for c in config.cams} if layer else {}
+        maps = config_cams(config, model, planes, scores, layer)
         if model.spec.error_map:
             maps[ERROR_MAP] = error_maps(model, planes, scores)
         groups = input_maps(config, material, layers, index)

@@ -21,7 +21,8 @@ from torchvision.transforms.functional import gaussian_blur
 
 from sqp.core.errors import lookup
 from sqp.core.seeding import torch_generator
-from sqp.explain.localisation import RANDOM, mean_cells
+from sqp.evaluation.paired import mean_cells
+from sqp.explain.localisation import RANDOM
 from sqp.explain.target import EFFECTS
 from sqp.metrics.stats import Resamples
 from sqp.quality.model.ensemble import Ensemble

@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from sqp.config.explain import ExplainConfig
 from sqp.core.seeding import numpy_generator
+from sqp.evaluation.paired import mean_cells
 from sqp.explain.attribution import group_maps, shares
 from sqp.explain.cams import Layer, branch_maps, cam_maps, spatial_layers
 from sqp.explain.data import Material
 from sqp.explain.faithfulness import Curves, curves, faithfulness_table, likeness, sanity_table, shuffled_weights
-from sqp.explain.localisation import BINS, RANDOM, error_kinds, localisation_table, map_counts, mean_cells
+from sqp.explain.localisation import BINS, RANDOM, error_kinds, localisation_table, map_counts
 from sqp.metrics.stats import Resamples
 from sqp.quality.judging.error_map import error_map
 from sqp.quality.model.channels import map_channels, plane_names, resize
@@ -49,23 +50,24 @@ def study_maps(config: ExplainConfig, material: Material, layers: dict[str, Laye
     checked = numpy_generator(config.seed, "checked").permutation(n)[: config.checked if layer else 0]
     counts: dict[str, np.ndarray] = {}
     share: dict[str, np.ndarray] = {}
-    alike = {name: np.full(n, np.nan) for name in config.cams}
+    names: list[str] = list(config.cams)
+    alike = {name: np.full(n, np.nan) for name in names}
     traces: dict[str, list[Curves]] = {}
     for start in tqdm(range(0, n, config.batch_size), unit="batch", desc="maps", disable=None):
         index = np.arange(start, min(start + config.batch_size, n))
         planes, scores = material.batch(index, config.device)
-        cams = {c: cam_maps(model, planes, scores, layer, c, config.effect) for c in config.cams} if layer else {}
+        cams = config_cams(config, model, planes, scores, layer)
         maps = cams | plain_maps(config, material, index, planes, scores, layer)
         few = np.flatnonzero(np.isin(index, checked))
         if layer and len(few):
-            for name in config.cams:
+            for name in names:
                 mixed = cam_maps(other, planes[few], _rows(scores, few), layer_of(other, layer), name, config.effect)
                 alike[name][index[few]] = likeness(cams[name][few], mixed)
                 full = np.full((len(index), *mixed.shape[1:]), np.nan, np.float32)
                 full[few] = mixed
                 maps[name + SHUFFLED] = full
             generator = numpy_generator(config.seed, "deletion", start)
-            for name in (*config.cams, RANDOM):
+            for name in (*names, RANDOM):
                 both_curves = curves(model, planes[few], _rows(scores, few), maps[name][few], config.effect, generator)
                 traces.setdefault(name, []).append(both_curves)
         _count(counts, maps, material, index)
@@ -79,10 +81,22 @@ def study_maps(config: ExplainConfig, material: Material, layers: dict[str, Laye
     if resamples is not None and layer:
         result.curves = {name: Curves(*map(np.concatenate, zip(*parts, strict=True))) for name, parts in traces.items()}
         random = result.curves[RANDOM]
-        cams_only = {name: result.curves[name] for name in config.cams}
+        cams_only = {name: result.curves[name] for name in names}
         result.tables["faithfulness"] = faithfulness_table(cams_only, random, resamples)
-        result.tables["sanity"] = sanity_table({name: alike[name][order] for name in config.cams}, resamples)
+        result.tables["sanity"] = sanity_table({name: alike[name][order] for name in names}, resamples)
     return result
+
+
+def config_cams(
+    config: ExplainConfig,
+    model: QualityModel | Ensemble,
+    planes: Tensor,
+    scores: Tensor | None,
+    layer: Layer | None,
+) -> dict[str, np.ndarray]:
+    """The CAMs that are asked for, by name `[b, s, s]`, of volumes `[b, s, s, s]`; none without a layer."""
+    names: list[str] = list(config.cams) if layer else []
+    return {name: cam_maps(model, planes, scores, layer, name, config.effect) for name in names if layer}
 
 
 def plain_maps(

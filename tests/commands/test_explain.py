@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -16,14 +17,18 @@ from recordsets import make_record_set
 
 from sqp.cli.main import main
 from sqp.commands import explain
-from sqp.config.explain import ExplainConfig
+from sqp.config.explain import Attribution, Cam, Effect, ExplainConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import write_maps
 from sqp.data.images import read_image
 from sqp.explain import embedding as embeddings
+from sqp.explain import explain_records
+from sqp.explain.attribution import ATTRIBUTIONS
+from sqp.explain.cams import CAMS
 from sqp.explain.cases import choose_cases
 from sqp.explain.data import load_material
 from sqp.explain.strangeness import study_strangeness, write_strange
+from sqp.explain.target import EFFECTS
 from sqp.quality import Bundle
 from sqp.records import RecordSet
 
@@ -201,3 +206,13 @@ def test_a_damaged_bundle(config, tmp_path, capsys):
         main(["explain", "--model", str(copy), "--records", str(config.records[0]), "--out", str(tmp_path / "o")]) == 2
     )
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_the_choices_of_the_config_are_the_methods_that_there_are():
+    for choices, table in ((Cam, CAMS), (Effect, EFFECTS), (Attribution, ATTRIBUTIONS)):
+        assert list(get_args(choices)) == list(table)
+
+
+def test_strange_images_need_what_makes_their_records(config):
+    with pytest.raises(ValueError, match="ood_images needs make_records"):
+        explain_records(replace(config, ood_images=2), Bundle.load(config.model))
