@@ -31,7 +31,8 @@ from sqp.quality.judging.verdict import judged
 from sqp.records import Record, RecordSet, RecordWriter
 from sqp.report.figures import DISTRIBUTION, distribution, save
 from sqp.report.findings import prediction_findings
-from sqp.report.page import Section, write_page
+from sqp.report.html import Section
+from sqp.report.page import write_page
 
 CASES, LESIONS, SIZE, GRID = 1000, 50, (512, 512), 128
 REPEATS = 5

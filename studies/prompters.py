@@ -26,8 +26,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sqp.core.errors import ConfigError
-from sqp.evaluation.pages.pixels import measured
 from sqp.evaluation.paired import correlation_rows, mean_cells
+from sqp.evaluation.pixels import measured
 from sqp.metrics.stats import Resamples, bootstrap
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.predict import predict_records

@@ -10,7 +10,7 @@ from sqp.config.export import ExportConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import check_free, write_text
 from sqp.core.tables import read_own_csv
-from sqp.evaluation.finished_runs import METHODS
+from sqp.evaluation.runs import METHODS
 from sqp.quality.bundle.onnx_graph import METADATA, write_onnx
 from sqp.quality.bundle.storage import Bundle
 from sqp.report.model_card import HEADING, model_card

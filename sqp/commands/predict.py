@@ -24,8 +24,9 @@ from sqp.records.make import GenerateResult, make_record_set
 from sqp.records.run_info import stored_config, versions
 from sqp.report.figures import DISTRIBUTION, distribution, save
 from sqp.report.findings import prediction_findings
+from sqp.report.html import Section
 from sqp.report.overlays import write_overlays
-from sqp.report.page import Section, write_page
+from sqp.report.page import write_page
 from sqp.report.predictions import PredictResult, write_predictions
 from sqp.segmenters import check_device
 

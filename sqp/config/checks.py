@@ -87,7 +87,8 @@ def check_alpha(alpha: float) -> None:
 def check_choices(config: Any) -> None:
     """ConfigError for the first option of a config dataclass that holds a name which its annotation does not list.
 
-    Nested configs are looked into.
+    Nested configs are looked into. `KINDS` of the class, by option, or of this module, by list, say what the names are
+    called.
     """
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
@@ -97,12 +98,14 @@ def check_choices(config: Any) -> None:
         elif names and value is not None:
             for name in value if isinstance(value, list | tuple | dict) else [value]:
                 if name not in names:
-                    raise unknown_choice(field.name, name, names)
+                    raise unknown_choice(field.name, name, names, getattr(config, "KINDS", {}))
 
 
-def unknown_choice(option: str, value: object, names: tuple[Any, ...]) -> ConfigError:
-    """The error for a value of an option that is not among its names, with the nearest one."""
-    kind = KINDS.get(names, option.rpartition(".")[2].replace("_", " "))
+def unknown_choice(
+    option: str, value: object, names: tuple[Any, ...], kinds: Mapping[str, str] | None = None
+) -> ConfigError:
+    """The error for a value of an option that is not among its names, with the nearest one; `kinds` as `KINDS`."""
+    kind = (kinds or {}).get(option) or KINDS.get(names, option.rpartition(".")[2].replace("_", " "))
     return unknown_name(kind, str(value), map(str, names))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqp.config.checks import Config
+from sqp.config.checks import Config, check_ranges
 
 
 @dataclass
@@ -24,3 +24,6 @@ class CompareConfig(Config):
     out: Path = Path("sqp-compare")
     n_resamples: int = 2000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges(self)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from sqp.config.checks import check_choices, check_ranges, check_thresholds
 from sqp.config.generate import UNSEEN
 from sqp.config.logger import LoggerConfig
+from sqp.core.errors import ConfigError
+
+Target = Literal["dice", "iou", "hd95", "masd"]
+Kind = Literal["area", "diagnosis", "segmenter", "prompter", "natural", ""]
 
 
 @dataclass
@@ -34,7 +40,7 @@ class EvaluateConfig(LoggerConfig):
         tier_risk: In place of tiers the greatest mean 1 - Dice of the records from the tier moderate up, and of the
             tier high; each method's thresholds are set to it on the calibration split.
         mondrian: Column by which intervals are also calibrated apart, beside the model's own: area, diagnosis,
-            segmenter, prompter, natural, or empty for none.
+            segmenter, prompter, natural, or '' for none.
         raters_split: Split of the images with several truths, whose raters are compared with each other.
         seed: Seed of the bootstrap.
         batch_size: Records predicted at once.
@@ -55,11 +61,11 @@ class EvaluateConfig(LoggerConfig):
     accept: float = 0.80
     reject: float = 0.70
     n_resamples: int = 2000
-    target: list[str] = field(default_factory=lambda: ["dice"])
+    target: list[Target] = field(default_factory=lambda: ["dice"])
     surface: bool = True
     tiers: list[float] = field(default_factory=lambda: [0.5, 0.8])
     tier_risk: list[float] = field(default_factory=list)
-    mondrian: str = "area"
+    mondrian: Kind = "area"
     raters_split: str = "raters"
     seed: int = 0
     batch_size: int = 64
@@ -67,3 +73,17 @@ class EvaluateConfig(LoggerConfig):
     gallery: int = 1000
     overlays: int = 0
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_ranges(self)
+        check_thresholds(self.accept, self.reject)
+        _check_tiers("tiers", self.tiers, "the lower one first")
+        if self.tier_risk:
+            _check_tiers("tier_risk", self.tier_risk[::-1], "the greater one first")
+
+
+def _check_tiers(name: str, limits: list[float], order: str) -> None:
+    """ConfigError unless there are two limits, the first below the second, both in 0..1."""
+    if len(limits) != 2 or not 0 <= limits[0] < limits[1] <= 1:
+        raise ConfigError(f"--{name} needs two different numbers in 0 to 1, {order}")

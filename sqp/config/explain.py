@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal
 
-from sqp.config.checks import Config
+from sqp.config.checks import Config, check_choices, check_ranges
+from sqp.core.errors import ConfigError
+
+Cam = Literal["grad_cam", "grad_cam_plusplus", "hires_cam", "layer_cam", "eigen_cam"]
+Effect = Literal["lowers", "raises"]
+Attribution = Literal["input_x_gradient", "integrated_gradients", "occlusion"]
 
 
 @dataclass
@@ -20,12 +26,11 @@ class ExplainConfig(Config):
         split: Split that is explained, or 'all'.
         frozen: Frozen spread sets (configs/spread); of the corrupted records only their members count.
         max_records: Most records, drawn at random; 0 takes all.
-        cams: CAMs by name (grad_cam, grad_cam_plusplus, hires_cam, layer_cam, eigen_cam); [] for none. Each
-            has its contact sheet of cases, the first one's branches are drawn by input, too.
+        cams: CAMs by name; [] for none. Each has its contact sheet of cases, the first one's branches are drawn by
+            input, too.
         layer: Layer of the backbone whose maps make the CAM; auto is the deepest one of at least 8 x 8 cells.
         effect: What a map shows: 'lowers' the predicted quality (where the doubt is), or 'raises' it.
-        attribution: Method for the maps of each input group: input_x_gradient, integrated_gradients or occlusion (the
-            last two by captum).
+        attribution: Method for the maps of each input group; integrated_gradients and occlusion are captum's.
         checked: Records whose CAMs are tested by deletion, insertion and shuffled weights; 0 for none.
         neighbours: Neighbours of UMAP and of the k-NN regression; 0 for no embedding.
         permute: Measure what is lost when an input is taken from another record.
@@ -48,10 +53,10 @@ class ExplainConfig(Config):
     split: str = "test"
     frozen: list[Path] = field(default_factory=list)
     max_records: int = 500
-    cams: list[str] = field(default_factory=lambda: ["grad_cam", "layer_cam"])
+    cams: list[Cam] = field(default_factory=lambda: ["grad_cam", "layer_cam"])
     layer: str = "auto"
-    effect: str = "lowers"
-    attribution: str = "input_x_gradient"
+    effect: Effect = "lowers"
+    attribution: Attribution = "input_x_gradient"
     checked: int = 50
     neighbours: int = 15
     permute: bool = True
@@ -65,3 +70,11 @@ class ExplainConfig(Config):
     batch_size: int = 32
     device: str = "cpu"
     overwrite: bool = False
+
+    KINDS: ClassVar[dict[str, str]] = {"cams": "CAM"}
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_ranges(self)
+        if self.neighbours == 1:
+            raise ConfigError("neighbours is 1; UMAP needs at least 2 (0: no embedding)")

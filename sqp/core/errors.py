@@ -55,7 +55,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     >>> print(unknown_name("sampler", "tat", ["deterministic", "tta"]))
     unknown sampler 'tat', did you mean 'tta'? known: deterministic, tta
     """
-    names = list(known)
+    names = [name for name in known if name]  # an empty one is a choice, too, but none to be named
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.4)
     hint = f", did you mean '{near[0]}'?" if near else "."
     few = len(names) <= MOST_NAMES

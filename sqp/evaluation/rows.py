@@ -63,9 +63,9 @@ def load_rows(config: EvaluateConfig, others: bool = False) -> Rows:
     calibration = table[table["split"] == config.calibration_split].reset_index(drop=True)
     raters = _with_several_truths(table[table["split"].isin([config.split, config.raters_split])])
     if test.empty:
-        found = ", ".join(sorted(set(table["split"].astype(str)))) or "none"
+        splits = ", ".join(sorted(set(table["split"].astype(str)))) or "none"
         raise ConfigError(
-            f"no record is in split '{config.split}' (splits found: {found}); correct --split or --records"
+            f"no record is in split '{config.split}' (splits found: {splits}); correct --split or --records"
         )
     if config.frozen:
         test = frozen_members(test, config.frozen)

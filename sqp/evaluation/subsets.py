@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from sqp.evaluation.comparison import compare, short
 from sqp.records.schema import CORRUPTED, NATURAL, REFINED, kinds
-from sqp.report.columns import prompter_label
+from sqp.report.predictions import prompter_label
 
 ALL = "all"  # every subset, every data set
 
@@ -30,7 +31,7 @@ class Subset:
         return self.name if self.dataset == ALL else f"{self.name}, {self.dataset}"
 
 
-def subsets(test: pd.DataFrame, calibration: pd.DataFrame, unseen: list[str]) -> Iterator[Subset]:
+def subsets(test: pd.DataFrame, calibration: pd.DataFrame, unseen: Sequence[str]) -> Iterator[Subset]:
     """natural, refined, spread (corrupted, seen families), spread_unseen, all; each again by dataset, if several.
 
     Fused and refined masks come from the samples of a natural one, which they would count again: they stand apart.
@@ -69,8 +70,46 @@ def _alike(natural: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, str
     return natural[natural["prompter"].isin(names)], f" ({', '.join(map(prompter_label, names))})"
 
 
-def _kinds(table: pd.DataFrame, unseen: list[str]) -> pd.Series:
+def _kinds(table: pd.DataFrame, unseen: Sequence[str]) -> pd.Series:
     """natural, refined, spread or spread_unseen, of each row."""
-    found = kinds(table)
+    kind = kinds(table)
     corrupted = np.where(table["variant"].isin(unseen), "spread_unseen", "spread")
-    return pd.Series(np.where(found == CORRUPTED, corrupted, found), table.index)
+    return pd.Series(np.where(kind == CORRUPTED, corrupted, kind), table.index)
+
+
+def with_part(table: pd.DataFrame, part: Subset) -> pd.DataFrame:
+    """The table with the columns subset and dataset in front."""
+    return pd.DataFrame({"subset": part.name, "dataset": part.dataset}, table.index).join(table)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every method on the rows of every subset: `whole` by title of a part, `tables` the columns of evaluation.csv."""
+
+    parts: list[Subset]
+    whole: dict[str, pd.DataFrame]
+    tables: dict[str, pd.DataFrame]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The tables of all parts, one below the other."""
+        return pd.concat(self.tables.values(), ignore_index=True)
+
+    def panels(self) -> dict[str, pd.DataFrame]:
+        """The test rows of each kind, over all data sets, by title: what a figure has a panel for."""
+        return {part.title: part.test for part in self.parts if part.dataset == ALL and part.name != ALL}
+
+
+def compare_subsets(
+    test: pd.DataFrame,
+    calibration: pd.DataFrame,
+    scores: Sequence[str],
+    unseen: Sequence[str] = (),
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """`compare` on each of the `subsets`, with the columns subset, dataset and fit (the rows of its lines)."""
+    parts = list(subsets(test, calibration, unseen))
+    whole = {part.title: compare(part.test, part.calibration, scores, n_resamples, seed) for part in parts}
+    tables = {part.title: with_part(short(whole[part.title]), part).assign(fit=part.fit) for part in parts}
+    return Comparison(parts, whole, tables)

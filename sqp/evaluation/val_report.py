@@ -8,9 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sqp.config.train import TrainConfig
-from sqp.evaluation.comparison import compare, short
-from sqp.evaluation.pages.page import with_part
-from sqp.evaluation.subsets import ALL, subsets
+from sqp.evaluation.subsets import compare_subsets
 from sqp.quality.judging.columns import score_names
 from sqp.quality.judging.verdict import judged
 from sqp.report.figures import predicted_vs_true, save
@@ -30,14 +28,7 @@ def write_val_report(config: TrainConfig, rows: pd.DataFrame, predicted: pd.Data
     val = rows[rows["split"] == "val"].reset_index(drop=True)
     val = judged(val.assign(**{name: predicted[name].to_numpy() for name in columns}))
     calibration = rows[rows["split"] == "calibration"].reset_index(drop=True)
-    parts = list(subsets(val, calibration, []))
-    tables = []
-    for part in parts:
-        compared = compare(part.test, part.calibration, score_names(val), N_RESAMPLES, config.seed)
-        tables.append(with_part(short(compared), part).assign(fit=part.fit))
-    table = pd.concat(tables, ignore_index=True)
-    out = Path(config.out)
-    write_csv(table, out / TABLE)
-    panels = {part.name: part.test for part in parts if part.dataset == ALL and part.name != ALL}
-    figure = save(predicted_vs_true(panels), out / FIGURE)
-    log_results(run, table, [figure], val, config.wandb_images)
+    comparison = compare_subsets(val, calibration, score_names(val), n_resamples=N_RESAMPLES, seed=config.seed)
+    write_csv(comparison.table, Path(config.out) / TABLE)
+    figure = save(predicted_vs_true(comparison.panels()), Path(config.out) / FIGURE)
+    log_results(run, comparison.table, [figure], val, config.wandb_images)

@@ -60,7 +60,7 @@ def _compact(backbone: Any) -> dict[str, list[nn.Module]]:
 def _siamese(backbone: Any) -> dict[str, list[nn.Module]]:
     """The last convolution of every branch together, and of each one by its channel."""
     ends = {name: [branch[-1]] for name, branch in zip(backbone.channels, backbone.branches, strict=True)}
-    return {**ends, "branches": [end for one in ends.values() for end in one]}
+    return {**ends, "branches": [end for ends_of in ends.values() for end in ends_of]}
 
 
 def _timm(backbone: Any) -> dict[str, list[nn.Module]]:
@@ -101,8 +101,8 @@ def spatial_layers(model: QualityModel | Ensemble) -> dict[str, Layer]:
     name = model.spec.backbone
     find = LAYERS.get(TIMM if name.startswith(TIMM) else name)
     members = list(model.members) if isinstance(model, Ensemble) else [model]
-    found = [find(member.backbone) if find else {} for member in members]
-    candidates = {key: [module for one in found for module in one[key]] for key in found[0]}
+    by_member = [find(member.backbone) if find else {} for member in members]
+    candidates = {key: [module for layers_of in by_member for module in layers_of[key]] for key in by_member[0]}
     shapes = _shapes(members, [module for modules in candidates.values() for module in modules])
     backbone: Any = members[0].backbone
     network = getattr(backbone, "model", None)
@@ -129,7 +129,9 @@ def choose_layer(layers: dict[str, Layer], name: str = AUTO) -> Layer:
             raise unknown_name("layer", name, [AUTO, *layers])
         return layers[name]
     deepest_first = list(reversed(layers.values()))
-    return next((one for one in deepest_first if one.side >= FEWEST_CELLS), max(deepest_first, key=lambda x: x.side))
+    return next(
+        (layer for layer in deepest_first if layer.side >= FEWEST_CELLS), max(deepest_first, key=lambda x: x.side)
+    )
 
 
 @torch.no_grad()

@@ -11,14 +11,14 @@ import pandas as pd
 
 from sqp.config.explain import ExplainConfig
 from sqp.core.ownership import remove_written
-from sqp.explain.cams import Layer, cam_maps
+from sqp.explain.cams import Layer
 from sqp.explain.data import Material
 from sqp.explain.localisation import error_kinds
-from sqp.explain.maps import error_maps, input_maps
+from sqp.explain.maps import config_cams, error_maps, input_maps
 from sqp.records import RecordSet
-from sqp.report.explained_cases import case_figure, contact_sheet
+from sqp.report.explain_figures import case_figure, contact_sheet
 from sqp.report.figures import save
-from sqp.report.orthogonal import Cut, cuts_of
+from sqp.report.scan import Cut, cuts_of
 from sqp.report.view import View
 
 NEEDED = 1e-9
@@ -32,16 +32,16 @@ def choose_cases(rows: pd.DataFrame, most: int) -> dict[str, list[int]]:
     known = np.isfinite(dice).any()
     order = dice if known else predicted
     word = "true" if known else "predicted"
-    found = {
+    chosen = {
         f"best: highest {word} Dice": _first(rows, np.argsort(-order, kind="stable"), order, most),
         f"worst: lowest {word} Dice": _first(rows, np.argsort(order, kind="stable"), order, most),
     }
     if known:
         wrong = np.abs(predicted - dice)
-        found["most wrong: predicted furthest from true"] = _first(
+        chosen["most wrong: predicted furthest from true"] = _first(
             rows, np.argsort(-np.nan_to_num(wrong, nan=-1.0), kind="stable"), wrong, most
         )
-    return {heading: places for heading, places in found.items() if places}
+    return {heading: places for heading, places in chosen.items() if places}
 
 
 def draw_cases(
@@ -54,7 +54,7 @@ def draw_cases(
     folder = config.out / "cases"
     remove_written(lambda path: path.parent == folder or path.name.startswith(SHEET))
     chosen = choose_cases(material.rows, config.cases)
-    places = np.array(sorted({place for found in chosen.values() for place in found}), int)
+    places = np.array(sorted({place for places_of in chosen.values() for place in places_of}), int)
     if not len(places):
         return []
     maps, groups = _maps(config, material, layers, layer, places)
@@ -78,8 +78,8 @@ def draw_cases(
     drawn: list[tuple[str, Path]] = []
     for shown, values in maps.items():
         sheet: dict[str, list[tuple[View, np.ndarray, dict[Any, Any]]]] = {
-            heading: [(views[place], cuts[place](values[index[place]]), records[place]) for place in found]
-            for heading, found in chosen.items()
+            heading: [(views[place], cuts[place](values[index[place]]), records[place]) for place in places_of]
+            for heading, places_of in chosen.items()
         }
         name = f"{SHEET}_{shown}" if drawn else SHEET
         what = _told(config, layer, shown)
@@ -105,15 +105,15 @@ def _maps(
     for start in range(0, len(places), config.batch_size):
         index = places[start : start + config.batch_size]
         planes, scores = material.batch(index, config.device)
-        found = {c: cam_maps(model, planes, scores, layer, c, config.effect) for c in config.cams} if layer else {}
+        maps = config_cams(config, model, planes, scores, layer)
         if model.spec.error_map:
-            found[ERROR_MAP] = error_maps(model, planes, scores)
+            maps[ERROR_MAP] = error_maps(model, planes, scores)
         groups = input_maps(config, material, layers, index)
-        if not found:  # nothing but attributions: their absolute sum stands in
+        if not maps:  # nothing but attributions: their absolute sum stands in
             total = np.abs(np.stack(list(groups.values()))).sum(axis=0)
             space = tuple(range(1, total.ndim))
-            found[config.attribution] = total / np.maximum(total.max(axis=space, keepdims=True), NEEDED)
-        parts.append((found, groups))
+            maps[config.attribution] = total / np.maximum(total.max(axis=space, keepdims=True), NEEDED)
+        parts.append((maps, groups))
     joined = [
         {name: np.concatenate([part[side][name] for part in parts]) for name in parts[0][side]} for side in (0, 1)
     ]
@@ -124,9 +124,9 @@ def _first(rows: pd.DataFrame, order: np.ndarray, values: np.ndarray, most: int)
     """The first places of an order whose value is known, one of an image."""
     images = rows["image_id"].to_numpy()
     seen: set[object] = set()
-    found: list[int] = []
+    first: list[int] = []
     for place in order.tolist():
-        if len(found) < most and np.isfinite(values[place]) and images[place] not in seen:
+        if len(first) < most and np.isfinite(values[place]) and images[place] not in seen:
             seen.add(images[place])
-            found.append(place)
-    return found
+            first.append(place)
+    return first

@@ -68,8 +68,8 @@ class Material:
     def subsets(self) -> dict[str, np.ndarray]:
         """bool `[n]` by name: the natural masks, and all where there are others too."""
         natural = kinds(self.rows) == NATURAL
-        found = {NATURAL: natural} if natural.any() else {}
-        return found if natural.all() else {**found, "all": np.ones(len(self), bool)}
+        result = {NATURAL: natural} if natural.any() else {}
+        return result if natural.all() else {**result, "all": np.ones(len(self), bool)}
 
     def batch(self, index: np.ndarray, device: str) -> tuple[Tensor, Tensor | None]:
         """Planes float32 and scores of some records on the device."""
@@ -89,16 +89,16 @@ def load_material(config: ExplainConfig, bundle: Bundle) -> Material:
             for start in range(0, len(of_set), config.batch_size):
                 part = of_set.iloc[start : start + config.batch_size]
                 batch = read_batch(bundle, sets[folder], part, pool)
-                table, found = predict_batch(bundle, part, batch, config.device)
+                table, embedded = predict_batch(bundle, part, batch, config.device)
                 table.loc[~np.isfinite(table["predicted_dice"]) & (table["reason"] == ""), "reason"] = "NaN in its maps"
                 drawn = list(pool.map(lambda row, s=folder: _masks(sets[s], row, bundle), part.to_dict("records")))
-                told = [a or b for a, (_, _, b) in zip(table["reason"], drawn, strict=True)]
-                kept = np.array([not reason for reason in told])
-                left_out |= {name: why for name, why in zip(part["record_id"], told, strict=True) if why}
+                reasons = [a or b for a, (_, _, b) in zip(table["reason"], drawn, strict=True)]
+                kept = np.array([not reason for reason in reasons])
+                left_out |= {name: why for name, why in zip(part["record_id"], reasons, strict=True) if why}
                 tables.append(table[kept])
                 planes.append(batch.planes[torch.from_numpy(kept)].half())
                 scores.append(batch.scores[kept])
-                features.append(found[kept])
+                features.append(embedded[kept])
                 masks += [m for (m, _, _), k in zip(drawn, kept, strict=True) if k]
                 truths += [t for (_, t, _), k in zip(drawn, kept, strict=True) if k]
                 bar.update(len(part))
@@ -133,9 +133,9 @@ def chosen_rows(config: ExplainConfig, bundle: Bundle) -> pd.DataFrame:
         raise ConfigError("strange images are 2D, and these records are of volumes: give --ood_images 0")
     rows = table if config.split == EVERY_SPLIT else table[table["split"] == config.split]
     if rows.empty:
-        found = ", ".join(sorted(name or "(none)" for name in set(table["split"].astype(str))))
+        splits = ", ".join(sorted(name or "(none)" for name in set(table["split"].astype(str))))
         raise ConfigError(
-            f"no record is in split '{config.split}' (splits found: {found}); correct --split or --records, or give "
+            f"no record is in split '{config.split}' (splits found: {splits}); correct --split or --records, or give "
             f"--split {EVERY_SPLIT}"
         )
     if config.frozen:

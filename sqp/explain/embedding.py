@@ -25,10 +25,16 @@ from sklearn.metrics import pairwise_distances
 
 from sqp.core.errors import ConfigError
 from sqp.core.seeding import derive_seed
+from sqp.explain.data import Material
 from sqp.metrics.agreement import r2
 from sqp.metrics.stats import Resamples, bootstrap
 
 FEATURES, PICTURES = "features", ("pca", "umap")
+POINTS = (
+    *("record_id", "image_id", "group", "variant", "diagnosis", "segmenter", "prompter", "dice", "predicted_dice"),
+    "area",
+)
+"""Columns of the rows that go with the points."""
 
 
 def check_enough(n: int, neighbours: int) -> None:
@@ -136,3 +142,21 @@ def disagreeing(rows: pd.DataFrame, features: np.ndarray, k: int, most: int = 50
     made["neighbours"] = [" ".join(ids[row[:5]]) for row in near]
     order = made["difference"].abs().sort_values(ascending=False, kind="stable").index[:most]
     return made.loc[order].reset_index(drop=True)
+
+
+def study_embedding(
+    material: Material, neighbours: int, seed: int = 0
+) -> tuple[pd.DataFrame, float, dict[str, pd.DataFrame]]:
+    """The points (columns of the rows, pca_x ... umap_y), PCA's share of variance, and the tables."""
+    features = standardised(material.features)
+    made, explained = projections(features, neighbours, seed)
+    spaces = {FEATURES: features, **made}
+    tables = {"embedding": embedding_table(spaces, material.dice, material.group, neighbours, material.resamples)}
+    rows = material.rows
+    points = rows[[name for name in POINTS if name in rows]].copy()
+    points["error"] = rows["predicted_dice"] - rows["dice"]
+    for name, flat in made.items():
+        points[f"{name}_x"], points[f"{name}_y"] = flat.T
+    if material.known.sum() > 2 * neighbours:
+        tables["neighbours"] = disagreeing(rows, features, neighbours)
+    return points, explained, tables

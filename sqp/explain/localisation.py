@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import distance_transform_edt
 
+from sqp.evaluation.paired import mean_cells
 from sqp.metrics import weighted_selective as forms
-from sqp.metrics.agreement import bias
-from sqp.metrics.stats import Resamples, bootstrap, percentiles
+from sqp.metrics.stats import Resamples, percentiles
 
 RIGHT, KINDS = 0, ("boundary", "omission", "false_positive")
 ALL, RANDOM = "all", "random"
@@ -85,13 +85,6 @@ def localisation_table(counts: Mapping[str, np.ndarray], resamples: Resamples, k
             note = "" if name == RANDOM else _words(row)
             rows.append(row | _pooled(weights, used, resamples) | {"note": note})
     return pd.DataFrame(rows)
-
-
-def mean_cells(name: str, values: np.ndarray, resamples: Resamples) -> dict[str, float]:
-    """The mean of the finite values `[n]` and its interval as three cells."""
-    known = values[np.isfinite(values)]
-    low, high = bootstrap(bias, values, np.zeros_like(values), resamples=resamples)
-    return {name: float(known.mean()) if len(known) else np.nan, f"{name}_low": low, f"{name}_high": high}
 
 
 def _pooled(weights: np.ndarray, used: np.ndarray, resamples: Resamples) -> dict[str, float]:

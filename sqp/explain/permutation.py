@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sqp.core.seeding import numpy_generator
 from sqp.explain.attribution import plane_groups
+from sqp.explain.data import Material
 from sqp.metrics.agreement import mae, spearman
 from sqp.metrics.stats import Resamples, bootstrap, paired_difference
 from sqp.quality.model.channels import IMAGE, MASK, map_channels
@@ -51,28 +52,28 @@ def inputs_of(channels: Sequence[str], scores: Sequence[str], dims: int = 2) -> 
     parts = {name: (tuple(groups[name]), ()) for name in (MASK, IMAGE) if name in groups}
     if maps or scores:
         parts["uncertainty"] = (maps, all_scores)  # type: ignore[assignment]
-    found = [Input(name, "channel", tuple(index)) for name, index in groups.items()]
+    inputs = [Input(name, "channel", tuple(index)) for name, index in groups.items()]
     named = [FEATURE_PREFIX + features_of([name])[0] if name.startswith(FEATURE_PREFIX) else name for name in scores]
-    found += [
+    inputs += [
         Input(
             name,
             "features" if name.startswith(FEATURE_PREFIX) else "score",
             scores=tuple(np.flatnonzero(columns).tolist()),
         )
         for name in dict.fromkeys(named)
-        for columns in [[one == name for one in named]]
+        for columns in [[score == name for score in named]]
     ]
     if len(map_channels(channels)) > 1:
-        found.append(Input("all maps", "set", maps))
+        inputs.append(Input("all maps", "set", maps))
     if len(scores) > 1:
-        found.append(Input("all scores", "set", scores=all_scores))
+        inputs.append(Input("all scores", "set", scores=all_scores))
     if "uncertainty" in parts:
-        found.append(Input("uncertainty", "set", maps, all_scores))
+        inputs.append(Input("uncertainty", "set", maps, all_scores))
     planes = {i for index in groups.values() for i in index}
     for name, (kept, kept_scores) in parts.items() if len(parts) > 1 else ():
         moved, other = sorted(planes - set(kept)), [i for i in all_scores if i not in kept_scores]
-        found.append(Input(f"{name} only", "only", tuple(moved), tuple(other)))
-    return found
+        inputs.append(Input(f"{name} only", "only", tuple(moved), tuple(other)))
+    return inputs
 
 
 def donors(strata: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -89,21 +90,21 @@ def permuted_predictions(
 ) -> dict[str, np.ndarray]:
     """Predicted Dice `[n]` as it is (`nothing`), and with each input taken from the donor. Planes `[n, c, s, s]`."""
 
-    def batch(rows: np.ndarray, one: Input | None = None) -> tuple[Tensor, Tensor | None]:
+    def batch(rows: np.ndarray, taken: Input | None = None) -> tuple[Tensor, Tensor | None]:
         own, given = planes[rows].float(), None if scores is None else scores[rows].clone()
-        if one is None:
+        if taken is None:
             return own, given
-        if one.planes:
-            own[:, list(one.planes)] = planes[donor[rows]][:, list(one.planes)].float()
-        if given is not None and scores is not None and one.scores:
+        if taken.planes:
+            own[:, list(taken.planes)] = planes[donor[rows]][:, list(taken.planes)].float()
+        if given is not None and scores is not None and taken.scores:
             k = scores.shape[1] // 2
-            columns = [*one.scores, *(k + i for i in one.scores)]  # the value and whether it is missing
+            columns = [*taken.scores, *(k + i for i in taken.scores)]  # the value and whether it is missing
             given[:, columns] = scores[donor[rows]][:, columns]
         return own, given
 
     out = {WHOLE: predict(batch)}
-    for one in inputs:
-        out[one.name] = predict(lambda rows, one=one: batch(rows, one))  # type: ignore[misc]
+    for taken in inputs:
+        out[taken.name] = predict(lambda rows, taken=taken: batch(rows, taken))  # type: ignore[misc]
     return out
 
 
@@ -125,15 +126,15 @@ def importance_table(
         | {f"{name}_{end}": value for name, pair in ends.items() for end, value in zip(_ENDS, pair, strict=True)}
         | {"note": ""}
     ]
-    for one in inputs:
-        without = predictions[one.name]
-        row: dict[str, object] = {"taken_away": one.name, "kind": one.kind, "n": n}
+    for taken in inputs:
+        without = predictions[taken.name]
+        row: dict[str, object] = {"taken_away": taken.name, "kind": taken.kind, "n": n}
         row |= {name: stat(without, truth) for name, stat in _STATISTICS.items()}
         lost = paired_difference(spearman, truth, whole, without, resamples=resamples)
         risen = paired_difference(mae, truth, without, whole, resamples=resamples)
-        for name, found in (("spearman_loss", lost), ("mae_rise", risen)):
-            row |= dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
-        rows.append(row | {"note": _words(one, lost.low, lost.high, risen.low, risen.high)})
+        for name, loss in (("spearman_loss", lost), ("mae_rise", risen)):
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), loss, strict=True))
+        rows.append(row | {"note": _words(taken, lost.low, lost.high, risen.low, risen.high)})
     return pd.DataFrame(rows)
 
 
@@ -141,13 +142,13 @@ _STATISTICS = {"spearman": spearman, "mae": mae}
 _ENDS = ("low", "high")
 
 
-def _words(one: Input, low: float, high: float, mae_low: float, mae_high: float) -> str:
+def _words(taken: Input, low: float, high: float, mae_low: float, mae_high: float) -> str:
     """Whether the input matters, by both intervals; an `only` row is there for what is left."""
-    if one.kind == "only":
+    if taken.kind == "only":
         return ""
-    told = [name for name, end in (("order", low), ("error", mae_low)) if end > 0]
-    if told:
-        return f"needed ({' and '.join(told)})"
+    needed = [name for name, end in (("order", low), ("error", mae_low)) if end > 0]
+    if needed:
+        return f"needed ({' and '.join(needed)})"
     return "harmful" if high < 0 and mae_high < 0 else "no loss that the interval shows"
 
 
@@ -160,3 +161,23 @@ def no_gradient_predict(infer_batch: Callable[[Tensor, Tensor | None], np.ndarra
             return np.concatenate([infer_batch(*batch(rows)) for rows in parts]).astype(float)
 
     return predict
+
+
+def study_importance(material: Material, seed: int, batch_size: int, device: str) -> pd.DataFrame:
+    """Permutation importance over the records with truth, by subset."""
+    model = material.bundle.model.to(device).eval()
+    inputs = inputs_of(material.bundle.channels, model.spec.scores, material.dims)
+
+    def dice_of(planes: Tensor, scores: Tensor | None) -> np.ndarray:
+        scores = None if scores is None else scores.to(device)
+        return model(planes.to(device), scores).dice.float().cpu().numpy()
+
+    predict = no_gradient_predict(dice_of, len(material), batch_size)
+    donor = donors(material.rows["natural"].to_numpy(bool), seed)
+    predictions = permuted_predictions(predict, material.planes, material.scores, inputs, donor)
+    parts = []
+    for name, keep in material.subsets().items():
+        table = importance_table(predictions, inputs, material.dice, keep & material.known, material.resamples)
+        table.insert(0, "subset", name)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqp.metrics import agreement, calibration, failures, overlap, selective
+from sqp.metrics import agreement, calibration, overlap, selective
 
 # (prediction, truth), both masks -> a number
 OVERLAP: dict[str, Callable[..., float]] = {
@@ -45,10 +45,10 @@ SELECTIVE: dict[str, Callable[..., float]] = {
 
 # (score [n], failed [n]) -> a number
 FAILURES: dict[str, Callable[..., float]] = {
-    "auroc": failures.failure_auroc,
-    "auprc": failures.failure_auprc,
-    "fpr_at_tpr": failures.fpr_at_tpr,
-    "review_share": failures.review_share,
+    "auroc": selective.failure_auroc,
+    "auprc": selective.failure_auprc,
+    "fpr_at_tpr": selective.fpr_at_tpr,
+    "review_share": selective.review_share,
 }
 
 # (probability map, mask) -> a number

@@ -1,8 +1,9 @@
-"""What is left when the worst-scored masks are turned away: risk against coverage, its areas, and all of it as a row.
+"""One score used to select: what is left when the worst are turned away, and what finding the failures costs.
 
-Scores are higher = better; risk is lower = better (1 - Dice). Rows with a NaN or infinity are dropped. Tied
-scores cannot be told apart by any threshold, so each tied row carries the mean risk of its tie: this is the
-expectation over all orders of the tied rows, and no order of the rows changes it.
+Scores are higher = better; risk is lower = better (1 - Dice); a failed row is True or 1. Rows with a NaN or infinity
+are dropped. Tied scores cannot be told apart by any threshold, so each tied row carries the mean risk of its tie: this
+is the expectation over all orders of the tied rows, and no order of the rows changes it. A threshold that finds
+failures takes a tie whole.
 
 Areas are means over the coverages 1/n … 1. (The trapezoid over [1/n, 1], as in torch-uncertainty, differs by order
 1/n; that between thresholds, as in fd-shifts, by more inside large ties.)
@@ -15,10 +16,60 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sqp.metrics import failures
 from sqp.metrics import weighted_selective as forms
 from sqp.metrics.nan_reasons import failures_note, join, rows_note
 from sqp.metrics.rows import finite_rows
+
+
+def _rows(score: ArrayLike, other: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Even weights `[1, n]`, and the rows without gaps."""
+    s, o = finite_rows(score, other)
+    return np.ones((1, len(s))), s, o
+
+
+def failure_auroc(score: ArrayLike, failed: ArrayLike) -> float:
+    """Area under the ROC of finding the failed rows (True or 1) by a low score, in [0, 1]; 0.5 is chance.
+
+    The chance that a failed row scores below one that did not fail, ties counting one half. NaN unless both
+    occur.
+
+    >>> failure_auroc([0.9, 0.8, 0.3], [False, False, True])
+    1.0
+    """
+    return float(forms.failure_auroc(*_rows(score, failed))[0])
+
+
+def failure_auprc(score: ArrayLike, failed: ArrayLike) -> float:
+    """Average precision of finding the failed rows, in [0, 1]; the share of failures is chance.
+
+    NaN unless both occur.
+
+    >>> failure_auprc([0.9, 0.8, 0.3], [False, True, False])
+    0.5
+    """
+    return float(forms.failure_auprc(*_rows(score, failed))[0])
+
+
+def fpr_at_tpr(score: ArrayLike, failed: ArrayLike, tpr: float = 0.95) -> float:
+    """Share of the good rows flagged by the threshold that flags at least `tpr` of the failed ones; lower is better.
+
+    NaN unless both occur.
+
+    >>> fpr_at_tpr([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
+    0.0
+    """
+    return float(forms.fpr_at_tpr(*_rows(score, failed), tpr)[0])
+
+
+def review_share(score: ArrayLike, failed: ArrayLike, caught: float = 0.95) -> float:
+    """Share of all rows to review, worst score first, until at least `caught` of the failures are found.
+
+    NaN without  The best possible is near `caught` · share of failures, chance near `caught`.
+
+    >>> review_share([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
+    0.5
+    """
+    return float(forms.review_share(*_rows(score, failed), caught)[0])
 
 
 def risk_coverage(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -49,11 +100,6 @@ def risk_coverage(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.nda
     expected = (np.bincount(tie, weights=r) / size)[tie] if len(s) else r
     accepted = np.arange(1, len(s) + 1)
     return accepted / max(len(s), 1), np.cumsum(expected) / accepted
-
-
-def _rows(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    s, r = finite_rows(score, risk)
-    return np.ones((1, len(s))), s, r
 
 
 def aurc(score: ArrayLike, risk: ArrayLike) -> float:
@@ -178,7 +224,7 @@ def selective_row(
     coverage: float = 0.8,
     caught: float = 0.95,
 ) -> dict[str, float | str]:
-    """n, aurc, excess_aurc, augrc, risk_at_80, and at each bound of Dice (0.7: `_70`) the finding of failures.
+    """n, aurc, excess_aurc, augrc, risk_at_80, and at each bound of Dice (0.7: `_70`) the finding of
 
     These are n_failed_70 (Dice < 0.7), auroc_70, auprc_70, fpr_at_tpr_70, review_share_70. Risk is 1 - Dice; names
     carry the percent. Rows with a NaN are dropped; `note` says what is NaN and why.
@@ -215,10 +261,10 @@ def selective_row(
         name, failed = round(100 * bound), d < bound
         row |= {
             f"n_failed_{name}": int(failed.sum()),
-            f"auroc_{name}": failures.failure_auroc(s, failed),
-            f"auprc_{name}": failures.failure_auprc(s, failed),
-            f"fpr_at_tpr_{name}": failures.fpr_at_tpr(s, failed, caught),
-            f"review_share_{name}": failures.review_share(s, failed, caught),
+            f"auroc_{name}": failure_auroc(s, failed),
+            f"auprc_{name}": failure_auprc(s, failed),
+            f"fpr_at_tpr_{name}": fpr_at_tpr(s, failed, caught),
+            f"review_share_{name}": review_share(s, failed, caught),
         }
         reason = failures_note(s, failed) if len(s) else ""
         reasons.append(f"Dice < {bound:g}: {reason}" if reason else "")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sqp.metrics import agreement, calibration, failures, selective, weighted, weighted_selective
+from sqp.metrics import agreement, calibration, selective, weighted, weighted_selective
 from sqp.metrics.rows import columns, finite, finite_rows, group_codes
 
 Statistic = Callable[..., float]
@@ -38,10 +38,10 @@ _WEIGHTED: dict[Statistic, Callable[..., np.ndarray]] = {
     selective.excess_aurc: weighted_selective.excess_aurc,
     selective.augrc: weighted_selective.augrc,
     selective.risk_at_coverage: weighted_selective.risk_at_coverage,
-    failures.failure_auroc: weighted_selective.failure_auroc,
-    failures.failure_auprc: weighted_selective.failure_auprc,
-    failures.fpr_at_tpr: weighted_selective.fpr_at_tpr,
-    failures.review_share: weighted_selective.review_share,
+    selective.failure_auroc: weighted_selective.failure_auroc,
+    selective.failure_auprc: weighted_selective.failure_auprc,
+    selective.fpr_at_tpr: weighted_selective.fpr_at_tpr,
+    selective.review_share: weighted_selective.review_share,
 }
 _BLOCK = 1_000_000  # numbers in one matrix of weights: 8 MB
 
@@ -165,8 +165,8 @@ def bootstrap(
 ) -> Interval:
     """Percentile interval of `statistic(*arrays)` (columns `[n]`) when whole groups are resampled.
 
-    Resamples in which the statistic is undefined (NaN) are left out. Statistics of `agreement`, `selective` and
-    `failures` and the ECE are fast; `within_group_spearman` takes its own group as the third array, which must lie
+    Resamples in which the statistic is undefined (NaN) are left out. Statistics of `agreement`
+    and `selective` and the ECE are fast; `within_group_spearman` takes its own group as the third array, which must lie
     within `group`.
 
     Args:

@@ -129,13 +129,13 @@ class TemperatureFit:
         note = join(left, reason)
         if reason:
             return Temperature(float("nan"), before, float("nan"), self.n_maps, self.n_pixels, note)
-        found = minimize_scalar(
+        optimum = minimize_scalar(
             lambda log_t: self.nll(float(np.exp(log_t))),
             bounds=(np.log(cold), np.log(hot)),
             method="bounded",
             options={"xatol": 1e-7},
         )
-        value = float(np.exp(found.x))
+        value = float(np.exp(optimum.x))
         return Temperature(value, before, self.nll(value), self.n_maps, self.n_pixels, note)
 
 

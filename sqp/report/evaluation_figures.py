@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sqp.metrics import agreement
-from sqp.metrics.pooled import PixelCalibration
+from sqp.metrics.calibration import PixelCalibration
 from sqp.report.figures import MARKERS, PALETTE, STYLE, labelled
 
 BOX = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5}
@@ -103,11 +103,11 @@ def pixel_calibration(fits: Sequence[ScaledPixels], numbers: pd.DataFrame) -> Fi
     figure = Figure(figsize=(10.6, 5.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     _diagonal(left, "calibrated")
-    for i, one in enumerate(fits):
-        for pool, style, word in ((one.before, "o-", "as it is"), (one.after, "s--", "scaled by T")):
+    for i, fit in enumerate(fits):
+        for pool, style, word in ((fit.before, "o-", "as it is"), (fit.after, "s--", "scaled by T")):
             table = pool.table()
-            colour = PALETTE[(2 * i + (pool is one.after)) % 7]
-            label = f"{one.segmenter}, {word}\nECE {pool.ece:.3f}"
+            colour = PALETTE[(2 * i + (pool is fit.after)) % 7]
+            label = f"{fit.segmenter}, {word}\nECE {pool.ece:.3f}"
             if pool.n_maps:
                 left.plot(table["confidence"], table["target"], style, color=colour, ms=6, lw=1.5, label=label)
     left.set(xlim=(0, 1), ylim=(0, 1))

@@ -1,18 +1,25 @@
-"""The embedding as still pictures: the same points, coloured by what is known of them.
-
-Figures of `explain`: where maps point, whether they are true to the model, what it needs, what it notices.
-"""
+"""Figures of `explain`: where maps point, whether they are true to the model, what it needs; pictures of records."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from sqp.report.figures import MARKERS, PALETTE, STYLE
+from sqp.report.view import COLOURS, MASK_COLOUR, TRUTH_COLOUR, View, resized
 
 ERRORS = {
     "all": "all errors",
@@ -118,79 +125,133 @@ def _lowest(table: pd.DataFrame, column: str) -> float:
     return float(low)
 
 
-NUMBERS = {  # column -> title, colours, limits (None: of the data, symmetric for the error)
-    "dice": ("true Dice", "cividis", (0.0, 1.0)),
-    "predicted_dice": ("predicted Dice", "cividis", (0.0, 1.0)),
-    "error": ("predicted - true Dice", "PuOr", None),
-    "area": ("area of the mask", "cividis", None),
-}
-NAMES = {"variant": "variant", "diagnosis": "diagnosis", "segmenter": "segmenter", "prompter": "prompter"}
-MOST_NAMES, LONGEST = 6, 22
-OTHER = "other"
+HEAT, SIGNED = "magma", "PuOr_r"
+OPACITY = 0.75  # where a map is 1
+SMOOTH = 1 / 64  # of the side: pixel attributions are too fine to be seen
+KIND_COLOURS = ("#FFFFFF", PALETTE[4], PALETTE[5], PALETTE[1])  # right, boundary, omission, false positive
 
 
-def embedding(points: pd.DataFrame, x: str, y: str, title: str) -> Figure:
-    """A panel per column of `NUMBERS` and `NAMES` that the points have with more than one value."""
-    numbers = [name for name in NUMBERS if name in points and points[name].notna().any()]
-    names = [name for name in NAMES if name in points and points[name].astype(str).nunique() > 1]
-    panels = [*numbers, *names]
-    columns = min(4, max(1, len(panels)))
-    rows = -(-max(1, len(panels)) // columns)
-    figure = Figure(figsize=(4.6 * columns, 4.5 * rows + 0.6), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, name in zip(grid, panels, strict=False):
-        draw = _numbers if name in numbers else _names
-        draw(axes, points, x, y, name)
-        axes.set_xticks([])
-        axes.set_yticks([])
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
-    figure.suptitle(title, fontsize=STYLE["title"])
+def heated(view: View, values: np.ndarray) -> np.ndarray:
+    """uint8 `[h, w, 3]`: a map in 0-1 `[s, s]` laid over the image, brighter and denser where high, contours on top."""
+    image = view.image if view.image is not None else np.full((*view.mask.shape, 3), 128, np.uint8)
+    level = np.clip(resized(values, view.mask.shape[::-1]), 0, 1)
+    colours = mpl.colormaps[HEAT](level)[..., :3] * 255
+    alpha = OPACITY * level[..., None]
+    return replace(view, image=(image * (1 - alpha) + colours * alpha).astype(np.uint8)).outlined()
+
+
+def contact_sheet(rows: Mapping[str, Sequence[tuple[View, np.ndarray, Mapping[str, Any]]]], what: str) -> Figure:
+    """A line of records per heading (best, worst ...): the map over the image, true and predicted Dice below."""
+    columns = max(map(len, rows.values()))
+    first = next(iter(rows.values()))[0][0].mask.shape
+    aspect = min(max(first[0] / first[1], 0.4), 2.0)
+    figure = Figure(figsize=(3.5 * columns, (3.4 * aspect + 1.0) * len(rows) + 1.0), layout="constrained")
+    parts = figure.subfigures(len(rows), 1, squeeze=False).ravel()
+    for part, (heading, cases) in zip(parts, rows.items(), strict=True):
+        part.suptitle(heading, fontsize=14, x=0.01, ha="left")
+        for axes, case in zip(
+            part.subplots(1, columns, squeeze=False).ravel(), [*cases, *[None] * columns], strict=False
+        ):
+            axes.set_axis_off()
+            if case is not None:
+                view, values, row = case
+                axes.imshow(heated(view, values), interpolation="nearest")
+                axes.set_title("\n".join([_shortened(str(row["record_id"])), numbers(row)]), fontsize=10)
+    _legend(figure, any(case[0].truth is not None for cases in rows.values() for case in cases))
+    figure.suptitle(what, fontsize=12)
     return figure
 
 
-def short_names(values: pd.Series) -> pd.Series:
-    """The most frequent names, the last part of a path-like one, the rest as `other`; empty is `not said`.
+def case_figure(
+    view: View,
+    row: Mapping[str, Any],
+    maps: Mapping[str, np.ndarray],
+    groups: Mapping[str, np.ndarray],
+    kinds: np.ndarray | None,
+    amounts: Mapping[str, float],
+) -> Figure:
+    """One record: maps in 0-1 over the image; the true errors where known; each input group's map below.
 
-    >>> short_names(pd.Series(["Benign / Nevus", "mel", ""])).tolist()
-    ['Nevus', 'mel', 'not said']
+    Signed group maps share one scale, so a pale group says little; a branch's CAM is in 0-1. `amounts`: the absolute
+    sum of each group's whole map.
     """
-    named = values.fillna("").astype(str).str.split("/").str[-1].str.strip().replace("", "not said")
-    named = named.where(named.str.len() <= LONGEST, named.str[: LONGEST - 1] + "…")
-    frequent = named.value_counts().index[:MOST_NAMES]
-    return named.where(named.isin(frequent), OTHER)
+    top = ["image", *maps, *(["errors"] if kinds is not None else [])]
+    columns = max(len(top), -(-len(groups) // 2))
+    per_row = min(columns, max(4, len(top)))
+    lines = 1 + -(-len(groups) // per_row)
+    aspect = min(max(view.mask.shape[0] / view.mask.shape[1], 0.4), 2.0)
+    figure = Figure(figsize=(3.2 * per_row, (3.2 * aspect + 0.5) * lines + 1.4), layout="constrained")
+    grid = figure.subplots(lines, per_row, squeeze=False)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for axes, name in zip(grid[0], top, strict=False):
+        axes.set_title({"image": "mask and truth", "errors": "the true errors"}.get(name, name), fontsize=11)
+        if name == "image":
+            axes.imshow(view.outlined(), interpolation="nearest")
+        elif name == "errors" and kinds is not None:
+            _errors(axes, kinds, view)
+        else:
+            axes.imshow(heated(view, maps[name]), interpolation="nearest")
+    signed = any((values < 0).any() for values in groups.values())
+    smooth = {
+        name: gaussian_filter(values, SMOOTH * len(values)) if signed else values for name, values in groups.items()
+    }
+    most = max((float(np.abs(values).max()) for values in smooth.values()), default=1.0) or 1.0
+    scale = Normalize(-most, most) if signed else Normalize(0, 1)
+    total = sum(amounts.values()) or 1.0
+    cells = grid[1:].ravel()
+    for axes, (name, values) in zip(cells, smooth.items(), strict=False):
+        axes.imshow(
+            resized(values, view.mask.shape[::-1]),
+            cmap=SIGNED if signed else COLOURS,
+            norm=scale,
+            interpolation="nearest",
+        )
+        axes.contour(view.mask, levels=[0.5], colors="black", linewidths=0.8) if 0 < view.mask.mean() < 1 else None
+        share = f"\n{amounts[name] / total:.0%} of all" if signed else ""
+        axes.set_title(f"{name}{share}", fontsize=11)
+    if groups:
+        bar = figure.colorbar(
+            ScalarMappable(scale, SIGNED if signed else COLOURS), ax=list(cells), fraction=0.025, pad=0.01
+        )
+        bar.ax.tick_params(labelsize=9)
+        bar.set_label("share in the logit" if signed else "CAM of the branch", fontsize=10)
+    _legend(figure, view.truth is not None)
+    figure.suptitle("\n".join([*textwrap.wrap(str(row["record_id"]), 90), numbers(row)]), fontsize=12)
+    return figure
 
 
-def _numbers(axes: Axes, points: pd.DataFrame, x: str, y: str, name: str) -> None:
-    title, colours, limits = NUMBERS[name]
-    values = points[name].to_numpy(float)
-    low, high = limits or (float(np.nanmin(values)), float(np.nanmax(values)))
-    if name == "error":
-        high = max(abs(low), abs(high), 1e-6)
-        low = -high
-    order = np.argsort(np.abs(values) if name == "error" else values, kind="stable")  # what is rare lies on top
-    drawn = axes.scatter(
-        points[x].iloc[order], points[y].iloc[order], c=values[order], cmap=colours, vmin=low, vmax=high,
-        s=_size(points), linewidths=0, rasterized=True,
-    )  # fmt: skip
-    axes.figure.colorbar(drawn, ax=axes, fraction=0.046, pad=0.02).ax.tick_params(labelsize=STYLE["tick"])  # type: ignore[union-attr]
-    axes.set_title(title, fontsize=STYLE["label"])
+def numbers(row: Mapping[str, Any]) -> str:
+    """`predicted 0.812, true 0.900`.
+
+    >>> numbers({"predicted_dice": 0.5, "dice": float("nan")})
+    'predicted 0.500'
+    """
+    texts = [f"predicted {row['predicted_dice']:.3f}"]
+    return ", ".join(texts + ([f"true {row['dice']:.3f}"] if np.isfinite(row["dice"]) else []))
 
 
-def _names(axes: Axes, points: pd.DataFrame, x: str, y: str, name: str) -> None:
-    shown = short_names(points[name])
-    for i, value in enumerate(shown.value_counts().index):
-        part = points[shown == value]
-        colour = "0.6" if value == OTHER else PALETTE[i % 7]
-        marker = MARKERS[i % 7]
-        axes.scatter(
-            part[x], part[y], s=1.2 * _size(points), marker=marker, color=colour, alpha=0.8, linewidths=0,
-            label=f"{value} ({len(part):,})", rasterized=True,
-        )  # fmt: skip
-    axes.set_title(NAMES[name], fontsize=STYLE["label"])
-    axes.legend(fontsize=9, markerscale=1.6, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2, frameon=False)
+def _errors(axes: Any, kinds: np.ndarray, view: View) -> None:
+    frame = np.asarray(Image.fromarray(kinds).resize(view.mask.shape[::-1], Image.Resampling.NEAREST))
+    axes.imshow(frame, cmap=ListedColormap(KIND_COLOURS), vmin=0, vmax=3, interpolation="nearest")
+    for colour, name in zip(KIND_COLOURS[1:], ("boundary", "omission", "false positive"), strict=True):
+        axes.plot([], [], "s", color=colour, label=name)
+    axes.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, -0.16),
+        ncols=3,
+        fontsize=8,
+        frameon=False,
+        handletextpad=0.1,
+        columnspacing=0.6,
+    )
 
 
-def _size(points: pd.DataFrame) -> float:
-    """Area of a dot."""
-    return float(np.clip(12_000 / len(points), 5, 40))
+def _legend(figure: Figure, truth: bool) -> None:
+    lines = {"mask": MASK_COLOUR} | ({"truth": TRUTH_COLOUR} if truth else {})
+    handles = [Line2D([], [], color=colour, lw=4, label=name) for name, colour in lines.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=10)
+
+
+def _shortened(text: str, most: int = 34) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,7 +1,4 @@
-"""The report of `explain`: findings in words, figures, tables, in one self-contained HTML file.
-
-The tables of `explain`: headings for readers, and the findings in words.
-"""
+"""The report of `explain`: findings in words, figures and tables under headings for readers, in one HTML file."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sqp.core.files import write_text
-from sqp.report.inline import document, png
+from sqp.report.html import document, png
 from sqp.report.tables import formatted, markdown
 
 TITLES = {
@@ -104,36 +101,40 @@ def readable(name: str, table: pd.DataFrame) -> pd.DataFrame:
 
 def findings(tables: Mapping[str, pd.DataFrame], layer: str) -> list[str]:
     """What the tables say, a sentence each: first whether the CAMs can be trusted."""
-    told = []
+    sentences: list[str] = []
     if "localisation" in tables:
-        told += [_pointing(row, layer) for row in tables["localisation"].to_dict("records") if _is_told(row)]
+        sentences += [_pointing(row, layer) for row in tables["localisation"].to_dict("records") if _is_summed_up(row)]
     for name in ("faithfulness", "sanity"):
         test = {"faithfulness": "deletion and insertion", "sanity": "shuffled weights"}[name]
         rows = tables[name].to_dict("records") if name in tables else []
-        told += [f"{row['map']}, {test}: {row['note']} (n = {row['n']})." for row in rows if row["map"] != "random"]
+        sentences += [
+            f"{row['map']}, {test}: {row['note']} (n = {row['n']})." for row in rows if row["map"] != "random"
+        ]
     if "importance" in tables:
-        told += [_impact(row) for row in tables["importance"].to_dict("records") if row["taken_away"] == "uncertainty"]
+        sentences += [
+            _impact(row) for row in tables["importance"].to_dict("records") if row["taken_away"] == "uncertainty"
+        ]
     if "embedding" in tables and "knn_r2" in tables["embedding"]:
         rows = tables["embedding"].to_dict("records")
         r2 = ", ".join(f"{row['space']} {row['knn_r2']:.2f}" for row in rows)
-        told.append(f"Dice by the mean of {rows[0]['neighbours']} neighbours of other groups, R2: {r2}.")
+        sentences.append(f"Dice by the mean of {rows[0]['neighbours']} neighbours of other groups, R2: {r2}.")
     if "ood" in tables:
         for row in tables["ood"].to_dict("records"):
-            told.append(f"{row['images']}, {row['distance']} distance: AUROC {_span(row, 'auroc')}, "
+            sentences.append(f"{row['images']}, {row['distance']} distance: AUROC {_span(row, 'auroc')}, "
                         f"abstained from {row['abstained']:.0%} (n = {row['n']}).")  # fmt: skip
-    return told
+    return sentences
 
 
-def as_markdown(tables: Mapping[str, pd.DataFrame], told: list[str], intro: str) -> str:
+def as_markdown(tables: Mapping[str, pd.DataFrame], sentences: Sequence[str], intro: str) -> str:
     """All tables with their headings and explanations, the findings first."""
-    blocks = ["# What the quality model looks at", intro, "\n".join(f"- {sentence}" for sentence in told)]
+    blocks = ["# What the quality model looks at", intro, "\n".join(f"- {sentence}" for sentence in sentences)]
     for name, title in TITLES.items():
         if name in tables:
             blocks += [f"## {title}", ABOUT[name], markdown(readable(name, tables[name]))]
     return "\n\n".join(blocks) + "\n"
 
 
-def _is_told(row: Mapping[str, object]) -> bool:
+def _is_summed_up(row: Mapping[str, object]) -> bool:
     """Errors of all kinds, the CAMs and the error map."""
     name = str(row["map"])
     return row["error"] == "all" and ("_cam" in name or name == "error_map") and "shuffled" not in name
@@ -161,7 +162,7 @@ def write_explain_page(
     path: str | Path,
     tables: Mapping[str, pd.DataFrame],
     figures: Mapping[str, Sequence[tuple[str, Path]]],
-    told: Sequence[str],
+    sentences: Sequence[str],
     *,
     intro: str,
     interactive: str = "",
@@ -173,15 +174,15 @@ def write_explain_page(
     """
     title = "What the quality model looks at"
     body = [f"<h1>{title}</h1>", f"<p>{escape(intro)}</p>"]
-    body += ["<ul>", *(f"<li>{escape(sentence)}</li>" for sentence in told), "</ul>"]
-    body += [_figure(*one) for one in figures.get("cases", ())]
+    body += ["<ul>", *(f"<li>{escape(sentence)}</li>" for sentence in sentences), "</ul>"]
+    body += [_figure(*figure) for figure in figures.get("cases", ())]
     for name, heading in TITLES.items():
         if name not in tables:
             continue
         body += [f"<h2>{escape(heading)}</h2>", f"<p>{escape(ABOUT[name])}</p>"]
         if name == "embedding" and interactive:
             body.append(f'<p><a href="{escape(interactive)}">The same points to hover over and to choose from</a></p>')
-        body += [_figure(*one) for one in figures.get(name, ())]
+        body += [_figure(*figure) for figure in figures.get(name, ())]
         body.append(
             f'<div class="wide">{readable(name, tables[name]).to_html(index=False, escape=True, border=0)}</div>'
         )

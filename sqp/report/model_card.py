@@ -37,7 +37,7 @@ def onnx_section(bundle: Bundle, file: str) -> str:
     graph = Graph(bundle)
     inputs = pd.DataFrame([{"input": one.name, **_described(one)} for one in graph.inputs()])
     level = f"{1 - bundle.conformal.alpha:.0%}"
-    told = {
+    meanings = {
         "dice": "the predicted Dice",
         "low": f"the low end of its {level} interval",
         "high": "the high end",
@@ -48,7 +48,7 @@ def onnx_section(bundle: Bundle, file: str) -> str:
         f"`{file}` takes what a record set holds, resizes and normalises it inside, and averages over the flips:",
         markdown(inputs),
         *([_scores(graph.scored)] if graph.scored else []),
-        "It gives, in float32:\n\n" + "\n".join(f"- `{name}`: {told[name]}" for name in graph.outputs),
+        "It gives, in float32:\n\n" + "\n".join(f"- `{name}`: {meanings[name]}" for name in graph.outputs),
     ]
     return "\n\n".join(parts)
 
@@ -132,12 +132,12 @@ def _what(bundle: Bundle) -> str:
 def _makers(bundle: Bundle) -> str:
     """Whose masks it learned from, and who must be at hand where it judges."""
     names = {key: _names(bundle, key) for key in ("segmenter", "referee")}
-    told = f"It learned from masks of {names['segmenter'] or 'a segmenter'}, and of what was made from them."
+    text = f"It learned from masks of {names['segmenter'] or 'a segmenter'}, and of what was made from them."
     if SELF in bundle.sources:
-        told += f" What it reads of samples (`self/*`) is that of {names['segmenter'] or 'the segmenter'}."
+        text += f" What it reads of samples (`self/*`) is that of {names['segmenter'] or 'the segmenter'}."
     if REFEREE in bundle.sources:
-        told += f" Its referee is {names['referee'] or 'not told'}, which segments the image beside the mask."
-    return told
+        text += f" Its referee is {names['referee'] or 'not told'}, which segments the image beside the mask."
+    return text
 
 
 def _names(bundle: Bundle, key: str) -> str:
@@ -167,7 +167,7 @@ def _licences(bundle: Bundle) -> str:
 def _protocol(bundle: Bundle) -> str:
     training = bundle.info.get("training", {})
     keys = ("train_on", "calibrate_on", "epochs", "patience", "loss", "balance", "flips", "members", "views", "seed")
-    told = ", ".join(f"{key} {training[key]}" for key in keys if key in training)
+    shown = ", ".join(f"{key} {training[key]}" for key in keys if key in training)
     splits = [f"`{name}`" for name in training.get("calibrate_splits", ["calibration"])]
     widest = "; the interval is as wide as the harder of them asks" if len(splits) > 1 else ""
     calibration = (
@@ -175,7 +175,7 @@ def _protocol(bundle: Bundle) -> str:
         f"error on val, and was calibrated on {bundle.conformal.groups:,} groups ({bundle.conformal.records:,} "
         f"records) of {' and '.join(splits)}, each group counted once{widest}. It has seen no other split."
     )
-    return f"{calibration}\n\nTraining: {told}." if told else calibration
+    return f"{calibration}\n\nTraining: {shown}." if shown else calibration
 
 
 def _figures(bundle: Bundle, evaluation: pd.DataFrame | None) -> str:

@@ -14,12 +14,11 @@ from matplotlib.figure import Figure
 
 from sqp.core.files import clear_left
 from sqp.core.ownership import remove_written
-from sqp.report.columns import shown_names, worst_first
 from sqp.report.figures import save
-from sqp.report.gallery import ErrorMaps
-from sqp.report.predictions import interval, remarks
-from sqp.report.view import COLOURS, ERROR_COLOURS, MASK_COLOUR, TRUTH_COLOUR, View, open_sets
-from sqp.report.volume_view import load_view
+from sqp.report.page import ErrorMaps
+from sqp.report.predictions import interval, remarks, shown_names, worst_first
+from sqp.report.scan import load_view, open_sets
+from sqp.report.view import COLOURS, ERROR_COLOURS, MASK_COLOUR, TRUTH_COLOUR, View
 
 SIDE = 640  # pixels of the long side of the picture inside the overlay
 

@@ -1,100 +1,31 @@
-"""One self-contained HTML file about predictions: the verdict, figures, tables, a gallery of the cases. No network.
-
-Parts of the HTML page that a stage hands in: a table, a figure or markdown, with a title and a caption.
-"""
+"""One self-contained HTML file about predictions: the verdict, figures, tables, a gallery of the cases. No network."""
 
 from __future__ import annotations
 
-import re
+import io
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
+from PIL import Image
 
-from sqp.core.errors import lookup
 from sqp.core.files import write_text
-from sqp.core.tables import read_own_csv
 from sqp.quality.judging.verdict import VERDICTS
+from sqp.records import RecordSet
 from sqp.report.findings import Findings, skipped_html
-from sqp.report.gallery import ErrorMaps, as_json, chosen, gallery_cases
-from sqp.report.inline import asset, data_uri, document
-from sqp.report.view import COLOURS, ERROR_COLOURS
-
-
-@dataclass(frozen=True)
-class Section:
-    """`body`: a data frame, text in markdown, or a file: .png, .svg, .md or .csv; `caption` says how to read it."""
-
-    title: str
-    body: str | Path | pd.DataFrame
-    caption: str = ""
-
-    @property
-    def is_figure(self) -> bool:
-        """Is it a picture; pictures stand side by side."""
-        return isinstance(self.body, Path) and self.body.suffix in IMAGES
-
-
-def section_html(section: Section) -> str:
-    """The section as HTML that needs no other file. ConfigError for a file of an unknown kind.
-
-    >>> section_html(Section("Risk < 1", "| a |\\n| - |\\n| 1 |"))[:46]
-    '<section id="part-risk-1"><h3>Risk &lt; 1</h3>'
-    """
-    body = section.body
-    if isinstance(body, pd.DataFrame):
-        inner = _table(body)
-    elif isinstance(body, Path):
-        inner = lookup("kind of file for the page", body.suffix, KINDS)(body, section)
-    else:
-        inner = _markdown(body)
-    caption = f"<p>{escape(section.caption)}</p>" if section.caption else ""
-    title = escape(section.title)
-    return f'<section id="{anchor(section.title)}"><h3>{title}</h3>{inner}{caption}</section>'
-
-
-def anchor(title: str) -> str:
-    """The id of a section in the page.
-
-    >>> anchor("Spread, isic2018: MAE")
-    'part-spread-isic2018-mae'
-    """
-    return re.sub(r"[^a-z0-9]+", "-", f"part-{title.lower()}").strip("-")
-
-
-def _table(table: pd.DataFrame) -> str:
-    """Three decimals, a dash for what is missing; text as it is."""
-    told = table.astype(object).where(table.notna(), "–")
-    html = told.to_html(index=False, escape=True, border=0, float_format="{:.3f}".format)
-    return f'<div class="wide" tabindex="0">{html}</div>'
-
-
-def _markdown(text: str) -> str:
-    """CommonMark with tables; HTML inside stays text."""
-    from markdown_it import MarkdownIt
-
-    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    html = re.sub(r"<(/?)h[1-6]>", r"<\1h4>", html)  # below the section's own heading
-    return f'<div class="wide" tabindex="0">{html}</div>'
-
-
-def _picture(path: Path, section: Section) -> str:
-    data = data_uri(path.read_bytes(), IMAGES[path.suffix])
-    return f'<img src="{data}" alt="{escape(section.caption or section.title)}">'
-
-
-IMAGES = {".png": "png", ".svg": "svg+xml"}
-KINDS: dict[str, Callable[[Path, Section], str]] = {
-    **dict.fromkeys(IMAGES, _picture),
-    ".csv": lambda path, section: _table(read_own_csv(path, "make it again")),
-    ".md": lambda path, section: _markdown(path.read_text(encoding="utf-8")),
-}
-
+from sqp.report.html import Section, anchor, asset, data_uri, document, section_html
+from sqp.report.predictions import prompter_label, shown_names, warnings, worst_first
+from sqp.report.scan import load_scan, open_sets
+from sqp.report.view import COLOURS, ERROR_COLOURS, View, outline
 
 SIGNS = {
     "accept": "✓",
@@ -168,7 +99,8 @@ def _counts(table: pd.DataFrame) -> str:
 
 
 def _links(sections: Sequence[Section], skipped: bool) -> str:
-    named = [*[("part-skipped", "Skipped images")] * skipped, *((anchor(one.title), one.title) for one in sections)]
+    named = [("part-skipped", "Skipped images")] * skipped
+    named += [(anchor(section.title), section.title) for section in sections]
     return "".join(f'<a href="#{part}">{escape(title)}</a>' for part, title in [*named, ("gallery", "All cases")])
 
 
@@ -186,3 +118,101 @@ def _gallery(table: pd.DataFrame, most: int, error_maps: ErrorMaps | None) -> tu
         f"{len(rows):,} of {len(table):,} cases: the {most - most // 2:,} worst, and an even choice of the others.",
         as_json(cases),
     )
+
+
+SIDE, MAP_SIDE = 256, 128  # pixels of the long side of the image, and of a map, which is smooth
+QUALITY = 78  # of WebP
+SLICES, ALL_SLICES, FEW_SLICES = 24, 2400, 3  # most of a volume, and about most in a page; but never fewer than so many
+THREADS = 2
+ErrorMaps = Callable[[pd.DataFrame], Mapping[tuple[str, str], np.ndarray]]
+"""Rows of a predictions table -> error maps by (record_set, record_id), as `quality.error_maps` makes them."""
+
+
+def chosen(table: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The rows of the gallery, worst first: with more than `most` half of them the worst, the rest evenly spread."""
+    table = worst_first(table)
+    if len(table) <= most:
+        return table
+    worst = most - most // 2
+    spread = np.linspace(worst, len(table) - 1, most - worst).round().astype(int)
+    return table.iloc[[*range(worst), *spread]]
+
+
+def gallery_cases(rows: pd.DataFrame, error_maps: ErrorMaps | None = None) -> list[dict[str, Any]] | None:
+    """A mapping a row, in order, ready for JSON; None where a record set is not named, or not there any more."""
+    sets = open_sets(rows)
+    if sets is None:
+        return None
+    wrong = error_maps(rows) if error_maps is not None and len(rows) else {}
+    slices = max(FEW_SLICES, min(SLICES, ALL_SLICES // max(1, len(rows))))
+    todo = [
+        (sets[row["record_set"]], row, wrong.get((row["record_set"], row["record_id"])), slices)
+        for row in rows.assign(shown=shown_names(rows)).to_dict("records")
+    ]
+    with ThreadPoolExecutor(THREADS) as pool:  # Pillow decodes outside of Python's lock
+        return list(pool.map(lambda job: _case(*job), todo))
+
+
+def as_json(cases: list[dict[str, Any]]) -> str:
+    """JSON that is safe inside of a script element."""
+    return json.dumps(cases, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _case(records: RecordSet, row: Mapping[str, Any], error: np.ndarray | None, slices: int) -> dict[str, Any]:
+    """Of a volume `slices` holds the pictures of at most so many of its slices, `slice` is the first one shown."""
+    scan = load_scan(records, row, error, SIDE)
+    places = scan.chosen(slices)
+    views = [scan.slice(z, SIDE) for z in places]
+    first = places.index(scan.key)
+    view, drawn = views[first], _drawn(views[first])
+    if records.volumes:
+        drawn = {"slices": [{"place": view.place, **_drawn(view)} for view in views], "slice": first}
+    numbers = {name: _number(row.get(name, math.nan)) for name in ("predicted_dice", "low", "high", "dice")}
+    return {
+        "id": str(row["record_id"]),
+        "image_id": str(row["image_id"]),
+        "name": str(row["shown"]),
+        "verdict": str(row["verdict"]),
+        **numbers,
+        "kind": str(row.get("variant", "")),
+        "remarks": list(dict.fromkeys([*warnings(row), *view.lacks()])),
+        "facts": _facts(row),
+        **drawn,
+    }
+
+
+def _drawn(view: View) -> dict[str, Any]:
+    """The pictures and contours of a view."""
+    height, width = view.mask.shape
+    wrong = view.wrong()
+    return {
+        "width": width,
+        "height": height,
+        "image": None if view.image is None else _webp(view.image),
+        "mask": outline(view.mask),
+        "truth": None if view.truth is None else outline(view.truth),
+        "measure": view.measure,
+        "uncertainty": None if view.uncertainty is None else _webp(view.coloured(), MAP_SIDE),
+        "error": None if wrong is None else _webp(wrong, MAP_SIDE),
+    }
+
+
+def _facts(row: Mapping[str, Any]) -> list[str]:
+    """What the record is, in a few words; what is unknown stays away."""
+    facts = [str(row.get(name, "")) for name in ("dataset", "segmenter", "diagnosis")]
+    label = prompter_label(row.get("prompter", ""))
+    return [fact for fact in (*facts, label) if fact and fact != "nan"]
+
+
+def _number(value: Any) -> float | None:
+    return round(float(value), 4) if math.isfinite(value) else None
+
+
+def _webp(pixels: np.ndarray, side: int | None = None) -> str:
+    """uint8 `[h, w, 3]` as a data address, at most `side` pixels long."""
+    image = Image.fromarray(pixels)
+    if side is not None:
+        image.thumbnail((side, side))
+    buffer = io.BytesIO()
+    image.save(buffer, format="WEBP", quality=QUALITY, method=2)
+    return data_uri(buffer.getvalue(), "webp")

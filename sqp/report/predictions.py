@@ -1,5 +1,4 @@
-"""The predictions of a run: as files, `predictions.csv` for people and `predictions.parquet` for programs, and what the
-terminal shows of them."""
+"""A predictions table for readers: laid out, sorted, written as `.csv` and `.parquet`, read back, summed up."""
 
 from __future__ import annotations
 
@@ -14,12 +13,66 @@ import pandas as pd
 from sqp.core.errors import ConfigError
 from sqp.core.files import write_atomic, write_text
 from sqp.core.tables import check_numeric, csv_text, read_own_csv, read_parquet
-from sqp.quality.judging.columns import FIRST
+from sqp.prompts import SIMULATED_MANUAL
+from sqp.quality.judging.columns import FIRST, score_names
 from sqp.quality.judging.risk import Choice
 from sqp.quality.judging.verdict import VERDICTS
 from sqp.records.reader import check_dice
-from sqp.report.columns import SIMULATED, ordered, prompter_label, shown_names, worst_first
 from sqp.report.findings import risk_sentence
+
+SIMULATED = "simulated manual"
+
+
+def prompter_label(prompter: object) -> str:
+    """A prompter's name; one that knows the ground truth is called what it is.
+
+    >>> prompter_label("truth_box"), prompter_label("otsu")
+    ('truth_box (simulated manual)', 'otsu')
+    """
+    return f"{prompter} ({SIMULATED})" if prompter in SIMULATED_MANUAL else str(prompter)
+
+
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table: `FIRST`, every score, then the rest; a column that it lacks stays away.
+
+    Where there is a `prompter`, its label is the last column.
+    """
+    if "prompter" in table.columns:
+        table = table.assign(prompter_label=[prompter_label(name) for name in table["prompter"]])
+    scores = score_names(table)
+    first = [name for name in FIRST if name in table.columns]
+    rest = [name for name in table.columns if name not in {*first, *scores}]
+    return table[[*first, *scores, *rest]]
+
+
+def shown_names(table: pd.DataFrame) -> list[str]:
+    """What a reader knows each record by: its image's file, with the id where several are of one file.
+
+    >>> paths = ["in/a.png", "in/b.png", "in/b.png", ""]
+    >>> shown_names(pd.DataFrame({"record_id": ["r1", "r2", "r3", "r4"], "image_path": paths}))
+    ['a.png', 'b.png · r2', 'b.png · r3', 'r4']
+    """
+    ids = table["record_id"].astype(str)
+    if "image_path" not in table.columns:
+        return ids.tolist()
+    paths = table["image_path"].fillna("").astype(str)
+    files = paths.map(lambda path: Path(path).name)
+    several = files.duplicated(keep=False)
+    return [
+        (f"{file} · {record_id}" if twice else file) if file else record_id
+        for file, record_id, twice in zip(files, ids, several, strict=True)
+    ]
+
+
+def worst_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Abstentions of every kind first, then by predicted Dice, lowest first; ties by id."""
+    judged = table["predicted_dice"].notna()
+    if "verdict" in table.columns:
+        judged &= table["verdict"] != "abstain"
+    keys = pd.DataFrame({"judged": judged, "dice": table["predicted_dice"], "id": table["record_id"]})
+    order = keys.reset_index(drop=True).sort_values(["judged", "dice", "id"], na_position="first").index
+    return table.iloc[order].reset_index(drop=True)
+
 
 REMEDY = "give a predictions table of sqp, .csv or .parquet"
 
@@ -51,10 +104,10 @@ def read_predictions(path: str | Path, needed: Collection[str] = ()) -> pd.DataF
     """
     path = Path(path)
     if path.is_dir():
-        found = [path / name for name in ("predictions.parquet", "predictions.csv") if (path / name).exists()]
-        if not found:
+        files = [path / name for name in ("predictions.parquet", "predictions.csv") if (path / name).exists()]
+        if not files:
             raise ConfigError(f"{path} holds no predictions.parquet nor predictions.csv; run `sqp predict` first")
-        path = found[0]
+        path = files[0]
     if not path.exists():
         raise ConfigError(f"no predictions at {path}; run `sqp predict` first, or correct --predictions")
     if path.suffix == ".parquet":

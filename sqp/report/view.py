@@ -1,37 +1,18 @@
-"""A record as a reader sees it: image with contours and uncertainty map, for pages and overlays."""
+"""A picture of a record: image with contours, uncertainty map and error map, for pages and overlays."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
-from PIL import Image, ImageColor, ImageOps
+from PIL import Image, ImageColor
 from scipy.ndimage import binary_dilation, binary_erosion
 from skimage.measure import approximate_polygon, find_contours
 
-from sqp.core.errors import CaseError, ConfigError
-from sqp.core.untrusted import open_image
-from sqp.data.images import read_image
-from sqp.data.masks import read_mask
-from sqp.quality.bundle.sources import REFEREE, SELF
-from sqp.quality.model.channels import UNREADABLE
-from sqp.records import RecordSet
-
-MASK_COLOUR, TRUTH_COLOUR = "#FFC107", "#56B4E9"  # told apart by all eyes; on a black edge, on any skin
+MASK_COLOUR, TRUTH_COLOUR = "#FFC107", "#56B4E9"  # apart to all eyes; on a black edge, on any skin
 COLOURS = "cividis"  # made for colour-blind readers, monotone in grey
 ERROR_COLOURS = "magma"  # monotone in grey too, and not to be taken for the map above
-SOURCES = (SELF, REFEREE)
-SHOWN = (  # the first measure that the record set has, its title, and the value of the brightest colour
-    ("entropy", "entropy (bits)", 1.0),
-    ("mutual_information", "mutual information (bits)", 1.0),
-    ("variance", "variance", 0.25),
-)
 
 
 @dataclass(frozen=True)
@@ -81,40 +62,6 @@ class View:
         return None if self.error is None else mpl.colormaps[ERROR_COLOURS](self.error, bytes=True)[..., :3]
 
 
-def open_sets(table: pd.DataFrame) -> dict[str, RecordSet] | None:
-    """The record sets of a predictions table by name; None where it names none, or one has been moved away."""
-    if "record_set" not in table.columns:
-        return None
-    try:
-        return {str(name): RecordSet(name) for name in table["record_set"].unique()}
-    except (ConfigError, TypeError):
-        return None
-
-
-def image_view(records: RecordSet, row: Mapping[str, Any], side: int, error: np.ndarray | None = None) -> View:
-    """The view of one record, scaled, up or down, to a long side of `side` pixels; a lost file is told, not fatal.
-
-    `error` is its error map over the squashed frame (`quality.error_maps`).
-    """
-    try:
-        mask, readable = records.mask(row["record_id"]), True
-    except UNREADABLE:
-        mask, readable = np.zeros((int(row.get("height", side)), int(row.get("width", side))), bool), False
-    scale = side / max(mask.shape)
-    size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))  # PIL: (w, h)
-    name, top, uncertainty, covered = stored_map(records, row["record_id"])
-    return View(
-        image=_image(row.get("image_path"), size),
-        mask=resized(mask, size) >= 0.5,
-        truth=_truth(records, row.get("truth_path"), size),
-        uncertainty=None if uncertainty is None else np.clip(resized(uncertainty / top, size, covered), 0, 1),
-        measure=name,
-        top=top,
-        readable=readable,
-        error=None if error is None else np.clip(resized(error, size), 0, 1),
-    )
-
-
 def outline(mask: np.ndarray) -> str:
     """The contours of a bool mask as the `d` of an SVG path in its own pixels; empty for an empty mask.
 
@@ -140,47 +87,6 @@ def _draw(canvas: np.ndarray, mask: np.ndarray, colour: str) -> None:
     line = (mask & ~binary_erosion(mask, iterations=width)) if mask.any() else mask
     canvas[binary_dilation(line)] = 0
     canvas[line] = ImageColor.getrgb(colour)
-
-
-def _image(path: object, size: tuple[int, int]) -> np.ndarray | None:
-    """uint8 `[h, w, 3]`, upright; None where the file is gone or broken by now (the reader is told)."""
-    try:
-        if isinstance(path, str) and Path(path).suffix.lower() in (".jpg", ".jpeg"):
-            with open_image(path) as image:
-                image.draft("RGB", size)  # decoded at a fraction of its size: several times as fast
-                upright = ImageOps.exif_transpose(image).convert("RGB")
-        else:
-            upright = Image.fromarray(read_image(str(path)))
-    except (CaseError, OSError):
-        return None
-    return np.asarray(upright.resize(size, Image.Resampling.BILINEAR))
-
-
-def _truth(records: RecordSet, paths: object, size: tuple[int, int]) -> np.ndarray | None:
-    """bool `[h, w]`: the first rater's mask; None where there is none, or its file is gone or broken."""
-    if not isinstance(paths, Sequence | np.ndarray) or isinstance(paths, str) or not len(paths):
-        return None
-    try:
-        return resized(read_mask(str(paths[0]), records.labels), size) >= 0.5
-    except CaseError:
-        return None
-
-
-def stored_map(records: RecordSet, record_id: str) -> tuple[str, float, np.ndarray | None, tuple[float, float] | None]:
-    """Title, top value and map on its grid of the first measure there is, the segmenter's before the referee's.
-
-    Last come the (rows, columns) of the grid that the image takes.
-    """
-    for source, (name, title, top) in product(SOURCES, SHOWN):
-        key = f"{source}/{name}"
-        try:
-            values = records.maps(record_id, [key])[key].astype(np.float32)
-            covered = records.covered(record_id, key, values.shape)
-        except (CaseError, ConfigError, *UNREADABLE):
-            continue
-        title = f"{title} of the referee" if source == REFEREE else title
-        return title, top, values, covered
-    return "no uncertainty map", 1.0, None, None
 
 
 def resized(values: np.ndarray, size: tuple[int, int], covered: tuple[float, float] | None = None) -> np.ndarray:

@@ -15,8 +15,8 @@ from sqp.config.logger import LoggerConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import note_written
 from sqp.report.findings import MODEL
-from sqp.report.gallery import ErrorMaps
 from sqp.report.overlays import write_overlays
+from sqp.report.page import ErrorMaps
 
 
 def check_logger(config: LoggerConfig) -> None:

@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from sqp.cli.main import main
-from sqp.commands.compare import agreed, run
+from sqp.commands.compare import run
 from sqp.commands.evaluate import run as evaluate
 from sqp.config.compare import CompareConfig
 from sqp.config.evaluate import EvaluateConfig
 from sqp.core.errors import ConfigError
-from sqp.evaluation.finished_runs import differences, read_runs
+from sqp.evaluation.runs import agreed, differences, read_runs
 from sqp.metrics.agreement import mae
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,12 @@ import yaml
 from predicted_rows import predictions
 
 from sqp import quality
-from sqp.commands import evaluate
 from sqp.commands.evaluate import run
-from sqp.config.evaluate import EvaluateConfig
+from sqp.config.evaluate import EvaluateConfig, Target
 from sqp.core.errors import ConfigError
+from sqp.evaluation import evaluate
+from sqp.evaluation import result as result_module
+from sqp.evaluation.comparison import TARGETS
 from sqp.evaluation.rows import check_groups, load_rows
 from sqp.quality.bundle.provenance import group_hashes
 from sqp.quality.judging.conformal import Conformal
@@ -49,8 +51,8 @@ def result(folder):
 
 @pytest.fixture(autouse=True)
 def without_evidence(result, monkeypatch):
-    """The pages are made once, in `result`; further runs go without (tests/stages/evidence looks at each)."""
-    monkeypatch.setattr(evaluate, "pages", lambda evidence: [])
+    """The pages are made once, in `result`; further runs go without (tests/evaluation/pages looks at each)."""
+    monkeypatch.setattr(result_module, "pages", lambda evidence: [])
 
 
 def test_all_outputs(folder, result):
@@ -168,8 +170,7 @@ def record_sets(tmp_path: Path) -> tuple[Path, Path]:
     for split in ("test", "calibration"):
         (tmp_path / split).mkdir()
         part = made[made["split"] == split].drop(columns=own)
-        part = part.assign(**dict.fromkeys([name for name in NEEDED if name not in part], ""))
-        part["truth_path"] = None
+        part = part.assign(**{name: "" for name in NEEDED if name not in part} | {"truth_path": None})
         part["natural"] = part["variant"] == "natural"
         part.to_parquet(tmp_path / split / "records.parquet")
     return tmp_path / "test", tmp_path / "calibration"
@@ -232,3 +233,15 @@ def test_raters_rows_are_the_natural_ones_with_several_truths(tmp_path):
     assert rows.raters["record_id"].tolist() == ["i2-natural", "i3-natural"]
     assert load_rows(config(tmp_path, table.drop(columns="truth_path"))).raters.empty
     assert np.isnan(rows.alpha) and rows.calibration["calibrates"].all()
+
+
+def test_the_choices_of_the_config_are_the_targets_that_there_are():
+    assert list(get_args(Target)) == list(TARGETS)
+
+
+def test_an_evaluation_is_a_library_call_that_writes_nothing(tmp_path, result):
+    settings = config(tmp_path, predictions())
+    evaluation = evaluate(load_rows(settings), settings)
+    pd.testing.assert_frame_equal(evaluation.table, result.table)
+    assert evaluation.text.startswith("# Predicted against true Dice") and evaluation.left_out == ""
+    assert not settings.out.exists()

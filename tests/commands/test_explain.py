@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -16,14 +17,18 @@ from recordsets import make_record_set
 
 from sqp.cli.main import main
 from sqp.commands import explain
-from sqp.commands import explain_strangeness as explain_ood
-from sqp.config.explain import ExplainConfig
+from sqp.config.explain import Attribution, Cam, Effect, ExplainConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import write_maps
 from sqp.data.images import read_image
 from sqp.explain import embedding as embeddings
+from sqp.explain import explain_records
+from sqp.explain.attribution import ATTRIBUTIONS
+from sqp.explain.cams import CAMS
 from sqp.explain.cases import choose_cases
 from sqp.explain.data import load_material
+from sqp.explain.strangeness import study_strangeness, write_strange
+from sqp.explain.target import EFFECTS
 from sqp.quality import Bundle
 from sqp.records import RecordSet
 
@@ -138,12 +143,12 @@ def test_strange_images_are_made_segmented_and_judged(config, tmp_path, monkeypa
         ids = RecordSet(made[-1]).table["record_id"].tolist()
         return SimpleNamespace(out=made[-1], record_ids=ids)
 
-    monkeypatch.setattr(explain_ood.generate, "run", segment)
+    monkeypatch.setattr(explain.generate, "run", segment)
     config = replace(config, ood_images=2, ood_folders=[tmp_path / "moon"])
     (tmp_path / "moon").mkdir()
     Image.fromarray(np.full((9, 9), 77, np.uint8)).save(tmp_path / "moon" / "a.png")
     material = load_material(config, Bundle.load(config.model))
-    table = explain_ood.study_ood(config, material)
+    table = study_strangeness(config, material, explain.record_maker(config, material.bundle))
     kinds = ["flipped polarity", "blank image", "strong blur", "natural photo", "moon"]
     assert list(dict.fromkeys(table["images"])) == kinds and len(made) == 5
     assert set(table["distance"]) == {"model, Mahalanobis", "model, k-NN"}  # these records keep no embedding
@@ -152,17 +157,17 @@ def test_strange_images_are_made_segmented_and_judged(config, tmp_path, monkeypa
     assert [len(np.unique(read_image(path))) <= 3 for path in (drawn / "images").iterdir()] == [True, True]
     (drawn / "kept").touch()
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(drawn / "images" / "blank_image_000.png")
-    explain_ood.write_strange(config, material.rows)
+    write_strange(config, material.rows)
     assert (drawn / "kept").exists() and len(list((drawn / "images").iterdir())) == 2
     assert read_image(drawn / "images" / "blank_image_000.png").any()
     (drawn / "images" / "mine.png").touch()
     with pytest.raises(ConfigError, match=r"mine\.png, which sqp did not write"):
-        explain_ood.write_strange(config, material.rows)
+        write_strange(config, material.rows)
 
 
 def test_the_groups_of_training_are_told(config):
     result = explain.run(replace(config, split="val", neighbours=0, permute=False, cams=[], cases=0))
-    assert result.told[0].startswith("The model was trained, tuned or calibrated on some of these groups")
+    assert result.sentences[0].startswith("The model was trained, tuned or calibrated on some of these groups")
 
 
 @pytest.mark.parametrize(
@@ -201,3 +206,13 @@ def test_a_damaged_bundle(config, tmp_path, capsys):
         main(["explain", "--model", str(copy), "--records", str(config.records[0]), "--out", str(tmp_path / "o")]) == 2
     )
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_the_choices_of_the_config_are_the_methods_that_there_are():
+    for choices, table in ((Cam, CAMS), (Effect, EFFECTS), (Attribution, ATTRIBUTIONS)):
+        assert list(get_args(choices)) == list(table)
+
+
+def test_strange_images_need_what_makes_their_records(config):
+    with pytest.raises(ValueError, match="ood_images needs make_records"):
+        explain_records(replace(config, ood_images=2), Bundle.load(config.model))

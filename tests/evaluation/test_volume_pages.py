@@ -20,9 +20,9 @@ from sqp.config.export import ExportConfig
 from sqp.config.predict import PredictConfig
 from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
-from sqp.evaluation.pages.pixels import read_pixels
+from sqp.evaluation.pixels import read_pixels
 from sqp.metrics.overlap import worst_slice
-from sqp.metrics.surface import surface_distances
+from sqp.metrics.segmentation import surface_distances
 from sqp.records import RecordSet
 
 

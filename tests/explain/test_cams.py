@@ -8,7 +8,7 @@ from explain.conftest import SIZE, network
 
 from sqp.core.errors import ConfigError
 from sqp.explain.cams import CAMS, branch_maps, cam_maps, choose_layer, spatial_layers
-from sqp.explain.sanity import shuffled_weights
+from sqp.explain.faithfulness import shuffled_weights
 from sqp.explain.target import Logit
 from sqp.quality.model.augment import dihedral
 from sqp.quality.model.ensemble import Ensemble

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sqp.explain.references import REACH, border_maps, disagreement, random_maps
+from sqp.explain.maps import REACH, border_maps, disagreement, random_maps
 
 
 def test_random_maps_depend_on_seed_and_id_alone():

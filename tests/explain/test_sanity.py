@@ -6,7 +6,7 @@ import torch
 from explain.conftest import network
 from scipy.stats import spearmanr
 
-from sqp.explain.sanity import likeness, sanity_table, shuffled_weights
+from sqp.explain.faithfulness import likeness, sanity_table, shuffled_weights
 from sqp.metrics.stats import Resamples
 
 

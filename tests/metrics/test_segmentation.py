@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from sqp.metrics import OVERLAP, calibration
-from sqp.metrics.segmentation import segmentation_row
-from sqp.metrics.surface import surface_distances
+from sqp.metrics.segmentation import segmentation_row, surface_distances
 
 EMPTY = np.zeros((20, 30), bool)
 SQUARE, MOVED = EMPTY.copy(), EMPTY.copy()

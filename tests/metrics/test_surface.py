@@ -11,7 +11,7 @@ from monai.metrics import compute_average_surface_distance, compute_hausdorff_di
 from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
 from tiny_volumes import ellipsoid
 
-from sqp.metrics.surface import empty_note, surface_distances
+from sqp.metrics.segmentation import empty_note, surface_distances
 
 EMPTY = np.zeros((12, 12), bool)
 PAIRS = st.sampled_from([(6, 5), (4, 3, 5)]).flatmap(lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape)))

@@ -11,7 +11,7 @@ from volumesets import SPLITS, WRONG, make_volume_set
 from sqp.commands.train import run
 from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
-from sqp.evaluation.pages.pixels import read_pixels
+from sqp.evaluation.pixels import read_pixels
 from sqp.quality import Bundle, error_maps, predict_records
 from sqp.quality.model.augment import dihedral
 from sqp.quality.model.backbones import VOLUME_BACKBONES, build_backbone

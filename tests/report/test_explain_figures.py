@@ -11,11 +11,10 @@ import pytest
 
 from sqp.records import RecordSet
 from sqp.report import explain_figures
-from sqp.report.embedding_page import fields, write_embedding_page
-from sqp.report.explain_figures import embedding, short_names
+from sqp.report.embedding import embedding_figure, fields, short_names, write_embedding_page
+from sqp.report.explain_figures import case_figure, contact_sheet, heated
 from sqp.report.explain_page import TITLES, as_markdown, findings, readable, write_explain_page
-from sqp.report.explained_cases import case_figure, contact_sheet, heated, resized
-from sqp.report.volume_view import load_view
+from sqp.report.scan import load_view
 
 MAPS = ["grad_cam", "error_map", "random"]
 
@@ -102,7 +101,7 @@ def points(record_set) -> pd.DataFrame:
 
 
 def test_a_panel_for_what_is_known_and_differs(points):
-    figure = embedding(points, "pca_x", "pca_y", "PCA")
+    figure = embedding_figure(points, "pca_x", "pca_y", "PCA")
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == ["true Dice", "predicted Dice", "predicted - true Dice", "area of the mask", "diagnosis"]
     assert inside(figure)
@@ -148,10 +147,6 @@ def test_a_map_is_laid_over_the_image_only_where_it_is_high(view):
     changed = (heated(view, values) != nothing).any(axis=2)
     w = changed.shape[1]
     assert changed[:, : w // 8].mean() > 0.9 and not changed[:, w // 2 :].any()
-
-
-def test_a_map_comes_into_the_images_frame(view):
-    assert resized(np.ones((16, 16)), view.mask).shape == view.mask.shape
 
 
 def test_cases_are_drawn_and_nothing_is_clipped(view):

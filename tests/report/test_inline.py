@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 
-from sqp.report.inline import document
+from sqp.report.html import document
 
 
 def test_the_policy_has_the_hash_of_the_one_script_and_of_no_other() -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from sqp.report import figures
 from sqp.report.findings import Findings
-from sqp.report.gallery import chosen
-from sqp.report.page import Section, write_page
+from sqp.report.html import Section
+from sqp.report.page import chosen, write_page
 from sqp.report.tables import formatted
 
 VOID = {"meta", "img", "input", "br"}

@@ -8,13 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import chromium
+from PIL import Image
 from volumesets import make_volume_set
 
 from sqp.core.files import write_maps
 from sqp.records import RecordSet
+from sqp.report.embedding import write_embedding_page
+from sqp.report.explain_page import write_explain_page
 from sqp.report.findings import Findings
-from sqp.report.inline import document
-from sqp.report.page import Section, write_page
+from sqp.report.html import Section, document
+from sqp.report.page import write_page
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +150,24 @@ def test_nothing_is_wider_than_the_window(opened, width):
     assert opened.evaluate(
         "document.getElementById('viewer').scrollWidth <= document.getElementById('viewer').clientWidth"
     )
+
+
+def test_the_pages_of_explain_fit_a_phone(browser, tmp_path):
+    figure = tmp_path / "wide.png"
+    Image.new("RGB", (3000, 40)).save(figure)
+    table = pd.DataFrame({"map": ["grad_cam"], "n": [3], "deletion": [0.5], "note": ["no better than random"]})
+    points = pd.DataFrame({"record_id": list("ab"), "dice": [0.1, 0.9], "x": [0.0, 1.0], "y": [1.0, 0.0]})
+    pages = [
+        write_explain_page(
+            tmp_path / "r.html", {"faithfulness": table}, {"faithfulness": [("wide", figure)]}, [], intro=""
+        ),
+        write_embedding_page(tmp_path / "e.html", points, {"pca": ("PCA", "x", "y")}, title="Points"),
+    ]
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    for path in pages:
+        page.goto(path.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path.name
+    page.close()
 
 
 def test_slices_of_a_volume_are_gone_through(browser, tmp_path):

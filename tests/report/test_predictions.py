@@ -7,8 +7,7 @@ import pytest
 
 from sqp.core.errors import ConfigError
 from sqp.quality.judging.columns import FIRST, score_names
-from sqp.report.columns import ordered, worst_first
-from sqp.report.predictions import read_predictions, write_predictions
+from sqp.report.predictions import ordered, read_predictions, worst_first, write_predictions
 
 
 def test_columns_come_in_the_order_of_the_design(tmp_path, predictions):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from sqp.core.errors import ConfigError
-from sqp.report.page import Section, anchor, section_html
+from sqp.report.html import Section, anchor, section_html
 
 TABLE = pd.DataFrame({"method": ["a<b"], "mae": [0.12345], "note": [None], "n": [7]})
 

@@ -11,8 +11,8 @@ from PIL import Image, ImageColor
 from sqp.core.ownership import owned
 from sqp.records import RecordSet
 from sqp.report.overlays import caption, overlay, write_overlays
+from sqp.report.scan import load_view
 from sqp.report.view import MASK_COLOUR, TRUTH_COLOUR, View
-from sqp.report.volume_view import load_view
 
 
 @pytest.fixture
@@ -108,3 +108,11 @@ def test_a_lost_mask_is_told_not_fatal(rows, tmp_path):
     view = load_view(RecordSet(lost["record_set"]), lost, 90)
     assert view.mask.shape == (90, 56) and not view.mask.any() and view.uncertainty is None
     assert "mask not readable" in overlay(view, lost).axes[0].get_title()
+
+
+def test_a_mask_too_small_for_the_picture_is_not_called_empty(record_set, rows, monkeypatch):
+    mask = np.zeros((600, 900), bool)
+    mask[3, 4] = True
+    monkeypatch.setattr(RecordSet, "mask", lambda self, record_id: mask)
+    view = load_view(RecordSet(record_set), rows[0], 90)
+    assert not view.mask.any() and "empty mask" not in view.lacks()

@@ -10,10 +10,9 @@ from tiny_volumes import ellipsoid
 from volumesets import make_volume_set
 
 from sqp.records import RecordSet
-from sqp.report import gallery
-from sqp.report.gallery import as_json, gallery_cases
-from sqp.report.orthogonal import GAP, SIDE, ThreeViews, cuts_of, point_of
-from sqp.report.volume_view import Scan, load_scan, load_view
+from sqp.report import page
+from sqp.report.page import as_json, gallery_cases
+from sqp.report.scan import GAP, SIDE, Scan, ThreeViews, cuts_of, load_scan, load_view, point_of
 
 SHAPE = (10, 20, 30)
 
@@ -102,7 +101,7 @@ def test_a_page_holds_slices_of_volumes(records, monkeypatch):
         assert 3 <= len(one["slices"]) <= 24 and one["slices"][one["slice"]]["mask"]
         assert all(part["image"].startswith("data:image/webp") and part["truth"] is not None for part in one["slices"])
         assert "image" not in one and one["remarks"] == []
-    monkeypatch.setattr(gallery, "ALL_SLICES", 4 * len(rows))
+    monkeypatch.setattr(page, "ALL_SLICES", 4 * len(rows))
     assert max(len(one["slices"]) for one in gallery_cases(rows)) == 4
 
 

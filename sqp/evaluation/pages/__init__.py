@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from sqp.evaluation.evidence import Evidence, Page
 from sqp.evaluation.pages.agreement import agreement_page
 from sqp.evaluation.pages.intervals import intervals_page
-from sqp.evaluation.pages.page import Evidence, Page
 from sqp.evaluation.pages.raters import raters_page
 from sqp.evaluation.pages.risk import risk_page
 from sqp.evaluation.pages.segmentation import segmentation_page

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from sqp.evaluation.comparison import DICE, TARGETS, compare
-from sqp.evaluation.pages.page import Evidence, Page, known, with_part
-from sqp.evaluation.pages.pixels import measured
-from sqp.evaluation.subsets import ALL, Subset
+from sqp.evaluation.evidence import Evidence, Page, known
+from sqp.evaluation.pixels import measured
+from sqp.evaluation.subsets import ALL, Subset, with_part
 from sqp.metrics.calibration import reliability_table
 from sqp.metrics.weighted import MIN_RECORDS
 from sqp.report.evaluation_figures import bland_altman, forest

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from sqp.core.errors import CaseError, ConfigError
-from sqp.evaluation.pages.page import Evidence, Page
-from sqp.evaluation.pages.pixels import read_pixels
+from sqp.evaluation.evidence import Evidence, Page
 from sqp.evaluation.paired import correlation_rows, mean_rows
+from sqp.evaluation.pixels import read_pixels
 from sqp.metrics.nan_reasons import join
 from sqp.metrics.raters import rater_row
 from sqp.metrics.stats import Resamples

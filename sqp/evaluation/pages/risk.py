@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sqp.evaluation.pages.page import Evidence, Page, known, with_part
+from sqp.evaluation.evidence import Evidence, Page, known
 from sqp.evaluation.paired import mean_cells
-from sqp.evaluation.subsets import ALL
+from sqp.evaluation.subsets import ALL, with_part
 from sqp.quality.judging.risk import Choice, RiskEvidence, RiskRule, at_risk
 from sqp.report.evaluation_figures import risk_figure
 

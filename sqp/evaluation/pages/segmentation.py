@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
-from sqp.evaluation.pages.page import Evidence, Page, known, with_part
-from sqp.evaluation.pages.pixels import WORST_SLICE, measured
-from sqp.evaluation.pages.temperature import scaled, temperature_table
-from sqp.evaluation.paired import correlation_rows, mean_rows
-from sqp.evaluation.subsets import ALL, Subset
+from sqp.core.errors import CaseError, ConfigError
+from sqp.evaluation.evidence import Evidence, Page, known
+from sqp.evaluation.paired import correlation_rows, mean_cells, mean_rows
+from sqp.evaluation.pixels import WORST_SLICE, measured, read_pixels
+from sqp.evaluation.subsets import ALL, Subset, with_part
+from sqp.metrics.calibration import PixelCalibration
 from sqp.metrics.nan_reasons import join
 from sqp.metrics.overlap import threshold_iou
 from sqp.metrics.stats import Resamples
+from sqp.metrics.temperature import Temperature, TemperatureFit, rescale
+from sqp.records import RecordSet
 from sqp.records.schema import NATURAL, kinds
 from sqp.report.evaluation_figures import pixel_calibration
 
@@ -54,6 +61,7 @@ SCALED = {
     "temperature": "T",
     "note": "note",
 }
+QUANTITIES = {"ece": "ECE", "brier": "Brier", "nll": "NLL (nats)"}
 READING = (
     "Natural masks of the test split at the image's own size; one value an image, their mean with a 95 % interval "
     "from bootstrap resamples of whole groups. Distances are MONAI's (outline to outline; MASD the mean of the two "
@@ -120,14 +128,86 @@ def means(numbers: pd.DataFrame, resamples: Resamples, surface: bool) -> pd.Data
 
 def _reasons(values: pd.Series, notes: pd.Series) -> str:
     """`3 x empty prediction: no surface distance`, each reason with its count; that one image has no SD."""
-    one = "one image: no SD" if values.notna().sum() == 1 else ""
+    single = "one image: no SD" if values.notna().sum() == 1 else ""
     counts = (
         notes[values.isna()].replace("", "undefined").str.split(": cannot|: [/.]", regex=True).str[0].value_counts()
     )
-    return join(one, *(f"{count} x {reason}" for reason, count in counts.items()))
+    return join(single, *(f"{count} x {reason}" for reason, count in counts.items()))
 
 
 def against_dice(numbers: pd.DataFrame, resamples: Resamples) -> pd.DataFrame:
     """Correlation over images of ECE, Brier and NLL with the Dice."""
     columns = {LABELS[name]: numbers[name].to_numpy(float) for name in ("ece", "brier", "nll")}
     return correlation_rows(columns, numbers["dice"].to_numpy(float), resamples)
+
+
+@dataclass
+class Scaled:
+    """One segmenter: its temperature, all test pixels before and after, and each test row's numbers `[n]` of both."""
+
+    segmenter: str
+    fit: Temperature
+    resamples: Resamples
+    before: PixelCalibration = field(default_factory=PixelCalibration)
+    after: PixelCalibration = field(default_factory=PixelCalibration)
+    each: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def scaled(test: pd.DataFrame, calibration: pd.DataFrame, resamples: Resamples) -> list[Scaled]:
+    """For each segmenter of the test rows its temperature and what it changes; `resamples` are of the test rows."""
+    names = sorted(test["segmenter"].unique()) if "segmenter" in test else []
+    return [_scaled(name, test, calibration[calibration["segmenter"] == name], resamples) for name in names]
+
+
+def _scaled(segmenter: str, test: pd.DataFrame, calibration: pd.DataFrame, resamples: Resamples) -> Scaled:
+    fit = TemperatureFit()
+    for _, p, truths in _maps(calibration, "temperature"):
+        fit.update_probability(p, truths, weight=1 / p.size)
+    result = Scaled(segmenter, fit.fit(), resamples)
+    keys = [f"{name}_{when}" for name in QUANTITIES for when in ("before", "after")]
+    result.each = {key: np.full(len(test), np.nan) for key in keys}
+    temperature = result.fit.value
+    for row, p, truths in _maps(test[test["segmenter"] == segmenter], "pixel calibration"):
+        changed = rescale(p, temperature) if np.isfinite(temperature) else None
+        for when, pool, values in (("before", result.before, p), ("after", result.after, changed)):
+            if values is not None:
+                own = PixelCalibration()
+                own.update(values, truths)
+                pool.add(own)
+                for name in QUANTITIES:
+                    result.each[f"{name}_{when}"][row] = getattr(own, name)
+    return result
+
+
+def _maps(rows: pd.DataFrame, word: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(index, map once a truth, truths `[raters, h, w]`) of each record whose map can be read and holds no NaN."""
+    sets: dict[str, RecordSet] = {}
+    for index, row in tqdm(rows.iterrows(), total=len(rows), unit="record", desc=word, disable=None):
+        try:
+            where = str(row["record_set"])
+            if where not in sets:
+                sets[where] = RecordSet(where)
+            pixels = read_pixels(sets[where], row)
+        except (CaseError, ConfigError):
+            continue  # the table of the segmentation itself says which
+        if pixels.probability is not None and np.isfinite(pixels.probability).all():
+            yield int(str(index)), np.broadcast_to(pixels.probability, pixels.truths.shape), pixels.truths
+
+
+def temperature_table(fits: list[Scaled]) -> pd.DataFrame:
+    """A row a segmenter and quantity: mean over images before and after, their change, and over all pixels."""
+    rows = []
+    for fitted in fits:
+        for name, label in QUANTITIES.items():
+            before, after = fitted.each[f"{name}_before"], fitted.each[f"{name}_after"]
+            row: dict[str, object] = {
+                "segmenter": fitted.segmenter,
+                "quantity": label,
+                "n": int(np.isfinite(before).sum()),
+            }
+            for key, values in {"before": before, "after": after, "change": after - before}.items():
+                row |= mean_cells(key, values, fitted.resamples)
+            row |= {"pooled_before": getattr(fitted.before, name), "pooled_after": getattr(fitted.after, name)}
+            row |= {"temperature": fitted.fit.value, "n_calibration": fitted.fit.n_maps}
+            rows.append(row | {"note": join(fitted.fit.note, fitted.before.note)})
+    return pd.DataFrame(rows)

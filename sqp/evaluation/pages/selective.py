@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from sqp.evaluation.comparison import MEDIAN, with_aggregates
-from sqp.evaluation.pages.page import Evidence, Page, known, with_part
+from sqp.evaluation.evidence import Evidence, Page, known
 from sqp.evaluation.paired import MODEL, Paired
-from sqp.evaluation.subsets import ALL, Subset
+from sqp.evaluation.subsets import ALL, Subset, with_part
 from sqp.metrics import weighted_selective as forms
 from sqp.metrics.selective import risk_coverage, selective_row
 from sqp.metrics.stats import fit_line
@@ -52,8 +52,8 @@ def selective_page(evidence: Evidence) -> Page:
         for bound in FAILED_BELOW:
             end = f"_{round(100 * bound)}"
             about = f"{table[f'n_failed{end}'].iloc[0]} of {table['n'].iloc[0]} masks of the model have failed."
-            found = {name + end: heading for name, heading in _FOUND.items()}
-            page.show(f"{part.title}: finding Dice < {bound}", about, table, _METHOD | found | _NOTE)
+            headings = {name + end: heading for name, heading in _FOUND.items()}
+            page.show(f"{part.title}: finding Dice < {bound}", about, table, _METHOD | headings | _NOTE)
         names = _RISK | {f"{name}_80": heading for name, heading in _FOUND.items()}
         differences = {f"{name}_difference": heading for name, heading in names.items()}
         title = f"{part.title}: model - method (failures: Dice < 0.8)"
@@ -97,6 +97,6 @@ def _statistics(weights: np.ndarray, score: np.ndarray, dice: np.ndarray) -> dic
     result = forms.risk_statistics(weights, score, 1 - dice, COVERAGE)
     result["risk_at_80"] = result.pop("risk_at_coverage")
     for bound in FAILED_BELOW:
-        found = forms.failure_statistics(weights, score, (dice < bound).astype(float))
-        result |= {f"{name}_{round(100 * bound)}": values for name, values in found.items()}
+        detection = forms.failure_statistics(weights, score, (dice < bound).astype(float))
+        result |= {f"{name}_{round(100 * bound)}": values for name, values in detection.items()}
     return result

@@ -7,10 +7,10 @@ import pandas as pd
 
 from sqp.config.evaluate import EvaluateConfig
 from sqp.evaluation.comparison import with_aggregates
-from sqp.evaluation.pages.page import Evidence, Page, known, with_part
+from sqp.evaluation.evidence import Evidence, Page, known
 from sqp.evaluation.pages.selective import ordered_scores
 from sqp.evaluation.paired import MODEL, Paired, mean_cells
-from sqp.evaluation.subsets import ALL, Subset
+from sqp.evaluation.subsets import ALL, Subset, with_part
 from sqp.metrics import weighted
 from sqp.metrics.selective import threshold_at_risk
 from sqp.metrics.tiers import TIERS, tiers

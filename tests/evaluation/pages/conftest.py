@@ -11,7 +11,7 @@ from recordsets import make_record_set
 
 from sqp.config.evaluate import EvaluateConfig
 from sqp.evaluation.comparison import compare
-from sqp.evaluation.pages.page import Evidence
+from sqp.evaluation.evidence import Evidence
 from sqp.evaluation.subsets import subsets
 from sqp.quality.judging.columns import score_names
 from sqp.quality.judging.verdict import judged

@@ -11,9 +11,9 @@ from sklearn.metrics import mean_absolute_error
 
 from sqp.data.masks import read_mask
 from sqp.evaluation.comparison import MEAN, MODEL
+from sqp.evaluation.evidence import known
 from sqp.evaluation.pages.agreement import agreement_page
-from sqp.evaluation.pages.page import known
-from sqp.metrics.surface import surface_distances
+from sqp.metrics.segmentation import surface_distances
 from sqp.records import RecordSet
 
 

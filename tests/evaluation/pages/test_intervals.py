@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sqp.evaluation.pages.intervals import intervals_page
-from sqp.evaluation.pages.mondrian import Calibrated, labelled
-from sqp.evaluation.pages.page import known
+from sqp.evaluation.evidence import known
+from sqp.evaluation.pages.intervals import Calibrated, intervals_page, labelled
 from sqp.quality.judging.conformal import Conformal
 
 

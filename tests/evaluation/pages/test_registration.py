@@ -17,10 +17,10 @@ from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.core.errors import CaseError
 from sqp.core.frame import Frame
 from sqp.data.synthetic import write_synthetic
-from sqp.evaluation.pages.pixels import STEP, UNFRAMED, measured, read_pixels
+from sqp.evaluation.pixels import STEP, UNFRAMED, measured, read_pixels
 from sqp.quality.model.channels import record_planes, resize
 from sqp.records import RecordSet, read_record_sets
-from sqp.report.volume_view import load_view
+from sqp.report.scan import load_view
 
 SIZE = (34, 65)  # 33 x 64 in the input: the image takes 8.25 of the 9 rows of the grid
 FRAME = Frame(SIZE, 64, 4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from sqp.evaluation.pages.page import known
+from sqp.evaluation.evidence import known
 from sqp.evaluation.pages.risk import RISKS, by_risk, risk_page
 from sqp.metrics.stats import bootstrap
 from sqp.quality.judging.risk import SPARE, RiskEvidence

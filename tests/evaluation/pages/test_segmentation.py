@@ -9,10 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, jaccard_score, log_loss
 
 from sqp.data.masks import read_mask
-from sqp.evaluation.pages.page import known
-from sqp.evaluation.pages.pixels import read_pixels
-from sqp.evaluation.pages.segmentation import segmentation_page
-from sqp.evaluation.pages.temperature import scaled
+from sqp.evaluation.evidence import known
+from sqp.evaluation.pages.segmentation import scaled, segmentation_page
+from sqp.evaluation.pixels import read_pixels
 from sqp.records import RecordSet
 
 

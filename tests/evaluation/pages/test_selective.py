@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from sqp.evaluation.comparison import MEDIAN, MODEL
-from sqp.evaluation.pages.page import known
+from sqp.evaluation.evidence import known
 from sqp.evaluation.pages.selective import ordered_scores, selective_page
 
 

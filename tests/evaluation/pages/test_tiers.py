@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sqp.evaluation.comparison import MODEL
-from sqp.evaluation.pages.page import known
+from sqp.evaluation.evidence import known
 from sqp.evaluation.pages.tiers import thresholds, tiers_page
 from sqp.metrics.tiers import rank_sum_p
 

@@ -17,7 +17,7 @@ from sqp.metrics.stats import Resamples
 from sqp.quality.judging.risk import RiskEvidence
 from sqp.records.schema import NATURAL
 from sqp.report.figures import save
-from sqp.report.page import Section
+from sqp.report.html import Section
 from sqp.report.tables import formatted, markdown, write_csv
 
 
@@ -110,11 +110,6 @@ class Page:
 
     def _stem(self, figure: str) -> str:
         return f"{self.name}_{figure}" if figure else self.name
-
-
-def with_part(table: pd.DataFrame, part: Subset) -> pd.DataFrame:
-    """The table with the columns subset and dataset in front."""
-    return pd.DataFrame({"subset": part.name, "dataset": part.dataset}, table.index).join(table)
 
 
 def known(rows: pd.DataFrame, column: str = "dice") -> pd.DataFrame:

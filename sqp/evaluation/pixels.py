@@ -19,8 +19,7 @@ from sqp.data.masks import read_mask
 from sqp.data.volumes import read_structure
 from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
 from sqp.metrics.nan_reasons import join
-from sqp.metrics.segmentation import segmentation_row
-from sqp.metrics.surface import SurfaceDistances
+from sqp.metrics.segmentation import SurfaceDistances, segmentation_row
 from sqp.quality.model.channels import UNREADABLE
 from sqp.records import RecordSet
 
@@ -87,7 +86,7 @@ def measured(rows: pd.DataFrame, out: Path, probability: bool = True, surface: b
     """
     path = out / FILE
     before = _kept(path)
-    found: dict[Any, dict[Any, Any]] = {}
+    results: dict[Any, dict[Any, Any]] = {}
     sets: dict[str, RecordSet] = {}
     known = len(before)
     for index, row in tqdm(rows.iterrows(), total=len(rows), unit="record", desc="measure", disable=None):
@@ -99,13 +98,13 @@ def measured(rows: pd.DataFrame, out: Path, probability: bool = True, surface: b
             if key not in before:
                 numbers = _row(read_pixels(sets[where], row, probability), row, surface)
                 before[key] = dict(zip(KEYS, key, strict=True)) | numbers
-            found[index] = before[key]
+            results[index] = before[key]
         except (CaseError, ConfigError, *UNREADABLE) as error:
-            found[index] = {"note": f"cannot be measured: {error}"}
+            results[index] = {"note": f"cannot be measured: {error}"}
     if len(before) > known:
         out.mkdir(parents=True, exist_ok=True)
         write_text(path, csv_text(pd.DataFrame(list(before.values()))))
-    table = pd.DataFrame.from_dict(found, orient="index").reindex(index=rows.index, columns=COLUMNS)
+    table = pd.DataFrame.from_dict(results, orient="index").reindex(index=rows.index, columns=COLUMNS)
     return table.assign(note=table["note"].fillna("").astype(str))
 
 

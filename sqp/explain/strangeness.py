@@ -1,8 +1,9 @@
-"""Images that are no dermoscopy as the model knows it, and how well a distance of their features tells so."""
+"""Images that are no dermoscopy as the model knows it: does a distance of their features tell so, are they judged?"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,19 @@ import pandas as pd
 import skimage.data
 from PIL import Image, ImageFilter
 
+from sqp.config.explain import ExplainConfig
 from sqp.core.errors import ConfigError
+from sqp.core.files import write_atomic
+from sqp.core.ownership import remove_written
+from sqp.core.seeding import numpy_generator
 from sqp.data.images import IMAGE_SUFFIXES, read_image
 from sqp.data.volumes import VOLUME_SUFFIXES, read_volume
-from sqp.metrics.failures import failure_auroc
+from sqp.explain.data import Material
+from sqp.metrics.selective import failure_auroc
 from sqp.metrics.stats import bootstrap
+from sqp.quality.bundle.provenance import common_expectation
+from sqp.quality.judging.predict import predict_records
+from sqp.records.schema import NATURAL, kinds
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "horse.png")
 """Photographs that come with scikit-image's wheel; one that is not there is left out."""
@@ -112,3 +121,63 @@ def _slice(path: Path) -> np.ndarray:
 
 def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+MakeRecords = Callable[[Path], tuple[Path, Collection[str]]]
+"""A folder of images -> the record set that was made of them, as a user's would be, and the ids of its records."""
+
+
+def study_strangeness(config: ExplainConfig, material: Material, make_records: MakeRecords) -> pd.DataFrame:
+    """AUROC of the distances and the share abstained from, for each kind of strange image: segmented, judged as usual.
+
+    In distribution are the natural masks of the prompter that the bundle was trained with. ConfigError without any, or
+    where no strange image can be segmented.
+    """
+    bundle, rows = material.bundle, material.rows
+    expected = common_expectation(bundle.expects, bundle.name)
+    inside = rows[(kinds(rows) == NATURAL) & (rows["prompter"] == expected.get("prompter"))]
+    if inside.empty:
+        raise ConfigError("no natural record of the bundle's prompter to compare strange images with: --ood_images 0")
+    inside = predict_records(bundle, config.records, config.batch_size, record_ids=set(inside["record_id"]))
+    outside = {}
+    for kind, folder in write_strange(config, inside).items():
+        out, record_ids = make_records(folder)
+        if record_ids:
+            outside[kind] = predict_records(bundle, [out], config.batch_size, record_ids=set(record_ids))
+    if not outside:
+        raise ConfigError("no strange image could be segmented: give --ood_images 0")
+    return ood_table(inside, outside, config.n_resamples, config.seed)
+
+
+def write_strange(config: ExplainConfig, inside: pd.DataFrame) -> dict[str, Path]:
+    """Folders of PNG by kind under OUT/ood; what is made of real images is made of the first in-distribution ones.
+
+    What an interrupted run has made of them stays as far as the images are the same.
+    """
+    paths = inside["image_path"].drop_duplicates().head(config.ood_images)
+    images = [read_image(path) for path in paths]
+    size = images[0].shape[:2]
+    sets = {kind: [make(image) for image in images] for kind, make in MADE.items()}
+    photos = natural_photos(config.ood_images, size, numpy_generator(config.seed, "photos"))
+    sets |= {"natural photo": photos}
+    sets |= {folder.name: foreign_images(folder, config.ood_images, size) for folder in config.ood_folders}
+    folders = {}
+    for kind, made in sets.items():
+        name = kind.replace(" ", "_")
+        folders[kind] = config.out / "ood" / name / "images"
+        folders[kind].mkdir(parents=True, exist_ok=True)
+        wanted = {f"{name}_{i:03d}.png": image for i, image in enumerate(made)}
+        home = folders[kind]
+        remove_written(partial(_is_other, home, frozenset(wanted)))
+        home.mkdir(parents=True, exist_ok=True)
+        others = [path.name for path in home.iterdir() if path.name not in wanted and path.name[0] != "."]
+        if others:
+            raise ConfigError(f"{home} holds {others[0]}, which sqp did not write: choose another --out")
+        for key, image in wanted.items():
+            write_atomic(folders[kind] / key, partial(Image.fromarray(image).save, format="PNG"))
+    return folders
+
+
+def _is_other(home: Path, wanted: Collection[str], path: Path) -> bool:
+    """Whether a file lies in `home` under a name that is not wanted there."""
+    return path.parent == home and path.name not in wanted

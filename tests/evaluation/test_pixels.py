@@ -11,8 +11,8 @@ from skimage.transform import resize
 
 from sqp.core.errors import CaseError
 from sqp.data.masks import read_mask
-from sqp.evaluation.pages import pixels as module
-from sqp.evaluation.pages.pixels import FILE, NUMBERS, STEP, measured, read_pixels
+from sqp.evaluation import pixels as module
+from sqp.evaluation.pixels import FILE, NUMBERS, STEP, measured, read_pixels
 from sqp.metrics.segmentation import segmentation_row
 from sqp.records import RecordSet, read_record_sets
 

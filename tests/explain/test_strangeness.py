@@ -9,8 +9,8 @@ from sklearn.metrics import roc_auc_score
 
 from sqp.core.errors import ConfigError
 from sqp.data.synthetic import synthetic_lesion
-from sqp.explain import strange_images as ood_check
-from sqp.explain.strange_images import DISTANCES, MADE, foreign_images, natural_photos, ood_table
+from sqp.explain import strangeness as ood_check
+from sqp.explain.strangeness import DISTANCES, MADE, foreign_images, natural_photos, ood_table
 
 SIZE = (48, 64)
 
