@@ -11,8 +11,6 @@ import pandas as pd
 import yaml
 
 from sqp.bundles import bundle_folder
-from sqp.commands import generate
-from sqp.commands.predict import generate_config
 from sqp.config.explain import ExplainConfig
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError
@@ -20,7 +18,9 @@ from sqp.core.files import write_text
 from sqp.core.ownership import check_owner, owned
 from sqp.explain.explanation import Explanation, explain_records
 from sqp.explain.strangeness import MakeRecords
+from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
+from sqp.records.make import make_record_set
 from sqp.records.run_info import stored_config, versions
 from sqp.segmenters import check_device
 
@@ -83,7 +83,7 @@ def record_maker(config: ExplainConfig, bundle: Bundle) -> MakeRecords:
             device=config.device,
             overwrite=config.overwrite,
         )
-        made = generate.run(generate_config(as_predict, bundle.expects, bundle.sources))
+        made = make_record_set(generate_config(as_predict, bundle.expects, bundle.sources))
         return made.out, made.record_ids
 
     return make

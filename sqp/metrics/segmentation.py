@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sqp.metrics import OVERLAP
-from sqp.metrics.calibration import PixelCalibration
 from sqp.metrics.nan_reasons import join
 from sqp.metrics.overlap import as_mask, worst_slice
+from sqp.metrics.pooled import PixelCalibration
 
 
 class SurfaceDistances(NamedTuple):

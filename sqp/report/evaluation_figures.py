@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sqp.metrics import agreement
-from sqp.metrics.calibration import PixelCalibration
+from sqp.metrics.pooled import PixelCalibration
 from sqp.report.figures import MARKERS, PALETTE, STYLE, labelled
 
 BOX = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5}

@@ -7,7 +7,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import binary_calibration_error
 
 from sqp.metrics import calibration
-from sqp.metrics.calibration import PixelCalibration
+from sqp.metrics.pooled import PixelCalibration
 
 
 def maps(seed: int = 0, sizes: tuple[int, ...] = (7, 30, 12)) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sqp.metrics.calibration import PixelCalibration
+from sqp.metrics.pooled import PixelCalibration
 from sqp.metrics.selective import risk_coverage
 from sqp.report.evaluation_figures import (
     bland_altman,

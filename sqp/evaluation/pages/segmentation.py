@@ -14,9 +14,9 @@ from sqp.evaluation.evidence import Evidence, Page, known
 from sqp.evaluation.paired import correlation_rows, mean_cells, mean_rows
 from sqp.evaluation.pixels import WORST_SLICE, measured, read_pixels
 from sqp.evaluation.subsets import ALL, Subset, with_part
-from sqp.metrics.calibration import PixelCalibration
 from sqp.metrics.nan_reasons import join
 from sqp.metrics.overlap import threshold_iou
+from sqp.metrics.pooled import PixelCalibration
 from sqp.metrics.stats import Resamples
 from sqp.metrics.temperature import Temperature, TemperatureFit, rescale
 from sqp.records import RecordSet
