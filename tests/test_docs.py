@@ -77,12 +77,14 @@ def check_options(words: list[str]) -> None:
     name, *args = _joined([word for word in words[1:] if word != "..."])
     if name not in COMMANDS:
         raise ConfigError(f"unknown command 'sqp {name}'")
+    cut = "..." in args or "--config" in args  # what the rest lacks, or contradicts, may be there
     if "--config" in args:
         del args[args.index("--config") : args.index("--config") + 2]
     try:
         parse(name, args)
     except ConfigError as error:
-        if not any(told in str(error) for told in ("is missing", "expected one argument")):
+        partly = any(sentence in str(error) for sentence in ("is missing", "expected one argument"))
+        if "unknown" in str(error) or not (cut or partly):
             raise
 
 

@@ -44,7 +44,8 @@ class RefereeConfig(Config):
 
         Not at once: as a part of a larger config the default stands before its localizer is known.
         """
-        return self if self.prompters else replace(self, prompters=[*(["localizer"] if self.localizer else []), "otsu"])
+        default: list[IndependentPrompter] = ["localizer", "otsu"] if self.localizer else ["otsu"]
+        return self if self.prompters else replace(self, prompters=default)
 
     def check(self) -> None:
         """ConfigError for a referee that ignores prompts, a number out of range, and a localizer that is lacking."""

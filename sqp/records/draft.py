@@ -74,7 +74,7 @@ def joined(parts: Sequence[Findings]) -> Findings:
     return Findings(maps, numbers, any(part.own for part in parts), frames)
 
 
-def of_samples(draft: Draft, measures: list[str], own: bool, embedding: Embedding | None) -> Findings:
+def of_samples(draft: Draft, measures: Sequence[str], own: bool, embedding: Embedding | None) -> Findings:
     """`self/*`, the scores of the samples, and the segmenter's vectors. `own`: the segmenter made the mask itself.
 
     `embedding` is None for a plain network, which keeps its input and no encoding of it.

@@ -177,8 +177,8 @@ class RecordWriter:
             known = self.sources()
         except (OSError, ConfigError):  # a damaged table: its masks and maps are written over, or lie there unread
             known = {}
-        for name, row in known.items():
-            self._remove(name, row["mask_path"])
+        for name, source in known.items():
+            self._remove(name, source["mask_path"])
         for name in ("records.parquet", "run.yaml", "skipped.csv"):
             (self.folder / name).unlink(missing_ok=True)
         for name in FOLDERS:

@@ -143,7 +143,7 @@ def test_strange_images_are_made_segmented_and_judged(config, tmp_path, monkeypa
         ids = RecordSet(made[-1]).table["record_id"].tolist()
         return SimpleNamespace(out=made[-1], record_ids=ids)
 
-    monkeypatch.setattr(explain.generate, "run", segment)
+    monkeypatch.setattr(explain, "make_record_set", segment)
     config = replace(config, ood_images=2, ood_folders=[tmp_path / "moon"])
     (tmp_path / "moon").mkdir()
     Image.fromarray(np.full((9, 9), 77, np.uint8)).save(tmp_path / "moon" / "a.png")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from tiny_sam import tiny_sam
 
-from sqp.commands import generate
 from sqp.config.fit import FitSegmenterConfig
 from sqp.config.generate import GenerateConfig, SegmenterConfig
 from sqp.core.errors import CaseError, ConfigError
@@ -150,6 +149,6 @@ def test_litemedsams_own_network_loads_back_and_keeps_fitted_images_out(data, tm
     kept, out = leave_out_fitted(seen, fitted_checkpoints(plan))
     assert set(out) == {case.image_id for case in fitted} and len(kept) == len(cases) - len(fitted)
     own = replace(plan, segmenter=SegmenterConfig("litemedsam", Path("lite_medsam.pth")))
-    assert generate.fitted_checkpoints(own) == []
+    assert fitted_checkpoints(own) == []
     cascade = replace(own, cascade="litemedsam", cascade_options={"checkpoint": str(file)})
-    assert generate.fitted_checkpoints(cascade) == [file]
+    assert fitted_checkpoints(cascade) == [file]
