@@ -86,8 +86,15 @@ class Model:
     def assess(self, image: Pixels, mask: Pixels) -> Assessment:
         """Judge a mask of an image: arrays, Pillow's, or paths of files, which are read as `sqp predict` reads them.
 
-        image: `[h, w]`, `[h, w, 3]` or `[h, w, 4]`, uint8 or as `image_of_array` takes it; mask `[h, w]`: bool, 0/1 or
-        0/255, as large as the image. CaseError where one cannot be read or they do not fit.
+        Args:
+            image: `[h, w]`, `[h, w, 3]` or `[h, w, 4]`, uint8 or as `image_of_array` takes it.
+            mask: `[h, w]`, bool, 0 and 1 or 0 and 255, as large as the image.
+
+        Returns:
+            What is said of the mask.
+
+        Raises:
+            CaseError: one of them cannot be read, or they do not fit.
         """
         with self._lock, TemporaryDirectory(dir=self._work) as folder:
             with _named(Path(folder)):
@@ -146,15 +153,36 @@ def load(
 ) -> Model:
     """A quality model ready to judge masks: sqp's own, one of its names, or the folder of a bundle of yours.
 
-    The options are those of `sqp predict`. ConfigError for a wrong one, and where there is no such bundle.
+    The options are those of `sqp predict`.
 
-    >>> import numpy, sqp
-    >>> image, mask = numpy.full((96, 128, 3), 200, "uint8"), numpy.zeros((96, 128), bool)
-    >>> image[30:60, 40:80], mask[30:60, 40:80] = 90, True
-    >>> model = sqp.load()
-    >>> a = model.assess(image, mask)
-    >>> 0 <= a.low <= a.dice <= a.high <= 1, a.verdict in ("accept", "review", "reject", "abstain")
-    (True, True)
+    Args:
+        model: a name of a bundle that comes with sqp, or a folder; None is `default`.
+        accept: least low end of an accepted mask, a Dice.
+        reject: a mask whose high end is below it is rejected, a Dice.
+        risk: greatest share of failures among the accepted, in (0, 1); with it `accept` is not used.
+        failure: a Dice below it is a failure.
+        confidence: of the promise about `risk`, in (0, 1).
+        checkpoint: weights of the segmenter that the bundle's records need.
+        checkpoints: those of the members of an ensemble.
+        referee_weights: weights of the referee.
+        localizer: checkpoint of the referee's localizer.
+        seed: seed of the samples; None: that of the bundle's records.
+        device: cpu, cuda, cuda:0, mps.
+
+    Returns:
+        The model, loaded once.
+
+    Raises:
+        ConfigError: an option is wrong, or there is no such bundle.
+
+    Examples:
+        >>> import numpy, sqp
+        >>> image, mask = numpy.full((96, 128, 3), 200, "uint8"), numpy.zeros((96, 128), bool)
+        >>> image[30:60, 40:80], mask[30:60, 40:80] = 90, True
+        >>> model = sqp.load()
+        >>> a = model.assess(image, mask)
+        >>> 0 <= a.low <= a.dice <= a.high <= 1, a.verdict in ("accept", "review", "reject", "abstain")
+        (True, True)
     """
     config = PredictConfig(
         model=_path(model),

@@ -90,8 +90,9 @@ def _run(args: list[str]) -> int:
 def _joined(args: Sequence[str]) -> list[str]:
     """The arguments, a command of two words as one.
 
-    >>> _joined(["fit", "segmenter", "--out", "x"])
-    ['fit segmenter', '--out', 'x']
+    Examples:
+        >>> _joined(["fit", "segmenter", "--out", "x"])
+        ['fit segmenter', '--out', 'x']
     """
     firsts = {name.split()[0] for name in COMMANDS if " " in name}
     if len(args) > 1 and args[0] in firsts and not args[1].startswith("-"):

@@ -56,9 +56,10 @@ def section(config: str, command: str, commands: Collection[str], cls: type | No
 def option_names(cls: type, prefix: str = "") -> list[str]:
     """All options of a config, nested ones dotted; `*` stands for the free keys of a mapping.
 
-    >>> from sqp.config.generate import SamplerConfig
-    >>> option_names(SamplerConfig, "sampler.")[:3]
-    ['sampler.name', 'sampler.n', 'sampler.ratio']
+    Examples:
+        >>> from sqp.config.generate import SamplerConfig
+        >>> option_names(SamplerConfig, "sampler.")[:3]
+        ['sampler.name', 'sampler.n', 'sampler.ratio']
     """
     names: list[str] = []
     for field, hint in typing.get_type_hints(cls).items():
@@ -202,8 +203,9 @@ def _is_group(key: str, cls: type) -> bool:
 def expected(hint: Any) -> str:
     """What a value of a type is called.
 
-    >>> expected(int | None), expected(list[Path]), expected(bool)
-    ('a whole number, or null', 'a path, or several of them', 'true or false')
+    Examples:
+        >>> expected(int | None), expected(list[Path]), expected(bool)
+        ('a whole number, or null', 'a path, or several of them', 'true or false')
     """
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
     parts = [part for part in typing.get_args(hint) if part is not Ellipsis]

@@ -31,8 +31,9 @@ from sqp.core.names import (
 def at_home(value: Any) -> Any:
     """A value whose paths that start with `~` lead to the home folder, those in lists and mappings too.
 
-    >>> at_home([Path("~")]) == [Path.home()]
-    True
+    Examples:
+        >>> at_home([Path("~")]) == [Path.home()]
+        True
     """
     if isinstance(value, Path):
         return value.expanduser()
@@ -69,8 +70,9 @@ KINDS: dict[tuple[Any, ...], str] = {
 def choices(hint: Any) -> tuple[Any, ...]:
     """The names that an annotation lists: of a Literal, or of what holds it (a list, a mapping by such keys).
 
-    >>> choices(list[Literal["a", "b"]])
-    ('a', 'b')
+    Examples:
+        >>> choices(list[Literal["a", "b"]])
+        ('a', 'b')
     """
     if typing.get_origin(hint) is Literal:
         return typing.get_args(hint)
@@ -79,7 +81,14 @@ def choices(hint: Any) -> tuple[Any, ...]:
 
 
 def check_alpha(alpha: float) -> None:
-    """ConfigError unless 0 < alpha < 1."""
+    """ConfigError unless 0 < alpha < 1.
+
+    Args:
+        alpha: share of the intervals that may miss.
+
+    Raises:
+        ConfigError: it does not lie between 0 and 1.
+    """
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha is {alpha}; it must lie between 0 and 1 (0.1 for an interval at 90 %)")
 
@@ -110,7 +119,15 @@ def unknown_choice(
 
 
 def check_thresholds(accept: float, reject: float) -> None:
-    """ConfigError unless 0 <= reject <= accept <= 1."""
+    """ConfigError unless 0 <= reject <= accept <= 1.
+
+    Args:
+        accept: least low end of an accepted mask.
+        reject: a mask whose high end is below it is rejected.
+
+    Raises:
+        ConfigError: they are out of order, or no Dice.
+    """
     for name, value in (("accept", accept), ("reject", reject)):
         if not 0 <= value <= 1:
             raise ConfigError(f"{name} is {value}; it is a Dice and must lie between 0 and 1")
@@ -178,8 +195,9 @@ def check_ranges(config: Any, ranges: Mapping[str, Range] | None = None) -> None
 def _plain(bound: float) -> str:
     """A bound as people write it.
 
-    >>> _plain(65_536), _plain(10**6), _plain(0.95)
-    ('65536', '1,000,000', '0.95')
+    Examples:
+        >>> _plain(65_536), _plain(10**6), _plain(0.95)
+        ('65536', '1,000,000', '0.95')
     """
     return f"{bound:g}" if bound != int(bound) else f"{int(bound):,}" if bound >= SHORT else f"{int(bound)}"
 

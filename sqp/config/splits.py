@@ -56,8 +56,9 @@ class SplitsConfig(Config):
 def read_fractions(entries: Sequence[str]) -> dict[str, float]:
     """The shares of the splits; ConfigError where an entry is no SPLIT=SHARE.
 
-    >>> read_fractions(["train=0.8", "test=0.2"])
-    {'train': 0.8, 'test': 0.2}
+    Examples:
+        >>> read_fractions(["train=0.8", "test=0.2"])
+        {'train': 0.8, 'test': 0.2}
     """
     try:
         return {name: float(share) for name, share in (entry.split("=") for entry in entries)}

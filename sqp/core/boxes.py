@@ -12,9 +12,10 @@ Box = tuple[float, float, float, float]
 def tight_box(mask: np.ndarray) -> Box:
     """The smallest box around a bool mask `[h, w]`. Raises ValueError where the mask is empty.
 
-    >>> mask = np.zeros((4, 6), bool); mask[1:3, 2:5] = True
-    >>> tight_box(mask)
-    (2.0, 1.0, 5.0, 3.0)
+    Examples:
+        >>> mask = np.zeros((4, 6), bool); mask[1:3, 2:5] = True
+        >>> tight_box(mask)
+        (2.0, 1.0, 5.0, 3.0)
     """
     rows = np.flatnonzero(mask.any(axis=1))
     cols = np.flatnonzero(mask.any(axis=0))
@@ -26,8 +27,9 @@ def tight_box(mask: np.ndarray) -> Box:
 def clip_box(box: Sequence[float], size: tuple[int, int]) -> Box:
     """The box inside an image of `size` (h, w), sides in order and at least one pixel long.
 
-    >>> clip_box((-5, 2, 4, 2.2), (10, 10))
-    (0.0, 2.0, 4.0, 3.0)
+    Examples:
+        >>> clip_box((-5, 2, 4, 2.2), (10, 10))
+        (0.0, 2.0, 4.0, 3.0)
     """
     x0, x1 = _clip_side(box[0], box[2], size[1])
     y0, y1 = _clip_side(box[1], box[3], size[0])
@@ -37,8 +39,9 @@ def clip_box(box: Sequence[float], size: tuple[int, int]) -> Box:
 def margin_box(box: Sequence[float], margin: float, size: tuple[int, int]) -> Box:
     """The box grown on each side by `margin` (may be negative) of its width or height, clipped to the image.
 
-    >>> margin_box((10, 10, 20, 30), 0.1, (100, 100))
-    (9.0, 8.0, 21.0, 32.0)
+    Examples:
+        >>> margin_box((10, 10, 20, 30), 0.1, (100, 100))
+        (9.0, 8.0, 21.0, 32.0)
     """
     x0, y0, x1, y1 = box
     dx, dy = margin * (x1 - x0), margin * (y1 - y0)

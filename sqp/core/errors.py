@@ -15,8 +15,9 @@ LONGEST = 1200  # signs of a message
 def printable(text: str) -> str:
     r"""The text with what is no Unicode spelt out: bytes of a file's name that are not UTF-8 (surrogates), nulls.
 
-    >>> printable("caf\udce9.png")
-    'caf\\udce9.png'
+    Examples:
+        >>> printable("caf\udce9.png")
+        'caf\\udce9.png'
     """
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
@@ -24,8 +25,9 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     r"""Without line breaks, and cut in its middle where it is longer than `LONGEST`: what others say of a file can be.
 
-    >>> one_line("a\n  b")
-    'a b'
+    Examples:
+        >>> one_line("a\n  b")
+        'a b'
     """
     flat = " ".join(text.split()) if "\n" in text or "\r" in text else text
     return flat if len(flat) <= LONGEST else f"{flat[: LONGEST // 2]} … {flat[-LONGEST // 2 :]}"
@@ -52,8 +54,9 @@ class ConfigError(SqpError):
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """The error for a name that a table does not hold, with the nearest one; of many names only the nearest few.
 
-    >>> print(unknown_name("sampler", "tat", ["deterministic", "tta"]))
-    unknown sampler 'tat', did you mean 'tta'? known: deterministic, tta
+    Examples:
+        >>> print(unknown_name("sampler", "tat", ["deterministic", "tta"]))
+        unknown sampler 'tat', did you mean 'tta'? known: deterministic, tta
     """
     names = [name for name in known if name]  # an empty one is a choice, too, but none to be named
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.4)
@@ -66,8 +69,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
     """`table[name]`, or the error that names the nearest entry.
 
-    >>> lookup("measure", "entropy", {"entropy": 1})
-    1
+    Examples:
+        >>> lookup("measure", "entropy", {"entropy": 1})
+        1
     """
     try:
         return table[name]

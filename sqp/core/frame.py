@@ -26,11 +26,12 @@ class Frame:
 
     `stride` is input pixels per output pixel (4 for SAM's low-resolution masks, 1 where output = input).
 
-    >>> frame = Frame((300, 600), size=1024, stride=4)
-    >>> frame.resized, frame.grid
-    ((512, 1024), (128, 256))
-    >>> frame.boxes_to_input([[0, 0, 600, 300]]).tolist()
-    [[0.0, 0.0, 1024.0, 512.0]]
+    Examples:
+        >>> frame = Frame((300, 600), size=1024, stride=4)
+        >>> frame.resized, frame.grid
+        ((512, 1024), (128, 256))
+        >>> frame.boxes_to_input([[0, 0, 600, 300]]).tolist()
+        [[0.0, 0.0, 1024.0, 512.0]]
     """
 
     original: tuple[int, int]
@@ -54,8 +55,9 @@ class Frame:
     def covered(self) -> tuple[float, float]:
         """(rows, columns) of the grid that the image takes; the last cells may reach past its border.
 
-        >>> Frame((101, 200), size=1024, stride=4).grid, Frame((101, 200), size=1024, stride=4).covered
-        ((130, 256), (129.25, 256.0))
+        Examples:
+            >>> Frame((101, 200), size=1024, stride=4).grid, Frame((101, 200), size=1024, stride=4).covered
+            ((130, 256), (129.25, 256.0))
         """
         h, w = self.resized
         return h / self.stride, w / self.stride
@@ -147,10 +149,11 @@ class VolumeFrame:
 
     The grid is what the network works on, coarser where that has more than `MOST_CELLS` voxels.
 
-    >>> VolumeFrame.at_spacing((20, 100, 100), (5.0, 0.8, 0.8), (2.5, 1.6, 0)).grid
-    (40, 50, 100)
-    >>> VolumeFrame.at_spacing((300, 512, 512), (1.0, 0.8, 0.8), (0, 0, 0)).grid
-    (179, 305, 305)
+    Examples:
+        >>> VolumeFrame.at_spacing((20, 100, 100), (5.0, 0.8, 0.8), (2.5, 1.6, 0)).grid
+        (40, 50, 100)
+        >>> VolumeFrame.at_spacing((300, 512, 512), (1.0, 0.8, 0.8), (0, 0, 0)).grid
+        (179, 305, 305)
     """
 
     original: Size
@@ -210,8 +213,9 @@ def resample_volume(x: Tensor, size: Size) -> Tensor:
 def numbers_of(frame: object) -> list[int]:
     """What a record keeps of the frame of its maps: [size, stride]; [] of a `VolumeFrame`, whose grid tells all.
 
-    >>> numbers_of(Frame((300, 600), size=1024, stride=4))
-    [1024, 4]
+    Examples:
+        >>> numbers_of(Frame((300, 600), size=1024, stride=4))
+        [1024, 4]
     """
     plane = frame.plane if isinstance(frame, SlicesFrame) else frame
     return [plane.size, plane.stride] if isinstance(plane, Frame) else []

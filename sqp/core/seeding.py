@@ -11,8 +11,9 @@ import torch
 def derive_seed(seed: int, *keys: object) -> int:
     """A 63-bit seed from a base seed and any keys.
 
-    >>> derive_seed(0, "ISIC_0000000") == derive_seed(0, "ISIC_0000000") != derive_seed(1, "ISIC_0000000")
-    True
+    Examples:
+        >>> derive_seed(0, "ISIC_0000000") == derive_seed(0, "ISIC_0000000") != derive_seed(1, "ISIC_0000000")
+        True
     """
     text = "\x1f".join([str(seed), *(str(key) for key in keys)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -75,8 +75,9 @@ def csv_text(table: pd.DataFrame, **options: Any) -> str:
 def as_text(cell: object) -> object:
     """A cell that no spreadsheet runs.
 
-    >>> as_text("=1+1.png"), as_text("-0.5"), as_text("a=b"), as_text("'=1")
-    ("'=1+1.png", '-0.5', 'a=b', "''=1")
+    Examples:
+        >>> as_text("=1+1.png"), as_text("-0.5"), as_text("a=b"), as_text("'=1")
+        ("'=1+1.png", '-0.5', 'a=b', "''=1")
     """
     return f"'{cell}" if isinstance(cell, str) and _runs(cell) else cell
 

@@ -91,8 +91,9 @@ def parse_yaml(text: str, what: str) -> Any:
     """YAML -> its value. ConfigError, beginning with `what`, for text that is none, nests too deep, or whose aliases
     would make more than `MOST_NODES` values.
 
-    >>> parse_yaml("a: [1, 2]", "the text")
-    {'a': [1, 2]}
+    Examples:
+        >>> parse_yaml("a: [1, 2]", "the text")
+        {'a': [1, 2]}
     """
     try:
         try:
@@ -207,10 +208,11 @@ def read_run(path: Path) -> dict[str, Any]:
 def typed(cls: type[T], values: Any) -> T:
     """A dataclass out of what JSON held: lists become tuples. TypeError where a key or a value's type is not its own.
 
-    >>> from sqp.core.types import Prompt
-    >>> typed(Prompt, {"prompter": 3})
-    Traceback (most recent call last):
-    TypeError: prompter is 3
+    Examples:
+        >>> from sqp.core.types import Prompt
+        >>> typed(Prompt, {"prompter": 3})
+        Traceback (most recent call last):
+        TypeError: prompter is 3
     """
     if not isinstance(values, Mapping):
         raise TypeError(f"{values!r} in place of keys with values")

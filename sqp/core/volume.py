@@ -33,9 +33,10 @@ class Geometry:
 
     ValueError for an affine that is singular or not finite.
 
-    >>> told = Geometry((40, 30, 20), np.diag([0.5, 0.5, 3.0, 1.0]))
-    >>> told.canonical_shape, told.spacing
-    ((20, 30, 40), (3.0, 0.5, 0.5))
+    Examples:
+        >>> told = Geometry((40, 30, 20), np.diag([0.5, 0.5, 3.0, 1.0]))
+        >>> told.canonical_shape, told.spacing
+        ((20, 30, 40), (3.0, 0.5, 0.5))
     """
 
     shape: tuple[int, int, int]

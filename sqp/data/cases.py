@@ -46,8 +46,9 @@ def left_out(path: Path, given: Iterable[Path] = ()) -> list[str]:
 def counted(names: Sequence[str], what: str) -> list[str]:
     """One sentence, or none.
 
-    >>> counted(["z.png", "y.png"], "mask{s} {are} of no image"), counted([], "mask{s} {are} of no image")
-    (['2 masks are of no image, e.g. z.png'], [])
+    Examples:
+        >>> counted(["z.png", "y.png"], "mask{s} {are} of no image"), counted([], "mask{s} {are} of no image")
+        (['2 masks are of no image, e.g. z.png'], [])
     """
     ending, verb = ("", "is") if len(names) == 1 else ("s", "are")
     return [f"{len(names)} {what.format(s=ending, are=verb)}, e.g. {printable(names[0])}"] if names else []

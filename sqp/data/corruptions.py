@@ -143,9 +143,10 @@ def corrupt(
     `donor`, a bool mask of any size, is needed by `swap` alone. An empty mask stays empty, but for `blob_add`
     and `swap`. Raises `ConfigError` for an unknown name, `ValueError` for a severity outside of 0..1.
 
-    >>> mask = np.zeros((64, 64), bool); mask[20:44, 20:44] = True
-    >>> bool(corrupt("erosion", mask, 0.5, np.random.default_rng(0)).sum() < mask.sum())
-    True
+    Examples:
+        >>> mask = np.zeros((64, 64), bool); mask[20:44, 20:44] = True
+        >>> bool(corrupt("erosion", mask, 0.5, np.random.default_rng(0)).sum() < mask.sum())
+        True
     """
     function = lookup("corruption", name, CORRUPTIONS)
     if not 0 <= severity <= 1:

@@ -62,8 +62,9 @@ class Values:
 def said(code: float, coloured: bool = False) -> str:
     """A value as it is typed.
 
-    >>> said(2), said(255 * 65536, True)
-    ('2', '0xff0000')
+    Examples:
+        >>> said(2), said(255 * 65536, True)
+        ('2', '0xff0000')
     """
     return f"0x{int(code):06x}" if coloured else f"{code:g}"
 
@@ -178,8 +179,9 @@ def between(plane: np.ndarray, full: float) -> float:
     a smoothed or a JPEG-compressed mask are thin, so hardly a pixel lies amid others: at most 0.011 in the ISIC 2018
     and HAM10000 masks at 64 to 512 pixels and quality 20 to 90; their photographs have 0.11 or more in some colour.
 
-    >>> between(np.array([[0, 90, 255]] * 3), 255), between(np.arange(256).reshape(16, 16), 255) > MOST
-    (0.0, True)
+    Examples:
+        >>> between(np.array([[0, 90, 255]] * 3), 255), between(np.arange(256).reshape(16, 16), 255) > MOST
+        (0.0, True)
     """
     low, high = float(plane.min()), float(plane.max())
     if high - low < LEAST_RANGE * full:

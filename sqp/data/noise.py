@@ -19,9 +19,10 @@ def resize_field(field: np.ndarray, size: tuple[int, int], smooth: bool = True) 
 def smooth_noise(rng: np.random.Generator, size: tuple[int, int], cells: float) -> np.ndarray:
     """float32 `[h, w]`, about N(0, 1), with some `cells` bumps along the longer side.
 
-    >>> field = smooth_noise(np.random.default_rng(0), (60, 80), cells=4)
-    >>> field.shape, bool(abs(np.diff(field, axis=1)).max() < 0.5)
-    ((60, 80), True)
+    Examples:
+        >>> field = smooth_noise(np.random.default_rng(0), (60, 80), cells=4)
+        >>> field.shape, bool(abs(np.diff(field, axis=1)).max() < 0.5)
+        ((60, 80), True)
     """
     longer = max(size)
     coarse = [max(2, round(_OVERSAMPLING * cells * side / longer)) for side in size]
@@ -33,8 +34,9 @@ def smooth_noise(rng: np.random.Generator, size: tuple[int, int], cells: float) 
 def smooth_volume(rng: np.random.Generator, size: tuple[int, ...], cells: float) -> np.ndarray:
     """As `smooth_noise` on `[d, h, w]`, linear between the bumps.
 
-    >>> smooth_volume(np.random.default_rng(0), (5, 60, 80), cells=4).shape
-    (5, 60, 80)
+    Examples:
+        >>> smooth_volume(np.random.default_rng(0), (5, 60, 80), cells=4).shape
+        (5, 60, 80)
     """
     coarse = [max(2, round(_OVERSAMPLING * cells * side / max(size))) for side in size]
     raw = rng.standard_normal([n + 2 * _MARGIN for n in coarse])

@@ -64,9 +64,10 @@ def make_splits(
     Raises `ConfigError` for fractions that do not sum to 1, an unknown split, and (`TooFewGroupsError`) where a split
     stays empty.
 
-    >>> cases = [Case(f"i{k}", "x.png", group=f"g{k // 2}") for k in range(40)]
-    >>> make_splits(cases, {"train": 0.75, "test": 0.25}).counts()
-    {'train': {'images': 30, 'groups': 15}, 'test': {'images': 10, 'groups': 5}}
+    Examples:
+        >>> cases = [Case(f"i{k}", "x.png", group=f"g{k // 2}") for k in range(40)]
+        >>> make_splits(cases, {"train": 0.75, "test": 0.25}).counts()
+        {'train': {'images': 30, 'groups': 15}, 'test': {'images': 10, 'groups': 5}}
     """
     _check_fractions(fractions)
     groups = _by_group(cases)

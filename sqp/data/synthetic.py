@@ -89,9 +89,10 @@ def synthetic_lesion(
 ) -> SyntheticLesion:
     """A lesion of `size` (h, w), with `traits` or random ones.
 
-    >>> lesion = synthetic_lesion(np.random.default_rng(0), (96, 128))
-    >>> lesion.image.shape, lesion.mask.shape, lesion.image.dtype
-    ((96, 128, 3), (96, 128), dtype('uint8'))
+    Examples:
+        >>> lesion = synthetic_lesion(np.random.default_rng(0), (96, 128))
+        >>> lesion.image.shape, lesion.mask.shape, lesion.image.dtype
+        ((96, 128, 3), (96, 128), dtype('uint8'))
     """
     traits = sample_traits(rng) if traits is None else traits
     skin_and_lesion, mask = _lesion(rng, size, traits)

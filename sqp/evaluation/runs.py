@@ -70,8 +70,9 @@ def read_runs(folders: Sequence[Path]) -> list[FinishedRun]:
 def short_names(paths: Sequence[Path]) -> list[str]:
     """The last parts of each path, as many as it takes to tell them apart.
 
-    >>> short_names([Path("/a/one/model"), Path("/a/two/model")])
-    ['one/model', 'two/model']
+    Examples:
+        >>> short_names([Path("/a/one/model"), Path("/a/two/model")])
+        ['one/model', 'two/model']
     """
     for count in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-count:]) for path in paths]

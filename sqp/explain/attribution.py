@@ -29,8 +29,9 @@ from sqp.quality.model.module import QualityModel
 def plane_groups(channels: Sequence[str], dims: int = 2) -> dict[str, list[int]]:
     """Channel name -> indices of its planes; `dims` is 3 for volumes.
 
-    >>> plane_groups(("image", "mask", "self/entropy"))
-    {'image': [0, 1, 2], 'mask': [3], 'self/entropy': [4]}
+    Examples:
+        >>> plane_groups(("image", "mask", "self/entropy"))
+        {'image': [0, 1, 2], 'mask': [3], 'self/entropy': [4]}
     """
     names = [name.split("/")[0] if name.startswith("image/") else name for name in plane_names(channels, dims)]
     return {channel: [i for i, name in enumerate(names) if name == channel] for channel in channels}

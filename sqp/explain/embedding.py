@@ -91,8 +91,9 @@ def foreign_neighbours(space: np.ndarray, group: np.ndarray, k: int) -> np.ndarr
 
     ConfigError where a record has fewer than k records of other groups.
 
-    >>> foreign_neighbours(np.array([[0.0], [0.1], [1.0]]), np.array(["a", "a", "b"]), 1).tolist()
-    [[2], [2], [1]]
+    Examples:
+        >>> foreign_neighbours(np.array([[0.0], [0.1], [1.0]]), np.array(["a", "a", "b"]), 1).tolist()
+        [[2], [2], [1]]
     """
     codes = np.unique(group, return_inverse=True)[1]
     fewest = len(codes) - int(np.bincount(codes).max())

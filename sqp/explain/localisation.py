@@ -27,10 +27,11 @@ _BITS, BINS = 5, 1024  # float16 without its last 5 bits: not negative, so its o
 def error_kinds(mask: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """bool `[s, s]` twice -> uint8: 0 right, 1 boundary, 2 omission, 3 false positive.
 
-    >>> mask, truth = np.zeros((2, 100, 100), bool)
-    >>> mask[:, :50], truth[:, :40] = True, True
-    >>> np.bincount(error_kinds(mask, truth).ravel()).tolist()
-    [9000, 300, 0, 700]
+    Examples:
+        >>> mask, truth = np.zeros((2, 100, 100), bool)
+        >>> mask[:, :50], truth[:, :40] = True, True
+        >>> np.bincount(error_kinds(mask, truth).ravel()).tolist()
+        [9000, 300, 0, 700]
     """
     wrong = mask ^ truth
     if not wrong.any():

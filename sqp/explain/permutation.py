@@ -44,8 +44,9 @@ class Input:
 def inputs_of(channels: Sequence[str], scores: Sequence[str], dims: int = 2) -> list[Input]:
     """Every channel, every score, each vector of the segmenter's features as one, and the sets that there are.
 
-    >>> [one.name for one in inputs_of(("mask", "self/epkl"), ())]
-    ['mask', 'self/epkl', 'uncertainty', 'mask only', 'uncertainty only']
+    Examples:
+        >>> [one.name for one in inputs_of(("mask", "self/epkl"), ())]
+        ['mask', 'self/epkl', 'uncertainty', 'mask only', 'uncertainty only']
     """
     groups, all_scores = plane_groups(channels, dims), tuple(range(len(scores)))
     maps = tuple(i for name in map_channels(channels) for i in groups[name])

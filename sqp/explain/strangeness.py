@@ -19,7 +19,7 @@ from sqp.core.seeding import numpy_generator
 from sqp.data.images import IMAGE_SUFFIXES, read_image
 from sqp.data.volumes import VOLUME_SUFFIXES, read_volume
 from sqp.explain.data import Material
-from sqp.metrics.selective import failure_auroc
+from sqp.metrics.failures import failure_auroc
 from sqp.metrics.stats import bootstrap
 from sqp.quality.bundle.provenance import common_expectation
 from sqp.quality.judging.predict import predict_records

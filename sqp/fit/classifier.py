@@ -114,9 +114,10 @@ def label_of(case: Case, target: str) -> str:
 
     Melanoma is what the archives call so: mel (HAM10000), or a path of words that holds it (the ISIC archive).
 
-    >>> from pathlib import Path
-    >>> label_of(Case("a", Path("a.jpg"), diagnosis="mel"), "melanoma")
-    'melanoma'
+    Examples:
+        >>> from pathlib import Path
+        >>> label_of(Case("a", Path("a.jpg"), diagnosis="mel"), "melanoma")
+        'melanoma'
     """
     name = case.diagnosis.strip().lower()
     if target == "diagnosis":

@@ -93,9 +93,10 @@ class DecoderModule(SegmenterModule):
 def drawn_boxes(boxes: Tensor, generator: torch.Generator, jitter: float) -> Tensor:
     """One box `[n, 4]` of each row's two `[n, 2, 4]`, its sides moved by up to `jitter` of its width and height.
 
-    >>> boxes = torch.tensor([[[0.0, 0, 10, 20], [5.0, 5, 9, 9]]])
-    >>> drawn_boxes(boxes, torch.Generator().manual_seed(0), 0.0).tolist() in boxes.transpose(0, 1).tolist()
-    True
+    Examples:
+        >>> boxes = torch.tensor([[[0.0, 0, 10, 20], [5.0, 5, 9, 9]]])
+        >>> drawn_boxes(boxes, torch.Generator().manual_seed(0), 0.0).tolist() in boxes.transpose(0, 1).tolist()
+        True
     """
     which = torch.randint(boxes.shape[1], (len(boxes),), generator=generator)
     moves = 2 * torch.rand(len(boxes), 4, generator=generator) - 1

@@ -27,10 +27,11 @@ def dice_bce(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
 def hard_dice(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     """Dice of the masks logit >= 0 with the truth, `[n]`; 1 where both are empty.
 
-    >>> logits = torch.tensor([[[[2.0, -1.0]]], [[[-1.0, -1.0]]]])
-    >>> truth = torch.tensor([[[[True, True]]], [[[False, False]]]])
-    >>> hard_dice(logits, truth, torch.ones_like(truth)).tolist()
-    [0.6666666865348816, 1.0]
+    Examples:
+        >>> logits = torch.tensor([[[[2.0, -1.0]]], [[[-1.0, -1.0]]]])
+        >>> truth = torch.tensor([[[[True, True]]], [[[False, False]]]])
+        >>> hard_dice(logits, truth, torch.ones_like(truth)).tolist()
+        [0.6666666865348816, 1.0]
     """
     mask, y = (logits >= 0) & valid, truth & valid
     both, of_mask, of_truth = (x.flatten(1).sum(dim=1) for x in (mask & y, mask, y))

@@ -79,8 +79,9 @@ class VolumeLocalizerModule(FitModule):
 def shifted(x: Tensor, steps: Sequence[int]) -> Tensor:
     """`[n, c, d, h, w]` moved by whole cells along d, h and w, the edge drawn out: in use no cube has an empty rim.
 
-    >>> shifted(torch.arange(1.0, 4).view(1, 1, 1, 1, 3), (0, 0, 1)).flatten().tolist()
-    [1.0, 1.0, 2.0]
+    Examples:
+        >>> shifted(torch.arange(1.0, 4).view(1, 1, 1, 1, 3), (0, 0, 1)).flatten().tolist()
+        [1.0, 1.0, 2.0]
     """
     for axis, step in enumerate(steps, start=2):
         side = x.shape[axis]

@@ -18,11 +18,12 @@ from sqp.metrics.calibration import BinSums, bin_sums, check_bins, error_of, log
 class PixelCalibration:
     """Running sums over maps. A map with a NaN is left out whole and counted in `left_out`.
 
-    >>> pool = PixelCalibration()
-    >>> pool.update(np.array([[1.0, 0.5]]), np.array([[True, False]]))
-    >>> pool.update(np.array([[0.0]]), np.array([[False]]))
-    >>> pool.n_maps, pool.n_pixels, round(pool.brier, 4)
-    (2, 3, 0.0833)
+    Examples:
+        >>> pool = PixelCalibration()
+        >>> pool.update(np.array([[1.0, 0.5]]), np.array([[True, False]]))
+        >>> pool.update(np.array([[0.0]]), np.array([[False]]))
+        >>> pool.n_maps, pool.n_pixels, round(pool.brier, 4)
+        (2, 3, 0.0833)
     """
 
     bins: int = 15

@@ -36,7 +36,18 @@ NO_DISTANCES = SurfaceDistances(float("nan"), float("nan"), float("nan"))
 
 
 def empty_note(prediction: ArrayLike, truth: ArrayLike) -> str:
-    """Why there is no distance: which of the masks is empty; an empty string where neither is."""
+    """Why there is no distance: which of the masks is empty; an empty string where neither is.
+
+    Args:
+        prediction: mask `[h, w]` or `[d, h, w]`.
+        truth: mask of the same shape.
+
+    Returns:
+        The reason.
+
+    Raises:
+        ValueError: a mask holds floats.
+    """
     p, t = bool(as_mask(prediction).any()), bool(as_mask(truth).any())
     return {
         (True, True): "",
@@ -62,13 +73,24 @@ def surface_distances(
     """Hausdorff, HD95 and MASD of two masks `[h, w]` or `[d, h, w]`; `spacing` in the order of the axes.
 
     HD95 is the larger of the two directed 95th percentiles (interpolated linearly). MASD is the mean of the two
-    directed mean distances (paper 000, equation 13), not the mean over both outlines pooled. ValueError where the
-    shapes differ.
+    directed mean distances (paper 000, equation 13), not the mean over both outlines pooled.
 
-    >>> square, moved = np.zeros((9, 9), bool), np.zeros((9, 9), bool)
-    >>> square[2:4, 2:4], moved[2:4, 5:7] = True, True
-    >>> surface_distances(square, moved)
-    SurfaceDistances(hausdorff=3.0, hd95=3.0, masd=2.5)
+    Args:
+        prediction: mask `[h, w]` or `[d, h, w]`.
+        truth: mask of the same shape.
+        spacing: size of a pixel along each axis (mm); without, distances are in pixels.
+
+    Returns:
+        The three distances, by MONAI's outlines and distance transform.
+
+    Raises:
+        ValueError: shapes differ, a mask is not 2D or 3D, or `spacing` is no positive number an axis.
+
+    Examples:
+        >>> square, moved = np.zeros((9, 9), bool), np.zeros((9, 9), bool)
+        >>> square[2:4, 2:4], moved[2:4, 5:7] = True, True
+        >>> surface_distances(square, moved)
+        SurfaceDistances(hausdorff=3.0, hd95=3.0, masd=2.5)
     """
     p, t = as_mask(prediction), as_mask(truth)
     if p.shape != t.shape:

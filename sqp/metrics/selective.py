@@ -1,9 +1,8 @@
-"""One score used to select: what is left when the worst are turned away, and what finding the failures costs.
+"""What is left when the worst-scored masks are turned away: risk against coverage, its areas, and all of it as a row.
 
-Scores are higher = better; risk is lower = better (1 - Dice); a failed row is True or 1. Rows with a NaN or infinity
-are dropped. Tied scores cannot be told apart by any threshold, so each tied row carries the mean risk of its tie: this
-is the expectation over all orders of the tied rows, and no order of the rows changes it. A threshold that finds
-failures takes a tie whole.
+Scores are higher = better; risk is lower = better (1 - Dice). Rows with a NaN or infinity are dropped. Tied scores
+cannot be told apart by any threshold, so each tied row carries the mean risk of its tie: this is the expectation over
+all orders of the tied rows, and no order of the rows changes it.
 
 Areas are means over the coverages 1/n … 1. (The trapezoid over [1/n, 1], as in torch-uncertainty, differs by order
 1/n; that between thresholds, as in fd-shifts, by more inside large ties.)
@@ -17,59 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sqp.metrics import weighted_selective as forms
+from sqp.metrics.failures import failure_auprc, failure_auroc, fpr_at_tpr, review_share
 from sqp.metrics.nan_reasons import failures_note, join, rows_note
-from sqp.metrics.rows import finite_rows
-
-
-def _rows(score: ArrayLike, other: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Even weights `[1, n]`, and the rows without gaps."""
-    s, o = finite_rows(score, other)
-    return np.ones((1, len(s))), s, o
-
-
-def failure_auroc(score: ArrayLike, failed: ArrayLike) -> float:
-    """Area under the ROC of finding the failed rows (True or 1) by a low score, in [0, 1]; 0.5 is chance.
-
-    The chance that a failed row scores below one that did not fail, ties counting one half. NaN unless both
-    occur.
-
-    >>> failure_auroc([0.9, 0.8, 0.3], [False, False, True])
-    1.0
-    """
-    return float(forms.failure_auroc(*_rows(score, failed))[0])
-
-
-def failure_auprc(score: ArrayLike, failed: ArrayLike) -> float:
-    """Average precision of finding the failed rows, in [0, 1]; the share of failures is chance.
-
-    NaN unless both occur.
-
-    >>> failure_auprc([0.9, 0.8, 0.3], [False, True, False])
-    0.5
-    """
-    return float(forms.failure_auprc(*_rows(score, failed))[0])
-
-
-def fpr_at_tpr(score: ArrayLike, failed: ArrayLike, tpr: float = 0.95) -> float:
-    """Share of the good rows flagged by the threshold that flags at least `tpr` of the failed ones; lower is better.
-
-    NaN unless both occur.
-
-    >>> fpr_at_tpr([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
-    0.0
-    """
-    return float(forms.fpr_at_tpr(*_rows(score, failed), tpr)[0])
-
-
-def review_share(score: ArrayLike, failed: ArrayLike, caught: float = 0.95) -> float:
-    """Share of all rows to review, worst score first, until at least `caught` of the failures are found.
-
-    NaN without  The best possible is near `caught` · share of failures, chance near `caught`.
-
-    >>> review_share([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
-    0.5
-    """
-    return float(forms.review_share(*_rows(score, failed), caught)[0])
+from sqp.metrics.rows import even_rows, finite_rows
 
 
 def risk_coverage(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +66,7 @@ def aurc(score: ArrayLike, risk: ArrayLike) -> float:
     Raises:
         ValueError: lengths differ.
     """
-    return float(forms.aurc(*_rows(score, risk))[0])
+    return float(forms.aurc(*even_rows(score, risk))[0])
 
 
 def excess_aurc(score: ArrayLike, risk: ArrayLike) -> float:
@@ -139,7 +88,7 @@ def excess_aurc(score: ArrayLike, risk: ArrayLike) -> float:
         >>> excess_aurc([0.9, 0.1], [0.0, 0.4])
         0.0
     """
-    return float(forms.excess_aurc(*_rows(score, risk))[0])
+    return float(forms.excess_aurc(*even_rows(score, risk))[0])
 
 
 def augrc(score: ArrayLike, risk: ArrayLike) -> float:
@@ -162,7 +111,7 @@ def augrc(score: ArrayLike, risk: ArrayLike) -> float:
         >>> augrc([0.9, 0.1], [0.0, 0.4])
         0.1
     """
-    return float(forms.augrc(*_rows(score, risk))[0])
+    return float(forms.augrc(*even_rows(score, risk))[0])
 
 
 def risk_at_coverage(score: ArrayLike, risk: ArrayLike, coverage: float = 0.8) -> float:
@@ -185,7 +134,7 @@ def risk_at_coverage(score: ArrayLike, risk: ArrayLike, coverage: float = 0.8) -
         >>> risk_at_coverage([0.9, 0.8, 0.7, 0.6, 0.5], [0.1, 0.1, 0.3, 0.3, 1.0])
         0.2
     """
-    return float(forms.risk_at_coverage(*_rows(score, risk), coverage)[0])
+    return float(forms.risk_at_coverage(*even_rows(score, risk), coverage)[0])
 
 
 def threshold_at_risk(score: ArrayLike, risk: ArrayLike, limit: float) -> float:

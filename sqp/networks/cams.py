@@ -156,8 +156,9 @@ def planes_of(model: Any) -> Callable[[Tensor], Tensor]:
 def strongest(activations: np.ndarray, channels: int) -> np.ndarray:
     """Numbers of the `channels` planes of `[c, h, w]` of largest norm, ascending; 0 for all.
 
-    >>> strongest(np.array([[[1.0]], [[-3.0]], [[2.0]]]), 2)
-    array([1, 2])
+    Examples:
+        >>> strongest(np.array([[[1.0]], [[-3.0]], [[2.0]]]), 2)
+        array([1, 2])
     """
     n = len(activations)
     if not 0 < channels < n:

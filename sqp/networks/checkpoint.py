@@ -27,8 +27,9 @@ from sqp.networks.weight_files import read_metadata, read_tensors
 def rounded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Each float32 tensor at the nearest values of half precision; one that overflows there stays as it is.
 
-    >>> rounded({"w": torch.tensor([1.0001]), "v": torch.tensor([1e6])})
-    {'w': tensor([1.]), 'v': tensor([1000000.])}
+    Examples:
+        >>> rounded({"w": torch.tensor([1.0001]), "v": torch.tensor([1e6])})
+        {'w': tensor([1.]), 'v': tensor([1000000.])}
     """
     return {name: _half_and_back(value) for name, value in state.items()}
 
@@ -36,8 +37,9 @@ def rounded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Each float32 tensor that half precision holds exactly in half precision: nothing is lost.
 
-    >>> [value.dtype for value in packed({"w": torch.tensor([0.5]), "v": torch.tensor([0.1])}).values()]
-    [torch.float16, torch.float32]
+    Examples:
+        >>> [value.dtype for value in packed({"w": torch.tensor([0.5]), "v": torch.tensor([0.1])}).values()]
+        [torch.float16, torch.float32]
     """
     return {name: value.half() if _fits(value) else value for name, value in state.items()}
 

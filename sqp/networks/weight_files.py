@@ -74,8 +74,9 @@ def damage_of(path: Path) -> str:
 def without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights without the prefixes of `PREFIXES` that all of their names have, in any order.
 
-    >>> list(without_prefixes({"_orig_mod.module.a": torch.zeros(1), "_orig_mod.module.b": torch.zeros(1)}))
-    ['a', 'b']
+    Examples:
+        >>> list(without_prefixes({"_orig_mod.module.a": torch.zeros(1), "_orig_mod.module.b": torch.zeros(1)}))
+        ['a', 'b']
     """
     state = dict(state)
     while prefix := next((p for p in PREFIXES if state and all(key.startswith(p) for key in state)), None):

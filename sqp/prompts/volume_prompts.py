@@ -103,9 +103,16 @@ def box_iou_3d(one: np.ndarray, other: np.ndarray) -> float:
 def depth_range(mask: np.ndarray) -> tuple[float, float]:
     """First slice of a bool mask `[d, h, w]` that is not empty, and the far edge of its last one.
 
-    >>> mask = np.zeros((5, 2, 2), bool); mask[1:4] = True
-    >>> depth_range(mask)
-    (1.0, 4.0)
+    Args:
+        mask: bool `[d, h, w]`, not empty.
+
+    Returns:
+        The two, in slices.
+
+    Examples:
+        >>> mask = np.zeros((5, 2, 2), bool); mask[1:4] = True
+        >>> depth_range(mask)
+        (1.0, 4.0)
     """
     slices = np.flatnonzero(mask.any(axis=(1, 2)))
     return float(slices[0]), float(slices[-1] + 1)

@@ -29,8 +29,15 @@ SD_RANGE = (0.25, 0.28)
 def mask_hash(mask: np.ndarray) -> str:
     """16 hex digits of the sha256 of a bool mask's size and pixels.
 
-    >>> mask_hash(np.zeros((2, 3), bool)) == mask_hash(np.zeros((3, 2), bool))
-    False
+    Args:
+        mask: bool `[h, w]` or `[d, h, w]`.
+
+    Returns:
+        16 hex digits.
+
+    Examples:
+        >>> mask_hash(np.zeros((2, 3), bool)) == mask_hash(np.zeros((3, 2), bool))
+        False
     """
     data = np.array(mask.shape, np.int64).tobytes() + np.packbits(mask).tobytes()
     return hashlib.sha256(data).hexdigest()[:16]
@@ -41,9 +48,18 @@ def keep_balanced(dice: np.ndarray, rng: np.random.Generator, most: float = MOST
 
     Rows are only ever left out of the bins that are too full, and no more than needed.
 
-    >>> kept = keep_balanced(np.repeat([0.1, 0.3, 0.5, 0.7, 0.9], [5, 5, 5, 5, 50]), np.random.default_rng(0))
-    >>> int(kept.sum())
-    25
+    Args:
+        dice: Dice `[n]` in [0, 1].
+        rng: what draws.
+        most: greatest share of a bin, in (0, 1].
+
+    Returns:
+        The rows to keep.
+
+    Examples:
+        >>> kept = keep_balanced(np.repeat([0.1, 0.3, 0.5, 0.7, 0.9], [5, 5, 5, 5, 50]), np.random.default_rng(0))
+        >>> int(kept.sum())
+        25
     """
     bins = np.minimum((np.asarray(dice) * BINS).astype(int), BINS - 1)
     counts = np.bincount(bins, minlength=BINS)
@@ -60,9 +76,20 @@ def keep_balanced(dice: np.ndarray, rng: np.random.Generator, most: float = MOST
 def freeze(records: RecordSet, split: str, unseen: Sequence[str], seed: int = 0) -> dict[str, Any]:
     """The frozen spread set of a split: corrupted records, the seen families balanced over the Dice bins.
 
-    No bin holds over 20 % of them, or less where it takes that to reach the SD(Dice) of `SD_RANGE`.
-    Records of the `unseen` families all belong to it, as a part of its own. Raises ConfigError where the seen part
-    cannot have an SD(Dice) within `SD_RANGE`.
+    No bin holds over 20 % of them, or less where it takes that to reach the SD(Dice) of `SD_RANGE`. Records of the
+    `unseen` families all belong to it, as a part of its own.
+
+    Args:
+        records: the record set.
+        split: the split to freeze, usually test.
+        unseen: families of corruptions that training does not see.
+        seed: seed of the draw.
+
+    Returns:
+        What `write_frozen` writes.
+
+    Raises:
+        ConfigError: the seen part cannot have an SD(Dice) within `SD_RANGE`.
     """
     table = records.table
     table = table[(table["split"] == split) & (table["variant"] != "natural") & table["dice"].notna()]
@@ -96,13 +123,28 @@ def freeze(records: RecordSet, split: str, unseen: Sequence[str], seed: int = 0)
 
 
 def write_frozen(path: str | Path, frozen: Mapping[str, Any]) -> None:
-    """As JSON."""
+    """As JSON.
+
+    Args:
+        path: the JSON file.
+        frozen: what `freeze` made.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_text(Path(path), json.dumps(frozen, indent=0) + "\n")
 
 
 def read_frozen(path: str | Path) -> dict[str, Any]:
-    """A frozen set; ConfigError where the file is missing, or was edited after it was made."""
+    """A frozen set; ConfigError where the file is missing, or was edited after it was made.
+
+    Args:
+        path: the JSON file.
+
+    Returns:
+        The frozen set.
+
+    Raises:
+        ConfigError: the file is missing, or was edited after it was made.
+    """
     try:
         frozen = read_json(Path(path))
         intact = frozen["sha256"] == _digest(frozen["masks"])
@@ -116,7 +158,15 @@ def read_frozen(path: str | Path) -> dict[str, Any]:
 def frozen_rows(frozen: Mapping[str, Any], rows: pd.DataFrame) -> pd.Series:
     """bool per row: is it natural, or a member of the frozen set whose mask is the frozen one.
 
-    `rows` have record_id, record_set, variant. ConfigError where a member is missing or its mask is another one.
+    Args:
+        frozen: a frozen set.
+        rows: rows with record_id, record_set, variant.
+
+    Returns:
+        bool for each row.
+
+    Raises:
+        ConfigError: a member is missing, or its mask is another one.
     """
     masks: dict[str, str] = frozen["masks"]
     member = rows["record_id"].isin(masks)

@@ -39,8 +39,9 @@ def versions() -> dict[str, str]:
 def plain(value: Any) -> Any:
     """A config value as YAML and JSON keep it: paths as text, tuples as lists, dataclasses as mappings.
 
-    >>> plain({"out": Path("runs"), "size": (1, 2)})
-    {'out': 'runs', 'size': [1, 2]}
+    Examples:
+        >>> plain({"out": Path("runs"), "size": (1, 2)})
+        {'out': 'runs', 'size': [1, 2]}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain(dataclasses.asdict(value))

@@ -131,8 +131,10 @@ def kinds(table: pd.DataFrame) -> np.ndarray:
 
     Tables of predictions may lack the columns of fusion and refinement, or have nothing in them.
 
-    >>> kinds(pd.DataFrame({"variant": ["natural", "natural", "shift"], "fused_by": ["", "power_law", None]})).tolist()
-    ['natural', 'refined', 'corrupted']
+    Examples:
+        >>> kinds(pd.DataFrame({"variant": ["natural", "natural", "shift"],
+        ...     "fused_by": ["", "power_law", None]})).tolist()
+        ['natural', 'refined', 'corrupted']
     """
     made = np.zeros(len(table), bool)
     for name in ("refined_by", "fused_by"):
@@ -144,8 +146,9 @@ def kinds(table: pd.DataFrame) -> np.ndarray:
 def record_id(image_id: str, variant: str, *provenance: object) -> str:
     """A file-safe id: readable stem, variant, and a hash of image id, variant and provenance.
 
-    >>> record_id("ISIC_0000000", "natural", "litemedsam", "otsu", 0)
-    'ISIC_0000000-natural-cbf9b526'
+    Examples:
+        >>> record_id("ISIC_0000000", "natural", "litemedsam", "otsu", 0)
+        'ISIC_0000000-natural-cbf9b526'
     """
     digest = hashlib.sha256("\x1f".join([image_id, variant, *map(str, provenance)]).encode()).hexdigest()[:8]
     stem = re.sub(r"[^\w.-]+", "_", image_id)[:80]

@@ -46,7 +46,11 @@ class RecordWriter:
     ) -> None:
         """One finished record: mask bool `[h, w]` at the image's size, maps by name, then the row.
 
-        With the `geometry` of a volume the mask is `[d, h, w]`.
+        Args:
+            record: the row.
+            mask: bool `[h, w]`, or `[d, h, w]` with `geometry`.
+            maps: name -> float16 `[*grid]`.
+            geometry: of a volume.
         """
         path = self.folder / record.mask_path
         if geometry is None:
@@ -80,7 +84,11 @@ class RecordWriter:
         return {row["record_id"]: {name: row.get(name) or "" for name in SOURCES} for row in rows}
 
     def drop(self, ids: Collection[str]) -> None:
-        """Remove records: first their rows, then their files."""
+        """Remove records: first their rows, then their files.
+
+        Args:
+            ids: ids of records.
+        """
         if not ids:
             return
         known, table = self.sources(), self.folder / "records.parquet"
@@ -101,6 +109,9 @@ class RecordWriter:
 
         Every score of the old table and of any new row becomes a column, NaN where a record has none. Streams: the old
         table and the new rows pass through memory in chunks.
+
+        Returns:
+            The number of records.
         """
         rows = sorted((self.folder / "rows").glob("*.json"))
         table = self.folder / "records.parquet"
@@ -129,7 +140,14 @@ class RecordWriter:
         return count
 
     def finish(self, run: Mapping[str, Any]) -> int:
-        """Consolidate and add what the run found (versions, counts, seconds) to `run.yaml`."""
+        """Consolidate and add what the run found (versions, counts, seconds) to `run.yaml`.
+
+        Args:
+            run: what the run found, by name.
+
+        Returns:
+            The number of records.
+        """
         count = self.consolidate()
         path = self.folder / "run.yaml"
         stored = read_run(path) if path.exists() else {}
@@ -141,10 +159,13 @@ class RecordWriter:
     ) -> None:
         """Make the folder and store the config, or compare it with the one that made the records there.
 
-        `config` is what the records depend on, not where they go, nor how many workers there are; a key that the
-        stored one lacks, since it is younger, has its value of `defaults`. ConfigError names the first key that
-        differs, and refuses a folder with files that no run of sqp made (`ownership` knows more of that); `overwrite`
-        removes the records that are there.
+        Args:
+            config: what the records depend on, not where they go, nor how many workers there are.
+            overwrite: True removes the records that are there.
+            defaults: values of keys that the stored config lacks, since they are younger.
+
+        Raises:
+            ConfigError: a key differs (the sentence names it), or the folder has files that no run of sqp made.
         """
         path = self.folder / "run.yaml"
         foreign = [name for name in FOLDERS if (self.folder / name).exists()]
@@ -196,8 +217,17 @@ class RecordWriter:
 def first_difference(old: Any, new: Any, key: str = "") -> tuple[str, Any, Any] | None:
     """The first key (dotted) at which two nested configs differ, with both values; None where they agree.
 
-    >>> first_difference({"a": {"n": 8}}, {"a": {"n": 4}})
-    ('a.n', 8, 4)
+    Args:
+        old: nested config.
+        new: nested config.
+        key: the dotted key that led here.
+
+    Returns:
+        key, old and new value.
+
+    Examples:
+        >>> first_difference({"a": {"n": 8}}, {"a": {"n": 4}})
+        ('a.n', 8, 4)
     """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in [*old, *(n for n in new if n not in old)]:
@@ -212,8 +242,16 @@ def first_difference(old: Any, new: Any, key: str = "") -> tuple[str, Any, Any] 
 def with_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """`config` with the keys of nested `defaults` that it lacks.
 
-    >>> with_defaults({"sampler": {"n": 4}}, {"sampler": {"n": 8, "p": 0.01}, "seed": 0})
-    {'sampler': {'n': 4, 'p': 0.01}, 'seed': 0}
+    Args:
+        config: nested config.
+        defaults: nested config with all keys.
+
+    Returns:
+        The completed config.
+
+    Examples:
+        >>> with_defaults({"sampler": {"n": 4}}, {"sampler": {"n": 8, "p": 0.01}, "seed": 0})
+        {'sampler': {'n': 4, 'p': 0.01}, 'seed': 0}
     """
     filled = {**defaults, **config}
     for key, value in defaults.items():

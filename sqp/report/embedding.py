@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from sqp.core.files import write_text
 from sqp.report.figures import MARKERS, PALETTE, STYLE
 from sqp.report.html import asset, document, picture
-from sqp.report.scan import load_view, open_sets
+from sqp.report.predictions import open_sets
+from sqp.report.scan import load_view
 
 SIDE = 150  # pixels of a picture's long side
 STOPS = 9  # colours of a ramp
@@ -141,8 +142,9 @@ def embedding_figure(points: pd.DataFrame, x: str, y: str, title: str) -> Figure
 def short_names(values: pd.Series) -> pd.Series:
     """The most frequent names, the last part of a path-like one, the rest as `other`; empty is `not said`.
 
-    >>> short_names(pd.Series(["Benign / Nevus", "mel", ""])).tolist()
-    ['Nevus', 'mel', 'not said']
+    Examples:
+        >>> short_names(pd.Series(["Benign / Nevus", "mel", ""])).tolist()
+        ['Nevus', 'mel', 'not said']
     """
     named = values.fillna("").astype(str).str.split("/").str[-1].str.strip().replace("", "not said")
     named = named.where(named.str.len() <= LONGEST, named.str[: LONGEST - 1] + "…")

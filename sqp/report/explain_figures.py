@@ -224,8 +224,9 @@ def case_figure(
 def numbers(row: Mapping[str, Any]) -> str:
     """`predicted 0.812, true 0.900`.
 
-    >>> numbers({"predicted_dice": 0.5, "dice": float("nan")})
-    'predicted 0.500'
+    Examples:
+        >>> numbers({"predicted_dice": 0.5, "dice": float("nan")})
+        'predicted 0.500'
     """
     texts = [f"predicted {row['predicted_dice']:.3f}"]
     return ", ".join(texts + ([f"true {row['dice']:.3f}"] if np.isfinite(row["dice"]) else []))

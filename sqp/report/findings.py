@@ -20,8 +20,9 @@ OPEN = 6  # more lines than so many are folded
 def skipped_sentence(table: pd.DataFrame, skipped: Mapping[str, str]) -> str:
     """How many of the images were skipped, where some were; `skipped` maps an image id to why.
 
-    >>> skipped_sentence(pd.DataFrame({"image_id": ["a", "b"]}), {"c": "truncated"})
-    '1 of 3 images was skipped.'
+    Examples:
+        >>> skipped_sentence(pd.DataFrame({"image_id": ["a", "b"]}), {"c": "truncated"})
+        '1 of 3 images was skipped.'
     """
     if not skipped:
         return ""
@@ -149,8 +150,9 @@ def _worth(rows: pd.DataFrame) -> str:
 def _named(methods: pd.Index) -> str:
     """Methods in words.
 
-    >>> _named(pd.Index(["area", "predict_the_median"]))
-    'area, guessing the median'
+    Examples:
+        >>> _named(pd.Index(["area", "predict_the_median"]))
+        'area, guessing the median'
     """
     return ", ".join(str(name).replace(GUESSES, "guessing the ") for name in methods)
 
@@ -241,8 +243,9 @@ def _too_narrow(model: pd.Series, level: float | None) -> bool:
 def _share(count: int, n: int) -> str:
     """A count with its share.
 
-    >>> _share(3, 4)
-    '3 of 4 (75%)'
+    Examples:
+        >>> _share(3, 4)
+        '3 of 4 (75%)'
     """
     return f"{count:,} of {n:,} ({count / n:.0%})"
 

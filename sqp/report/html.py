@@ -96,8 +96,9 @@ class Section:
 def section_html(section: Section) -> str:
     """The section as HTML that needs no other file. ConfigError for a file of an unknown kind.
 
-    >>> section_html(Section("Risk < 1", "| a |\\n| - |\\n| 1 |"))[:46]
-    '<section id="part-risk-1"><h3>Risk &lt; 1</h3>'
+    Examples:
+        >>> section_html(Section("Risk < 1", "| a |\\n| - |\\n| 1 |"))[:46]
+        '<section id="part-risk-1"><h3>Risk &lt; 1</h3>'
     """
     body = section.body
     if isinstance(body, pd.DataFrame):
@@ -114,8 +115,9 @@ def section_html(section: Section) -> str:
 def anchor(title: str) -> str:
     """The id of a section in the page.
 
-    >>> anchor("Spread, isic2018: MAE")
-    'part-spread-isic2018-mae'
+    Examples:
+        >>> anchor("Spread, isic2018: MAE")
+        'part-spread-isic2018-mae'
     """
     return re.sub(r"[^a-z0-9]+", "-", f"part-{title.lower()}").strip("-")
 

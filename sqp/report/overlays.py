@@ -16,8 +16,8 @@ from sqp.core.files import clear_left
 from sqp.core.ownership import remove_written
 from sqp.report.figures import save
 from sqp.report.page import ErrorMaps
-from sqp.report.predictions import interval, remarks, shown_names, worst_first
-from sqp.report.scan import load_view, open_sets
+from sqp.report.predictions import interval, open_sets, remarks, shown_names, worst_first
+from sqp.report.scan import load_view
 from sqp.report.view import COLOURS, ERROR_COLOURS, MASK_COLOUR, TRUTH_COLOUR, View
 
 SIDE = 640  # pixels of the long side of the picture inside the overlay

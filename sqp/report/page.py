@@ -23,8 +23,8 @@ from sqp.quality.judging.verdict import VERDICTS
 from sqp.records import RecordSet
 from sqp.report.findings import Findings, skipped_html
 from sqp.report.html import Section, anchor, asset, data_uri, document, section_html
-from sqp.report.predictions import prompter_label, shown_names, warnings, worst_first
-from sqp.report.scan import load_scan, open_sets
+from sqp.report.predictions import open_sets, prompter_label, shown_names, warnings, worst_first
+from sqp.report.scan import load_scan
 from sqp.report.view import COLOURS, ERROR_COLOURS, View, outline
 
 SIGNS = {

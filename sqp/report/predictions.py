@@ -17,6 +17,7 @@ from sqp.prompts import SIMULATED_MANUAL
 from sqp.quality.judging.columns import FIRST, score_names
 from sqp.quality.judging.risk import Choice
 from sqp.quality.judging.verdict import VERDICTS
+from sqp.records import RecordSet
 from sqp.records.reader import check_dice
 from sqp.report.findings import risk_sentence
 
@@ -26,8 +27,9 @@ SIMULATED = "simulated manual"
 def prompter_label(prompter: object) -> str:
     """A prompter's name; one that knows the ground truth is called what it is.
 
-    >>> prompter_label("truth_box"), prompter_label("otsu")
-    ('truth_box (simulated manual)', 'otsu')
+    Examples:
+        >>> prompter_label("truth_box"), prompter_label("otsu")
+        ('truth_box (simulated manual)', 'otsu')
     """
     return f"{prompter} ({SIMULATED})" if prompter in SIMULATED_MANUAL else str(prompter)
 
@@ -48,9 +50,10 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
 def shown_names(table: pd.DataFrame) -> list[str]:
     """What a reader knows each record by: its image's file, with the id where several are of one file.
 
-    >>> paths = ["in/a.png", "in/b.png", "in/b.png", ""]
-    >>> shown_names(pd.DataFrame({"record_id": ["r1", "r2", "r3", "r4"], "image_path": paths}))
-    ['a.png', 'b.png · r2', 'b.png · r3', 'r4']
+    Examples:
+        >>> paths = ["in/a.png", "in/b.png", "in/b.png", ""]
+        >>> shown_names(pd.DataFrame({"record_id": ["r1", "r2", "r3", "r4"], "image_path": paths}))
+        ['a.png', 'b.png · r2', 'b.png · r3', 'r4']
     """
     ids = table["record_id"].astype(str)
     if "image_path" not in table.columns:
@@ -183,8 +186,9 @@ def warnings(row: Mapping[str, Any]) -> list[str]:
 def interval(value: float, low: float, high: float) -> str:
     """A number with its interval.
 
-    >>> interval(0.81234, 0.7, 0.9), interval(0.5, float("nan"), float("nan")), interval(float("nan"), 0, 1)
-    ('0.812 [0.700, 0.900]', '0.500', 'none')
+    Examples:
+        >>> interval(0.81234, 0.7, 0.9), interval(0.5, float("nan"), float("nan")), interval(float("nan"), 0, 1)
+        ('0.812 [0.700, 0.900]', '0.500', 'none')
     """
     if not np.isfinite(value):
         return "none"
@@ -256,3 +260,13 @@ class PredictResult:
 def _no_label(label: Sequence[int]) -> str:
     """What may be wrong where no mask has a pixel of the labels asked for."""
     return f": no pixel has --label {' '.join(map(str, label))}, look whether that is the value" if label else ""
+
+
+def open_sets(table: pd.DataFrame) -> dict[str, RecordSet] | None:
+    """The record sets of a predictions table by name; None where it names none, or one has been moved away."""
+    if "record_set" not in table.columns:
+        return None
+    try:
+        return {str(name): RecordSet(name) for name in table["record_set"].unique()}
+    except (ConfigError, TypeError):
+        return None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from PIL import Image, ImageOps
 
 from sqp.core.errors import CaseError, ConfigError
@@ -109,16 +108,6 @@ class Scan:
             return None
         at = min(len(values) - 1, int((z + 0.5) * len(values) / len(self.mask)))
         return np.clip(resized(values[at], size, covered), 0, 1)
-
-
-def open_sets(table: pd.DataFrame) -> dict[str, RecordSet] | None:
-    """The record sets of a predictions table by name; None where it names none, or one has been moved away."""
-    if "record_set" not in table.columns:
-        return None
-    try:
-        return {str(name): RecordSet(name) for name in table["record_set"].unique()}
-    except (ConfigError, TypeError):
-        return None
 
 
 def load_view(records: RecordSet, row: Mapping[str, Any], side: int, error: np.ndarray | None = None) -> View:
@@ -241,10 +230,11 @@ def cuts_of(records: RecordSet, row: Mapping[str, Any], leading: np.ndarray) -> 
 def point_of(values: np.ndarray, mask: np.ndarray) -> Point:
     """The highest voxel of a map `[d, h, w]`, as shares of the sides; of an empty one the middle of the mask's voxels.
 
-    >>> values = np.zeros((2, 4, 4))
-    >>> values[1, 0, 3] = 1
-    >>> point_of(values, values > 0)
-    (0.75, 0.125, 0.875)
+    Examples:
+        >>> values = np.zeros((2, 4, 4))
+        >>> values[1, 0, 3] = 1
+        >>> point_of(values, values > 0)
+        (0.75, 0.125, 0.875)
     """
     at, shape = np.array([(n - 1) / 2 for n in mask.shape]), mask.shape
     if values.max() > values.min():

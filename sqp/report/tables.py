@@ -38,8 +38,9 @@ def formatted(table: pd.DataFrame, headings: Mapping[str, str] = HEADINGS) -> pd
     A column that is NaN or empty all the way down is left out; columns that `headings` does not name too. Counts are
     `n` and what begins with `n_`; `p` and what begins with `p_` are p values.
 
-    >>> formatted(pd.DataFrame({"mae": [0.1], "mae_low": [0.05], "mae_high": [0.2]}))["MAE"][0]
-    '0.100 [0.050, 0.200]'
+    Examples:
+        >>> formatted(pd.DataFrame({"mae": [0.1], "mae_low": [0.05], "mae_high": [0.2]}))["MAE"][0]
+        '0.100 [0.050, 0.200]'
     """
     out = {}
     for name, heading in headings.items():
@@ -61,10 +62,11 @@ def formatted(table: pd.DataFrame, headings: Mapping[str, str] = HEADINGS) -> pd
 def markdown(table: pd.DataFrame) -> str:
     """Strings as an aligned markdown table: the first column and `note` to the left, the rest to the right.
 
-    >>> print(markdown(pd.DataFrame({"method": ["area"], "n": ["12"]})))
-    | method |  n |
-    | :----- | -: |
-    | area   | 12 |
+    Examples:
+        >>> print(markdown(pd.DataFrame({"method": ["area"], "n": ["12"]})))
+        | method |  n |
+        | :----- | -: |
+        | area   | 12 |
     """
     names = [str(name) for name in table.columns]
     rows = [[str(cell).replace("|", "\\|") for cell in row] for row in table.itertuples(index=False)]

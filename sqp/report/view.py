@@ -65,8 +65,9 @@ class View:
 def outline(mask: np.ndarray) -> str:
     """The contours of a bool mask as the `d` of an SVG path in its own pixels; empty for an empty mask.
 
-    >>> outline(np.eye(1, dtype=bool))
-    'M.5 1L0 .5L.5 0L1 .5Z'
+    Examples:
+        >>> outline(np.eye(1, dtype=bool))
+        'M.5 1L0 .5L.5 0L1 .5Z'
     """
     lines = [
         approximate_polygon(line - 0.5, 0.4)[:-1]  # from the padded frame, and from a pixel's centre to its corner

@@ -225,8 +225,19 @@ def _in_order(parts: Sequence[Tensor], order: Sequence[int]) -> Tensor:
 def check_prompt(prompt: Prompt, original: tuple[int, int]) -> Prompt:
     """The prompt with its box clipped to an image of (h, w) pixels; `CaseError` where it cannot be used.
 
-    >>> check_prompt(Prompt(box=(-5, 2, 50, 8)), (10, 20)).box
-    (0.0, 2.0, 20.0, 8.0)
+    Args:
+        prompt: a prompt in pixels of the image.
+        original: (h, w) of the image.
+
+    Returns:
+        The prompt.
+
+    Raises:
+        CaseError: it has neither box nor point, its box has no area, or it lies outside of the image.
+
+    Examples:
+        >>> check_prompt(Prompt(box=(-5, 2, 50, 8)), (10, 20)).box
+        (0.0, 2.0, 20.0, 8.0)
     """
     h, w = original
     if prompt.box is None and not prompt.points:
@@ -252,6 +263,14 @@ def prompt_tensors(
     """n prompts of one kind -> (points `[n, p, 2]`, labels `[n, p]`) or None, and boxes `[n, 4]` or None.
 
     Coordinates are in pixels of the network's input.
+
+    Args:
+        prompts: prompts that all have a box or all have none, with as many points each.
+        frame: of the image.
+        device: where the tensors go.
+
+    Returns:
+        Points with labels, and boxes, float32.
     """
     points = boxes = None
     if prompts[0].points:

@@ -164,7 +164,8 @@ def one_cycle(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """One cycle, a tenth of the steps warm-up; of 10 steps 11 are planned, since torch divides by its length - 1.
 
-    >>> scheduler = one_cycle(torch.optim.SGD([torch.zeros(1)], 1.0), 1.0, 10)
+    Examples:
+        >>> scheduler = one_cycle(torch.optim.SGD([torch.zeros(1)], 1.0), 1.0, 10)
     """
     steps += steps == 10
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)

@@ -220,7 +220,15 @@ class VolumeTransform:
 
 
 def draw_volume_transforms(n: int, generator: torch.Generator) -> list[VolumeTransform]:
-    """n transforms: the seven flips (of one axis, of two, of all), then random flips with a random contrast."""
+    """n transforms: the seven flips (of one axis, of two, of all), then random flips with a random contrast.
+
+    Args:
+        n: number of transforms.
+        generator: what draws.
+
+    Returns:
+        The transforms.
+    """
     made = [VolumeTransform(axes) for axes in FLIPS[1:]]
     while len(made) < n:
         flip, gamma = (int(torch.randint(k, (), generator=generator)) for k in (len(FLIPS), len(GAMMAS)))

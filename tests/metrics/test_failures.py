@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from sqp.metrics import FAILURES
+from sqp.metrics.failures import failure_auprc, failure_auroc, fpr_at_tpr, review_share
 from sqp.metrics.nan_reasons import failures_note
-from sqp.metrics.selective import failure_auprc, failure_auroc, fpr_at_tpr, review_share
 
 NAN = float("nan")
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=25)

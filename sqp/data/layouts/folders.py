@@ -87,8 +87,9 @@ def match_stems(
 def channels_of(ids: Iterable[str]) -> dict[str, list[str]]:
     """Case -> its images in the names of nnU-Net, which end in the number of a channel from 0000 on.
 
-    >>> channels_of(["c_0000", "c_0001", "d_0007", "e"])
-    {'c': ['c_0000', 'c_0001']}
+    Examples:
+        >>> channels_of(["c_0000", "c_0001", "d_0007", "e"])
+        {'c': ['c_0000', 'c_0001']}
     """
     found: dict[str, list[str]] = {}
     for image_id in sorted(ids):
@@ -111,8 +112,9 @@ def match_names(names: Iterable[str], ids: Iterable[str]) -> dict[str, str]:
     """Name -> the id that it names: equal in Unicode's composed form, whole or without the endings of a mask (the fewer
     are cut, the better); ids that nothing names so are matched whatever the case of the letters, if that is unique.
 
-    >>> match_names(["a-mask", "B_seg", "c", "d_lesion_mask"], ["a", "b", "d"])
-    {'a-mask': 'a', 'd_lesion_mask': 'd', 'B_seg': 'b'}
+    Examples:
+        >>> match_names(["a-mask", "B_seg", "c", "d_lesion_mask"], ["a", "b", "d"])
+        {'a-mask': 'a', 'd_lesion_mask': 'd', 'B_seg': 'b'}
     """
     forms = {name: _without_endings(composed(name)) for name in names}
     known = {composed(image_id): image_id for image_id in ids}
@@ -130,8 +132,9 @@ def match_names(names: Iterable[str], ids: Iterable[str]) -> dict[str, str]:
 def stem_of(path: Path) -> str:
     """The name without its suffix, the double one of NIfTI too.
 
-    >>> stem_of(Path("liver.1.nii.gz")), stem_of(Path("a.png"))
-    ('liver.1', 'a')
+    Examples:
+        >>> stem_of(Path("liver.1.nii.gz")), stem_of(Path("a.png"))
+        ('liver.1', 'a')
     """
     return re.sub(r"\.nii$", "", path.stem, flags=re.IGNORECASE) if path.suffix.lower() == ".gz" else path.stem
 
@@ -147,8 +150,9 @@ def composed(name: str) -> str:
 def cut_ending(stem: str) -> str:
     """The stem without the ending of a mask.
 
-    >>> cut_ending("ISIC_0000000_Segmentation")
-    'ISIC_0000000'
+    Examples:
+        >>> cut_ending("ISIC_0000000_Segmentation")
+        'ISIC_0000000'
     """
     return _MASK_ENDING.sub("", stem)
 

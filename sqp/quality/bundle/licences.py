@@ -28,8 +28,9 @@ def parts_behind(folders: Sequence[str | Path]) -> list[dict[str, Any]]:
 def licences_behind(info: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Part of a bundle -> licences of the rows that it was fitted on, out of `Bundle.info`.
 
-    >>> licences_behind({"data": {"licences": ["CC-0"]}, "behind": []})
-    {'the quality model with its calibration': ('CC-0',)}
+    Examples:
+        >>> licences_behind({"data": {"licences": ["CC-0"]}, "behind": []})
+        {'the quality model with its calibration': ('CC-0',)}
     """
     unknown = [{"what": "whatever made its records", "licences": [UNKNOWN]}]  # of a bundle that is older than this
     licences = {OWN: tuple(info.get("data", {}).get("licences", ()))}

@@ -23,10 +23,12 @@ NO_SOURCE = ("image", "mask", "area")
 def source_of(name: str) -> str:
     """The source of a channel, score or feature; "" for what image and mask tell by themselves.
 
-    >>> [source_of(name) for name in ("referee/entropy", "referee_dice", "c_lesion", "features/embedding/0", "mask")]
-    ['referee', 'referee', 'self', 'self', '']
-    >>> source_of("features/referee_embedding/0")
-    'referee'
+    Examples:
+        >>> [source_of(name)
+        ...     for name in ("referee/entropy", "referee_dice", "c_lesion", "features/embedding/0", "mask")]
+        ['referee', 'referee', 'self', 'self', '']
+        >>> source_of("features/referee_embedding/0")
+        'referee'
     """
     if name in NO_SOURCE:
         return ""
@@ -37,8 +39,9 @@ def source_of(name: str) -> str:
 def sources_of(names: Iterable[str]) -> tuple[str, ...]:
     """The sources of all of them, in the order of `REMEDIES`.
 
-    >>> sources_of(["image", "mask", "referee/probability", "c_lesion"])
-    ('self', 'referee')
+    Examples:
+        >>> sources_of(["image", "mask", "referee/probability", "c_lesion"])
+        ('self', 'referee')
     """
     named = {source_of(name) for name in names}
     return tuple(source for source in REMEDIES if source in named)

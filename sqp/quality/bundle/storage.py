@@ -109,7 +109,14 @@ class Bundle:
         return self.model.spec.size
 
     def check_records(self, records: RecordSet) -> None:
-        """ConfigError naming the `generate` key that differs, or the channel or score that is lacking."""
+        """ConfigError naming the `generate` key that differs, or the channel or score that is lacking.
+
+        Args:
+            records: the record set.
+
+        Raises:
+            ConfigError: they differ; the sentence names the key, channel or score.
+        """
         check_dims(records, self.model.spec.backbone, self.name)
         check_channels(records, self.channels)
         check_expected(records, self.expects, self.name, self.sources)
@@ -141,7 +148,14 @@ class Bundle:
         return self.risk.choose(rule)
 
     def save(self, folder: str | Path) -> Path:
-        """Write both files, `bundle.json` last, so that a folder that has it is whole; returns the folder."""
+        """Write both files, `bundle.json` last, so that a folder that has it is whole; returns the folder.
+
+        Args:
+            folder: where the bundle goes; made if missing.
+
+        Returns:
+            The folder.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bundle.json").unlink(missing_ok=True)
@@ -180,7 +194,17 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: str | Path) -> Bundle:
-        """Read a bundle. ConfigError where the folder is none, or was written in another format."""
+        """Read a bundle. ConfigError where the folder is none, or was written in another format.
+
+        Args:
+            folder: a bundle's folder.
+
+        Returns:
+            The bundle.
+
+        Raises:
+            ConfigError: the folder is no bundle, is damaged, or was written in another format.
+        """
         folder = Path(folder)
         text = folder / "bundle.json"
         if not text.is_file() or not (folder / "model.safetensors").is_file():

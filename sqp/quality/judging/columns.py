@@ -23,8 +23,15 @@ def score_names(table: pd.DataFrame) -> list[str]:
 
     A score that an older sqp stored under two names counts once.
 
-    >>> score_names(pd.DataFrame({"record_id": ["a"], "dice": [0.9], "predicted_dice": [0.8], "area": [0.7]}))
-    ['area']
+    Args:
+        table: a table of records or predictions.
+
+    Returns:
+        Their names, in the table's order.
+
+    Examples:
+        >>> score_names(pd.DataFrame({"record_id": ["a"], "dice": [0.9], "predicted_dice": [0.8], "area": [0.7]}))
+        ['area']
     """
     known = {*COLUMNS, *FIRST, *OTHER, *RENAMED}
     return [name for name in table.select_dtypes("number").columns if name not in known]
@@ -33,8 +40,16 @@ def score_names(table: pd.DataFrame) -> list[str]:
 def with_former_scores(table: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     """The table with those of `names` that it lacks since they have another name today, for bundles of an older sqp.
 
-    >>> with_former_scores(pd.DataFrame({"mean_entropy": [0.9]}), ["foreground_certainty"]).columns.tolist()
-    ['mean_entropy', 'foreground_certainty']
+    Args:
+        table: a table of records or predictions.
+        names: names of scores that a bundle asks for.
+
+    Returns:
+        The same table, or a copy with the columns added.
+
+    Examples:
+        >>> with_former_scores(pd.DataFrame({"mean_entropy": [0.9]}), ["foreground_certainty"]).columns.tolist()
+        ['mean_entropy', 'foreground_certainty']
     """
     lacking = [name for name in names if name not in table and RENAMED.get(name) in table]
     return table.assign(**{name: table[RENAMED[name]] for name in lacking})

@@ -37,7 +37,21 @@ class Conformal:
     def fit(
         cls, predicted: ArrayLike, scale: ArrayLike, dice: ArrayLike, group: Sequence[Any], alpha: float = 0.1
     ) -> Conformal:
-        """From calibration records. ConfigError where there are too few groups for the asked alpha."""
+        """From calibration records. ConfigError where there are too few groups for the asked alpha.
+
+        Args:
+            predicted: predicted Dice `[n]`.
+            scale: scale `[n]` of the error, above 0.
+            dice: true Dice `[n]`.
+            group: the group of each record `[n]`.
+            alpha: share of the intervals that may miss, in (0, 1).
+
+        Returns:
+            The fitted quantile.
+
+        Raises:
+            ConfigError: there are too few groups for this alpha.
+        """
         groups = len(set(group))
         check_groups(groups, alpha)
         residual = np.abs(np.asarray(dice, float) - np.asarray(predicted, float)) / np.asarray(scale, float)
@@ -47,20 +61,44 @@ class Conformal:
     def widest(cls, fitted: Sequence[Conformal]) -> Conformal:
         """The widest of those fitted on disjoint groups at one alpha; it counts the groups and records of all.
 
-        >>> Conformal.widest([Conformal(1.5, 0.1, 40, 90), Conformal(2.0, 0.1, 20, 30)])
-        Conformal(quantile=2.0, alpha=0.1, groups=60, records=120)
+        Args:
+            fitted: at least one, of disjoint groups.
+
+        Returns:
+            The widest.
+
+        Examples:
+            >>> Conformal.widest([Conformal(1.5, 0.1, 40, 90), Conformal(2.0, 0.1, 20, 30)])
+            Conformal(quantile=2.0, alpha=0.1, groups=60, records=120)
         """
         groups, records = sum(part.groups for part in fitted), sum(part.records for part in fitted)
         return cls(max(part.quantile for part in fitted), fitted[0].alpha, groups, records)
 
     def interval(self, predicted: ArrayLike, scale: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """low, high in [0, 1]; NaN where the prediction is."""
+        """low, high in [0, 1]; NaN where the prediction is.
+
+        Args:
+            predicted: predicted Dice `[n]`.
+            scale: scale `[n]` of the error.
+
+        Returns:
+            Low and high `[n]`.
+        """
         mean, half = np.asarray(predicted, float), self.quantile * np.asarray(scale, float)
         return np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1)
 
 
 def check_groups(groups: int, alpha: float, split: str = "calibration") -> None:
-    """ConfigError unless the `groups` of a split suffice for a finite quantile: at least 1 / alpha - 1."""
+    """ConfigError unless the `groups` of a split suffice for a finite quantile: at least 1 / alpha - 1.
+
+    Args:
+        groups: how many groups the split has.
+        alpha: share of the intervals that may miss.
+        split: the split's name, for the sentence.
+
+    Raises:
+        ConfigError: there are too few.
+    """
     check_alpha(alpha)
     need = math.ceil(1 / alpha - 1 - 1e-9)
     if groups < need:
@@ -75,8 +113,17 @@ def group_quantile(values: ArrayLike, group: Sequence[Any], alpha: float) -> flo
 
     With one record a group it is the usual ceil((1 - alpha)(n + 1))-th smallest.
 
-    >>> group_quantile([3, 1, 2], ["a", "b", "c"], alpha=0.5)
-    2.0
+    Args:
+        values: scores of nonconformity `[n]`.
+        group: the group of each value `[n]`.
+        alpha: share that may lie above, in (0, 1).
+
+    Returns:
+        The quantile; infinite where the groups are too few.
+
+    Examples:
+        >>> group_quantile([3, 1, 2], ["a", "b", "c"], alpha=0.5)
+        2.0
     """
     value = np.asarray(values, float)
     _, index, counts = np.unique(np.asarray(group), return_inverse=True, return_counts=True)

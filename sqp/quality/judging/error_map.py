@@ -24,6 +24,16 @@ def error_maps(
 
     A record that cannot be read has none, nor has any where the model was trained without the second head
     (`error_map`).
+
+    Args:
+        bundle: the quality model.
+        table: rows with record_set and record_id.
+        batch_size: records at once.
+        device: cpu, cuda, cuda:0, mps.
+        threads: how many read files.
+
+    Returns:
+        (record_set, record_id) -> float16 `[h, h]` in 0-1.
     """
     maps: dict[tuple[str, str], np.ndarray] = {}
     if not bundle.model.spec.error_map:
@@ -47,6 +57,14 @@ def error_map(model: QualityModel | Ensemble, planes: Tensor, scores: Tensor | N
     """The second head's error map float32 `[n, h, h]` of planes `[n, c, s, s]`, h <= s.
 
     Averaged over the symmetries that the predicted Dice is averaged over.
+
+    Args:
+        model: a network with a second head.
+        planes: float32 `[n, c, s, s]`.
+        scores: float32 `[n, 2k]`, where the model reads scores.
+
+    Returns:
+        float32 `[n, h, h]` in 0-1, the probability that a pixel is wrong.
     """
 
     def make(turned: Tensor) -> np.ndarray:

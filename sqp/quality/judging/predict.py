@@ -47,11 +47,30 @@ def predict_records(
 ) -> pd.DataFrame:
     """The rows of record sets with predicted_dice, low, high, verdict and the columns `columns.OTHER`.
 
-    `splits` and `record_ids` restrict the rows; `reason` says why a record is abstained from, else it is empty. A
-    record with NaN in its planes gets NaN and the verdict abstain. So does one whose image, mask or maps cannot be
-    read: it is marked `unreadable`, its reason is the sentence that says which file; with `strict` that is a
-    CaseError. With a `choice` (`bundle.choose`) accepted is what is safe at its risk, in place of `accept`. ConfigError
-    where a record set does not fit the bundle.
+    `reason` says why a record is abstained from, else it is empty. A record with NaN in its planes gets NaN and the
+    verdict abstain. So does one whose image, mask or maps cannot be read: it is marked `unreadable`, its reason is the
+    sentence that says which file; with `strict` that is a CaseError.
+
+    Args:
+        bundle: the quality model.
+        folders: record sets, at least one.
+        batch_size: records at once, at least 1.
+        splits: only these splits.
+        record_ids: only these records.
+        device: cpu, cuda, cuda:0, mps.
+        threads: how many read files.
+        accept: least low end of an accepted mask, a Dice.
+        reject: a mask whose high end is below it is rejected, a Dice.
+        choice: of `bundle.choose`: accepted is what is safe at its risk, in place of `accept`.
+        strict: True ends at the first record that cannot be read.
+        progress: whether a bar is shown.
+
+    Returns:
+        One row for each record.
+
+    Raises:
+        ConfigError: a record set does not fit the bundle, or there is no record to predict.
+        CaseError: with `strict`, a record cannot be read.
     """
     if not folders:
         raise ConfigError("no record set given; name at least one with --records DIR")
@@ -115,7 +134,17 @@ class Batch(NamedTuple):
 
 
 def read_batch(bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor) -> Batch:
-    """All that the model reads of these rows."""
+    """All that the model reads of these rows.
+
+    Args:
+        bundle: the quality model.
+        records: the record set.
+        rows: rows of its table.
+        pool: threads that read files.
+
+    Returns:
+        planes, scores and what could not be read.
+    """
     planes, empty, reasons = read_planes(bundle, records, rows, pool)
     strange = image_feature(bundle.sources, [*bundle.expects, records.config])
     compared = [strange] if strange and IMAGE_FEATURES in bundle.ood.spaces and has_feature(records, strange) else []
@@ -129,7 +158,17 @@ def read_batch(bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: Thr
 def predict_batch(
     bundle: Bundle, rows: pd.DataFrame, batch: Batch, device: str = "cpu"
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """The rows with their prediction but the verdict, and the features `[n, d]`; NaN where a row cannot be read."""
+    """The rows with their prediction but the verdict, and the features `[n, d]`; NaN where a row cannot be read.
+
+    Args:
+        bundle: the quality model.
+        rows: rows of a record set's table.
+        batch: what `read_batch` gave for them.
+        device: cpu, cuda, cuda:0, mps.
+
+    Returns:
+        The table, and features `[n, d]`.
+    """
     unreadable = np.array([bool(reason) for reason in batch.reasons])
     out = infer(bundle.model, [batch.inputs()], device)
     for values in out:
@@ -154,6 +193,15 @@ def read_planes(
     """float32 `[n, c, s, s]` of these rows, bool `[n]` is the mask empty, and why a row cannot be read, else ''.
 
     An image is read once. The planes of a row that cannot be read are 0.
+
+    Args:
+        bundle: the quality model.
+        records: the record set.
+        rows: rows of its table.
+        pool: threads that read files.
+
+    Returns:
+        planes, empty masks, reasons.
     """
     channels, size = bundle.channels, bundle.size
     shape = space(size, bundle.model.spec.dims)

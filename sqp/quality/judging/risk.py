@@ -58,8 +58,9 @@ class RiskRule:
     def sentence(self) -> str:
         """What it promises.
 
-        >>> RiskRule().sentence()
-        'with 90% confidence at most 5% of the accepted have a Dice below 0.7'
+        Examples:
+            >>> RiskRule().sentence()
+            'with 90% confidence at most 5% of the accepted have a Dice below 0.7'
         """
         sure, share = f"{self.confidence * 100:g}%", f"{self.risk * 100:g}%"
         return f"with {sure} confidence at most {share} of the accepted have a Dice below {self.failure:g}"
@@ -101,6 +102,16 @@ class RiskEvidence:
         """From calibration records that can be accepted at all; of each group one is drawn. `val_low`: those of val.
 
         The low ends may carry a quantile of the same groups; see the module for what then holds.
+
+        Args:
+            low: low ends `[n]` of the intervals, Dice.
+            dice: true Dice `[n]`.
+            group: the group of each record `[n]`.
+            val_low: low ends of the split val, from which the thresholds are taken.
+            seed: seed of the draw of a record a group.
+
+        Returns:
+            What thresholds are tested on.
         """
         rows = one_of_each(group, numpy_generator(seed, "risk"))
         shares = np.arange(1, STEPS + 1) / STEPS
@@ -108,7 +119,14 @@ class RiskEvidence:
         return cls(np.asarray(low, np.float32)[rows], np.asarray(dice, np.float32)[rows], thresholds.astype(np.float32))
 
     def choose(self, rule: RiskRule) -> Choice:
-        """The loosest threshold of the sequence that passed before the first that did not."""
+        """The loosest threshold of the sequence that passed before the first that did not.
+
+        Args:
+            rule: what is promised.
+
+        Returns:
+            The threshold; infinite where none passed.
+        """
         groups, level, safe = len(self.dice), 1 - rule.confidence, Choice(rule, math.inf, len(self.dice), 0, 0)
         for threshold in self.thresholds[self._start(rule) :]:
             accepted = self.low >= threshold
@@ -131,6 +149,13 @@ def at_risk(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
     """The table with its verdicts made anew: accept where low reaches the threshold, whatever was said before.
 
     What was accepted and does not reach it is for review. Abstentions stay.
+
+    Args:
+        table: predictions with low, verdict and reason.
+        choice: the threshold.
+
+    Returns:
+        The table.
     """
     safe = table["low"].ge(choice.threshold) & table["verdict"].ne("abstain")
     verdicts = table["verdict"].mask(table["verdict"].eq("accept"), "review").mask(safe, "accept")
@@ -140,8 +165,17 @@ def at_risk(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
 def p_value(failures: int, n: int, risk: float) -> float:
     """Probability of so few failures among n if each had the probability `risk`; 1 where n is 0.
 
-    >>> round(p_value(0, 45, 0.05), 3)
-    0.099
+    Args:
+        failures: failed groups among the accepted.
+        n: accepted groups.
+        risk: probability in (0, 1).
+
+    Returns:
+        p in [0, 1], binomial.
+
+    Examples:
+        >>> round(p_value(0, 45, 0.05), 3)
+        0.099
     """
     return float(bdtr(failures, n, risk))
 
@@ -149,8 +183,16 @@ def p_value(failures: int, n: int, risk: float) -> float:
 def enough(failures: int, rule: RiskRule) -> int:
     """The least number of accepted groups that pass with so many failures.
 
-    >>> enough(0, RiskRule()), enough(2, RiskRule())
-    (45, 105)
+    Args:
+        failures: failed groups among the accepted.
+        rule: what is promised.
+
+    Returns:
+        The number of groups.
+
+    Examples:
+        >>> enough(0, RiskRule()), enough(2, RiskRule())
+        (45, 105)
     """
     n = failures + 1
     while p_value(failures, n, rule.risk) > 1 - rule.confidence:

@@ -214,8 +214,9 @@ class OodStatistics:
 def _shares(values: ArrayLike, weights: np.ndarray) -> np.ndarray:
     """The share `[n]` of the weight at or below each value.
 
-    >>> _shares([3, 1, 2, 2], np.array([1.0, 1.0, 1.0, 1.0])).tolist()
-    [1.0, 0.25, 0.75, 0.75]
+    Examples:
+        >>> _shares([3, 1, 2, 2], np.array([1.0, 1.0, 1.0, 1.0])).tolist()
+        [1.0, 0.25, 0.75, 0.75]
     """
     order = np.argsort(values, kind="stable")
     mass = np.cumsum(weights[order])
@@ -232,8 +233,9 @@ def mahalanobis(features: np.ndarray, mean: np.ndarray, precision: np.ndarray) -
 def unit(features: np.ndarray) -> np.ndarray:
     """Rows of `[n, d]` scaled to length 1, float32; a row of zeros stays.
 
-    >>> unit(np.array([[3.0, 4.0]])).tolist() == [[np.float32(0.6), np.float32(0.8)]]
-    True
+    Examples:
+        >>> unit(np.array([[3.0, 4.0]])).tolist() == [[np.float32(0.6), np.float32(0.8)]]
+        True
     """
     length = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
     return (features / np.where(length > 0, length, 1)).astype(np.float32)
@@ -254,8 +256,9 @@ def _folded(matrix: np.ndarray) -> np.ndarray:
 def _unfolded(stored: np.ndarray) -> np.ndarray:
     """The matrix of which it is the triangle; bundles from before hold the matrix.
 
-    >>> _unfolded(_folded(np.array([[2.0, 1.0], [1.0, 3.0]]))).tolist()
-    [[2.0, 1.0], [1.0, 3.0]]
+    Examples:
+        >>> _unfolded(_folded(np.array([[2.0, 1.0], [1.0, 3.0]]))).tolist()
+        [[2.0, 1.0], [1.0, 3.0]]
     """
     if stored.ndim == 2:
         return stored

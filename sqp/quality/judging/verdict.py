@@ -14,8 +14,17 @@ VERDICTS = ("accept", "review", "reject", "abstain")
 def abstention(predicted: float, mask_empty: bool = False, ood: bool = False) -> str:
     """Why there is no verdict, in words; empty where there is one.
 
-    >>> abstention(0.9, mask_empty=True)
-    'empty mask'
+    Args:
+        predicted: predicted Dice; NaN where there is none.
+        mask_empty: whether the mask is empty.
+        ood: whether the record is out of distribution.
+
+    Returns:
+        The reason.
+
+    Examples:
+        >>> abstention(0.9, mask_empty=True)
+        'empty mask'
     """
     if mask_empty:
         return "empty mask"
@@ -37,10 +46,23 @@ def verdict(
 
     Else review.
 
-    >>> verdict(0.85, 0.95, 0.9), verdict(0.2, 0.6, 0.4), verdict(0.6, 0.9, 0.8)
-    ('accept', 'reject', 'review')
-    >>> verdict(0.85, 0.95, 0.9, ood=True)
-    'abstain'
+    Args:
+        low: low end of the interval, a Dice.
+        high: high end.
+        predicted: predicted Dice; NaN where there is none.
+        mask_empty: whether the mask is empty.
+        ood: whether the record is out of distribution.
+        accept: least low end of an accepted mask.
+        reject: a mask whose high end is below it is rejected.
+
+    Returns:
+        accept, review, reject or abstain.
+
+    Examples:
+        >>> verdict(0.85, 0.95, 0.9), verdict(0.2, 0.6, 0.4), verdict(0.6, 0.9, 0.8)
+        ('accept', 'reject', 'review')
+        >>> verdict(0.85, 0.95, 0.9, ood=True)
+        'abstain'
     """
     check_thresholds(accept, reject)
     if mask_empty or ood or any(math.isnan(value) for value in (low, high, predicted)):
@@ -55,6 +77,14 @@ def judged(table: pd.DataFrame, accept: float = 0.80, reject: float = 0.70) -> p
 
     Without a column mask_empty a mask whose score `area` is 0 is empty. The reason of a record marked `unreadable`
     stays as it is: it says what could not be read.
+
+    Args:
+        table: predictions.
+        accept: least low end of an accepted mask.
+        reject: a mask whose high end is below it is rejected.
+
+    Returns:
+        The table with both columns.
     """
     no = pd.Series(False, table.index)
     empty = _flags(table["mask_empty"]) if "mask_empty" in table else table["area"] == 0 if "area" in table else no

@@ -56,8 +56,9 @@ def dihedral(planes: Tensor, turns: Tensor) -> Tensor:
 
     Of volumes `[n, c, s, s, s]` the bits of the turn (0 to 7) flip the axes: 1 the last, 2 the middle, 4 the first.
 
-    >>> dihedral(torch.tensor([[[[1, 2], [3, 4]]]]), torch.tensor([4])).tolist()
-    [[[[2, 1], [4, 3]]]]
+    Examples:
+        >>> dihedral(torch.tensor([[[[1, 2], [3, 4]]]]), torch.tensor([4])).tolist()
+        [[[[2, 1], [4, 3]]]]
     """
     out = torch.empty_like(planes)
     for turn in turns.unique().tolist():

@@ -62,10 +62,11 @@ def parse_inputs(inputs: str | Iterable[str]) -> tuple[str, ...]:
     Names are joined by `+`. ConfigError for a name that is no channel; whether a record set holds a map is
     `check_channels`' question.
 
-    >>> parse_inputs("image+mask+self/epkl")
-    ('image', 'mask', 'self/epkl')
-    >>> len(parse_inputs("mask+uncertainty"))
-    6
+    Examples:
+        >>> parse_inputs("image+mask+self/epkl")
+        ('image', 'mask', 'self/epkl')
+        >>> len(parse_inputs("mask+uncertainty"))
+        6
     """
     parts = inputs.split("+") if isinstance(inputs, str) else [p for text in inputs for p in text.split("+")]
     channels: list[str] = []
@@ -79,8 +80,9 @@ def parse_inputs(inputs: str | Iterable[str]) -> tuple[str, ...]:
 def plane_names(channels: Sequence[str], dims: int = 2) -> tuple[str, ...]:
     """One name a plane: the image has three, a volume (`dims` 3) one.
 
-    >>> plane_names(("image", "mask"))
-    ('image/red', 'image/green', 'image/blue', 'mask')
+    Examples:
+        >>> plane_names(("image", "mask"))
+        ('image/red', 'image/green', 'image/blue', 'mask')
     """
     colours = ("image/red", "image/green", "image/blue") if dims == 2 else (IMAGE,)
     return tuple(plane for name in channels for plane in (colours if name == IMAGE else (name,)))
@@ -118,8 +120,9 @@ def stored_maps(records: RecordSet) -> tuple[str, ...]:
 def space(size: int, dims: int) -> tuple[int, ...]:
     """Shape of a plane.
 
-    >>> space(8, 3)
-    (8, 8, 8)
+    Examples:
+        >>> space(8, 3)
+        (8, 8, 8)
     """
     return (size,) * dims
 

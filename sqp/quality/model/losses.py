@@ -45,8 +45,9 @@ def record_weights(image_ids: list[str], dice: Tensor, balance: float = 0.0, bin
     `balance` in [0, 1] moves from the natural share of each Dice bin (0) to equal shares of all bins that
     occur (1).
 
-    >>> record_weights(["a", "a", "b"], torch.tensor([0.1, 0.9, 0.9])).tolist()
-    [0.75, 0.75, 1.5]
+    Examples:
+        >>> record_weights(["a", "a", "b"], torch.tensor([0.1, 0.9, 0.9])).tolist()
+        [0.75, 0.75, 1.5]
     """
     index = {name: i for i, name in enumerate(dict.fromkeys(image_ids))}
     image = torch.tensor([index[name] for name in image_ids])

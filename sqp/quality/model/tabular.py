@@ -90,8 +90,9 @@ FEATURES = ("mask_token", EMBEDDING, REFEREE_EMBEDDING)
 def features_of(columns: Iterable[str]) -> tuple[str, ...]:
     """The vectors that some columns come from.
 
-    >>> features_of(["c_lesion", "features/mask_token/0", "features/mask_token/1"])
-    ('mask_token',)
+    Examples:
+        >>> features_of(["c_lesion", "features/mask_token/0", "features/mask_token/1"])
+        ('mask_token',)
     """
     return tuple(dict.fromkeys(name.split("/")[1] for name in columns if name.startswith(FEATURE_PREFIX)))
 

@@ -67,9 +67,10 @@ def compare(logits: Tensor, mask: Tensor) -> Comparison:
     The error map is the probability that a pixel is wrong: p of the truth where the mask is empty, 1 - p where it is
     set. Two empty maps agree.
 
-    >>> far = torch.full((1, 1, 2, 2), -30.0)
-    >>> compare(far, torch.zeros(1, 2, 2)).soft_dice.item()
-    1.0
+    Examples:
+        >>> far = torch.full((1, 1, 2, 2), -30.0)
+        >>> compare(far, torch.zeros(1, 2, 2)).soft_dice.item()
+        1.0
     """
     flat = logits[:, 0].float()
     p = torch.sigmoid(flat)

@@ -75,8 +75,9 @@ class Siamese(Backbone):
 def branch_side(size: int) -> int:
     """Side of a branch's output.
 
-    >>> branch_side(300)
-    14
+    Examples:
+        >>> branch_side(300)
+        14
     """
     for index in range(len(FILTERS)):
         size = (size // 2 if index else size) - 2
