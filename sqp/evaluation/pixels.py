@@ -15,8 +15,7 @@ from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import sha256_of, write_text
 from sqp.core.frame import frame_from
 from sqp.core.tables import csv_text, read_own_csv
-from sqp.data.masks import read_mask
-from sqp.data.volumes import read_structure
+from sqp.data.reading import read_structure_or_mask
 from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
 from sqp.metrics.nan_reasons import join
 from sqp.metrics.segmentation import SurfaceDistances, segmentation_row
@@ -52,9 +51,7 @@ def read_pixels(records: RecordSet, row: Mapping[Any, Any], probability: bool = 
     except UNREADABLE as error:
         raise CaseError(f"record {row['record_id']} in {records.folder} cannot be read ({error})") from error
     labels = records.labels
-    truths = [
-        read_structure(path, labels)[0] if mask.ndim == 3 else read_mask(path, labels) for path in row["truth_path"]
-    ]
+    truths = [read_structure_or_mask(path, labels) for path in row["truth_path"]]
     shapes = {truth.shape for truth in truths} | {mask.shape}
     if len(shapes) > 1:
         raise CaseError(f"record {row['record_id']}: mask and truth differ in size ({shapes})")

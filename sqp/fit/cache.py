@@ -31,7 +31,8 @@ from sqp.core.files import look_of, reserved_memmap, write_json
 from sqp.core.frame import Frame
 from sqp.core.types import Case
 from sqp.core.untrusted import read_json
-from sqp.data import check_same_size, read_image, read_mask
+from sqp.core.volume import Volume
+from sqp.data.reading import read, read_mask_of
 from sqp.records.build_lock import DONE, made_once
 
 FORMAT = 1
@@ -125,16 +126,16 @@ def allocate(home: Path, arrays: Mapping[str, tuple[type, tuple[int, ...]]]) -> 
         reserved_memmap(home / f"{name}.npy", dtype, shape)
 
 
-def read_pair(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Image uint8 `[h, w, 3]` and truth bool `[h, w]`, the first rater's, empty where there is none.
+def read_pair(case: Case) -> tuple[Any, np.ndarray]:
+    """Image uint8 `[h, w, 3]` and truth bool `[h, w]`, the first rater's, empty where there is none; of a volume a
+    `Volume` and truth `[d, h, w]`.
 
-    CaseError where a file is broken or their sizes differ.
+    CaseError where a file is broken, or the truth does not fit.
     """
-    image = read_image(case.image_path)
-    truth = np.zeros_like(image[..., 0], bool)
+    image = read(case.image_path)
+    truth = np.zeros(image.shape if isinstance(image, Volume) else image.shape[:2], bool)
     for path in case.truth_paths[:1]:
-        truth = read_mask(path, case.labels)
-        check_same_size(case.image_path, image.shape[:2], path, truth.shape)
+        truth = read_mask_of(image, case.image_path, path, case.labels)
     return image, truth
 
 

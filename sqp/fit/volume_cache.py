@@ -16,8 +16,7 @@ from sqp.core.files import write_atomic
 from sqp.core.frame import VolumeFrame
 from sqp.core.seeding import derive_seed, numpy_generator
 from sqp.core.types import Case
-from sqp.data.volumes import check_same_place, read_structure, read_volume
-from sqp.fit.cache import CaseCache, cache_key, fill_cache
+from sqp.fit.cache import CaseCache, cache_key, fill_cache, read_pair
 from sqp.networks.inputs import normalised
 from sqp.prompts.volume_localizer import cube
 from sqp.segmenters.plain import NetworkSpec
@@ -53,9 +52,7 @@ def build_volume_cache(
 
 def _read(row: int, case: Case, home: Path, working: tuple[float, ...] | int) -> None:
     """Write the files of one row."""
-    volume = read_volume(case.image_path)
-    truth, there = read_structure(case.truth_paths[0], case.labels)
-    check_same_place(case.image_path, volume.geometry, case.truth_paths[0], there)
+    volume, truth = read_pair(case)
     voxels, kept = normalised(volume.voxels), np.float16
     if isinstance(working, int):
         arrays = {

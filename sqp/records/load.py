@@ -9,8 +9,8 @@ import numpy as np
 
 from sqp.core.errors import CaseError, printable
 from sqp.core.types import Case
-from sqp.data import check_same_size, read_image, read_mask, read_probability
-from sqp.data.volumes import check_same_place, is_volume, read_structure, read_volume
+from sqp.data import check_same_size, read_probability
+from sqp.data.reading import read, read_mask_of, read_structure_or_mask
 
 
 @dataclass
@@ -37,18 +37,17 @@ class LoadedCase:
 def load_case(case: Case) -> LoadedCase:
     """Read and check the files of a case; raises CaseError naming the file. A probability alone is cut at 0.5."""
     _check_names(case)
-    if is_volume(case.image_path):
-        return _load_volume(case)
-    image = read_image(case.image_path)
-    truths = [read_mask(path, case.labels) for path in case.truth_paths]
-    given = None if case.mask_path is None else read_mask(case.mask_path, case.labels, given=True)
-    probability = None if case.probability_path is None else read_probability(case.probability_path)
-    paths, arrays = [*case.truth_paths, case.mask_path, case.probability_path], [*truths, given, probability]
-    for path, array in zip(paths, arrays, strict=True):
-        if path is not None and array is not None:
-            check_same_size(case.image_path, image.shape[:2], path, array.shape)
-    if given is None and probability is not None:
-        given = probability >= 0.5
+    image = read(case.image_path)
+    if isinstance(image, Volume):
+        case = replace(case, spacing=image.spacing)
+    truths = [read_mask_of(image, case.image_path, path, case.labels) for path in case.truth_paths]
+    given = probability = None
+    if case.mask_path is not None:
+        given = read_mask_of(image, case.image_path, case.mask_path, case.labels, given=True)
+    if case.probability_path is not None and not isinstance(image, Volume):
+        probability = read_probability(case.probability_path)
+        check_same_size(case.image_path, image.shape[:2], case.probability_path, probability.shape)
+        given = probability >= 0.5 if given is None else given
     return LoadedCase(case, image, truths, given, probability)
 
 
@@ -59,21 +58,6 @@ def _check_names(case: Case) -> None:
             raise CaseError(f"the name of {path} is not UTF-8: rename it")
 
 
-def _load_volume(case: Case) -> LoadedCase:
-    volume = read_volume(case.image_path)
-    truths = [read_structure(path, case.labels) for path in case.truth_paths]
-    paths = list(case.truth_paths)
-    if case.mask_path is not None:
-        paths.append(case.mask_path)
-        truths.append(read_structure(case.mask_path, case.labels, given=True))
-    for path, (_, there) in zip(paths, truths, strict=True):
-        check_same_place(case.image_path, volume.geometry, path, there)
-    masks = [mask for mask, _ in truths]
-    given = None if case.mask_path is None else masks.pop()
-    return LoadedCase(replace(case, spacing=volume.spacing), volume, masks, given)
-
-
 def read_truth(case: Case) -> np.ndarray:
     """The first rater's mask of a case; CaseError where it cannot be read."""
-    path = case.truth_paths[0]
-    return read_structure(path, case.labels)[0] if is_volume(case.image_path) else read_mask(path, case.labels)
+    return read_structure_or_mask(case.truth_paths[0], case.labels)

@@ -1,4 +1,4 @@
-"""What every run writes of itself: its config as plain values, a fingerprint of its data, the versions it ran with."""
+"""What every run writes of itself: its config as plain values, a fingerprint of its data, the versions used."""
 
 from __future__ import annotations
 

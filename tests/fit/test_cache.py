@@ -35,7 +35,7 @@ def test_rows_are_what_the_segmenter_sees(cache, cases):
 
 
 def test_it_is_built_once(cache, cases, monkeypatch):
-    monkeypatch.setattr("sqp.fit.cache.read_image", None)
+    monkeypatch.setattr("sqp.fit.cache.read", None)
     again = build_cache(cases, 32, cache.folder.parent, progress=False)
     assert again.folder == cache.folder
 

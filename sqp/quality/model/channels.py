@@ -22,8 +22,8 @@ from PIL import Image
 from sqp.core.errors import CaseError, ConfigError, unknown_name
 from sqp.core.frame import resample_volume
 from sqp.data.images import read_image
-from sqp.data.masks import read_mask
-from sqp.data.volumes import is_volume, read_structure, read_volume, windowed
+from sqp.data.reading import read_structure_or_mask
+from sqp.data.volumes import is_volume, read_volume, windowed
 from sqp.quality.bundle.sources import REMEDIES, source_of
 from sqp.records import RecordSet
 
@@ -160,8 +160,8 @@ def truth_plane(paths: Iterable[str | Path], size: int, labels: Sequence[int] = 
 
     `labels` are the values that make the structure. CaseError for a broken file.
     """
-    masks = [read_structure(path, labels)[0] if is_volume(path) else read_mask(path, labels) for path in paths]
-    return np.stack([resize(mask, size) for mask in masks]).mean(axis=0, dtype=np.float32)
+    masks = [resize(read_structure_or_mask(path, labels), size) for path in paths]
+    return np.stack(masks).mean(axis=0, dtype=np.float32)
 
 
 def _check_shapes(records: RecordSet, record_id: str, maps: Mapping[str, np.ndarray], dims: int) -> None:
