@@ -9,6 +9,7 @@ import numpy as np
 
 from sqp.core.errors import CaseError, printable
 from sqp.core.types import Case
+from sqp.core.volume import Volume
 from sqp.data import check_same_size, read_probability
 from sqp.data.reading import read, read_mask_of, read_structure_or_mask
 
