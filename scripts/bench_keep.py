@@ -2,8 +2,8 @@
 
 python scripts/bench_keep.py benchmarks/speed_keep.csv
 
-- `sqp/segmenters/onednn.py`: encoding and decoding by LiteMedSAM with its linear layers and 1x1 convolutions by oneDNN,
-  and as PyTorch has them, in turn in one process; then the convolutions alone.
+- `sqp/segmenters/onednn.py`: encoding and decoding by LiteMedSAM with its linear layers and 1x1
+  convolutions by oneDNN, and as PyTorch has them, in turn in one process.
 - `sqp/core/memory.py`: processes that generate a few images of 512 x 512 with freed memory kept, and without, in turn;
   the CPU seconds of the command, the network's loading included.
 - the resizing of `sqp/quality/bundle/onnx_graph.py`: by how much the predicted Dice of the bundle `fast` moves where
@@ -87,7 +87,6 @@ def onednn(repeats: int) -> list[dict[str, object]]:
         if isinstance(module, OneDnnLinear | OneDnnPointwise)
     }
     special = {module: type(module) for module in kinds}
-    pointwise = {module: kind for module, kind in kinds.items() if kind is nn.Conv2d}
 
     def timed(classes: dict[nn.Module, type[nn.Module]], run: Callable[[], object]) -> Callable[[], float]:
         def call() -> float:
@@ -106,9 +105,7 @@ def onednn(repeats: int) -> list[dict[str, object]]:
         for classes in (special, kinds):
             timed(classes, run)()
         ratios = pairs(timed(special, run), timed(kinds, run), repeats)
-        rows.append(row(f"LiteMedSAM, {what}: linear layers and 1x1 convolutions by oneDNN / by PyTorch", ratios))
-        ratios = pairs(timed(special, run), timed(special | pointwise, run), repeats)
-        rows.append(row(f"LiteMedSAM, {what}: all of these by oneDNN / the linear layers alone", ratios))
+        rows.append(row(f"LiteMedSAM, {what}: linear layers by oneDNN / by PyTorch", ratios))
     return rows
 
 

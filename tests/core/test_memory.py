@@ -11,7 +11,7 @@ from sqp.core.memory import available_memory
 
 PROBE = """
 import numpy as np
-from sqp.memory import give_back_memory, keep_freed_memory
+from sqp.core.memory import give_back_memory, keep_freed_memory
 
 def resident():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS")) / 1e3
