@@ -77,7 +77,7 @@ def check_options(words: list[str]) -> None:
     name, *args = _joined([word for word in words[1:] if word != "..."])
     if name not in COMMANDS:
         raise ConfigError(f"unknown command 'sqp {name}'")
-    cut = "..." in args or "--config" in args  # what the rest lacks, or contradicts, may be there
+    cut = "..." in words or "--config" in args  # what the rest lacks, or contradicts, may be there
     if "--config" in args:
         del args[args.index("--config") : args.index("--config") + 2]
     try:
