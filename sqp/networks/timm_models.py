@@ -71,7 +71,8 @@ def create(name: str, pretrained: bool = False, file: Path | None = None, **opti
     finally:
         log.setLevel(level)
     if file is not None and state is not None:
-        model.pretrained_cfg["state_dict"] = None  # timm keeps what it was given, twice the memory
+        kept: Any = model.pretrained_cfg
+        kept["state_dict"] = None  # timm keeps what it was given, twice the memory
         _check_keys(model, state, file, name)
         _mend_overflow(model, file)
     return model
