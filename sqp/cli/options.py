@@ -186,13 +186,13 @@ def explain(name: str, cls: type, message: str) -> str:
     if wrong:
         key, why = wrong.groups()
         found = re.findall(r"(?:Got|Given) value: (.*?)(?= Given | Got | - |$)", why)
-        hint = flat_hints(cls).get(key)
-        names = tuple(map(str, choices(hint)))
+        kind = flat_hints(cls).get(key)
+        names = tuple(map(str, choices(kind)))
         for value in found if names else ():
             if value.strip("'\"") not in names:
-                return str(unknown_choice(key, value.strip("'\""), choices(hint)))
-        if found and (hint is not None or _is_group(key, cls)):
-            return f"{name}: the option --{key} is {found[-1]!r}; it must be {expected(hint)}"
+                return str(unknown_choice(key, value.strip("'\""), choices(kind)))
+        if found and (kind is not None or _is_group(key, cls)):
+            return f"{name}: the option --{key} is {found[-1]!r}; it must be {expected(kind)}"
     return f"{name}: {message}"
 
 

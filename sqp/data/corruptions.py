@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -60,7 +61,7 @@ def elastic(mask: np.ndarray, severity: float, rng: np.random.Generator, donor: 
     amplitude = radius * severity
     # of an image nothing beyond three deviations is moved, and single precision will do
     flat = mask.ndim == 2
-    box = _bounding_box(mask, math.ceil(3 * amplitude) + 1) if flat else (slice(None),) * mask.ndim
+    box: Any = _bounding_box(mask, math.ceil(3 * amplitude) + 1) if flat else (slice(None),) * mask.ndim
     axes = np.ogrid[box if flat else tuple(slice(n) for n in mask.shape)]
     moved = [
         np.rint((axis.astype(np.float32) if flat else axis) + amplitude * field[box])
