@@ -103,5 +103,5 @@ def test_on_volumes_the_fusion_is_learned_and_slices_are_refined(tmp_path: Path)
     assert (tmp_path / "run" / "fusion-dropout.json").exists() and table.dice.between(0, 1).all()
     otsu = told | {"generate": {**told["generate"], "prompter": "otsu"}}
     (tmp_path / "otsu.yaml").write_text(yaml.safe_dump(otsu, sort_keys=False))
-    with pytest.raises(ConfigError, match="unknown prompter 'otsu'"):
+    with pytest.raises(ConfigError, match="unknown prompter of volumes 'otsu'"):
         methods.main([str(tmp_path / "otsu.yaml"), str(tmp_path / "otsu"), "--workers", "0"])
