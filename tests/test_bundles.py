@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import sqp
 from sqp import bundles
 from sqp.bundles import BUNDLES, DEFAULT, LARGEST, bundle_folder
 from sqp.cli.main import main
@@ -90,3 +92,29 @@ def test_a_bundle_that_is_too_large_or_lacks_its_localizer_is_noticed(free):
         file.truncate(int(LARGEST))
     with pytest.raises(AssertionError):
         check_shipped(free, ("CC0",))
+
+
+def drawn() -> tuple[np.ndarray, np.ndarray]:
+    """A lesion out of formulas alone: image uint8 `[96, 128, 3]` and its mask."""
+    y, x = np.mgrid[:96, :128]
+    inside = ((y - 50) / 26) ** 2 + ((x - 60) / 34) ** 2
+    image = np.full((96, 128, 3), (205, 160, 140), float)
+    image -= np.clip(1.6 - inside, 0, 1)[..., None] * (95, 90, 70)
+    image += 6 * np.sin(y * 0.9)[..., None] + 5 * np.cos(x * 1.3)[..., None]
+    return image.clip(0, 255).astype(np.uint8), inside < 1.2
+
+
+@pytest.mark.parametrize(
+    ("name", "shift", "expected"),
+    [
+        ("fast", 0, (0.923420, 0.819809, 1.0)),
+        ("fast", 18, (0.701856, 0.601117, 0.802594)),
+        ("default", 0, (0.916226, 0.820446, 1.0)),
+        ("default", 18, (0.709293, 0.594539, 0.824047)),
+    ],
+)
+def test_a_shipped_bundle_predicts_what_it_did_when_it_was_shipped(name, shift, expected):
+    """Dice, low and high as sqp computed them before its rooms were rearranged; other CPUs round otherwise."""
+    image, mask = drawn()
+    judged = sqp.load(name).assess(image, np.roll(mask, shift, axis=1))
+    assert (judged.dice, judged.low, judged.high) == pytest.approx(expected, abs=2e-3)
