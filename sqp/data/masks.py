@@ -29,7 +29,7 @@ def read_mask(path: str | Path, labels: Sequence[int] = (), given: bool = False)
     `labels` choose among several values: grey values, indices of a palette, or 0xRRGGBB (`mask_values.labelled`, also
     for what `given` does). Raises `CaseError` for a file that cannot be read, for one of three or more values without
     labels, for one of which none of two values is 0 and none reaches half of the range, and for one of which whole
-    areas lie in between, in its luminance or in one of its colours (`photographs.between`): a photograph, a map of
+    areas lie in between, in its luminance or in one of its colours (`mask_values.between`): a photograph, a map of
     probabilities.
     """
     path = Path(path)

@@ -1,7 +1,4 @@
-"""Voxels -> what a network of volumes gets.
-
-An image as the input of a network.
-"""
+"""An image, or the voxels of a volume, as the input of a network."""
 
 from __future__ import annotations
 

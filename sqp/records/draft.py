@@ -57,7 +57,7 @@ class Draft:
 class Findings:
     """What is stored of a mask: maps by their full names, scores, and whether it is the referee's own answer.
 
-    `frames`: the source of maps (the part of their name before the slash) -> `volume_frame.numbers_of` their frame.
+    `frames`: the source of maps (the part of their name before the slash) -> `frame.numbers_of` their frame.
     """
 
     maps: dict[str, Tensor] = field(default_factory=dict)

@@ -143,7 +143,7 @@ class RecordSet:
         return len(stamped) > part and bool(stamped[part]) and stamped[part] != content_of([data])
 
     def frame_numbers(self, record_id: str, name: str) -> list[int] | None:
-        """`volume_frame.numbers_of` a record's map's frame; None where the record was made before these were kept."""
+        """`frame.numbers_of` a record's map's frame; None where the record was made before these were kept."""
         return self._frames[record_id][0].get(name.partition("/")[0])
 
     def covered(self, record_id: str, name: str, grid: Sequence[int]) -> tuple[float, float]:

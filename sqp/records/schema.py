@@ -27,8 +27,8 @@ class Record:
     `mask_path` is relative to the record set; image and truth paths are as the cases gave them, absolute.
     `dice` and `iou` are NaN without truth, and the mean over raters where there are several. `referee_own`: the mask
     is, or was made from, the referee's own answer, which therefore says nothing of it. `scores` becomes one column a
-    score. `files` is the stamp (`hashing.stamp_of`) of image and truth: another file makes the record anew. `frames` is
-    JSON: a source of maps (`self`, `referee` …) -> how its grid lies over the image (`volume_frame.numbers_of`).
+    score. `files` is the stamp (`files.stamp_of`) of image and truth: another file makes the record anew. `frames` is
+    JSON: a source of maps (`self`, `referee` …) -> how its grid lies over the image (`frame.numbers_of`).
     """
 
     record_id: str
@@ -73,7 +73,7 @@ class Record:
 COLUMNS = tuple(f.name for f in dataclasses.fields(Record) if f.name != "scores")
 
 CONTENT = "content"
-"""Column of the parquet file alone: the hash of a record's mask and maps (`hashing.content_of`), for the reader."""
+"""Column of the parquet file alone: the hash of a record's mask and maps (`files.content_of`), for the reader."""
 
 YOUNGER = {"referee_own": False, "files": "", "frames": "", CONTENT: ""}
 """Columns that the first record sets did not have, with what is true of their rows."""

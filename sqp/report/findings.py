@@ -115,7 +115,7 @@ def evaluation_findings(
 ) -> Findings:
     """What `sqp evaluate` found: is the model worth it against what is free, how far off is it, can one rely on it.
 
-    `comparison` is the table of a subset (a row per method, as `stages.comparison` makes it), `test` its rows with
+    `comparison` is the table of a subset (a row per method, as `evaluation.comparison` makes it), `test` its rows with
     their verdicts; `level` the nominal level of the intervals, where it is known.
     """
     test = test[test["dice"].notna()]

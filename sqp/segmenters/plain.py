@@ -1,8 +1,7 @@
 """Plain networks as segmenters: they take the image and ignore the prompt. `sqp fit segmenter` trains them.
 
-What a plain network is, as its checkpoint says it.
-
-What a plain network's last layer reads, as one vector a mask: its own features, at hardly any cost.
+A checkpoint says what its network is (`NetworkSpec`). What the last layer reads is kept as one vector a mask: the
+network's own features, at hardly any cost.
 """
 
 from __future__ import annotations

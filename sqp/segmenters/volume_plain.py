@@ -1,6 +1,6 @@
-"""Plain networks of volumes as segmenters: the volume at the network's spacing, patch by patch or slice by slice.
+"""Plain networks of volumes as segmenters: a U-Net in 3D, and one in 2.5D, which sees a slice between its neighbours.
 
-Plain networks of volumes: a U-Net in 3D, and one in 2.5D, which sees a slice between its neighbours.
+The volume is resampled to the network's spacing and goes through it patch by patch, or slice by slice.
 """
 
 from __future__ import annotations

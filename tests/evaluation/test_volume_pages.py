@@ -12,7 +12,7 @@ import pytest
 from tiny_volumes import write_data
 from volumesets import make_volume_set
 
-from sqp import api as assess
+from sqp import api
 from sqp.commands import evaluate, explain, export, predict, train
 from sqp.config.evaluate import EvaluateConfig
 from sqp.config.explain import ExplainConfig
@@ -88,4 +88,4 @@ def test_what_models_of_volumes_do_not_have(bundle, tmp_path):
     export.run(ExportConfig(bundle, card=tmp_path / "card.md"))
     assert "32 x 32 x 32 voxels" in (tmp_path / "card.md").read_text()
     with pytest.raises(ConfigError, match=r"judges volumes, which sqp.load\(\) does not take"):
-        assess.load(bundle)
+        api.load(bundle)

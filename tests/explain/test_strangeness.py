@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from sqp.core.errors import ConfigError
 from sqp.data.synthetic import synthetic_lesion
-from sqp.explain import strangeness as ood_check
+from sqp.explain import strangeness
 from sqp.explain.strangeness import DISTANCES, MADE, foreign_images, natural_photos, ood_table
 
 SIZE = (48, 64)
@@ -36,7 +36,7 @@ def test_photographs_are_seeded_and_of_the_size_asked_for():
 
 
 def test_without_photographs(monkeypatch):
-    monkeypatch.setattr(ood_check, "PHOTOS", ("nothing.png",))
+    monkeypatch.setattr(strangeness, "PHOTOS", ("nothing.png",))
     with pytest.raises(ConfigError, match=r"no photograph in .* --ood_images 0"):
         natural_photos(1, SIZE, np.random.default_rng(0))
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def script() -> Callable[[str], ModuleType]:
-    """`script("grid")` is scripts/grid.py."""
+    """`script("mutate")` is scripts/mutate.py."""
 
     def load(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")

@@ -15,7 +15,7 @@ from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
 from sqp.quality import Bundle, predict_records
 from sqp.quality.judging.conformal import Conformal
-from sqp.quality.model import training as train_members
+from sqp.quality.model import training
 from sqp.quality.model.ensemble import Ensemble, one_model
 from sqp.quality.model.module import ModelSpec, QualityModel
 
@@ -132,7 +132,7 @@ def test_a_bundle_from_before_ensembles_is_a_single_model(trained: Path, tmp_pat
 def test_a_finished_member_is_not_trained_again(
     record_set: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit, runs = train_members.fit, []
+    fit, runs = training.fit, []
 
     def stop_in_the_second(*args: object, **options: object) -> object:
         runs.append(1)
@@ -141,7 +141,7 @@ def test_a_finished_member_is_not_trained_again(
         return fit(*args, **options)  # type: ignore[arg-type]
 
     asked = config(record_set, tmp_path / "cut", members=2, seed=3)
-    monkeypatch.setattr(train_members, "fit", stop_in_the_second)
+    monkeypatch.setattr(training, "fit", stop_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         run(asked)
     again = run(asked)
