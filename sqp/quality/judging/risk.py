@@ -16,7 +16,8 @@ calibration groups are seen. Here the quantile of the interval, which every low 
 the thresholds of strangeness, by which records abstain, come from the same groups (and the quantile from val, too,
 where val calibrates). These are a few numbers that no single group moves by much, and in simulations with the quantile
 from the tested groups the promise is broken no more often than with one from others
-(`tests/quality/judging/test_risk.py`); but that is measured, not proved. To have the proof, calibrate the interval and test the risk on different groups.
+(`tests/quality/judging/test_risk.py`); but that is measured, not proved. To have the proof, calibrate the interval and
+test the risk on different groups.
 """
 
 from __future__ import annotations
