@@ -1,6 +1,6 @@
 """Mutants of chosen rooms, and which of them no test notices.
 
-python scripts/mutate.py sqp/metrics sqp/uncertainty sqp/quality sqp/io --sample 40 --out benchmarks/mutants
+python scripts/mutate.py sqp/metrics sqp/uncertainty sqp/quality sqp/records --sample 40 --out benchmarks/mutants
 
 A mutant is one small fault in one place of a module: a comparison moved or turned round, an operator, a number, a
 flag, a condition or a function changed, a keyword, an argument or a call left out, nothing returned. No file is

@@ -102,3 +102,9 @@ def test_without_the_extra_it_says_which(scene, monkeypatch):
     for call in (require, lambda: crf(*scene)):
         with pytest.raises(ConfigError, match=r"pip install 'sqp\[crf\]'"):
             call()
+
+
+def test_options_that_are_left_out_are_those_of_the_published_demo(scene):
+    installed()
+    published = {"smooth_width": 3.0, "smooth_weight": 3.0, "colour_width": 80.0, "colour_spread": 13.0}
+    assert np.array_equal(crf(*scene), crf(*scene, iterations=5, colour_weight=10.0, **published))

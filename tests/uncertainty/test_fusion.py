@@ -109,3 +109,9 @@ def test_wrong_names_and_numbers_are_told():
     ):
         with pytest.raises(ConfigError, match=message):
             check_fusion(rule, options)
+
+
+def test_options_that_are_left_out_are_the_documented_ones():
+    logits = torch.tensor([[2.0, -1.0], [0.5, 0.3], [-3.0, 4.0]])
+    assert torch.equal(fuse(logits, "exponential"), fuse(logits, "exponential", lam=1.0))
+    assert torch.equal(fuse(logits, "power_law"), fuse(logits, "power_law", alpha=2.0))

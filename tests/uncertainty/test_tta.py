@@ -169,3 +169,9 @@ def test_intensity_scales_and_clips():
     image = np.array([[[0, 100, 250]]], np.uint8)
     assert Intensity(1.2).image(image).ravel().tolist() == [0, 120, 255]
     assert Intensity(0.8).image(image).ravel().tolist() == [0, 80, 200]
+
+
+def test_what_is_drawn_beyond_the_fixed_set_is_flipped_or_not(prompt):
+    drawn = draw_transforms(prompt, (40, 50), 60, torch.Generator().manual_seed(0))[7:]
+    assert {chain.parts[0].flip for chain in drawn} == {False, True}
+    assert {chain.parts[0].turns for chain in drawn} == {0, 1, 2, 3}
