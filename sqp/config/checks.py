@@ -168,6 +168,16 @@ RANGES: dict[str, Range] = {
 }
 """Least and greatest value of an option by its name or the last part of it, in every command; others are 0 or more."""
 
+TRAINING_RANGES: dict[str, Range] = {
+    "size": (32, 2048),
+    "epochs": (1, 100_000),
+    "patience": (1, 100_000),
+    "batch_size": (2, 65_536),
+    "learning_rate": (1e-8, 10),
+    "weight_decay": (0, 10),
+}
+"""Those of whatever is trained, a network that segments or a quality model."""
+
 
 def check_ranges(config: Any, ranges: Mapping[str, Range] | None = None) -> None:
     """ConfigError naming the first number of a config dataclass that is NaN, infinite or out of its range.

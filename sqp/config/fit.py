@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sqp.config.checks import Config, check_choices, check_ranges
+from sqp.config.checks import TRAINING_RANGES, Config, check_choices, check_ranges
 from sqp.core.errors import ConfigError
 from sqp.core.names import Layout, Split
 
@@ -89,13 +89,7 @@ class FitConfig(Config):
     overwrite: bool = False
 
     BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
-        "size": (32, 2048),
-        "epochs": (1, 100_000),
-        "patience": (1, 100_000),
-        "batch_size": (2, 65_536),
-        "learning_rate": (1e-8, 10),
-        "weight_decay": (0, 10),
-        "workers": (0, 1024),
+        **TRAINING_RANGES,
         "max_images": (0, math.inf),
     }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sqp.config.checks import check_alpha, check_choices, check_ranges
+from sqp.config.checks import TRAINING_RANGES, check_alpha, check_choices, check_ranges
 from sqp.config.logger import LOGGER_KEYS, LoggerConfig
 from sqp.core.errors import ConfigError
 from sqp.core.names import RecordKind
@@ -128,12 +128,7 @@ class TrainConfig(LoggerConfig):
     overwrite: bool = False
 
     BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
-        "size": (32, 2048),
-        "epochs": (1, 100_000),
-        "patience": (1, 100_000),
-        "batch_size": (2, 65_536),
-        "learning_rate": (1e-8, 10),
-        "weight_decay": (0, 10),
+        **TRAINING_RANGES,
         "dropout": (0, 0.95),
         "beta": (0, 1),
         "balance": (0, 1),
