@@ -48,6 +48,7 @@ class FitConfig(Config):
         learning_rate: Peak learning rate.
         weight_decay: Decay of the weights, not of biases and norms.
         augment: Flips, quarter turns, affine moves and colour changes.
+        cameras: With augment: also what other cameras, lights and file formats do to an image, and closer views.
         seed: Seed of everything random.
         workers: Processes that decode the images once; 0 decodes in this one.
         cache: Folder of the decoded images; default OUT/cache. Runs of the same size may share it.
@@ -78,6 +79,7 @@ class FitConfig(Config):
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     augment: bool = True
+    cameras: bool = False
     seed: int = 0
     workers: int = 0
     cache: Path | None = None
@@ -96,6 +98,8 @@ class FitConfig(Config):
     def __post_init__(self) -> None:
         check_choices(self)
         check_ranges(self, self.BOUNDS)
+        if self.cameras and not self.augment:
+            raise ConfigError("cameras is a part of augmentation, and augment is false: leave out one of them")
         for name in self.train_splits:
             if name in NEVER_FITTED or name == self.val_split:
                 what = "for early stopping" if name == self.val_split else "for testing"

@@ -16,6 +16,7 @@ from sqp.core.errors import lookup
 from sqp.core.seeding import derive_seed, torch_generator
 from sqp.networks.inputs import normalise
 from sqp.training.augmentation import coloured, moved
+from sqp.training.cameras import photographed
 from sqp.training.trainer import one_cycle
 
 
@@ -25,7 +26,8 @@ class Augmentation:
 
     Flips row by row; the axes of the whole batch swapped half of the time (with flips: quarter turns); then, for
     `affine` of the rows, a turn of at most `rotate` degrees, a zoom and a shift of at most these shares; brightness,
-    contrast and saturation by at most `colour`. All randomness is the generator's.
+    contrast and saturation by at most `colour`, or, with `cameras`, all that another camera does. All randomness is the
+    generator's.
     """
 
     rotate: float = 30.0
@@ -33,6 +35,7 @@ class Augmentation:
     shift: float = 0.1
     affine: float = 0.5
     colour: float = 0.25
+    cameras: bool = False
 
     def __call__(
         self, image: Tensor, truth: Tensor, valid: Tensor, generator: torch.Generator
@@ -44,7 +47,10 @@ class Augmentation:
             planes = planes.transpose(2, 3)
         sizes = {"rotate": self.rotate, "zoom": self.zoom, "shift": self.shift, "share": self.affine}
         planes = moved(planes, generator, **sizes, padding="zeros")  # from outside comes what is not valid
-        return coloured(planes[:, :3], generator, self.colour), planes[:, 3:4] >= 0.5, planes[:, 4:] >= 0.5
+        image = (
+            photographed(planes[:, :3], generator) if self.cameras else coloured(planes[:, :3], generator, self.colour)
+        )
+        return image, planes[:, 3:4] >= 0.5, planes[:, 4:] >= 0.5
 
 
 def _flipped(planes: Tensor, flips: Tensor) -> Tensor:
@@ -66,6 +72,7 @@ class Recipe:
     schedule: str = "one_cycle"
     cycles: int = 1
     augment: bool = True
+    cameras: bool = False
     seed: int = 0
 
 
@@ -81,7 +88,7 @@ class FitModule(pl.LightningModule):
         super().__init__()
         lookup("schedule", recipe.schedule, dict.fromkeys(SCHEDULES))
         self.spec, self.recipe, self.network = spec, recipe, network
-        self.augmentation = Augmentation()
+        self.augmentation = Augmentation(zoom=0.45, shift=0.2, cameras=True) if recipe.cameras else Augmentation()
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """`[]` of the network's output on a batch."""

@@ -32,7 +32,7 @@ from sqp.records.fitted import fitted_parts, image_hashes
 from sqp.records.run_info import described, earlier_run, fingerprint, plain, versions
 
 LEAST = 2  # images: batch normalisation needs more than one
-YOUNGER = {"label": [], "spacing": [], "patch": 96, "neighbours": 2}
+YOUNGER = {"label": [], "spacing": [], "patch": 96, "neighbours": 2, "cameras": False}
 YOUNGER |= {"method": "heatmap", "cube": 48, "window": 32, "supports": 5}
 """Keys that the first runs did not have, with what they did."""
 COMMANDS: dict[type[FitConfig], str] = {
@@ -179,6 +179,7 @@ def fit_member(config: FitConfig, task: FitTask, spec: Any, fitted: Images, held
         "cyclic_cosine" if cycles else "one_cycle",
         max(1, cycles),
         config.augment,
+        config.cameras,
         seed,
     )
     return train(
