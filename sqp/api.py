@@ -148,6 +148,7 @@ def load(
     checkpoints: Sequence[str | os.PathLike[str]] = (),
     referee_weights: str | os.PathLike[str] | None = None,
     localizer: str | os.PathLike[str] | None = None,
+    supervised: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     device: str = "cpu",
 ) -> Model:
@@ -166,6 +167,7 @@ def load(
         checkpoints: those of the members of an ensemble.
         referee_weights: weights of the referee.
         localizer: checkpoint of the referee's localizer.
+        supervised: checkpoint of the network with which masks are compared.
         seed: seed of the samples; None: that of the bundle's records.
         device: cpu, cuda, cuda:0, mps.
 
@@ -197,6 +199,7 @@ def load(
         checkpoints=tuple(map(Path, checkpoints)),
         referee_weights=_path(referee_weights),
         localizer=_path(localizer),
+        supervised=_path(supervised),
         seed=seed,
         device=device,
     )

@@ -15,7 +15,7 @@ from sqp.bundles import bundle_folder
 from sqp.config.recalibrate import RecalibrateConfig
 from sqp.core.errors import ConfigError
 from sqp.quality.bundle.calibration import recalibrate, training_config
-from sqp.quality.bundle.expected_config import LOCALIZER
+from sqp.quality.bundle.expected_config import LOCALIZER, NETWORK
 from sqp.quality.bundle.storage import Bundle
 
 CHANGED = ("alpha", "calibrate_on", "calibrate_splits", "ood_quantile")  # options that are as in the bundle by default
@@ -49,7 +49,7 @@ class RecalibrateResult:
 
 
 def run(config: RecalibrateConfig) -> RecalibrateResult:
-    """Read, recalibrate, write into OUT, with the localizer of the referee where there is one.
+    """Read, recalibrate, write into OUT, with the fitted networks of its referees where there are some.
 
     ConfigError where OUT holds anything but a bundle that may be replaced, and for records that it was not trained on.
     """
@@ -62,8 +62,9 @@ def run(config: RecalibrateConfig) -> RecalibrateResult:
         changed["cache"] = config.cache or Path(folder)
         made, skipped = recalibrate(bundle, training_config(bundle, config.records, config.out, **changed))
     made.save(config.out)
-    if (source / LOCALIZER).is_file() and source.resolve() != config.out.resolve():
-        shutil.copyfile(source / LOCALIZER, config.out / LOCALIZER)
+    for name in (LOCALIZER, NETWORK):
+        if (source / name).is_file() and source.resolve() != config.out.resolve():
+            shutil.copyfile(source / name, config.out / name)
     return RecalibrateResult(bundle, made, config.out, skipped)
 
 

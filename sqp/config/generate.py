@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from sqp.config.checks import Config, check_choices, check_ranges
 from sqp.config.fit import PLAIN
-from sqp.config.referee import NONE, RefereeConfig
+from sqp.config.referee import NONE, RefereeConfig, SupervisedConfig
 from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, check_segmenter, sampler_for
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.names import SPLITS, Corruption, Fusion, Layout, Measure, Refinement, Split
@@ -89,6 +89,7 @@ class GenerateConfig(Config):
         cascade_options: The first segmenter's checkpoint, precision and multimask, and the box's margin.
         sampler: How uncertainty is sampled.
         referee: Who segments the image for comparison, under prompts that do not come from the mask.
+        supervised: A fitted network that segments the image for comparison, too.
         measures: Maps that are stored.
         fusion: A further record of each natural mask, its samples fused by mean, inverse, exponential, power_law or
             learned; default none.
@@ -100,6 +101,7 @@ class GenerateConfig(Config):
         variants: By split name, the further records of an image ('*' for every other split).
         seed: Seed of everything random.
         workers: Processes; 0 runs in this one, null takes as many as pay off and fit (as `sqp predict` does).
+        encodings: Folder in which encodings of images are kept by content (4 MB each), for further masks and runs.
         device: cpu or cuda.
         strict: Stop at the first broken case.
         overwrite: Empty the folder first.
@@ -125,6 +127,7 @@ class GenerateConfig(Config):
     cascade_options: dict[str, Any] = field(default_factory=dict)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     referee: RefereeConfig = field(default_factory=RefereeConfig)
+    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     measures: list[Measure] = field(
         default_factory=lambda: ["certainty", "entropy", "mutual_information", "epkl", "variance"]
     )
@@ -135,6 +138,7 @@ class GenerateConfig(Config):
     variants: dict[str, VariantPlan] = field(default_factory=dict)
     seed: int = 0
     workers: int | None = 0
+    encodings: Path | None = None
     device: str = "cpu"
     strict: bool = False
     overwrite: bool = False
@@ -154,6 +158,7 @@ class GenerateConfig(Config):
         check_ranges(self)
         check_sampler(self.sampler, self.segmenter)
         self.referee.check()
+        self.supervised.check()
         self._check_prompts()
         self._check_masks()
         self._check_refinements()
@@ -229,7 +234,7 @@ class GenerateConfig(Config):
 
 
 EXECUTION_KEYS = (
-    *("out", "workers", "device", "strict", "overwrite", "only", "max_images"),
+    *("out", "workers", "encodings", "device", "strict", "overwrite", "only", "max_images"),
     *("licence", "masks_licence"),
 )
 """Keys that say how a run goes, not what a record is: another value in the same folder is no change of config."""

@@ -11,7 +11,7 @@ from sqp.core.errors import ConfigError
 from sqp.core.names import Layout, Split
 
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
-MAKING = (*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "label", "seed")
+MAKING = (*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "supervised", "label", "seed")
 
 
 @dataclass
@@ -36,6 +36,7 @@ class PredictConfig(Config):
         checkpoints: Files of an ensemble, in the order in which the bundle's records were made.
         referee_weights: File with the referee's weights, where they are not embedded.
         localizer: The localizer that prompts the referee, where the bundle was trained with one and does not hold it.
+        supervised: The fitted network with which masks are compared, where the bundle reads one and does not hold it.
         prompter: Prompter of the segmenter's own masks; default the one that the bundle was trained with.
         prompter_options: The prompter's own options, over those that the bundle was trained with; a network's file is
             never in a bundle: {checkpoint: FILE} (cam, localizer).
@@ -54,6 +55,7 @@ class PredictConfig(Config):
             many images: one for two cores and 32 images (one for a core and 500 images where no network runs on them),
             but no more than the free memory holds (2 GB each, more with the large SAMs); 0 where that is one, for
             volumes and on a GPU.
+        encodings: Folder in which encodings of images are kept by content (4 MB each), for further masks and runs.
         device: cpu or cuda.
         strict: Stop at the first broken case, or record that cannot be read.
         overwrite: Make the records anew.
@@ -74,6 +76,7 @@ class PredictConfig(Config):
     checkpoints: tuple[Path, ...] = ()
     referee_weights: Path | None = None
     localizer: Path | None = None
+    supervised: Path | None = None
     prompter: str | None = None
     prompter_options: dict[str, Any] = field(default_factory=dict)
     cascade_checkpoint: Path | None = None
@@ -87,6 +90,7 @@ class PredictConfig(Config):
     gallery: int = 1000
     batch_size: int = 64
     workers: int | None = None
+    encodings: Path | None = None
     device: str = "cpu"
     strict: bool = False
     overwrite: bool = False

@@ -1,4 +1,4 @@
-"""The referee: an independent automatic segmentation beside which every mask of an image is held."""
+"""Referees: independent automatic segmentations beside which every mask of an image is held."""
 
 from __future__ import annotations
 
@@ -66,3 +66,21 @@ class RefereeConfig(Config):
                 "the referee's prompter 'localizer' needs a network: fit one with `sqp fit localizer`, then give "
                 "--referee.localizer FILE"
             )
+
+
+@dataclass
+class SupervisedConfig(Config):
+    """A network of `sqp fit segmenter` as a further referee: it was fitted on true masks of such images.
+
+    Attributes:
+        checkpoint: File of the network (unet, fpn, fpn_resnet50, swin_unet); without it there is no such referee.
+        symmetries: So many of the square's symmetries show it the image, 1, 2, 4 or 8; its answers are brought back.
+    """
+
+    checkpoint: Path | None = None
+    symmetries: int = 4
+
+    def check(self) -> None:
+        """ConfigError for a number of symmetries that is none."""
+        if self.symmetries not in (1, 2, 4, 8):
+            raise ConfigError(f"supervised.symmetries is {self.symmetries}; it must be 1, 2, 4 or 8")

@@ -25,7 +25,8 @@ class TrainConfig(LoggerConfig):
         inputs: Channels joined by '+': image, mask, uncertainty (probability, entropy, mutual information,
             EPKL and variance of the segmenter itself), or a map by name (self/certainty, self/epkl ...).
         scores: Analytic scores as a tabular branch, by name, or 'all'.
-        features: Vectors beside the scores: the segmenter's mask_token or embedding, the referee_embedding.
+        features: Vectors beside the scores: the segmenter's mask_token or embedding, the referee_embedding,
+            the supervised_embedding.
         size: Side in pixels to which the whole frame is squashed.
         backbone: compact, siamese (the peer's; configs/peer_siamese.yaml has its whole recipe), siamese_slip (its
             notebook's slip: the uncertainty map in the image's branch too), tabular (none: scores and features alone)

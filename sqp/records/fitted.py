@@ -95,7 +95,7 @@ def _of_given_masks(config: GenerateConfig) -> list[dict[str, Any]]:
 
 
 def fitted_checkpoints(config: GenerateConfig) -> list[Path]:
-    """Checkpoints of `sqp fit` that have a part in a record: segmenter's, prompters', cascade's, referee's."""
+    """Checkpoints of `sqp fit` that have a part in a record: segmenter's, prompters', cascade's, referees'."""
     files = [file for file in config.segmenter.files() if _by_sqp(config.segmenter.name, file)]
     files += [prompter_files(config, name).get("checkpoint") for name in config.used_prompters()]
     first = config.cascade_options.get("checkpoint")
@@ -104,6 +104,7 @@ def fitted_checkpoints(config: GenerateConfig) -> list[Path]:
     referee = config.referee
     if referee.name != NONE:
         files += [referee.localizer, *([referee.weights] if _by_sqp(referee.name, referee.weights) else [])]
+    files.append(config.supervised.checkpoint)
     return [Path(file) for file in files if file]
 
 
@@ -123,6 +124,8 @@ def with_hashes(config: GenerateConfig) -> dict[str, Any]:
         stored["referee"]["weights_sha256"] = locate(referee.name, referee.weights)[1]
         if referee.localizer is not None:
             stored["referee"]["localizer_sha256"] = sha256_of(referee.localizer.expanduser())
+    if config.supervised.checkpoint is not None:
+        stored["supervised"]["weights_sha256"] = sha256_of(config.supervised.checkpoint.expanduser())
     prompters = {name: prompter_files(config, name) for name in config.used_prompters()}
     if any(prompters.values()):
         stored["prompter_sha256"] = {

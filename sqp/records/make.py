@@ -30,6 +30,7 @@ from sqp.records.referee import check_referee
 from sqp.records.refine import check_refined
 from sqp.records.resume import still_done
 from sqp.records.run_info import plain, stored_config, versions
+from sqp.records.supervised import check_supervised
 from sqp.records.workers import make_records
 from sqp.records.writer import FOLDERS
 from sqp.segmenters import SEGMENTERS, check_device
@@ -84,6 +85,7 @@ def check_parts(config: GenerateConfig) -> None:
     check_cascade(config)
     check_refined(config)
     check_referee(config)
+    check_supervised(config)
     check_device(config.device)
 
 

@@ -20,11 +20,13 @@ from sqp.prompts import PROMPTERS, prompter_for
 from sqp.records import RecordWriter
 from sqp.records.cascade import Cascade
 from sqp.records.draft import Draft, Findings, joined, of_mask, of_probability, of_samples, record_of
+from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase, load_case, read_truth
 from sqp.records.plan import PlannedRecord, plan_case
 from sqp.records.referee import Referee
 from sqp.records.refine import refined_mask
 from sqp.records.resume import files_of
+from sqp.records.supervised import SupervisedReferee
 from sqp.uncertainty import OF_THE_IMAGE, mask_from_logits, sample_many, sampler_options
 
 DONOR_TRIES = 5
@@ -42,6 +44,7 @@ class RecordMaker:
         self.segmenter = segmenter
         self.cascade = Cascade(config) if config.cascade else None
         self.referee = Referee(config, segmenter) if config.referee.name != NONE else None
+        self.supervised = SupervisedReferee(config, segmenter) if config.supervised.checkpoint else None
         self.writer = RecordWriter(config.out)
         self.donors: dict[str, list[Case]] = {}
         for case in donors:
@@ -58,7 +61,7 @@ class RecordMaker:
             return 0, []
         loaded = load_case(case)
         loaded.files = stamp_of(files_of(case))
-        embedding = None if self.segmenter is None else self.segmenter.encode(loaded.image)
+        embedding = None if self.segmenter is None else encoded(self.segmenter, loaded.image, self.config.encodings)
         problems: list[str] = []
         of_image = [planned for planned in plan if planned.variant == "natural" and not planned.parent]
         natural = self._natural(loaded, embedding, of_image, problems)
@@ -67,6 +70,9 @@ class RecordMaker:
         drafts = [*natural, *self._corrupted(loaded, embedding, corrupted, natural[0], problems), *refined]
         new = [draft for draft in drafts if draft.planned.record_id not in done]
         refereed = [Findings()] * len(new) if self.referee is None else self.referee(loaded, new, embedding)
+        if self.supervised is not None:
+            answers = self.supervised(loaded, new)
+            refereed = [joined(parts) for parts in zip(refereed, answers, strict=True)]
         for draft, findings in zip(new, refereed, strict=True):
             self._write(loaded, draft, findings, embedding)
         return len(new), problems

@@ -20,6 +20,7 @@ from sqp.metrics import overlap
 from sqp.prompts import PROMPTERS, jitter_prompt
 from sqp.prompts.jitter import n_draws
 from sqp.records.draft import Draft, Findings, pooled_embedding
+from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase
 from sqp.records.schema import FEATURE_PREFIX, REFEREE_EMBEDDING
 from sqp.segmenters import SEGMENTERS, build_segmenter
@@ -75,7 +76,7 @@ class Referee:
         """`referee/*` and the referee's scores, for each mask; `embedding` is that of the records' segmenter."""
         image = loaded.image
         if not self.shared or embedding is None:
-            embedding = self.segmenter.encode(image)
+            embedding = encoded(self.segmenter, image, self.config.encodings)
         independent = independent_prompts(image, loaded.case.image_id, self.config)
         boxes = [
             (PROMPTERS["mask_box"](image, mask=draft.mask) or PROMPTERS["whole_image"](image))[0] for draft in drafts

@@ -78,7 +78,7 @@ CONTENT = "content"
 YOUNGER = {"referee_own": False, "files": "", "frames": "", CONTENT: ""}
 """Columns that the first record sets did not have, with what is true of their rows."""
 
-EMBEDDING, REFEREE_EMBEDDING = "embedding", "referee_embedding"
+EMBEDDING, REFEREE_EMBEDDING, SUPERVISED_EMBEDDING = "embedding", "referee_embedding", "supervised_embedding"
 FEATURE_PREFIX = "features/"
 """Before the name of a vector among the maps of a record, and of its columns."""
 

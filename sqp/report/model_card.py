@@ -15,7 +15,7 @@ import pandas as pd
 
 from sqp.quality.bundle.licences import licences_behind
 from sqp.quality.bundle.onnx_graph import SCORES, Graph, Input
-from sqp.quality.bundle.sources import REFEREE, SELF
+from sqp.quality.bundle.sources import REFEREE, SELF, SUPERVISED
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.risk import RiskRule
 from sqp.quality.model.backbones import dims_of
@@ -137,6 +137,8 @@ def _makers(bundle: Bundle) -> str:
         text += f" What it reads of samples (`self/*`) is that of {names['segmenter'] or 'the segmenter'}."
     if REFEREE in bundle.sources:
         text += f" Its referee is {names['referee'] or 'not told'}, which segments the image beside the mask."
+    if SUPERVISED in bundle.sources:
+        text += " It compares with a network that was fitted on true masks (`supervised.safetensors`)."
     return text
 
 

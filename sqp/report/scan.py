@@ -17,7 +17,7 @@ from sqp.core.untrusted import open_image
 from sqp.data.images import read_image
 from sqp.data.masks import read_mask
 from sqp.data.volumes import read_structure, read_volume, windowed
-from sqp.quality.bundle.sources import REFEREE, SELF
+from sqp.quality.bundle.sources import REFEREE, SELF, SUPERVISED
 from sqp.quality.model.channels import UNREADABLE
 from sqp.records import RecordSet
 from sqp.report.view import View, resized
@@ -28,7 +28,7 @@ GAP = 6  # pixels between two views
 Point = tuple[float, float, float]
 Cut = Callable[[np.ndarray], np.ndarray]
 """A map of a record -> the plane that is drawn of it: itself for an image, three views for a volume."""
-SOURCES = (SELF, REFEREE)
+SOURCES = (SELF, REFEREE, SUPERVISED)
 SHOWN = (  # the first measure that the record set has, its title, and the value of the brightest colour
     ("entropy", "entropy (bits)", 1.0),
     ("mutual_information", "mutual information (bits)", 1.0),
@@ -210,7 +210,7 @@ def stored_map(records: RecordSet, record_id: str) -> tuple[str, float, np.ndarr
             covered = records.covered(record_id, key, values.shape)
         except (CaseError, ConfigError, *UNREADABLE):
             continue
-        title = f"{title} of the referee" if source == REFEREE else title
+        title = title if source == SELF else f"{title} of the referee"
         return title, top, values, covered
     return "no uncertainty map", 1.0, None, None
 

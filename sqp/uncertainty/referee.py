@@ -108,6 +108,38 @@ def referee_agreement(answers: Answers, mask: Tensor) -> float:
     return overlap.pairwise_dice((answers.independent.logits >= 0).cpu().numpy())
 
 
+def supervised_dice(answers: Moments, mask: Tensor) -> float:
+    """Soft Dice of M and the mean answer of a supervised referee, 0..1.
+
+    Args:
+        answers: its answers under the symmetries of the image.
+        mask: M bool `[*grid]`.
+
+    Returns:
+        The score.
+    """
+    return soft_agreement(answers.mean_p, mask)
+
+
+def supervised_confidence(answers: Moments, mask: Tensor) -> float:
+    """Soft Dice of the mean answer of a supervised referee and its own mask, 0..1: of the image, not of M.
+
+    Args:
+        answers: its answers under the symmetries of the image.
+        mask: not used.
+
+    Returns:
+        The score.
+    """
+    return soft_agreement(answers.mean_p, answers.mean_p >= 0.5)
+
+
+SUPERVISED_SCORES: dict[str, Callable[[Moments, Tensor], float]] = {
+    "supervised_dice": supervised_dice,
+    "supervised_confidence": supervised_confidence,
+}
+"""name -> (answers, M bool `[*grid]`) -> score, higher = better."""
+
 REFEREE_SCORES: dict[str, Callable[[Answers, Tensor], float]] = {
     "referee_dice": referee_dice,
     "referee_dice_min": referee_dice_min,

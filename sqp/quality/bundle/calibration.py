@@ -15,7 +15,15 @@ from sqp.core.errors import ConfigError
 from sqp.metrics.agreement import agreement
 from sqp.metrics.intervals import coverage, mean_width
 from sqp.quality.bundle.licences import parts_behind
-from sqp.quality.bundle.provenance import expectation, group_hashes, image_feature, is_hashed, of_known_groups
+from sqp.quality.bundle.provenance import (
+    ENCODERS,
+    encoder_of,
+    expectation,
+    group_hashes,
+    image_feature,
+    is_hashed,
+    of_known_groups,
+)
 from sqp.quality.bundle.storage import SKIPPED, Bundle
 from sqp.quality.judging.conformal import Conformal
 from sqp.quality.judging.risk import RiskEvidence
@@ -70,10 +78,13 @@ def calibrate(
     features = {split: {MODEL: out.features} for split, out in outputs.items()}
     if image is not None:
         for split in features:
-            features[split][IMAGE] = image.loc[rows.index[rows["split"] == split]].to_numpy(np.float32)
+            index = rows.index[rows["split"] == split]
+            if index.isin(image.index).all():
+                features[split][IMAGE] = image.loc[index].to_numpy(np.float32)
     ood = OodStatistics.fit(
         *(features["train"], features["calibration"], config.ood_quantile, calibration["group"].to_numpy()),
-        image=(train["dataset"].astype(str) + "/" + train["image_id"].astype(str)).to_numpy(),
+        image=_names(train),
+        calibration_image=_names(calibration),
         seed=config.seed,
     )
     val = rows[rows["split"] == "val"]
@@ -105,6 +116,11 @@ def calibrate(
         risk = RiskEvidence.fit(tested["low"], tested["dice"], tested["group"], ordering["low"], config.seed)
     bundle = Bundle(model.eval(), standardizer, conformal, ood, expects, info, risk=risk)
     return Calibrated(bundle, metrics, table)
+
+
+def _names(rows: pd.DataFrame) -> np.ndarray:
+    """What tells the images of rows apart."""
+    return (rows["dataset"].astype(str) + "/" + rows["image_id"].astype(str)).to_numpy()
 
 
 def _interval(config: TrainConfig, rows: pd.DataFrame, outputs: Outputs) -> Conformal:
@@ -139,14 +155,21 @@ def expected(config: TrainConfig) -> list[dict[str, Any]]:
 def image_vectors(
     rows: pd.DataFrame, sources: Sequence[str], expects: Sequence[Mapping[str, Any]], unreadable: dict[str, str]
 ) -> pd.DataFrame | None:
-    """`[n, d]`, by the rows' index: the vectors by which a strange image is told (`image_feature`).
+    """`[m, d]`, by the rows' index: the vectors by which a strange image is told (`image_feature`).
 
-    A record that cannot be read has NaN, and its reason in `unreadable`. None where not all record sets keep them.
+    Of the record sets with the encoder of those that calibrate, so that where networks are cross-fitted those of train
+    may be lacking. A record that cannot be read has NaN, and its reason in `unreadable`. None where sets keep none.
     """
     name = image_feature(sources, expects)
-    if name is None or not all(has_feature(RecordSet(folder), name) for folder in rows["record_set"].unique()):
+    sets = {str(folder): RecordSet(folder) for folder in rows["record_set"].unique()}
+    if name is None or not all(has_feature(records, name) for records in sets.values()):
         return None
-    table = with_features(rows[["record_set", "record_id"]], (name,), unreadable)
+    part = ENCODERS[name]
+    alike = [
+        folder for folder, records in sets.items() if encoder_of(records.config, part) == encoder_of(expects[0], part)
+    ]
+    table = rows.loc[rows["record_set"].astype(str).isin(alike), ["record_set", "record_id"]]
+    table = with_features(table, (name,), unreadable)
     return table[[column for column in table.columns if column.startswith(FEATURE_PREFIX)]]
 
 

@@ -7,20 +7,21 @@ nothing of the segmenter judges given masks without one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, table_of_masks
 from sqp.config.predict import PredictConfig
-from sqp.config.referee import NONE, RefereeConfig
+from sqp.config.referee import NONE, RefereeConfig, SupervisedConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of
 from sqp.quality.bundle.provenance import common_expectation
-from sqp.quality.bundle.sources import REFEREE, SELF
+from sqp.quality.bundle.sources import REFEREE, SELF, SUPERVISED
 
 HASHES = ("weights_sha256", "localizer_sha256")
-LOCALIZER = "localizer.safetensors"
-"""Its name where it lies in the folder of a bundle."""
+LOCALIZER, NETWORK = "localizer.safetensors", "supervised.safetensors"
+"""The names of the referees' fitted networks where they lie in the folder of a bundle."""
 
 
 def generate_config(
@@ -47,9 +48,11 @@ def generate_config(
         cascade_options=cascade_options,
         sampler=SamplerConfig(**like["sampler"]) if SELF in needed else SamplerConfig(),
         referee=referee_like(config, like, needed),
+        supervised=supervised_like(config, like, needed),
         measures=list(like["measures"]),
         seed=int(like.get("seed", 0)) if config.seed is None else config.seed,
         workers=config.workers,
+        encodings=config.encodings,
         device=config.device,
         strict=config.strict,
         overwrite=config.overwrite,
@@ -113,18 +116,40 @@ def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequen
     options = {key: value for key, value in like["referee"].items() if key not in HASHES}
     wanted, localizer = like["referee"].get("localizer_sha256"), None
     if wanted is not None:
-        beside = bundle_folder(config.model) / LOCALIZER
-        localizer = config.localizer or (beside if beside.is_file() else None)
-        if localizer is None:
-            raise ConfigError(
-                f"the referee of {_name(config)} is prompted by a localizer: give its file, "
-                "--localizer FILE (in Python: localizer=FILE)"
-            )
-        if not localizer.is_file() or sha256_of(localizer) != wanted:
-            raise ConfigError(
-                f"--localizer {localizer} is not the file that {_name(config)} was trained with (sha256 {wanted[:12]}…)"
-            )
+        what = f"the referee of {_name(config)} is prompted by a localizer"
+        localizer = _network(config, "localizer", LOCALIZER, wanted, what)
     return RefereeConfig(**options, weights=config.referee_weights, localizer=localizer)
+
+
+def supervised_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequence[str]) -> SupervisedConfig:
+    """The training records' supervised referee; none where it is not among the needed `sources`.
+
+    ConfigError where its network is not to be found, or is another one.
+    """
+    if SUPERVISED not in sources:
+        if config.supervised:
+            raise ConfigError(f"--supervised is given, but {_name(config)} reads nothing of one: leave it out")
+        return SupervisedConfig()
+    options = {key: value for key, value in like["supervised"].items() if key not in HASHES}
+    what = f"{_name(config)} compares with a fitted network"
+    file = _network(config, "supervised", NETWORK, like["supervised"]["weights_sha256"], what)
+    return SupervisedConfig(**options, checkpoint=file)
+
+
+def _network(config: PredictConfig, option: str, name: str, wanted: str, what: str) -> Path:
+    """The file of a fitted network: the option's, else that of this `name` in the bundle's folder.
+
+    ConfigError, beginning with `what`, where there is none; and where its sha256 is another one.
+    """
+    beside = bundle_folder(config.model) / name
+    file: Path | None = getattr(config, option) or (beside if beside.is_file() else None)
+    if file is None:
+        raise ConfigError(f"{what}: give its file, --{option} FILE (in Python: {option}=FILE)")
+    if not file.is_file() or sha256_of(file) != wanted:
+        raise ConfigError(
+            f"--{option} {file} is not the file that {_name(config)} was trained with (sha256 {wanted[:12]}…)"
+        )
+    return file
 
 
 def _given(config: PredictConfig) -> bool:

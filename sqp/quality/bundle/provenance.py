@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from sqp.config.generate import SamplerConfig, SegmenterConfig
-from sqp.config.referee import NONE
+from sqp.config.referee import NONE, SupervisedConfig
 from sqp.core.errors import ConfigError
-from sqp.quality.bundle.sources import REFEREE, SELF
+from sqp.quality.bundle.sources import REFEREE, SELF, SUPERVISED
 from sqp.records import RecordSet
-from sqp.records.schema import EMBEDDING, REFEREE_EMBEDDING
+from sqp.records.schema import EMBEDDING, REFEREE_EMBEDDING, SUPERVISED_EMBEDDING
 from sqp.records.writer import first_difference, with_defaults
 
 CHECKED: dict[str, tuple[str, ...]] = {
@@ -41,6 +41,7 @@ CHECKED: dict[str, tuple[str, ...]] = {
         "referee.localizer_sha256",
         "segmenter.multimask",
     ),
+    SUPERVISED: ("supervised.weights_sha256", "supervised.symmetries"),
 }
 """Keys of `generate` that change what a map of a source means. The prompter is not among them: a mask may come from
 anywhere, and its maps come from its own prompt. Precision is not compared either: records made in bfloat16 are read
@@ -50,11 +51,13 @@ YOUNGER = {
     "sampler": {name: getattr(SamplerConfig(), name) for name in ("set", "sigma", "p", "sites")},
     "segmenter": {"window": SegmenterConfig().window},
     "referee": {"name": NONE},
+    "supervised": {"symmetries": SupervisedConfig().symmetries},
 }
 """What the first record sets did not have, with the value that it then had."""
 
 KEPT = (
-    *("segmenter", "prompter", "prompter_options", "cascade", "cascade_options", "sampler", "referee", "measures"),
+    *("segmenter", "prompter", "prompter_options", "cascade", "cascade_options", "sampler", "referee", "supervised"),
+    "measures",
     "seed",
 )
 PATHS = {
@@ -62,6 +65,7 @@ PATHS = {
     "prompter_options": ("checkpoint", "weights"),
     "cascade_options": ("checkpoint", "weights"),
     "referee": ("weights", "localizer"),
+    "supervised": ("checkpoint",),
 }
 """Of the kept keys what names a file of this machine."""
 
@@ -93,20 +97,32 @@ def check_expected(
     )
 
 
+IMAGE_FEATURES = {SUPERVISED: SUPERVISED_EMBEDDING, REFEREE: REFEREE_EMBEDDING, SELF: EMBEDDING}
+"""Source -> the vector of the image that its encoder gives."""
+ENCODERS = {SUPERVISED_EMBEDDING: "supervised", REFEREE_EMBEDDING: "referee", EMBEDDING: "segmenter"}
+"""Vector of an image -> the part of `generate`'s config that names its encoder."""
+
+
 def one_encoder(configs: Sequence[Mapping[str, Any]], part: str = "segmenter") -> bool:
     """Do all `generate` configs name one segmenter, or `referee`, with the same weights: its features compare."""
-    named = {(config.get(part) or {}).get("weights_sha256") for config in configs}
+    named = {encoder_of(config, part) for config in configs}
     return len(named) == 1 and None not in named
+
+
+def encoder_of(config: Mapping[str, Any], part: str) -> str | None:
+    """The sha256 of the weights of a part of a `generate` config: segmenter, referee or supervised."""
+    return (config.get(part) or {}).get("weights_sha256")
 
 
 def image_feature(sources: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> str | None:
     """The vector that tells a strange image, for a model that reads these sources of records of these configs.
 
-    Of the referee where the model reads one, as it looks at every image whoever made the mask; else of the segmenter.
-    None where the records are not of one encoder, whose vectors would not compare.
+    Of a referee where the model reads one, as it looks at every image whoever made the mask, of a supervised one first:
+    it has learned what an image of its kind may look like; else of the segmenter. None where the records are not of one
+    encoder, whose vectors would not compare.
     """
-    name, part = (REFEREE_EMBEDDING, "referee") if REFEREE in sources else (EMBEDDING, "segmenter")
-    return name if one_encoder(configs, part) else None
+    name = next((IMAGE_FEATURES[source] for source in (SUPERVISED, REFEREE) if source in sources), EMBEDDING)
+    return name if one_encoder(configs, ENCODERS[name]) else None
 
 
 def common_expectation(

@@ -1,4 +1,4 @@
-"""Where what a quality model reads of a record comes from: the segmenter itself, the referee, the mask's maker.
+"""Where what a quality model reads of a record comes from: the segmenter itself, the referees, the mask's maker.
 
 A model that reads nothing of a source does not care how, or whether, it was made: one of image and mask alone judges
 any mask, and needs no segmenter.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-SELF, REFEREE, GIVEN = "self", "referee", "given"
+SELF, REFEREE, SUPERVISED, GIVEN = "self", "referee", "supervised", "given"
 
 REMEDIES = {
     SELF: "generate the records with a segmenter and these measures",
     REFEREE: "generate the records with a referee, e.g. --referee litemedsam",
+    SUPERVISED: "generate the records with a supervised referee, --supervised.checkpoint FILE",
     GIVEN: "generate the records with --probs DIR, the probabilities behind the given masks",
 }
 """What a record set that lacks a source needs."""
@@ -33,7 +34,8 @@ def source_of(name: str) -> str:
     if name in NO_SOURCE:
         return ""
     name = name.removeprefix("features/")
-    return next((source for source in (REFEREE, GIVEN) if name.startswith((f"{source}/", f"{source}_"))), SELF)
+    others = (REFEREE, SUPERVISED, GIVEN)
+    return next((source for source in others if name.startswith((f"{source}/", f"{source}_"))), SELF)
 
 
 def sources_of(names: Iterable[str]) -> tuple[str, ...]:

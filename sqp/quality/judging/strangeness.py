@@ -36,6 +36,8 @@ COLUMNS = {MODEL: ("ood_distance", "ood_knn_distance"), IMAGE: ("ood_image_dista
 PREFIXES = {MODEL: "ood.", IMAGE: "ood.image."}
 """Features -> what the names of their tensors in a bundle begin with."""
 
+FOLDS = 10
+
 Features = Mapping[str, np.ndarray]
 """`[n, d]` by kind of features; rows of NaN where a record has none."""
 
@@ -142,24 +144,30 @@ class OodStatistics:
         calibration: Features,
         quantile: float = 0.98,
         group: Sequence[Any] | None = None,
-        image: Sequence[Any] | None = None,
+        image: Sequence[Any] | np.ndarray | None = None,
+        calibration_image: Sequence[Any] | np.ndarray | None = None,
         seed: int = 0,
     ) -> OodStatistics:
         """From the features of training and calibration records.
 
         Of the training records of an `image` one is drawn, a `group` of calibration records counts once; without them
-        each record is its own.
+        each record is its own. Features that the training records lack rest on the calibration records themselves, one
+        of each `calibration_image`; each is measured from the groups of other folds.
 
         The share of the calibration groups that is nearer makes distances comparable; of a record the greatest of its
         shares counts, and every distance is cut where these have their quantile.
         """
-        n = len(next(iter(training.values())))
-        rows = np.arange(n) if image is None else one_of_each(image, numpy_generator(seed, "strangeness"))
+        rows = _one_of_each(training, image, seed)
         spaces = {name: Space.fit(features[rows]) for name, features in training.items()}
         found = [d for name, space in spaces.items() for d in space.distances(calibration[name])]
+        n = len(next(iter(calibration.values())))
         _, index, counts = np.unique(
-            np.arange(len(found[0])) if group is None else np.asarray(group), return_inverse=True, return_counts=True
+            np.arange(n) if group is None else np.asarray(group), return_inverse=True, return_counts=True
         )
+        rows = _one_of_each(calibration, calibration_image, seed)
+        for name in calibration.keys() - training.keys():
+            spaces[name] = Space.fit(calibration[name][rows])
+            found += _out_of_fold(calibration[name], index, rows)
         weights = (1.0 / counts)[index]
         shares = [_shares(d, weights) for d in found]
         greatest = np.max(shares, axis=0)
@@ -209,6 +217,22 @@ class OodStatistics:
             arrays = {key.removeprefix(prefix): t.numpy() for key, t in tensors.items() if key.startswith(prefix)}
             spaces[name] = Space.read(values, arrays)
         return cls(spaces, _number(stored, "quantile"))
+
+
+def _one_of_each(features: Features, image: Sequence[Any] | np.ndarray | None, seed: int) -> np.ndarray:
+    """A row of each image, or all rows."""
+    n = len(next(iter(features.values())))
+    return np.arange(n) if image is None else one_of_each(image, numpy_generator(seed, "strangeness"))
+
+
+def _out_of_fold(features: np.ndarray, group: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both distances `[n]` of `[n, d]` from those of `rows` whose groups (0, 1, 2 ...) are in other folds."""
+    found = np.full((2, len(features)), np.nan)
+    fold = group % FOLDS
+    for held in range(FOLDS):
+        others = rows[fold[rows] != held]
+        found[:, fold == held] = Space.fit(features[others]).distances(features[fold == held])
+    return found[0], found[1]
 
 
 def _shares(values: ArrayLike, weights: np.ndarray) -> np.ndarray:

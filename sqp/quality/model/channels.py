@@ -42,6 +42,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "referee/variance",
         "referee/own_box",
     ),
+    "supervised": (
+        "supervised/probability",
+        "supervised/entropy",
+        "supervised/variance",
+    ),
 }
 """Words that stand for several channels. `self/certainty` is |2p-1|, so it is in no group; ask for it by
 name."""

@@ -17,11 +17,11 @@ import pandas as pd
 from torch import Tensor, nn
 
 from sqp.core.errors import CaseError, ConfigError, lookup, unknown_name
-from sqp.quality.bundle.provenance import one_encoder
+from sqp.quality.bundle.provenance import ENCODERS, one_encoder
 from sqp.quality.judging.columns import score_names, with_former_scores
 from sqp.quality.model.channels import UNREADABLE, stored_maps
 from sqp.records import RecordSet
-from sqp.records.schema import EMBEDDING, FEATURE_PREFIX, REFEREE_EMBEDDING, RENAMED
+from sqp.records.schema import EMBEDDING, FEATURE_PREFIX, REFEREE_EMBEDDING, RENAMED, SUPERVISED_EMBEDDING
 
 CLIP = 5.0  # a standardised score further out than this says no more
 ALL = "all"
@@ -84,7 +84,7 @@ class ScoreBranch(nn.Module):
         return self.layers(scores)
 
 
-FEATURES = ("mask_token", EMBEDDING, REFEREE_EMBEDDING)
+FEATURES = ("mask_token", EMBEDDING, REFEREE_EMBEDDING, SUPERVISED_EMBEDDING)
 
 
 def features_of(columns: Iterable[str]) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def check_features(records: RecordSet, names: Sequence[str]) -> None:
 def check_one_network(sets: Sequence[RecordSet], names: Sequence[str]) -> None:
     """ConfigError for a feature that comes from several networks: its numbers would say another thing in each set."""
     for name in names:
-        part = "referee" if name == REFEREE_EMBEDDING else "segmenter"
+        part = ENCODERS.get(name, "segmenter")
         if len(sets) > 1 and not one_encoder([records.config for records in sets], part):
             raise ConfigError(
                 f"the feature '{name}' of these record sets comes from several networks, whose vectors do not compare: "

@@ -130,3 +130,18 @@ def test_what_is_stored_is_read_back() -> None:
             np.testing.assert_array_equal(again.columns(held)[name], values)
     knn = ood.columns(held)["ood_knn_distance"]
     assert np.isnan(knn).all() and not ood.columns(held)["ood"].all()  # a bundle from before the neighbours
+
+
+def test_features_that_train_lacks_rest_on_calibration_and_hold_for_new_images() -> None:
+    """Four masks an image: each image counts once, and is never measured from itself, so new images are as near."""
+    images = features(300, 0, 4)
+    held = {MODEL: features(1200, 1), IMAGE: np.repeat(images, 4, axis=0)}
+    names = np.repeat(np.arange(300), 4)
+    fitted = OodStatistics.fit({MODEL: features(500, 2)}, held, 0.9, names, calibration_image=names)
+    assert len(fitted.spaces[IMAGE].neighbours.reference) == 300
+    new = {MODEL: features(4000, 3), IMAGE: features(4000, 4, 4)}
+    assert 0.85 <= 1 - fitted.columns(new)["ood"].mean() <= 0.95
+    strange = {MODEL: features(50, 5), IMAGE: features(50, 6, 4) + 20}
+    assert fitted.columns(strange)["ood"].all()
+    again = OodStatistics.read(fitted.description(), fitted.tensors())
+    assert again.columns(new)["ood"].tolist() == fitted.columns(new)["ood"].tolist()

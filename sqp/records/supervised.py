@@ -1,0 +1,105 @@
+"""The supervised referee at work: a fitted network's answer to an image, held beside each of its masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sqp.config.fit import PLAIN, VOLUMETRIC
+from sqp.config.generate import GenerateConfig
+from sqp.core.errors import ConfigError
+from sqp.core.frame import numbers_of
+from sqp.core.types import GridFrame, Prompt, Segmenter
+from sqp.networks.checkpoint import read_header
+from sqp.records.draft import Draft, Findings
+from sqp.records.load import LoadedCase
+from sqp.records.referee import is_answer
+from sqp.records.schema import FEATURE_PREFIX, SUPERVISED_EMBEDDING
+from sqp.segmenters import build_segmenter
+from sqp.segmenters.plain import NetworkSpec
+from sqp.uncertainty import Moments, all_maps
+from sqp.uncertainty.referee import SUPERVISED_SCORES
+from sqp.uncertainty.transforms import Dihedral
+
+SYMMETRIES = (
+    *(Dihedral(0), Dihedral(0, True), Dihedral(2, True), Dihedral(2)),
+    *(Dihedral(1), Dihedral(3), Dihedral(1, True), Dihedral(3, True)),
+)
+"""Those that keep width and height first, so that two or four cost no further shape of input."""
+MAPS = ("entropy", "variance")
+
+
+def check_supervised(config: GenerateConfig) -> None:
+    """ConfigError for a checkpoint that is not there, or is none of a network that segments images."""
+    file = config.supervised.checkpoint
+    if file is None:
+        return
+    if not file.expanduser().is_file():
+        raise ConfigError(f"supervised.checkpoint is {file}, which does not exist: check the path")
+    network_of(config)
+
+
+def network_of(config: GenerateConfig) -> str:
+    """The name of the checkpoint's network; ConfigError for one of volumes."""
+    name = read_header(config.supervised.checkpoint.expanduser(), NetworkSpec).spec.name  # type: ignore[union-attr]
+    if name not in PLAIN or name in VOLUMETRIC:
+        images = ", ".join(network for network in PLAIN if network not in VOLUMETRIC)
+        raise ConfigError(
+            f"supervised.checkpoint {config.supervised.checkpoint} holds {name}, which does not segment images: "
+            f"give one of {images}"
+        )
+    return name
+
+
+class SupervisedReferee:
+    """`referee(loaded, drafts)` -> what it finds of each mask of a case; built once.
+
+    A mask that this very network drew, what was made of one, and a given mask that is its answer, agree with it and
+    say nothing: their scores are NaN, and they are marked `own`.
+    """
+
+    def __init__(self, config: GenerateConfig, segmenter: Segmenter | None) -> None:
+        self.segmenter = build_segmenter(
+            network_of(config),
+            config.supervised.checkpoint,
+            device=config.device,
+            precision=config.segmenter.precision,
+        )
+        self.symmetries = SYMMETRIES[: config.supervised.symmetries]
+        alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
+        self.alike = segmenter.name if segmenter is not None and alike else None
+
+    def __call__(self, loaded: LoadedCase, drafts: Sequence[Draft]) -> list[Findings]:
+        """`supervised/*` and its scores, for each mask."""
+        answers, frame, token = self.answers(loaded.image)
+        maps = {"probability": answers.mean_p} | all_maps(answers, MAPS)
+        stored = {f"supervised/{name}": value for name, value in maps.items()}
+        stored[f"{FEATURE_PREFIX}{SUPERVISED_EMBEDDING}"] = token
+        frames = {"supervised": numbers_of(frame)}
+        found = []
+        for draft in drafts:
+            own = draft.maker == self.alike or (draft.maker == "given" and is_answer(draft, frame, answers))
+            mask = draft.on_grid(frame)
+            scores = {name: math.nan if own else score(answers, mask) for name, score in SUPERVISED_SCORES.items()}
+            found.append(Findings(dict(stored), scores, own, frames))
+        return found
+
+    def answers(self, image: np.ndarray) -> tuple[Moments, GridFrame, Tensor]:
+        """The answers to an image under the symmetries, on the grid of the image itself; its frame; the mean token."""
+        whole = Prompt(box=(0.0, 0.0, float(image.shape[1]), float(image.shape[0])), prompter="whole_image")
+        frame: Any = None
+        logits, tokens = [], []
+        for symmetry in self.symmetries:
+            embedding = self.segmenter.encode(symmetry.image(image))
+            decoded = self.segmenter.decode(embedding, [whole])
+            assert decoded.tokens is not None  # a plain network of images has them
+            drawn = decoded.logits[0, 0]
+            frame = frame or embedding.frame
+            logits.append(symmetry.inverse(drawn, embedding.frame, frame, drawn))
+            tokens.append(decoded.tokens[0, 0])
+        return Moments.of(torch.stack(logits)), frame, torch.stack(tokens).mean(0)

@@ -1,0 +1,133 @@
+"""The supervised referee in `generate`: symmetries brought back, maps and scores, what is its own answer, refusals."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from plain_networks import write_checkpoint
+
+from sqp.commands import generate
+from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, SegmenterConfig, SupervisedConfig
+from sqp.core.errors import ConfigError
+from sqp.core.files import sha256_of
+from sqp.core.frame import Frame
+from sqp.metrics.overlap import soft_dice
+from sqp.records import RecordSet
+from sqp.records.make import check_parts
+from sqp.records.supervised import SYMMETRIES, SupervisedReferee
+from sqp.uncertainty.referee import SUPERVISED_SCORES
+
+IMAGES = 3
+
+
+@pytest.fixture
+def config(lesions, tmp_path):
+    """Given masks beside the answers of a small random U-Net."""
+    for name in sorted(path.stem for path in (lesions / "masks").iterdir())[:IMAGES]:
+        for kind in ("images", "masks"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            shutil.copy(next((lesions / kind).glob(f"{name}.*")), tmp_path / kind)
+    checkpoint = write_checkpoint(tmp_path / "unet.safetensors")
+    return GenerateConfig(
+        tmp_path / "images",
+        tmp_path / "records",
+        masks=tmp_path / "masks",
+        segmenter=SegmenterConfig("none"),
+        referee=RefereeConfig("none"),
+        supervised=SupervisedConfig(checkpoint, symmetries=2),
+    )
+
+
+def test_its_maps_and_scores_are_those_of_its_answers(config):
+    generate.run(config)
+    records = RecordSet(config.out)
+    assert set(records.map_names()) >= {f"supervised/{name}" for name in ("probability", "entropy", "variance")}
+    assert set(SUPERVISED_SCORES) <= set(records.table)
+    assert records.config["supervised"]["weights_sha256"] == sha256_of(config.supervised.checkpoint)
+    for row in records.table.itertuples():
+        maps = records.maps(row.record_id, ["supervised/probability"])
+        p = maps["supervised/probability"].astype(float)
+        frame = Frame((row.height, row.width), size=64)
+        mask = frame.mask_to_grid(records.mask(row.record_id)).numpy()
+        assert row.supervised_dice == pytest.approx(soft_dice(p, mask), abs=2e-3)  # p is stored in 8 bits
+        assert row.supervised_confidence == pytest.approx(soft_dice(p, p >= 0.5), abs=2e-3)
+
+
+@pytest.mark.parametrize("symmetries", [1, 2, 4, 8])
+def test_answers_under_symmetries_come_back_to_the_image(config, symmetries):
+    """A network that answers with the image itself says the same under each of them."""
+    referee = SupervisedReferee(replace(config, supervised=replace(config.supervised, symmetries=symmetries)), None)
+
+    class Copies(torch.nn.Module):
+        final_conv = torch.nn.Conv2d(3, 1, 1)
+
+        def forward(self, x):
+            self.final_conv(x)  # what the token is read from
+            return x[:, :1]
+
+    referee.segmenter.network = Copies()
+    image = np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8)
+    answers, frame, token = referee.answers(image)
+    assert answers.logits.shape == (symmetries, *frame.grid)
+    assert len(set(SYMMETRIES)) == 8
+    for logits in answers.logits[1:]:
+        torch.testing.assert_close(logits, answers.logits[0], atol=1e-5, rtol=0)
+    assert token.shape == (6,)
+
+
+def test_a_mask_that_it_drew_itself_says_nothing(config, tmp_path):
+    own = replace(
+        config,
+        masks=None,
+        segmenter=SegmenterConfig("unet", config.supervised.checkpoint),
+        sampler=SamplerConfig("deterministic", 1),
+    )
+    generate.run(own)
+    table = RecordSet(own.out).table
+    assert table.supervised_dice.isna().all()
+    assert table.referee_own.all()
+    given = replace(config, out=tmp_path / "given")
+    masks = tmp_path / "drawn"
+    masks.mkdir()
+    for row in table.itertuples():
+        shutil.copy(own.out / row.mask_path, masks / f"{row.image_id}.png")
+    generate.run(replace(given, masks=masks, supervised=replace(config.supervised, symmetries=1)))
+    again = RecordSet(given.out).table
+    drawn = [RecordSet(given.out).mask(name).any() for name in again.record_id]
+    assert again.referee_own.tolist() == drawn
+    assert [math.isnan(value) for value in again.supervised_dice] == drawn
+
+
+def test_another_network_has_its_say(config, tmp_path):
+    other = write_checkpoint(tmp_path / "other.safetensors", seed=1)
+    own = replace(
+        config,
+        masks=None,
+        segmenter=SegmenterConfig("unet", other),
+        sampler=SamplerConfig("deterministic", 1),
+    )
+    generate.run(own)
+    assert RecordSet(own.out).table.supervised_dice.notna().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("unet3d", "does not segment images"), ("missing", "does not exist"), ("text", "checkpoint")]
+)
+def test_a_file_that_is_no_network_of_images_is_refused(config, tmp_path, name, words):
+    file = tmp_path / f"{name}.safetensors"
+    if name == "unet3d":
+        write_checkpoint(file, name)
+    elif name == "text":
+        file.write_text("no network")
+    with pytest.raises(ConfigError, match=words):
+        check_parts(replace(config, supervised=SupervisedConfig(file)))
+
+
+def test_a_strange_number_of_symmetries_is_refused(config):
+    with pytest.raises(ConfigError, match=r"supervised\.symmetries is 3"):
+        replace(config, supervised=SupervisedConfig(symmetries=3))
