@@ -73,11 +73,11 @@ class SupervisedConfig(Config):
     """A network of `sqp fit segmenter` as a further referee: it was fitted on true masks of such images.
 
     Attributes:
-        checkpoint: File of the network (unet, fpn, fpn_resnet50, swin_unet); without it there is no such referee.
+        network: Its checkpoint (unet, fpn, fpn_resnet50, swin_unet); without it there is no such referee.
         symmetries: So many of the square's symmetries show it the image, 1, 2, 4 or 8; its answers are brought back.
     """
 
-    checkpoint: Path | None = None
+    network: Path | None = None
     symmetries: int = 4
 
     def check(self) -> None:

@@ -104,7 +104,7 @@ def fitted_checkpoints(config: GenerateConfig) -> list[Path]:
     referee = config.referee
     if referee.name != NONE:
         files += [referee.localizer, *([referee.weights] if _by_sqp(referee.name, referee.weights) else [])]
-    files.append(config.supervised.checkpoint)
+    files.append(config.supervised.network)
     return [Path(file) for file in files if file]
 
 
@@ -124,8 +124,8 @@ def with_hashes(config: GenerateConfig) -> dict[str, Any]:
         stored["referee"]["weights_sha256"] = locate(referee.name, referee.weights)[1]
         if referee.localizer is not None:
             stored["referee"]["localizer_sha256"] = sha256_of(referee.localizer.expanduser())
-    if config.supervised.checkpoint is not None:
-        stored["supervised"]["weights_sha256"] = sha256_of(config.supervised.checkpoint.expanduser())
+    if config.supervised.network is not None:
+        stored["supervised"]["weights_sha256"] = sha256_of(config.supervised.network.expanduser())
     prompters = {name: prompter_files(config, name) for name in config.used_prompters()}
     if any(prompters.values()):
         stored["prompter_sha256"] = {

@@ -44,7 +44,7 @@ class RecordMaker:
         self.segmenter = segmenter
         self.cascade = Cascade(config) if config.cascade else None
         self.referee = Referee(config, segmenter) if config.referee.name != NONE else None
-        self.supervised = SupervisedReferee(config, segmenter) if config.supervised.checkpoint else None
+        self.supervised = SupervisedReferee(config, segmenter) if config.supervised.network else None
         self.writer = RecordWriter(config.out)
         self.donors: dict[str, list[Case]] = {}
         for case in donors:

@@ -36,21 +36,21 @@ MAPS = ("entropy", "variance")
 
 def check_supervised(config: GenerateConfig) -> None:
     """ConfigError for a checkpoint that is not there, or is none of a network that segments images."""
-    file = config.supervised.checkpoint
+    file = config.supervised.network
     if file is None:
         return
     if not file.expanduser().is_file():
-        raise ConfigError(f"supervised.checkpoint is {file}, which does not exist: check the path")
+        raise ConfigError(f"supervised.network is {file}, which does not exist: check the path")
     network_of(config)
 
 
 def network_of(config: GenerateConfig) -> str:
     """The name of the checkpoint's network; ConfigError for one of volumes."""
-    name = read_header(config.supervised.checkpoint.expanduser(), NetworkSpec).spec.name  # type: ignore[union-attr]
+    name = read_header(config.supervised.network.expanduser(), NetworkSpec).spec.name  # type: ignore[union-attr]
     if name not in PLAIN or name in VOLUMETRIC:
         images = ", ".join(network for network in PLAIN if network not in VOLUMETRIC)
         raise ConfigError(
-            f"supervised.checkpoint {config.supervised.checkpoint} holds {name}, which does not segment images: "
+            f"supervised.network {config.supervised.network} holds {name}, which does not segment images: "
             f"give one of {images}"
         )
     return name
@@ -66,7 +66,7 @@ class SupervisedReferee:
     def __init__(self, config: GenerateConfig, segmenter: Segmenter | None) -> None:
         self.segmenter = build_segmenter(
             network_of(config),
-            config.supervised.checkpoint,
+            config.supervised.network,
             device=config.device,
             precision=config.segmenter.precision,
         )

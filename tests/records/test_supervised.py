@@ -48,7 +48,7 @@ def test_its_maps_and_scores_are_those_of_its_answers(config):
     records = RecordSet(config.out)
     assert set(records.map_names()) >= {f"supervised/{name}" for name in ("probability", "entropy", "variance")}
     assert set(SUPERVISED_SCORES) <= set(records.table)
-    assert records.config["supervised"]["weights_sha256"] == sha256_of(config.supervised.checkpoint)
+    assert records.config["supervised"]["weights_sha256"] == sha256_of(config.supervised.network)
     for row in records.table.itertuples():
         maps = records.maps(row.record_id, ["supervised/probability"])
         p = maps["supervised/probability"].astype(float)
@@ -84,7 +84,7 @@ def test_a_mask_that_it_drew_itself_says_nothing(config, tmp_path):
     own = replace(
         config,
         masks=None,
-        segmenter=SegmenterConfig("unet", config.supervised.checkpoint),
+        segmenter=SegmenterConfig("unet", config.supervised.network),
         sampler=SamplerConfig("deterministic", 1),
     )
     generate.run(own)

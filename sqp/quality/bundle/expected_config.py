@@ -133,7 +133,7 @@ def supervised_like(config: PredictConfig, like: Mapping[str, Any], sources: Seq
     options = {key: value for key, value in like["supervised"].items() if key not in HASHES}
     what = f"{_name(config)} compares with a fitted network"
     file = _network(config, "supervised", NETWORK, like["supervised"]["weights_sha256"], what)
-    return SupervisedConfig(**options, checkpoint=file)
+    return SupervisedConfig(**options, network=file)
 
 
 def _network(config: PredictConfig, option: str, name: str, wanted: str, what: str) -> Path:

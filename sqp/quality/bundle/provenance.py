@@ -65,7 +65,7 @@ PATHS = {
     "prompter_options": ("checkpoint", "weights"),
     "cascade_options": ("checkpoint", "weights"),
     "referee": ("weights", "localizer"),
-    "supervised": ("checkpoint",),
+    "supervised": ("network",),
 }
 """Of the kept keys what names a file of this machine."""
 

@@ -13,7 +13,7 @@ SELF, REFEREE, SUPERVISED, GIVEN = "self", "referee", "supervised", "given"
 REMEDIES = {
     SELF: "generate the records with a segmenter and these measures",
     REFEREE: "generate the records with a referee, e.g. --referee litemedsam",
-    SUPERVISED: "generate the records with a supervised referee, --supervised.checkpoint FILE",
+    SUPERVISED: "generate the records with a supervised referee, --supervised.network FILE",
     GIVEN: "generate the records with --probs DIR, the probabilities behind the given masks",
 }
 """What a record set that lacks a source needs."""
