@@ -50,6 +50,7 @@ class TrainConfig(LoggerConfig):
         optimizer: adamw or adam.
         schedule: one_cycle (over all epochs) or constant.
         augment: Flips, quarter turns, mild affine moves of all planes together, colour changes of the image.
+        cameras: With augment: in place of mild colours what other cameras, lights and file formats do to an image.
         balance: 0 keeps the natural share of each Dice bin in the loss, 1 makes the bins' shares equal.
         alpha: Share of records that may lie outside of the interval.
         train_on: Records of the split train that the model learns from: all, or natural (as below).
@@ -105,6 +106,7 @@ class TrainConfig(LoggerConfig):
     optimizer: Literal["adamw", "adam"] = "adamw"
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
     augment: bool = True
+    cameras: bool = False
     balance: float = 0.0
     alpha: float = 0.1
     train_on: RecordKind = "all"
@@ -143,6 +145,8 @@ class TrainConfig(LoggerConfig):
         check_choices(self)
         check_alpha(self.alpha)
         check_ranges(self, self.BOUNDS)
+        if self.cameras and not self.augment:
+            raise ConfigError("cameras is a part of augmentation, and augment is false: leave out one of them")
         if self.flips not in (1, 2, 4, 8):
             raise ConfigError(f"flips is {self.flips}; it must be 1, 2, 4 or 8")
         check_calibrate_splits(self.calibrate_splits)
@@ -172,6 +176,7 @@ YOUNGER: dict[str, object] = {
     "views": [],
     "half": False,
     "error_skip": 0,
+    "cameras": False,
     "calibrate_splits": ["calibration"],
 }
 """Keys that the first runs did not have, with what they did."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sqp.training.augmentation import coloured, moved
+from sqp.training.cameras import photographed
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Augmentation:
     Volumes `[n, c, s, s, s]` are flipped alone.
 
     rotate: largest turn in degrees; zoom and shift: largest share; affine: share of the rows that get the
-    affine move; colour: largest change of brightness, contrast and saturation as a share. All randomness is
-    the generator's.
+    affine move; colour: largest change of brightness, contrast and saturation as a share; cameras: in its place all
+    that another camera does. All randomness is the generator's.
     """
 
     image: Sequence[int] = ()
@@ -32,6 +33,7 @@ class Augmentation:
     shift: float = 0.05
     affine: float = 0.5
     colour: float = 0.15
+    cameras: bool = False
 
     def __call__(self, planes: Tensor, generator: torch.Generator) -> Tensor:
         """Another tensor of the same shape, dtype and device."""
@@ -46,8 +48,11 @@ class Augmentation:
             share=self.affine,
             padding="border",
         )
-        if self.image and self.colour:
-            planes[:, list(self.image)] = coloured(planes[:, list(self.image)], generator, self.colour)
+        image = list(self.image)
+        if image and self.cameras:
+            planes[:, image] = photographed(planes[:, image], generator)
+        elif image and self.colour:
+            planes[:, image] = coloured(planes[:, image], generator, self.colour)
         return planes
 
 

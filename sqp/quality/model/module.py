@@ -66,6 +66,7 @@ class TrainingSpec:
     weight_decay: float = 0.05
     schedule: str = "one_cycle"
     augment: bool = True
+    cameras: bool = False
     error_weight: float = 1.0
     seed: int = 0
 
@@ -127,7 +128,8 @@ class QualityModel(pl.LightningModule):
         self.std: Tensor
         self.register_buffer("mean", torch.zeros(planes))
         self.register_buffer("std", torch.ones(planes))
-        self.augmentation = Augmentation([i for i, n in enumerate(self.spec.planes) if n.startswith("image/")])
+        colours = [i for i, name in enumerate(self.spec.planes) if name.startswith("image/")]
+        self.augmentation = Augmentation(colours, cameras=self.training_spec.cameras)
         self.val_metrics = MetricCollection(
             {"val/mae": MeanAbsoluteError(), "val/rmse": MeanSquaredError(squared=False)}
         )

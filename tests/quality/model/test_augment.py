@@ -72,3 +72,13 @@ def test_the_input_is_left_alone() -> None:
 def test_keeps_shape_and_dtype(dtype: torch.dtype) -> None:
     out = Augmentation(image=(0, 1, 2), affine=1.0)(planes().to(dtype), generator())
     assert out.shape == (6, 5, 16, 16) and out.dtype == dtype
+
+
+def test_cameras_change_the_image_alone_and_come_again_from_their_seed():
+    augment = Augmentation(image=(0, 1, 2), affine=0.0, cameras=True)
+    one, two, other = (augment(planes(), generator(seed)) for seed in (1, 1, 2))
+    plain = Augmentation(image=(), affine=0.0)(planes(), generator(1))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+    assert torch.equal(one[:, 3:], plain[:, 3:])
+    assert not torch.equal(one[:, :3], plain[:, :3])
