@@ -113,6 +113,16 @@ def generate_config(options: Mapping[str, Any], out: Path) -> GenerateConfig:
     return config
 
 
+def listed(case: Case) -> dict[str, str]:
+    """A row of a CSV of cases (`--images CSV`), with the paths of image and truth, group, split and licence."""
+    return {
+        "image_id": case.image_id,
+        "image": str(case.image_path.absolute()),
+        "truth": ";".join(str(path.absolute()) for path in case.truth_paths),
+        **{name: getattr(case, name) for name in ("group", "split", "dataset", "licence", "diagnosis")},
+    }
+
+
 def cases_of(config: GenerateConfig) -> list[Case]:
     """The cases that a generate config names."""
     return select_cases(collect_cases(config)[0], config)
