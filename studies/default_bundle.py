@@ -6,8 +6,10 @@ python -m studies.default_bundle configs/default_bundle.yaml runs/default_bundle
 A network's mask counts only on an image that it was not fitted on, so train is cut in two halves by group and every
 network of the config is fitted on each (OUT/fit), for the masks of the other half; calibration, val and test, which
 none has seen, have those of the first half, or of the network fitted on all of train (`whole`). Each maker's records
-lie in OUT/records/REFEREE/MAKER/{first,second,rest}; "{name}" in a generate section is the file of that network.
-OUT/bundles gets a folder a model, with the referee's localizer beside it, checked: licences, and 20 MB at most.
+lie in OUT/records/REFEREE/MAKER/{first,second,val,rest}, those of copies as other cameras would show them in
+PART_cameras; "{name}" in a generate section is the file of that network; a maker with `masks: classical` segments
+nothing. What is shipped beside a bundle is named as it lies there: the networks `localizer` and `supervised`.
+OUT/bundles gets a folder a model, with the referees' networks beside it, checked: licences and size.
 """
 
 from __future__ import annotations
@@ -24,18 +26,26 @@ from safetensors.torch import load_file
 
 from sqp.bundles import BUNDLES, LARGEST
 from sqp.core.errors import ConfigError, lookup
+from sqp.core.types import Case
+from sqp.data import find_cases
+from sqp.data.licences import of_licences
 from sqp.data.split_files import read_splits, write_splits
-from sqp.data.splits import halved
+from sqp.data.splits import apply_splits, halved, subset_by_group
 from sqp.networks.checkpoint import read_header, rounded, save_checkpoint
 from sqp.prompts.localizer import LocalizerSpec
-from sqp.quality.bundle.expected_config import LOCALIZER
+from sqp.quality.bundle.expected_config import LOCALIZER, NETWORK
 from sqp.quality.bundle.licences import check_licences
-from sqp.quality.bundle.sources import REFEREE
+from sqp.quality.bundle.sources import REFEREE, SUPERVISED
 from sqp.quality.bundle.storage import Bundle
+from sqp.segmenters.plain import NetworkSpec
+from studies.classical import masks
+from studies.other_cameras import copies
 from studies.runner import command, option, status, study
 
 STEPS = ("fit", "records", "train")
 REST = ["calibration", "test"]
+KINDS = ("images", "cameras")
+"""What a maker segments: the images, and copies of them as other cameras would show them."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,13 @@ class Part:
     networks: Mapping[str, Path]
     kind: str
     share: float
+
+    def cases(self, settings: Mapping[str, Any]) -> list[Case]:
+        """Its images, by their licence."""
+        everything = apply_splits(list(find_cases(Path(settings["images"])).cases), read_splits(self.splits))
+        cases = [case for case in of_licences(everything, settings["licence"]) if case.split in self.only]
+        most = settings.get("max_images", 0)
+        return subset_by_group(cases, most, 0) if most else cases
 
 
 def parts(settings: Mapping[str, Any], out: Path) -> Iterator[Part]:
@@ -78,7 +95,10 @@ def shipped(settings: Mapping[str, Any], name: str, out: Path) -> Path:
     file = _fit(settings, name, own | {"epochs": values.get("whole_epochs", values["epochs"])})
     target = out / f"{name}.safetensors"
     if not target.exists() or target.stat().st_mtime < file.stat().st_mtime:
-        header = read_header(file, LocalizerSpec)
+        kind: type[LocalizerSpec] | type[NetworkSpec] = (
+            LocalizerSpec if f"{name}.safetensors" == LOCALIZER else NetworkSpec
+        )
+        header = read_header(file, kind)
         save_checkpoint(target, rounded(load_file(file)), header.spec, header.info)
     return target
 
@@ -92,22 +112,35 @@ def _fit(settings: Mapping[str, Any], name: str, own: Mapping[str, Any]) -> Path
 
 
 def records(settings: Mapping[str, Any], referee: str, part: Part, out: Path) -> Iterator[Path]:
-    """The record sets of all makers on a part, judged beside a referee."""
+    """The record sets of all makers on a part, judged beside a referee: of the images, and of copies of them."""
     of_referee = settings["referees"][referee]
     for maker, values in settings["makers"].items():
-        own = {key: value for key, value in values.items() if key != "images"}
-        asked = round(values["images"][part.kind] * part.share * of_referee.get("share", 1.0))
-        keys = {
-            **{key: settings[key] for key in ("images", "licence")},
-            **filled({**settings["generate"], **of_referee["generate"], **own}, part.networks),
-            "splits": str(part.splits),
-            "only": part.only,
-            "max_images": min(asked, settings.get("max_images", asked)),
-            "out": str(out / "records" / referee / maker / part.name),
-        }
-        made = command("generate", keys)
-        print(f"{referee}, {maker}, {part.name}: {made.summary()} ({made.seconds:.0f} s)", flush=True)
-        yield made.out
+        own = {key: value for key, value in values.items() if key not in (*KINDS, "masks")}
+        for kind in (kind for kind in KINDS if values.get(kind, {}).get(part.kind)):
+            asked = round(values[kind][part.kind] * part.share * of_referee.get("share", 1.0))
+            name = part.name if kind == "images" else f"{part.name}_{kind}"
+            keys = {
+                "encodings": str(out / "encodings"),
+                **filled({**settings["generate"], **of_referee["generate"], **own}, part.networks),
+                **data(settings, part, kind, values.get("masks") == "classical", out),
+                "max_images": min(asked, settings.get("max_images", asked)),
+                "out": str(out / "records" / referee / maker / name),
+            }
+            made = command("generate", keys)
+            print(f"{referee}, {maker}, {name}: {made.summary()} ({made.seconds:.0f} s)", flush=True)
+            yield made.out
+
+
+def data(settings: Mapping[str, Any], part: Part, kind: str, classical: bool, out: Path) -> dict[str, Any]:
+    """The options that name the images of a part, or copies of them, and where asked classical masks of these."""
+    if kind == "images" and not classical:
+        return {**{key: settings[key] for key in ("images", "licence")}, "splits": str(part.splits), "only": part.only}
+    cases, home = part.cases(settings), out / "data" / part.name
+    table = copies(cases, home / "cameras") if kind == "cameras" else None
+    if classical:
+        table = masks(cases if table is None else list(find_cases(table).cases), home / f"classical_{kind}")
+    # nothing was fitted to draw classical masks: their licence is that of the images
+    return {"images": str(table)} | ({"masks_licence": settings["licence"]} if classical else {})
 
 
 def filled(value: Any, networks: Mapping[str, Path]) -> Any:
@@ -132,6 +165,8 @@ def model(settings: Mapping[str, Any], name: str, folders: Sequence[Path], out: 
     bundle = Bundle.load(target)
     if REFEREE in bundle.sources and bundle.expects[0]["referee"].get("localizer_sha256"):
         shutil.copy(out / LOCALIZER, target / LOCALIZER)
+    if SUPERVISED in bundle.sources:
+        shutil.copy(out / NETWORK, target / NETWORK)
     check_licences(bundle.info, BUNDLES.get(name, tuple(settings["licence"])), name)
     size = sum(file.stat().st_size for file in target.iterdir())
     if size >= LARGEST:

@@ -46,11 +46,15 @@ def made(tmp_path_factory):
             "localizer": {"command": "fit localizer", "encoder": "mobilenetv2_035", "whole": str(home / "whole")}
             | SMALL,
             "unet": {"command": "fit segmenter", "network": "unet"} | SMALL | {"width": 4},
+            "supervised": {"command": "fit segmenter", "network": "unet", "whole": str(home / "supervised"), "seed": 1}
+            | SMALL
+            | {"width": 4},
         },
         "generate": {
             "measures": [],
             "sampler": {"name": "deterministic", "n": 1},
             "prompters": {"found": {"prompter": "localizer", "checkpoint": "{localizer}"}},
+            "supervised": {"network": "{supervised}", "symmetries": 2},
         },
         "referees": {"fake": {"generate": {"referee": {"name": "fake", "localizer": "{localizer}"}}}},
         "makers": {
@@ -60,11 +64,16 @@ def made(tmp_path_factory):
                 "prompter": "truth_box",
                 "variants": {"*": {"prompters": ["found"], "corruptions": 1, "families": ["swap"]}},
             },
-            "unet": {"images": counts, "segmenter": {"name": "unet", "checkpoint": "{unet}"}},
+            "unet": {"images": counts, "cameras": counts, "segmenter": {"name": "unet", "checkpoint": "{unet}"}},
+            "classical": {"images": counts, "cameras": counts, "masks": "classical", "segmenter": {"name": "none"}},
         },
         "train": {
-            "default": {"inputs": "image+mask+referee", "scores": ["referee_dice", "area"]} | TRAIN,
-            "fast": {"inputs": "image+mask", "scores": ["area"]} | TRAIN,
+            "default": {
+                "inputs": "image+mask+referee+supervised",
+                "scores": ["referee_dice", "supervised_dice", "area"],
+            }
+            | TRAIN,
+            "fast": {"inputs": "image+mask+supervised", "scores": ["supervised_dice", "area"]} | TRAIN,
         },
     }
     (home / "default.yaml").write_text(yaml.safe_dump(told, sort_keys=False))
@@ -98,14 +107,31 @@ def test_no_network_made_a_mask_of_an_image_that_it_was_fitted_on(made):
 def test_the_bundles_are_free_small_and_say_how_they_judge(made):
     out, _ = made
     default, fast = (Bundle.load(out / "bundles" / name) for name in ("default", "fast"))
-    assert default.sources == ("referee",) and fast.sources == ()
+    assert default.sources == ("referee", "supervised") and fast.sources == ("supervised",)
+    assert "image" in default.ood.spaces  # by the network that judges, from images that it has not seen
     assert {licence for part in licences_behind(default.info).values() for licence in part} == {FREE}
     assert any("masks lent" in part for part in licences_behind(default.info))
     hashes = {one["referee"]["localizer_sha256"] for one in default.expects}
     assert len(hashes) == 1  # the shipped one: halves only train
     files = {name: [file.name for file in (out / "bundles" / name).iterdir()] for name in ("default", "fast")}
     assert "localizer.safetensors" in files["default"] and "localizer.safetensors" not in files["fast"]
+    assert "supervised.safetensors" in files["default"] and "supervised.safetensors" in files["fast"]
     assert fast.conformal != default.conformal
+
+
+def test_copies_and_classical_masks_are_of_the_same_splits(made):
+    home = made[0] / "records" / "fake"
+    for maker in ("unet", "classical"):
+        for part in ("first", "second", "val", "rest"):
+            plain, copied = (RecordSet(home / maker / f"{part}{kind}").table for kind in ("", "_cameras"))
+            assert set(copied.split) == set(plain.split)
+            assert set(copied.image_id.str.removesuffix("-camera")) & set(plain.image_id)
+            assert not set(copied.image_id) & set(plain.image_id)
+    groups = {split: set() for split in ("train", "val", "calibration", "test")}
+    for folder in home.glob("*/*"):
+        for split, part in RecordSet(folder).table.groupby("split"):
+            groups[split] |= set(part.group)
+    assert not groups["train"] & (groups["val"] | groups["calibration"] | groups["test"])
 
 
 @pytest.mark.parametrize("name", ["default", "fast"])
@@ -127,7 +153,7 @@ def test_the_config_in_the_repository_is_understood():
         from_mapping(values["command"], {"images": "x", "out": "y", **own})
     for referee in told["referees"].values():
         for maker in told["makers"].values():
-            own = {key: value for key, value in maker.items() if key != "images"}
+            own = {key: value for key, value in maker.items() if key not in ("images", "cameras", "masks")}
             keys = module.filled({**told["generate"], **referee["generate"], **own}, networks)
             config = from_mapping("generate", {"images": "x", "out": "y", **keys})
             assert not set(config.prompters) & set(PROMPTERS)
