@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from sqp.config.checks import Config, check_choices, check_ranges
 from sqp.config.fit import PLAIN
-from sqp.config.referee import NONE, RefereeConfig, SupervisedConfig
+from sqp.config.referee import NONE, SUPERVISED, RefereeConfig, SupervisedConfig
 from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, check_segmenter, sampler_for
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.names import SPLITS, Corruption, Fusion, Layout, Measure, Refinement, Split
@@ -159,6 +159,11 @@ class GenerateConfig(Config):
         check_sampler(self.sampler, self.segmenter)
         self.referee.check()
         self.supervised.check()
+        if SUPERVISED in self.referee.prompters and self.supervised.network is None:
+            raise ConfigError(
+                "the referee's prompter 'supervised' needs a network: fit one with `sqp fit segmenter`, then give "
+                "--supervised.network FILE"
+            )
         self._check_prompts()
         self._check_masks()
         self._check_refinements()

@@ -10,6 +10,7 @@ from sqp.config.fit import PLAIN
 from sqp.core.errors import ConfigError
 from sqp.core.names import IndependentPrompter, Measure
 
+SUPERVISED = "supervised"
 NONE = "none"
 """In place of a segmenter's or referee's name: there is none."""
 
@@ -24,7 +25,8 @@ class RefereeConfig(Config):
             litemedsam in place of a network that ignores prompts.
         weights: File with its weights; default: the embedded ones (litemedsam) or the official address.
         localizer: File of `sqp fit localizer`; its box is then the first prompt.
-        prompters: What prompts it; default localizer (if there is one), otsu.
+        prompters: What prompts it; default localizer (if there is one), otsu. supervised: the box of what the
+            supervised referee draws.
         prompts: Most prompts decoded for a mask: its own box, and the others those of the prompters, first as they are,
             then jittered in turn. With 3 a case takes 1.3 times as long as LiteMedSAM's encoding of it.
         jitter: Shift of each side of a jittered box, as a share of its width and height.

@@ -17,6 +17,6 @@ DropoutSite = Literal["auto", "own", "decoder", "decoder_image", "neck", "encode
 Measure = Literal["certainty", "entropy", "mutual_information", "epkl", "variance"]
 Fusion = Literal["mean", "inverse", "exponential", "power_law", "learned"]
 Refinement = Literal["crf", "ur_sam_midpoint", "ur_sam_printed", "unc_fpc", "unc_fnc", "unc_fpnc"]
-IndependentPrompter = Literal["localizer", "otsu", "centre", "whole_image"]
-"""Prompters that look at nothing but the image, for a referee."""
+IndependentPrompter = Literal["supervised", "localizer", "otsu", "centre", "whole_image"]
+"""Prompters that look at nothing but the image, for a referee; supervised: the box of what a fitted network draws."""
 RecordKind = Literal["all", "natural"]

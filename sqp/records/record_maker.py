@@ -69,13 +69,18 @@ class RecordMaker:
         corrupted = [planned for planned in plan if planned.variant != "natural"]
         drafts = [*natural, *self._corrupted(loaded, embedding, corrupted, natural[0], problems), *refined]
         new = [draft for draft in drafts if draft.planned.record_id not in done]
-        refereed = [Findings()] * len(new) if self.referee is None else self.referee(loaded, new, embedding)
-        if self.supervised is not None:
-            answers = self.supervised(loaded, new)
-            refereed = [joined(parts) for parts in zip(refereed, answers, strict=True)]
-        for draft, findings in zip(new, refereed, strict=True):
+        for draft, findings in zip(new, self._refereed(loaded, new, embedding), strict=True):
             self._write(loaded, draft, findings, embedding)
         return len(new), problems
+
+    def _refereed(self, loaded: LoadedCase, drafts: list[Draft], embedding: Embedding | None) -> list[Findings]:
+        """What the referees find of each mask; the supervised one comes first, its mask may prompt the other."""
+        drawn, found = None, [Findings()] * len(drafts)
+        if self.supervised is not None and drafts:
+            drawn, found = self.supervised(loaded, drafts)
+        if self.referee is None or not drafts:
+            return found
+        return [joined(both) for both in zip(found, self.referee(loaded, drafts, embedding, drawn), strict=True)]
 
     def _natural(
         self, loaded: LoadedCase, embedding: Embedding | None, plan: list[PlannedRecord], problems: list[str]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sqp.config.generate import GenerateConfig
-from sqp.config.referee import NONE
+from sqp.config.referee import NONE, SUPERVISED
 from sqp.config.segmenter import MULTIMASK
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.frame import numbers_of
@@ -72,12 +73,17 @@ class Referee:
         alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
         self.alike = segmenter.name if segmenter is not None and alike else None
 
-    def __call__(self, loaded: LoadedCase, drafts: Sequence[Draft], embedding: Embedding | None) -> list[Findings]:
-        """`referee/*` and the referee's scores, for each mask; `embedding` is that of the records' segmenter."""
+    def __call__(
+        self, loaded: LoadedCase, drafts: Sequence[Draft], embedding: Embedding | None, drawn: np.ndarray | None = None
+    ) -> list[Findings]:
+        """`referee/*` and the referee's scores, for each mask.
+
+        `embedding` is that of the records' segmenter, `drawn` what the supervised referee draws.
+        """
         image = loaded.image
         if not self.shared or embedding is None:
             embedding = encoded(self.segmenter, image, self.config.encodings)
-        independent = independent_prompts(image, loaded.case.image_id, self.config)
+        independent = independent_prompts(image, loaded.case.image_id, self.config, drawn)
         boxes = [
             (PROMPTERS["mask_box"](image, mask=draft.mask) or PROMPTERS["whole_image"](image))[0] for draft in drafts
         ]
@@ -132,13 +138,22 @@ def is_answer(draft: Draft, frame: GridFrame, answers: Moments) -> bool:
     return any(overlap.iou(frame.grid_to_image(p).cpu().numpy() >= 0.5, draft.mask) >= SAME for p in near)
 
 
+def boxed(image: np.ndarray, drawn: np.ndarray | None) -> Prompt:
+    """The box of what the supervised referee draws; where that is nothing, the whole image as a fallback."""
+    found = PROMPTERS["mask_box"](image, mask=drawn)
+    name = SUPERVISED if found else f"{SUPERVISED}_fallback"
+    return replace((found or PROMPTERS["whole_image"](image))[0], prompter=name)
+
+
 def shares_segmenter(config: GenerateConfig) -> bool:
     """Whether the referee is the segmenter of the records itself."""
     referee, segmenter = config.referee, config.segmenter
     return referee.name == segmenter.name and segmenter.files() == (referee.weights,)
 
 
-def independent_prompts(image: np.ndarray, image_id: str, config: GenerateConfig) -> list[Prompt]:
+def independent_prompts(
+    image: np.ndarray, image_id: str, config: GenerateConfig, drawn: np.ndarray | None = None
+) -> list[Prompt]:
     """The `referee.prompts` - 1 prompts that no mask has a part in: each prompter's, then these jittered in turn.
 
     A prompter's fallback, where it found nothing, counts only if all of them fell back.
@@ -146,7 +161,10 @@ def independent_prompts(image: np.ndarray, image_id: str, config: GenerateConfig
     referee = config.referee
     rng = numpy_generator(config.seed, image_id, "referee")
     options = {"localizer": {"checkpoint": str(referee.localizer), "flips": 1}}  # four take as long as 1.5 prompts
-    found = [PROMPTERS[name](image, generator=rng, **options.get(name, {}))[0] for name in referee.prompters]
+    found = [
+        boxed(image, drawn) if name == SUPERVISED else PROMPTERS[name](image, generator=rng, **options.get(name, {}))[0]
+        for name in referee.prompters
+    ]
     sure = [prompt for prompt in found if not prompt.prompter.endswith("_fallback")] or found
     prompts = sure[: referee.prompts - 1]
     for i in range(referee.prompts - 1 - len(prompts)):

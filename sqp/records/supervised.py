@@ -57,7 +57,7 @@ def network_of(config: GenerateConfig) -> str:
 
 
 class SupervisedReferee:
-    """`referee(loaded, drafts)` -> what it finds of each mask of a case; built once.
+    """`referee(loaded, drafts)` -> what it draws, and what it finds of each mask of a case; built once.
 
     A mask that this very network drew, what was made of one, and a given mask that is its answer, agree with it and
     say nothing: their scores are NaN, and they are marked `own`.
@@ -74,8 +74,8 @@ class SupervisedReferee:
         alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
         self.alike = segmenter.name if segmenter is not None and alike else None
 
-    def __call__(self, loaded: LoadedCase, drafts: Sequence[Draft]) -> list[Findings]:
-        """`supervised/*` and its scores, for each mask."""
+    def __call__(self, loaded: LoadedCase, drafts: Sequence[Draft]) -> tuple[np.ndarray, list[Findings]]:
+        """Its own mask, bool `[h, w]`; and `supervised/*` and the scores, for each mask of the case."""
         answers, frame, token = self.answers(loaded.image)
         maps = {"probability": answers.mean_p} | all_maps(answers, MAPS)
         stored = {f"supervised/{name}": value for name, value in maps.items()}
@@ -87,7 +87,7 @@ class SupervisedReferee:
             mask = draft.on_grid(frame)
             scores = {name: math.nan if own else score(answers, mask) for name, score in SUPERVISED_SCORES.items()}
             found.append(Findings(dict(stored), scores, own, frames))
-        return found
+        return frame.grid_to_image(answers.mean_p).cpu().numpy() >= 0.5, found
 
     def answers(self, image: np.ndarray) -> tuple[Moments, GridFrame, Tensor]:
         """The answers to an image under the symmetries, on the grid of the image itself; its frame; the mean token."""

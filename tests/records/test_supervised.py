@@ -19,6 +19,7 @@ from sqp.core.frame import Frame
 from sqp.metrics.overlap import soft_dice
 from sqp.records import RecordSet
 from sqp.records.make import check_parts
+from sqp.records.referee import independent_prompts
 from sqp.records.supervised import SYMMETRIES, SupervisedReferee
 from sqp.uncertainty.referee import SUPERVISED_SCORES
 
@@ -131,3 +132,22 @@ def test_a_file_that_is_no_network_of_images_is_refused(config, tmp_path, name, 
 def test_a_strange_number_of_symmetries_is_refused(config):
     with pytest.raises(ConfigError, match=r"supervised\.symmetries is 3"):
         replace(config, supervised=SupervisedConfig(symmetries=3))
+
+
+def test_its_box_may_prompt_the_other_referee(config, fake_segmenter, monkeypatch):
+    both = replace(config, referee=RefereeConfig("fake", prompters=["supervised"], prompts=2))
+    drawn = np.zeros((8, 10), bool)
+    drawn[2:5, 3:9] = True
+    image = np.zeros((8, 10, 3), np.uint8)
+    (prompt,) = independent_prompts(image, "a", both, drawn)
+    assert prompt.box == (3, 2, 9, 5) and prompt.prompter == "supervised"
+    (prompt,) = independent_prompts(image, "a", both, np.zeros((8, 10), bool))
+    assert prompt.box == (0, 0, 10, 8) and prompt.prompter == "supervised_fallback"
+    generate.run(both)
+    table = RecordSet(config.out).table
+    assert table[["referee_dice", "supervised_dice"]].notna().all().all()
+
+
+def test_its_box_needs_the_network(config):
+    with pytest.raises(ConfigError, match=r"'supervised' needs a network: .*--supervised\.network"):
+        replace(config, referee=RefereeConfig("litemedsam", prompters=["supervised"]), supervised=SupervisedConfig())
