@@ -18,7 +18,7 @@ from sqp.quality.bundle.calibration import recalibrate, training_config
 from sqp.quality.bundle.expected_config import LOCALIZER, NETWORK
 from sqp.quality.bundle.storage import Bundle
 
-CHANGED = ("alpha", "calibrate_on", "calibrate_splits", "ood_quantile")  # options that are as in the bundle by default
+CHANGED = ("alpha", "calibrate_on", "calibrate_over", "calibrate_splits", "ood_quantile")  # by default as in the bundle
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sqp.config.checks import Config, check_alpha, check_choices, check_ranges
 from sqp.config.train import CalibrationSplit, TrainConfig, check_calibrate_splits
@@ -21,6 +22,7 @@ class RecalibrateConfig(Config):
         alpha: Share of records that may lie outside of the interval; default as in the bundle.
         calibrate_on: Records of the split calibration that the interval rests on, as for `sqp train`; default as it
             was trained.
+        calibrate_over: groups or makers, as for `sqp train`; default as it was trained.
         calibrate_splits: calibration, or calibration val; default as it was trained.
         ood_quantile: Share of the calibration groups that counts as in distribution; default 0.98.
         cache: Folder of decoded records that `sqp train` left; by default they are decoded anew, and not kept.
@@ -35,6 +37,7 @@ class RecalibrateConfig(Config):
     out: Path
     alpha: float | None = None
     calibrate_on: RecordKind | None = None
+    calibrate_over: Literal["groups", "makers"] | None = None
     calibrate_splits: list[CalibrationSplit] | None = None
     ood_quantile: float | None = None
     cache: Path | None = None

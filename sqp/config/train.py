@@ -56,6 +56,8 @@ class TrainConfig(LoggerConfig):
         train_on: Records of the split train that the model learns from: all, or natural (as below).
         calibrate_on: Records of the split calibration that the interval rests on: all, or natural, those natural
             masks whose prompter is the one that their record set was configured with (not simulated manual ones).
+        calibrate_over: groups; or makers, for an interval that is to hold for the next maker of masks, too: each
+            kind of record (set, prompter, corruption) counts once, and at least 1 / alpha - 1 of them are needed.
         calibrate_splits: calibration; with val beside it the interval is as wide as the split asks whose errors are
             greater, for images that may be like those of either, as where the official val images are harder.
         ood_quantile: Share of the calibration groups that counts as in distribution.
@@ -111,6 +113,7 @@ class TrainConfig(LoggerConfig):
     alpha: float = 0.1
     train_on: RecordKind = "all"
     calibrate_on: RecordKind = "all"
+    calibrate_over: Literal["groups", "makers"] = "groups"
     calibrate_splits: list[CalibrationSplit] = field(default_factory=lambda: ["calibration"])
     ood_quantile: float = 0.98
     members: int = 1
@@ -177,6 +180,7 @@ YOUNGER: dict[str, object] = {
     "half": False,
     "error_skip": 0,
     "cameras": False,
+    "calibrate_over": "groups",
     "calibrate_splits": ["calibration"],
 }
 """Keys that the first runs did not have, with what they did."""

@@ -127,7 +127,13 @@ def _interval(config: TrainConfig, rows: pd.DataFrame, outputs: Outputs) -> Conf
     """The half width that one split asks for."""
     kept = calibrates(rows, config.calibrate_on)
     dice, group = rows["dice"].to_numpy(float)[kept], rows["group"].to_numpy()[kept]
-    return Conformal.fit(outputs.dice[kept], outputs.scale[kept], dice, group, config.alpha)
+    makers = makers_of(rows[kept]) if config.calibrate_over == "makers" else None
+    return Conformal.fit(outputs.dice[kept], outputs.scale[kept], dice, group, config.alpha, makers)
+
+
+def makers_of(rows: pd.DataFrame) -> list[str]:
+    """Who made each mask, as finely as records tell: record set (a network, a camera), prompter, and corruption."""
+    return rows[["record_set", "prompter", "variant"]].astype(str).agg("\x1f".join, axis=1).tolist()
 
 
 def judge(
