@@ -18,7 +18,7 @@ from joblib import cpu_count
 
 from sqp.config.fit import VOLUMETRIC
 from sqp.config.generate import GenerateConfig
-from sqp.config.referee import NONE
+from sqp.config.referee import NONE, SUPERVISED
 from sqp.config.segmenter import MULTIMASK
 from sqp.core.errors import CaseError, SqpError
 from sqp.core.memory import available_memory, give_back_memory, keep_freed_memory
@@ -36,7 +36,9 @@ CORES = {True: 2, False: 1}
 """Cores a process: on two of them one process with two threads encodes as fast as two processes, in half the memory."""
 GIGABYTE = 1e9
 NEEDS = 2 * GIGABYTE  # LiteMedSAM takes 1.3, and the rest is for large images
-LARGE = {"sam_vit_b": 6 * GIGABYTE, "medsam": 6 * GIGABYTE, "sam_vit_l": 9 * GIGABYTE, "sam_vit_h": 12 * GIGABYTE}
+OTHERS = {"sam_vit_b": 6 * GIGABYTE, "medsam": 6 * GIGABYTE, "sam_vit_l": 9 * GIGABYTE, "sam_vit_h": 12 * GIGABYTE}
+OTHERS |= {SUPERVISED: 0.7 * GIGABYTE}
+"""What takes more, or less: by the names of segmenters, and a supervised referee."""
 
 
 def workers_for(config: GenerateConfig, pending: Sequence[Case]) -> int:
@@ -49,8 +51,9 @@ def workers_for(config: GenerateConfig, pending: Sequence[Case]) -> int:
         return config.workers
     if config.device != "cpu" or any(is_volume(case.image_path) for case in pending):
         return 0
-    networks = {config.segmenter.name, config.referee.name} - {NONE}
-    free, needs = available_memory(), sum(LARGE.get(name, NEEDS) for name in networks) or NEEDS
+    supervised = SUPERVISED if config.supervised.network else NONE
+    networks = {config.segmenter.name, config.referee.name, supervised} - {NONE}
+    free, needs = available_memory(), sum(OTHERS.get(name, NEEDS) for name in networks) or NEEDS
     found = min(cpu_count() // CORES[bool(networks)], len(pending) // PAYS_AFTER[bool(networks)])
     found = found if free is None else min(found, int(free // needs))
     return found if found > 1 else 0

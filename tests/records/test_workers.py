@@ -9,7 +9,7 @@ import pytest
 from sqp.commands import predict
 from sqp.config.generate import GenerateConfig, SegmenterConfig
 from sqp.config.predict import PredictConfig
-from sqp.config.referee import RefereeConfig
+from sqp.config.referee import RefereeConfig, SupervisedConfig
 from sqp.core.errors import ConfigError
 from sqp.core.types import Case
 from sqp.records import workers
@@ -45,6 +45,8 @@ def test_no_more_than_the_memory_holds():
 def test_without_a_network_it_takes_more_images_to_pay_off():
     alone = {"masks": Path("m"), "segmenter": SegmenterConfig("none"), "referee": RefereeConfig("none")}
     assert chosen(999, **alone) == 0 and chosen(1000, **alone) == chosen(10_000, cores=2, **alone) == 2
+    supervised = {**alone, "supervised": SupervisedConfig(Path("n"))}
+    assert chosen(64, **supervised) == 2 and chosen(10_000, free=2.2e9, **supervised) == 3
 
 
 def test_volumes_and_a_gpu_have_one_process():
