@@ -8,7 +8,8 @@ network of the config is fitted on each (OUT/fit), for the masks of the other ha
 none has seen, have those of the first half, or of the network fitted on all of train (`whole`). Each maker's records
 lie in OUT/records/REFEREE/MAKER/{first,second,val,rest}, those of copies as other cameras would show them in
 PART_cameras; "{name}" in a generate section is the file of that network; a maker with `masks: classical` segments
-nothing. What is shipped beside a bundle is named as it lies there: the networks `localizer` and `supervised`.
+nothing. Records of `domains`, other data sets, are for choosing: no model learns from them. What is shipped beside a
+bundle is named as it lies there: the networks `localizer` and `supervised`.
 OUT/bundles gets a folder a model, with the referees' networks beside it, checked: licences and size.
 """
 
@@ -50,36 +51,46 @@ KINDS = ("images", "cameras")
 
 @dataclass(frozen=True)
 class Part:
-    """Images whose masks are made by networks that have not seen them: `share` of the maker's images of `kind`."""
+    """Images whose masks are made by networks that have not seen them: `share` of the maker's images of `kind`.
+
+    What is not `learned` from is a domain that is held out: other images, for choosing.
+    """
 
     name: str
+    images: str
+    licence: list[str]
     splits: Path
     only: list[str]
     networks: Mapping[str, Path]
     kind: str
-    share: float
+    share: float = 1.0
+    learned: bool = True
 
     def cases(self, settings: Mapping[str, Any]) -> list[Case]:
         """Its images, by their licence."""
-        everything = apply_splits(list(find_cases(Path(settings["images"])).cases), read_splits(self.splits))
-        cases = [case for case in of_licences(everything, settings["licence"]) if case.split in self.only]
+        everything = apply_splits(list(find_cases(Path(self.images)).cases), read_splits(self.splits))
+        cases = [case for case in of_licences(everything, self.licence) if case.split in self.only]
         most = settings.get("max_images", 0)
         return subset_by_group(cases, most, 0) if most else cases
 
 
 def parts(settings: Mapping[str, Any], out: Path) -> Iterator[Part]:
-    """Both halves of train, val, and the rest; the networks are fitted where they are not there yet."""
+    """Both halves of train, val, the rest, and other domains; networks are fitted where they are not there yet."""
     halves = halved(read_splits(settings["splits"]))
     files = [out / f"{name}_half.json" for name in ("first", "second")]
     for file, splits in zip(files, halves, strict=True):
         write_splits(file, splits)
     fitted = [{name: network(settings, name, out, file) for name in settings["fit"]} for file in files]
     whole = {name: shipped(settings, name, out) for name, values in settings["fit"].items() if "whole" in values}
+    data, official, others = (settings["images"], settings["licence"]), Path(settings["splits"]), fitted[0] | whole
     # the network that was fitted on the first half makes the masks of what is left of train: the second
-    yield Part("second", files[0], ["train"], fitted[0], "train", 0.5)
-    yield Part("first", files[1], ["train"], fitted[1], "train", 0.5)
-    yield Part("val", Path(settings["splits"]), ["val"], fitted[0] | whole, "val", 1.0)
-    yield Part("rest", Path(settings["splits"]), REST, fitted[0] | whole, "rest", 1.0)
+    yield Part("second", *data, files[0], ["train"], fitted[0], "train", 0.5)
+    yield Part("first", *data, files[1], ["train"], fitted[1], "train", 0.5)
+    yield Part("val", *data, official, ["val"], others, "val")
+    yield Part("rest", *data, official, REST, others, "rest")
+    for name, domain in settings.get("domains", {}).items():
+        of_domain = (domain["images"], domain["licence"], Path(domain["splits"]), domain["only"])
+        yield Part(name, *of_domain, others, "domain", learned=False)
 
 
 def network(settings: Mapping[str, Any], name: str, out: Path, splits: Path) -> Path:
@@ -134,13 +145,13 @@ def records(settings: Mapping[str, Any], referee: str, part: Part, out: Path) ->
 def data(settings: Mapping[str, Any], part: Part, kind: str, classical: bool, out: Path) -> dict[str, Any]:
     """The options that name the images of a part, or copies of them, and where asked classical masks of these."""
     if kind == "images" and not classical:
-        return {**{key: settings[key] for key in ("images", "licence")}, "splits": str(part.splits), "only": part.only}
+        return {"images": part.images, "licence": part.licence, "splits": str(part.splits), "only": part.only}
     cases, home = part.cases(settings), out / "data" / part.name
     table = copies(cases, home / "cameras") if kind == "cameras" else None
     if classical:
         table = masks(cases if table is None else list(find_cases(table).cases), home / f"classical_{kind}")
     # nothing was fitted to draw classical masks: their licence is that of the images
-    return {"images": str(table)} | ({"masks_licence": settings["licence"]} if classical else {})
+    return {"images": str(table)} | ({"masks_licence": part.licence or ["unknown"]} if classical else {})
 
 
 def filled(value: Any, networks: Mapping[str, Path]) -> Any:
@@ -181,6 +192,7 @@ def model(settings: Mapping[str, Any], name: str, folders: Sequence[Path], out: 
     option("--referees", nargs="+", help="records beside these alone (default: all of the config)"),
     option("--max_images", type=int, help="at most, of each network, part and maker: to try it"),
     required=("images", "splits", "licence", "fit", "generate", "referees", "makers", "train"),
+    optional=("domains",),
 )
 def main(args: argparse.Namespace) -> None:
     """Make what is not there yet, step by step."""
@@ -190,7 +202,10 @@ def main(args: argparse.Namespace) -> None:
     folders: dict[str, list[Path]] = {}
     for referee in (args.referees or settings["referees"]) if {"records", "train"} & set(args.only) else ():
         lookup("referee of the config", referee, settings["referees"])
-        folders[referee] = [f for part in everything for f in records(settings, referee, part, args.out)]
+        folders[referee] = []
+        for part in everything:
+            of_part = list(records(settings, referee, part, args.out))
+            folders[referee] += of_part if part.learned else []
     first = next(iter(settings["referees"]))
     for name in settings["train"] if "train" in args.only and first in folders else ():
         print(f"bundle: {model(settings, name, folders[first], args.out)}", flush=True)

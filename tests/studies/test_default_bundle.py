@@ -155,11 +155,12 @@ def test_the_config_in_the_repository_is_understood():
         for maker in told["makers"].values():
             own = {key: value for key, value in maker.items() if key not in ("images", "cameras", "masks")}
             keys = module.filled({**told["generate"], **referee["generate"], **own}, networks)
-            config = from_mapping("generate", {"images": "x", "out": "y", **keys})
+            drawn = {"masks": "m"} if "masks" in maker else {}
+            config = from_mapping("generate", {"images": "x", "out": "y", **keys, **drawn})
             assert not set(config.prompters) & set(PROMPTERS)
             for name in config.used_prompters():
                 assert config.prompter_named(name)[0] in PROMPTERS
-            assert config.referee.prompts == 3 and config.referee.prompters == ["localizer", "otsu"]
+            assert config.referee.prompts == 3 and config.referee.prompters == ["supervised"]
     for values in told["train"].values():
         from_mapping("train", {"records": ["x"], "out": "y", **values})
     with pytest.raises(ConfigError, match="unknown network of the config 'fnp', did you mean 'fpn'"):
