@@ -1,16 +1,18 @@
-"""How well the quality model judges masks of a maker that it has never seen, beside the referee alone.
+"""How well the quality model judges masks of a maker that it has never seen, beside its best inputs alone.
 
 python -m studies.leave_one_maker_out configs/leave_one_maker_out.yaml runs/leave_one_maker_out [--makers fpn ...]
 python -m studies.leave_one_maker_out configs/leave_one_maker_out.yaml runs/leave_one_maker_out --bundles default fast
 
-A maker is the segmenter of a record set; all that was made from its masks, and its calibration records, are left out of
-the training. The referee is the first of the config's that is not the maker left out. Test rows are the natural masks
-of each maker, and these with the corrupted ones; masks that the referee's own model made under its own prompts
-(`referee_own`) are no evidence of anything and left out. `referee_dice` goes through a line fitted on the calibration
-records of the seen makers where an error in Dice is asked for. 95 % intervals and differences (model - method) on the
-same bootstrap resamples of whole groups. Everything goes on where it stopped; with --makers the others keep their rows.
-With --bundles nothing is trained: these, which have seen all makers, judge the same rows, beside the first referee.
-Writes OUT/makers.csv and OUT/makers.md.
+A maker is the folder above a record set's, or the family that the config puts it into (a network and its early epochs
+are no strangers). All its masks are left out of training and calibration, a model a maker. Judged are the natural masks
+of each maker, and these with the corrupted ones, of the config's `split` (val to choose, test to report); masks that a
+referee's own model made (`referee_own`) are no evidence of anything and left out. Sets whose name is in `domains` are
+of images from elsewhere, which no model has learned from, and are judged by all. The scores of `against` go through a
+line fitted on the calibration records of the seen makers where an error in Dice is asked for. 95 % intervals and
+differences (model - score) on the same bootstrap resamples of whole groups. Everything goes on where it stopped; with
+--makers the others keep their rows. With --bundles nothing is trained: these, which have seen all makers, judge the
+same rows.
+Writes OUT/SPLIT/makers.csv and makers.md.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sqp.bundles import BUNDLES, bundle_folder
+from sqp.bundles import bundle_folder
 from sqp.core.errors import ConfigError, lookup
 from sqp.evaluation.comparison import MEDIAN, MODEL, compare
 from sqp.evaluation.paired import Paired
@@ -47,81 +49,93 @@ from studies.runner import (
     write_page,
 )
 
-REFEREE = "referee_dice"
 FAILED_BELOW = 0.7
-KEYS = ["left_out", "referee", "makers", "subset", "method"]
+KEYS = ["left_out", "makers", "subset", "method"]
 NAMES = {"pearson": "Pearson", "spearman": "Spearman", "mae": "MAE", "auroc": "AUROC (Dice < 0.7)"}
 SEEN = "all seen"
 
-Sets = dict[str, dict[str, list[Path]]]
-"""referee -> maker -> record sets."""
+Sets = dict[str, list[Path]]
+"""maker -> record sets."""
 
 
-def found_sets(pattern: str) -> Sets:
-    """The record sets that a pattern names, by referee and maker."""
-    path, sets = Path(pattern), Sets()
+def found_sets(settings: Mapping[str, Any]) -> tuple[Sets, Sets]:
+    """The record sets that the config's pattern names, by maker: those that are learned from, and of other domains."""
+    path = Path(settings["records"])
+    families = {maker: family for family, makers in settings.get("families", {}).items() for maker in makers}
+    learned, elsewhere = Sets(), Sets()
     for run in sorted(Path(path.anchor).glob(f"{path.relative_to(path.anchor)}/run.yaml")):
-        config = RecordSet(run.parent).config
-        by_maker = sets.setdefault(config["referee"]["name"], {})
-        by_maker.setdefault(config["segmenter"]["name"], []).append(run.parent)
-    if not sets:
-        raise ConfigError(f"no record set matches records: {pattern}")
-    return sets
+        folder = run.parent
+        sets = elsewhere if folder.name in settings.get("domains", []) else learned
+        sets.setdefault(families.get(folder.parent.name, folder.parent.name), []).append(folder)
+    if not learned:
+        raise ConfigError(f"no record set matches records: {settings['records']}")
+    return learned, elsewhere
 
 
-def judged(settings: Mapping[str, Any], sets: Mapping[str, list[Path]], left_out: str, home: Path) -> pd.DataFrame:
-    """Test and calibration rows of all makers with the predictions of a model that has not seen one of them.
-
-    The column `maker` says whose record set a row is of.
-    """
-    seen = [folder for maker, folders in sets.items() if maker != left_out for folder in folders]
+def judged(settings: Mapping[str, Any], learned: Sets, elsewhere: Sets, left_out: str, home: Path) -> pd.DataFrame:
+    """Rows of all makers with the predictions of a model that has not seen one of them."""
+    seen = [folder for maker, folders in learned.items() if maker != left_out for folder in folders]
     result = command("train", settings["train"], {"records": list(map(str, seen)), "out": str(home)})
     print(f"{left_out} left out: {result.summary()}", flush=True)
-    return judged_by(result.bundle, sets, home)
+    return judged_by(result.bundle, settings, learned, elsewhere, home)
 
 
-def judged_by(path: Path, sets: Mapping[str, list[Path]], home: Path) -> pd.DataFrame:
-    """Test and calibration rows of all makers, judged by a bundle that has seen no test group."""
-    folders = [folder for several in sets.values() for folder in several if _tested(folder)]
-    bundle = Bundle.load(path)
-    # the maker left out may be another segmenter
-    work, anywhere = home / predictions_key(path, folders), bundle.anywhere
-    rows = predictions(work, anywhere, folders, splits=["test", "calibration"])
+def judged_by(path: Path, settings: Mapping[str, Any], learned: Sets, elsewhere: Sets, home: Path) -> pd.DataFrame:
+    """Rows of the judged split and of calibration of all makers, and of other domains, judged by a bundle.
+
+    The columns `maker` and `domain` ("" at home) say whose record set a row is of.
+    """
+    split, bundle = settings.get("split", "test"), Bundle.load(path)
+    parts = []
+    for sets, splits in ((learned, [split, "calibration"]), (elsewhere, None)):
+        folders = [f for several in sets.values() for f in several if _holds(f, splits)]
+        if not folders:
+            continue
+        work = home / predictions_key(path, folders)
+        # the maker left out may be another segmenter
+        rows = predictions(work, lambda: bundle.anywhere(), folders, splits=splits)
+        names = {str(folder): maker for maker, several in sets.items() for folder in several}
+        domain = ["" if splits else Path(folder).name for folder in rows["record_set"]]
+        parts.append(rows.assign(maker=rows["record_set"].map(names), domain=domain))
+    rows = pd.concat(parts, ignore_index=True)
     check_groups(rows[rows["split"] == "test"], bundle.info["groups_sha256"], path)
-    makers = {str(folder): maker for maker, folders in sets.items() for folder in folders}
-    rows = rows.assign(maker=rows["record_set"].map(makers))
     return rows[~rows["referee_own"].astype(bool) & rows["dice"].notna()].reset_index(drop=True)
 
 
-def _tested(folder: Path) -> bool:
-    return bool(RecordSet(folder).table["split"].isin(["test", "calibration"]).any())
+def _holds(folder: Path, splits: list[str] | None) -> bool:
+    return splits is None or bool(RecordSet(folder).table["split"].isin(splits).any())
 
 
-def table_of(rows: pd.DataFrame, left_out: str, referee: str, n_resamples: int) -> pd.DataFrame:
-    """A row a maker (and all seen ones together), subset and method."""
-    test = rows[rows["split"] == "test"]
-    calibration = rows[(rows["split"] == "calibration") & (rows["maker"] != left_out)]
-    others = [maker for maker in test["maker"].unique() if maker != left_out]
+def table_of(rows: pd.DataFrame, left_out: str, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """A row a maker (and all seen ones together, and each domain), subset and method."""
+    home = rows["domain"] == ""
+    calibration = rows[home & (rows["split"] == "calibration") & (rows["maker"] != left_out)]
+    judged = rows[home & (rows["split"] == settings.get("split", "test"))]
+    others = [maker for maker in judged["maker"].unique() if maker != left_out]
     who = {left_out: [left_out], SEEN: others} | {maker: [maker] for maker in others}
-    parts = []
-    for name, makers in who.items():
-        of_these = test[test["maker"].isin(makers)]
-        for subset, part in (("natural", of_these[of_these["natural"].astype(bool)]), ("all", of_these)):
-            if len(part):
-                keys = {"left_out": left_out, "referee": referee, "makers": name, "subset": subset}
-                parts.append(compared(part.reset_index(drop=True), calibration, n_resamples).assign(**keys))
-    if not parts:
-        raise ConfigError(f"no test record with truth beside the referee {referee}: generate the split test, too")
-    table = pd.concat(parts, ignore_index=True)
+    parts = {name: judged[judged["maker"].isin(makers)] for name, makers in who.items()}
+    parts |= {f"{name}: {maker}": part for (name, maker), part in rows[~home].groupby(["domain", "maker"])}
+    parts |= {f"{name}: all": part for name, part in rows[~home].groupby("domain")}
+    tables = []
+    for name, part in parts.items():
+        for subset, these in (("natural", part[part["natural"].astype(bool)]), ("all", part)):
+            if len(these):
+                table = compared(these.reset_index(drop=True), calibration, settings)
+                tables.append(table.assign(left_out=left_out, makers=name, subset=subset))
+    if not tables:
+        raise ConfigError("no record with truth of the judged split: generate it, too")
+    table = pd.concat(tables, ignore_index=True)
     return table[[*KEYS, *(name for name in table if name not in KEYS)]]
 
 
-def compared(test: pd.DataFrame, calibration: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
-    """The model, the referee alone and a constant: `compare`'s statistics and the AUROC of finding failures."""
-    table = compare(test, calibration, [REFEREE], n_resamples)
-    table = table[table["method"].isin([MODEL, REFEREE, MEDIAN])].reset_index(drop=True)
+def compared(test: pd.DataFrame, calibration: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """The model, scores alone and a constant: `compare`'s statistics and the AUROC of finding failures."""
+    against, n_resamples = settings["against"], int(settings.get("n_resamples", 2000))
+    table = compare(test, calibration, against, n_resamples)
+    table = table[table["method"].isin([MODEL, *against, MEDIAN])].reset_index(drop=True)
     dice = test["dice"].to_numpy(float)
-    methods = {MODEL: (test["predicted_dice"].to_numpy(float),), REFEREE: (test[REFEREE].to_numpy(float),)}
+    methods = {MODEL: (test["predicted_dice"].to_numpy(float),)}
+    methods |= {name: (test[name].to_numpy(float),) for name in against}
     paired = Paired(_failures, (dice,), Resamples.draw(test["group"].astype(str).to_numpy(), n_resamples))
     found = pd.DataFrame([{"method": name, **paired.row(name, methods)} for name in methods]).set_index("method")
     added = [name for name in found if name.startswith("auroc")]
@@ -140,47 +154,43 @@ def blocks_of(table: pd.DataFrame) -> Iterator[str]:
     headings = {key: HEADINGS[key] for key in ("method", "n", "n_groups", "sd_dice", "coverage", "width", "note")}
     headings |= NAMES | {"makers": "masks of", "n_failed": "Dice < 0.7"}
     order = ["makers", "method", "n", "n_groups", "n_failed", "sd_dice", *NAMES, "coverage", "width", "note"]
-    differences = {f"{name}_difference": f"{heading}: model - {REFEREE}" for name, heading in NAMES.items()}
-    for (left_out, referee, subset), part in table.groupby(["left_out", "referee", "subset"], sort=False):
-        yield f"## {left_out} left out, referee {referee}: {subset} masks"
+    differences = {f"{name}_difference": f"{heading}: model - score" for name, heading in NAMES.items()}
+    for (left_out, subset), part in table.groupby(["left_out", "subset"], sort=False):
+        yield f"## {left_out} left out: {subset} masks"
         yield shown(part, {key: headings[key] for key in order})
-        yield shown(part[part["method"] == REFEREE], {"makers": "masks of", "n_paired": "n", **differences})
+        scores = part[~part["method"].isin([MODEL, MEDIAN])]
+        yield shown(scores, {"makers": "masks of", "method": "score", "n_paired": "n", **differences})
 
 
 @study(
     "config",
     "out",
     option("--makers", nargs="+", help="leave only these out"),
-    option("--bundles", nargs="+", default=[], choices=list(BUNDLES), help="judge with these, train nothing"),
-    required=("records", "referees", "train"),
-    optional=("n_resamples",),
+    option("--bundles", nargs="+", default=[], help="judge with these, names or folders; train nothing"),
+    option("--split", help="in place of the config's"),
+    required=("records", "against", "train"),
+    optional=("n_resamples", "families", "domains", "split"),
 )
 def main(args: argparse.Namespace) -> None:
     """Train, judge and write the table of the makers asked for; the others keep their rows."""
-    settings = args.settings
-    sets = found_sets(settings["records"])
-    makers = list(dict.fromkeys(maker for by_maker in sets.values() for maker in by_maker))
-    n_resamples = int(settings.get("n_resamples", 2000))
+    settings = args.settings | ({"split": args.split} if args.split else {})
+    learned, elsewhere = found_sets(settings)
+    out = args.out / settings.get("split", "test")
+    for name in [Path(name).name for name in args.bundles] or args.makers or learned:
+        (out / name).mkdir(parents=True, exist_ok=True)
     for name in args.bundles:
-        referee = settings["referees"][0]
-        rows = judged_by(bundle_folder(Path(name)), sets[referee], args.out / name)
-        write_csv(table_of(rows, f"none ({name})", referee, n_resamples), args.out / name / "makers.csv")
-    for maker in [] if args.bundles else args.makers or makers:
-        lookup("maker", maker, dict.fromkeys(makers))
-        referee = next((name for name in settings["referees"] if name != maker and maker in sets.get(name, {})), None)
-        if referee is None:
-            raise ConfigError(
-                f"{maker} is left out, and no record set of it has another referee (referees: "
-                f"{', '.join(settings['referees'])}): generate its masks with --referee of another model"
-            )
-        rows = judged(settings, sets[referee], maker, args.out / maker)
-        write_csv(table_of(rows, maker, referee, n_resamples), args.out / maker / "makers.csv")
-    table = collected([args.out / name for name in (*makers, *BUNDLES)], "makers.csv", args.out)
-    about = (
-        f"Test split. Differences are model - {REFEREE}: correlations and AUROC above 0 and MAE below 0 are in the "
-        "model's favour."
+        rows = judged_by(bundle_folder(Path(name)), settings, learned, elsewhere, out / Path(name).name)
+        write_csv(table_of(rows, f"none ({Path(name).name})", settings), out / Path(name).name / "makers.csv")
+    for maker in [] if args.bundles else args.makers or learned:
+        lookup("maker", maker, dict.fromkeys(learned))
+        rows = judged(settings, learned, elsewhere, maker, args.out / "models" / maker)
+        write_csv(table_of(rows, maker, settings), out / maker / "makers.csv")
+    table = collected([folder for folder in sorted(out.iterdir()) if folder.is_dir()], "makers.csv", out)
+    text = (
+        f"Split {settings.get('split', 'test')}. Differences are model - score: correlations and AUROC above 0 and MAE "
+        "below 0 are in the model's favour."
     )
-    write_page(args.out / "makers.md", f"# Makers left out of {args.config.name}", about, *blocks_of(table))
+    write_page(out / "makers.md", f"# Makers left out of {args.config.name}", text, *blocks_of(table))
 
 
 if __name__ == "__main__":
