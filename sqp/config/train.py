@@ -42,6 +42,8 @@ class TrainConfig(LoggerConfig):
         error_skip: Finest levels of the backbone that the second head does without. Each halves the side of the error
             map; the first one is the dearest.
         flips: Flips and quarter turns averaged when predicting: 1, 2, 4 or 8.
+        compare: Probability maps among the inputs that the mask is compared with in numbers (overlap, precision,
+            recall, size), e.g. [supervised/probability]; the prediction starts from the soft Dice with the first of them.
         epochs: Most epochs.
         patience: Epochs without a better MAE on val before training stops.
         batch_size: Records a step.
@@ -100,6 +102,7 @@ class TrainConfig(LoggerConfig):
     error_weight: float = 1.0
     error_skip: int = 0
     flips: int = 1
+    compare: list[str] = field(default_factory=list)
     epochs: int = 30
     patience: int = 8
     batch_size: int = 32
@@ -180,6 +183,7 @@ YOUNGER: dict[str, object] = {
     "half": False,
     "error_skip": 0,
     "cameras": False,
+    "compare": [],
     "calibrate_over": "groups",
     "calibrate_splits": ["calibration"],
 }

@@ -22,9 +22,10 @@ from sqp.quality.model.backbones import build_backbone, dims_of
 from sqp.quality.model.channels import MASK, plane_names
 from sqp.quality.model.losses import LOSSES
 from sqp.quality.model.tabular import ScoreBranch
-from sqp.quality.model.truth_map import EVIDENCE, TruthDecoder, compare, truth_loss
+from sqp.quality.model.truth_map import EVIDENCE, Comparison, TruthDecoder, compare, truth_loss
 from sqp.training.trainer import one_cycle
 
+LEAST = 1e-3  # probability that a map is held to, away from 0 and 1
 MIN_SCALE = 0.01  # Dice; below this a likelihood rewards certainty that no annotation has
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
@@ -45,6 +46,7 @@ class ModelSpec:
     error_map: bool = False
     error_skip: int = 0
     flips: int = 1
+    compare: tuple[str, ...] = ()
 
     @property
     def dims(self) -> int:
@@ -116,7 +118,8 @@ class QualityModel(pl.LightningModule):
         self.score_branch = ScoreBranch(len(self.spec.scores)) if self.spec.scores else None
         self.truth_decoder = self._truth_decoder() if self.spec.error_map else None
         width = self.backbone.width + (self.score_branch.width if self.score_branch else 0)
-        width += EVIDENCE if self.truth_decoder else 0
+        width += EVIDENCE * (len(self.spec.compare) + bool(self.truth_decoder))
+        self._check_compared()
         if not width:
             raise ConfigError(
                 f"backbone '{self.spec.backbone}' reads scores and features alone: give --scores all, and no --views"
@@ -141,22 +144,37 @@ class QualityModel(pl.LightningModule):
         if self.spec.dims == 2:
             normalised = normalised.contiguous(memory_format=torch.channels_last)
         comparison = truth_logits = None
+        evidence = [self._compared(planes, name).evidence for name in self.spec.compare]
         if self.truth_decoder is None:
             features = self.backbone(normalised)
         else:
             features, levels = self.backbone.pyramid(normalised)
             truth_logits = self.truth_decoder(levels[self.spec.error_skip :])
             comparison = compare(truth_logits, planes[:, self.spec.planes.index(MASK)])
-            features = torch.cat([features, comparison.evidence.to(features)], dim=1)
+            evidence.append(comparison.evidence)
+        features = torch.cat([features, *(part.to(features) for part in evidence)], dim=1)
         if self.score_branch is not None:
             if scores is None:
                 raise ConfigError(f"this model needs the scores {', '.join(self.spec.scores)}")
             features = torch.cat([features, self.score_branch(scores)], dim=1)
         raw = self.head(self.dropout(features))
-        start = comparison.evidence[:, 0] if comparison else 0.0  # the logit of the soft Dice
+        start = evidence[0][:, 0] if evidence else 0.0  # the logit of the soft Dice
         dice = torch.sigmoid(raw[:, 0] + start)
         scale = F.softplus(raw[:, 1] - 2) + MIN_SCALE if raw.shape[1] == 2 else torch.ones_like(dice)
         return QualityOutput(dice, scale, features, comparison.error_map if comparison else None, truth_logits)
+
+    def _compared(self, planes: Tensor, name: str) -> Comparison:
+        """The mask beside a referee's probability map."""
+        p = planes[:, self.spec.planes.index(name)].float()
+        return compare(torch.logit(p, LEAST)[:, None], planes[:, self.spec.planes.index(MASK)])
+
+    def _check_compared(self) -> None:
+        for name in self.spec.compare:
+            if name not in self.spec.channels or MASK not in self.spec.channels or not name.endswith("/probability"):
+                raise ConfigError(
+                    f"compare names {name}: it must be a probability map among the inputs, beside the mask, "
+                    "e.g. supervised/probability"
+                )
 
     @property
     def features_width(self) -> int:

@@ -243,6 +243,8 @@ def build_model(config: TrainConfig, view: View, seed: int) -> QualityModel:
     """The untrained model of a view, its weights from the seed."""
     names = {f.name for f in fields(ModelSpec)} - {"channels", "scores"}
     options = {name: getattr(config, name) for name in names}
+    inputs = parse_inputs(config.inputs)
+    options["compare"] = tuple(name for name in config.compare if name in view.channels or name not in inputs)
     spec = ModelSpec(channels=view.channels, scores=view.standardizer.names, **options)
     how = {f.name: getattr(config, f.name) for f in fields(TrainingSpec)}
     with torch.random.fork_rng(devices=[]):

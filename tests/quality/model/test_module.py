@@ -144,3 +144,44 @@ def test_error_map_is_refused_where_there_can_be_none(spec: dict[str, object], m
 def test_unknown_names(kind: str, build: object) -> None:
     with pytest.raises(ConfigError, match=f"unknown {kind}"):
         build()  # type: ignore[operator]
+
+
+REFEREED = ("image", "mask", "supervised/probability", "referee/probability")
+
+
+def refereed(**options) -> QualityModel:
+    torch.manual_seed(0)
+    spec = ModelSpec(REFEREED, 32, compare=("supervised/probability", "referee/probability"), **options)
+    return QualityModel(spec).eval()
+
+
+@pytest.mark.parametrize("error_map", [False, True])
+def test_a_mask_is_compared_with_the_maps_and_the_first_is_where_it_starts(error_map):
+    """With a head that adds nothing the prediction is the soft Dice of the mask with the first map."""
+    model = refereed(error_map=error_map)
+    torch.nn.init.zeros_(model.head.weight)
+    torch.nn.init.zeros_(model.head.bias)
+    planes = torch.rand(3, 6, 32, 32)
+    planes[:, 3] = (planes[:, 3] > 0.5).float()
+    planes[:, 4] = 0.1 + 0.8 * planes[:, 3]
+    with torch.no_grad():
+        out = model(planes)
+    m, p = planes[:, 3].flatten(1), planes[:, 4].flatten(1)
+    expected = 2 * (m * p).sum(1) / (m.sum(1) + p.sum(1))
+    torch.testing.assert_close(out.dice, expected, atol=2e-3, rtol=0)
+    assert model.features_width == model.backbone.width + 8 * (2 + error_map)
+
+
+def test_the_comparison_is_stored_with_the_model_and_older_ones_have_none(tmp_path):
+    model = refereed()
+    again = QualityModel(spec_dict(model.spec))
+    assert again.spec.compare == REFEREED[2:]
+    again.load_state_dict(model.state_dict())
+    old = {key: value for key, value in spec_dict(ModelSpec(CHANNELS, 32)).items() if key != "compare"}
+    assert QualityModel(old).spec.compare == ()
+
+
+@pytest.mark.parametrize("name", ["referee/entropy", "referee/probability", "self/probability"])
+def test_what_cannot_be_compared_is_refused(name):
+    with pytest.raises(ConfigError, match=f"compare names {name}: it must be a probability map among the inputs"):
+        QualityModel(ModelSpec(("image", "mask", "referee/entropy"), 32, compare=(name,)))
