@@ -43,7 +43,7 @@ class TrainConfig(LoggerConfig):
             map; the first one is the dearest.
         flips: Flips and quarter turns averaged when predicting: 1, 2, 4 or 8.
         compare: Probability maps among the inputs that the mask is compared with in numbers (overlap, precision,
-            recall, size), e.g. [supervised/probability]; the prediction starts from the soft Dice with the first of them.
+            recall, size), e.g. [supervised/probability]; the prediction starts from the soft Dice with the first.
         epochs: Most epochs.
         patience: Epochs without a better MAE on val before training stops.
         batch_size: Records a step.
