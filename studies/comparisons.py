@@ -15,6 +15,7 @@ from sqp.evaluation.paired import MODEL, cells
 from sqp.metrics import agreement, weighted
 from sqp.metrics.aggregation import AGGREGATES
 from sqp.metrics.stats import Resamples, paired_difference, percentiles
+from sqp.records.schema import image_keys
 
 
 def matched(first: ArrayLike, second: ArrayLike, bins: int = 10, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +108,7 @@ def shared_errors(
     of the calibration rows. Methods without such a row are left out.
     """
     test, calibration, scores = with_aggregates(test[np.isfinite(test["dice"])], calibration, scores)
-    truth, image = test["dice"].to_numpy(float), test["image_id"].to_numpy()
+    truth, image = test["dice"].to_numpy(float), image_keys(test)
     values = {name: test[column].to_numpy(float) for name, column in predictors.items()}
     values |= {name: through_line(test[name].to_numpy(float), name, calibration) for name in scores}
     table = []

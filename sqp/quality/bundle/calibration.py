@@ -31,7 +31,7 @@ from sqp.quality.model.rows import USED, calibrates, learned_from, training_rows
 from sqp.quality.model.tabular import Standardizer, has_feature, with_features
 from sqp.records import RecordSet
 from sqp.records.run_info import described, fingerprint, versions
-from sqp.records.schema import FEATURE_PREFIX
+from sqp.records.schema import FEATURE_PREFIX, image_keys
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def calibrate(
             features[split][IMAGE] = image.loc[rows.index[rows["split"] == split]].to_numpy(np.float32)
     ood = OodStatistics.fit(
         *(features["train"], features["calibration"], config.ood_quantile, calibration["group"].to_numpy()),
-        image=(train["dataset"].astype(str) + "/" + train["image_id"].astype(str)).to_numpy(),
+        image=image_keys(train),
         seed=config.seed,
     )
     val = rows[rows["split"] == "val"]
@@ -82,7 +82,7 @@ def calibrate(
     table = val[["image_id", "record_id", "group", "variant", "natural", "dice"]].assign(
         predicted_dice=predicted.dice, scale=predicted.scale, low=low, high=high
     )
-    metrics = agreement(predicted.dice, val["dice"], val["image_id"])
+    metrics = agreement(predicted.dice, val["dice"], image_keys(val))
     metrics |= {"coverage": coverage(low, high, val["dice"]), "width": mean_width(low, high)}
     metrics = {name: float(value) for name, value in metrics.items()}
     info = {
@@ -141,13 +141,16 @@ def image_vectors(
 ) -> pd.DataFrame | None:
     """`[n, d]`, by the rows' index: the vectors by which a strange image is told (`image_feature`).
 
-    A record that cannot be read has NaN, and its reason in `unreadable`. None where not all record sets keep them.
+    A record that cannot be read, or holds NaN, has NaN, and its reason in `unreadable`. None where not all record sets keep them.
     """
     name = image_feature(sources, expects)
     if name is None or not all(has_feature(RecordSet(folder), name) for folder in rows["record_set"].unique()):
         return None
     table = with_features(rows[["record_set", "record_id"]], (name,), unreadable)
-    return table[[column for column in table.columns if column.startswith(FEATURE_PREFIX)]]
+    vectors = table[[column for column in table.columns if column.startswith(FEATURE_PREFIX)]]
+    for record in rows["record_id"][~np.isfinite(vectors).all(axis=1)]:
+        unreadable.setdefault(record, f"record {record} has NaN in its {name}: generate it again")
+    return vectors
 
 
 def training_config(bundle: Bundle, records: list[Path], out: Path, **changed: Any) -> TrainConfig:

@@ -135,7 +135,7 @@ def split_records(
     part = rows[rows["split"] == split]
     dice = torch.tensor(part["dice"].to_numpy(np.float32))
     scores = torch.from_numpy(standardizer(part)) if standardizer.names else None
-    weight = record_weights(part["image_id"].tolist(), dice, balance)
+    weight = record_weights(image_keys(part).tolist(), dice, balance)
     return CachedRecords(cache, part.index.to_numpy(), dice, weight, scores)
 
 
