@@ -128,10 +128,8 @@ def check_one_group(table: pd.DataFrame) -> None:
     known = table[["dataset", "image_id", "group"]].drop_duplicates()
     twice = known[known.duplicated(["dataset", "image_id"], keep=False)]
     if len(twice):
-        image, groups = (
-            twice["image_id"].iloc[0],
-            sorted(twice.loc[twice["image_id"] == twice["image_id"].iloc[0], "group"]),
-        )
+        image = twice["image_id"].iloc[0]
+        groups = sorted(twice.loc[twice["image_id"] == image, "group"].astype(str))
         raise ConfigError(
             f"image {image} is in the group {groups[0]} and in the group {groups[1]}: generate its record sets again "
             "with the same groups (a CSV with a column group, or the same --splits)"

@@ -1,4 +1,4 @@
-"""Bootstrap intervals by group, paired differences on the same resamples, a line, an effect size.
+"""Bootstrap intervals by group, paired differences on the same resamples; a line.
 
 Records of one image (or lesion) are not independent, so the bootstrap draws whole groups with replacement
 (cluster bootstrap; Davison & Hinkley 1997, section 3.8) and takes percentiles. One seed and one set of
@@ -289,26 +289,3 @@ def fit_line(x: ArrayLike, y: ArrayLike) -> tuple[float, float]:
         return 0.0, float(b.mean())
     slope = float(centred @ (b - b.mean())) / squares
     return slope, float(b.mean() - slope * a.mean())
-
-
-def cohens_d(a: ArrayLike, b: ArrayLike) -> float:
-    """(mean a - mean b) / pooled SD (n - 1 in each variance) of the finite values; above 0 where a is larger.
-
-    NaN with fewer than two values on a side or without spread. Cohen 1988.
-
-    Args:
-        a: values `[n]`.
-        b: values `[m]`.
-
-    Returns:
-        d, without unit.
-
-    Examples:
-        >>> cohens_d([3, 5], [1, 3])
-        1.414213562373095
-    """
-    (x,), (y,) = finite_rows(a), finite_rows(b)
-    if min(len(x), len(y)) < 2 or np.ptp(x) == np.ptp(y) == 0:
-        return float("nan")
-    squares = ((x - x.mean()) ** 2).sum() + ((y - y.mean()) ** 2).sum()
-    return float((x.mean() - y.mean()) / np.sqrt(squares / (len(x) + len(y) - 2)))

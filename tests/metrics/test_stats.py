@@ -208,21 +208,6 @@ def test_line_without_slope() -> None:
     assert slope == 0 and np.isnan(intercept)
 
 
-def test_cohens_d_follows_from_the_t_test() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(1, 2, 30), rng.normal(0, 1, 12)
-    t = scipy_stats.ttest_ind(a, b, equal_var=True).statistic
-    assert stats.cohens_d(a, b) == pytest.approx(t * np.sqrt(1 / 30 + 1 / 12))
-    assert stats.cohens_d([*a, np.nan], b) == pytest.approx(stats.cohens_d(a, b))
-    assert stats.cohens_d(b, a) == pytest.approx(-stats.cohens_d(a, b))
-
-
-def test_cohens_d_undefined() -> None:
-    assert np.isnan(stats.cohens_d([1, 1], [2, 2]))
-    assert np.isnan(stats.cohens_d([1], [2, 3]))
-    assert np.isnan(stats.cohens_d([], []))
-
-
 def test_rows_of_a_single_group_have_no_interval() -> None:
     """Every resample would be the same rows: an interval without width would look like certainty."""
     predicted, true, group = data()

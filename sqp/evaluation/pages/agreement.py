@@ -53,10 +53,11 @@ READING = (
     "Correlations are of the score as it is; R2, MAE, RMSE, bias, the Bland-Altman limits (bias ± 1.96 SD of "
     "predicted - true) and the ECE (15 equal bins of the prediction) after a straight line to the target, fitted on "
     "calibration rows; the quality model speaks in Dice itself, so in IoU (Dice / (2 - Dice)), and needs a line only "
-    "for a distance. The ECE of few rows is too high, and its interval lies too high with it. For a distance (HD95, MASD; lower is better) correlations are with its negative: above 0 is good "
-    "everywhere. Differences are model - method on the rows that both have; p is Wilcoxon's signed-rank test of the "
-    "absolute errors on the same rows, their mean differences by group, with Holm's correction. R2 and Pearson grow "
-    "with SD(truth): compare them within a table only."
+    "for a distance. The ECE of few rows is too high, and its interval lies too high with it. For a distance (HD95, "
+    "MASD; lower is better) correlations are with its negative: above 0 is good everywhere. Differences are model - "
+    "method on the rows that both have; p is Wilcoxon's signed-rank test of the absolute errors on the same rows, "
+    "their mean differences by group, with Holm's correction. R2 and Pearson grow with SD(truth): compare them within "
+    "a table only."
 )
 NOT_MEASURED = "Not in these rows, and to measure it the record sets with their truths are needed: give --records."
 

@@ -141,7 +141,8 @@ def image_vectors(
 ) -> pd.DataFrame | None:
     """`[n, d]`, by the rows' index: the vectors by which a strange image is told (`image_feature`).
 
-    A record that cannot be read, or holds NaN, has NaN, and its reason in `unreadable`. None where not all record sets keep them.
+    A record that cannot be read, or holds NaN, has NaN, and its reason in `unreadable`. None where not all record sets
+    keep them.
     """
     name = image_feature(sources, expects)
     if name is None or not all(has_feature(RecordSet(folder), name) for folder in rows["record_set"].unique()):

@@ -19,6 +19,7 @@ from sqp.quality.model.inference import Outputs, infer
 from sqp.quality.model.losses import record_weights
 from sqp.quality.model.module import QualityModel
 from sqp.quality.model.tabular import Standardizer
+from sqp.records.schema import image_keys
 
 
 @dataclass
