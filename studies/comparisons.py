@@ -18,14 +18,16 @@ from sqp.metrics.stats import Resamples, paired_difference, percentiles
 from sqp.records.schema import image_keys
 
 
-def match_distributions(first: ArrayLike, second: ArrayLike, bins: int = 10, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def match_distributions(
+    first: ArrayLike, second: ArrayLike, bins: int = 10, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows of two samples of values in [0, 1], as many as make the shares of all bins the same in both.
 
     Correlations grow with the spread of the truth, so those of two test sets compare only where their truths are
     distributed alike. Of each bin the rows are drawn at random without replacement; a bin that one sample lacks is
     left out of both. Indices, ascending; ValueError where no bin has rows of both.
 
-    >>> [len(rows) for rows in match_distributions([0.1, 0.1, 0.9, 0.9], [0.1, 0.9, 0.9, 0.9])]  # two thirds of each are near 0.9
+    >>> [len(rows) for rows in match_distributions([0.1, 0.1, 0.9, 0.9], [0.1, 0.9, 0.9, 0.9])]  # 2/3 of each near 0.9
     [3, 3]
     """
     both = [np.minimum((np.asarray(values, float) * bins).astype(int), bins - 1) for values in (first, second)]
@@ -66,8 +68,8 @@ def transferred(
 
     `predictors` maps names to columns in Dice. Both tables have dice, group and the columns. Only rows on which all
     predictors are finite count, thinned at random until both sets have the same shares of all bins of 0.1 of Dice
-    (`match_distributions`); a score that is not finite on all of these is left out. Intervals, 95 %, are of the lesions of
-    both sets drawn together, so that sets of the same images are resampled as the pair that they are. ConfigError where
+    (`match_distributions`); a score that is not finite on all of these is left out. Intervals, 95 %, are of the lesions
+    of both sets drawn together, so that sets of the same images are resampled as the pair that they are. ConfigError where
     no bin has rows of both.
     """
     used = ["dice", *predictors.values()]
