@@ -69,8 +69,8 @@ def transferred(
     `predictors` maps names to columns in Dice. Both tables have dice, group and the columns. Only rows on which all
     predictors are finite count, thinned at random until both sets have the same shares of all bins of 0.1 of Dice
     (`match_distributions`); a score that is not finite on all of these is left out. Intervals, 95 %, are of the lesions
-    of both sets drawn together, so that sets of the same images are resampled as the pair that they are. ConfigError where
-    no bin has rows of both.
+    of both sets drawn together, so that sets of the same images are resampled as the pair that they are. ConfigError
+    where no bin has rows of both.
     """
     used = ["dice", *predictors.values()]
     both = [rows[np.isfinite(rows[used].to_numpy(float)).all(axis=1)] for rows in (home, away)]
