@@ -15,16 +15,19 @@ from sqp.evaluation.paired import MODEL, cells
 from sqp.metrics import agreement, weighted
 from sqp.metrics.aggregation import AGGREGATES
 from sqp.metrics.stats import Resamples, paired_difference, percentiles
+from sqp.records.schema import image_keys
 
 
-def matched(first: ArrayLike, second: ArrayLike, bins: int = 10, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def match_distributions(
+    first: ArrayLike, second: ArrayLike, bins: int = 10, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows of two samples of values in [0, 1], as many as make the shares of all bins the same in both.
 
     Correlations grow with the spread of the truth, so those of two test sets compare only where their truths are
     distributed alike. Of each bin the rows are drawn at random without replacement; a bin that one sample lacks is
     left out of both. Indices, ascending; ValueError where no bin has rows of both.
 
-    >>> [len(rows) for rows in matched([0.1, 0.1, 0.9, 0.9], [0.1, 0.9, 0.9, 0.9])]  # two thirds of each are near 0.9
+    >>> [len(rows) for rows in match_distributions([0.1, 0.1, 0.9, 0.9], [0.1, 0.9, 0.9, 0.9])]  # 2/3 of each near 0.9
     [3, 3]
     """
     both = [np.minimum((np.asarray(values, float) * bins).astype(int), bins - 1) for values in (first, second)]
@@ -65,14 +68,14 @@ def transferred(
 
     `predictors` maps names to columns in Dice. Both tables have dice, group and the columns. Only rows on which all
     predictors are finite count, thinned at random until both sets have the same shares of all bins of 0.1 of Dice
-    (`matched`); a score that is not finite on all of these is left out. Intervals, 95 %, are of the lesions of
-    both sets drawn together, so that sets of the same images are resampled as the pair that they are. ConfigError where
-    no bin has rows of both.
+    (`match_distributions`); a score that is not finite on all of these is left out. Intervals, 95 %, are of the lesions
+    of both sets drawn together, so that sets of the same images are resampled as the pair that they are. ConfigError
+    where no bin has rows of both.
     """
     used = ["dice", *predictors.values()]
     both = [rows[np.isfinite(rows[used].to_numpy(float)).all(axis=1)] for rows in (home, away)]
     try:
-        drawn = matched(*(rows["dice"] for rows in both))
+        drawn = match_distributions(*(rows["dice"] for rows in both))
     except ValueError as error:
         raise ConfigError(f"Pearson of the two sets cannot be compared: {error}") from error
     parts = {end: rows.iloc[kept] for end, rows, kept in zip(("home", "away"), both, drawn, strict=True)}
@@ -107,7 +110,7 @@ def shared_errors(
     of the calibration rows. Methods without such a row are left out.
     """
     test, calibration, scores = with_aggregates(test[np.isfinite(test["dice"])], calibration, scores)
-    truth, image = test["dice"].to_numpy(float), test["image_id"].to_numpy()
+    truth, image = test["dice"].to_numpy(float), image_keys(test)
     values = {name: test[column].to_numpy(float) for name, column in predictors.items()}
     values |= {name: through_line(test[name].to_numpy(float), name, calibration) for name in scores}
     table = []

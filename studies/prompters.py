@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from sqp.core.errors import ConfigError
 from sqp.evaluation.paired import correlation_rows, mean_cells
 from sqp.evaluation.pixels import measured
-from sqp.metrics.stats import Resamples, bootstrap
+from sqp.metrics.stats import Resamples
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.predict import predict_records
 from sqp.records import RecordSet
@@ -145,8 +145,7 @@ def difference(name: str, part: pd.DataFrame, control: pd.DataFrame) -> dict[str
     if both.empty:
         return {}
     values = (both["dice"] - both["dice_control"]).to_numpy()
-    low, high = bootstrap(np.mean, values, group=both["group"].to_numpy())
-    return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+    return mean_cells(name, values, Resamples.draw(both["group"].to_numpy()))
 
 
 def cam_figure(table: pd.DataFrame) -> Figure:

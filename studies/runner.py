@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -25,7 +24,8 @@ from sqp.core.seeding import numpy_generator
 from sqp.core.types import Case, Prompt
 from sqp.core.untrusted import read_yaml
 from sqp.core.volume import Volume
-from sqp.metrics.stats import bootstrap
+from sqp.evaluation.paired import mean_cells
+from sqp.metrics.stats import Resamples
 from sqp.prompts import prompter_for
 from sqp.quality import Bundle, predict_records
 from sqp.records import RecordSet
@@ -179,9 +179,9 @@ def means(
     out = []
     for key, part in rows.groupby(list(keys), sort=False, dropna=False):
         row: dict[str, Any] = dict(zip(keys, key, strict=True)) | {"images": len(part)}
+        resamples = Resamples.draw(part["group"].astype(str).to_numpy())
         for name in measures:
-            low, high = bootstrap(np.mean, part[name].to_numpy(), group=part["group"].to_numpy())
-            row |= {name: part[name].mean(), f"{name}_low": low, f"{name}_high": high}
+            row |= mean_cells(name, part[name].to_numpy(float), resamples)
         out.append(row | {name: value(part) for name, value in more.items()})
     return pd.DataFrame(out)
 

@@ -116,6 +116,26 @@ def check_no_leakage(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> None:
     _check_rows([triple for triple in triples if triple[2]])
 
 
+def check_one_group(table: pd.DataFrame) -> None:
+    """Raise `ConfigError` if an image of a data set is in two groups, which would be resampled as if unrelated.
+
+    Args:
+        table: records with dataset, image_id and group, of one record set or several joined.
+
+    Raises:
+        ConfigError: an image has two groups.
+    """
+    known = table[["dataset", "image_id", "group"]].drop_duplicates()
+    twice = known[known.duplicated(["dataset", "image_id"], keep=False)]
+    if len(twice):
+        image = twice["image_id"].iloc[0]
+        groups = sorted(twice.loc[twice["image_id"] == image, "group"].astype(str))
+        raise ConfigError(
+            f"image {image} is in the group {groups[0]} and in the group {groups[1]}: generate its record sets again "
+            "with the same groups (a CSV with a column group, or the same --splits)"
+        )
+
+
 def _check_rows(rows: Iterable[tuple[str, str, str]]) -> None:
     """Raise for the first image or group of the (image_id, group, split) that has a second split."""
     image_split: dict[str, str] = {}

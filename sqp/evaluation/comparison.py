@@ -13,7 +13,7 @@ The aggregated scores as columns beside the scores they come from, for the compa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ from sqp.metrics.intervals import covered
 from sqp.metrics.nan_reasons import join
 from sqp.metrics.paired import PairedTest, paired_tests
 from sqp.metrics.stats import Resamples, fit_line
+from sqp.records.schema import image_keys
 
 DICE = "dice"
 
@@ -129,7 +130,7 @@ def compare(
         return pd.DataFrame({"method": names, "n": 0, "n_groups": 0, "note": f"no row has a true {kind.label}"})
     truth = test[kind.column].to_numpy(float)
     resamples = Resamples.draw(test["group"].astype(str).to_numpy(), n_resamples, seed)
-    paired = Paired(_statistics(kind, details), (truth, pd.factorize(test["image_id"])[0]), resamples)
+    paired = Paired(_statistics(kind, details), (truth, pd.factorize(image_keys(test))[0]), resamples)
     methods = _methods(test, calibration, scores, kind)
     tests = {test.b: test for test in _tests(methods, truth, resamples.codes)}
     rows = []
@@ -145,7 +146,7 @@ def compare(
             low, high = (kind.from_dice(test[end].to_numpy(float)) for end in ("low", "high"))
             row |= mean_cells("coverage", covered(low, high, truth), resamples)
             row |= mean_cells("width", high - low, resamples)
-        rows.append(row | {"note": _note(name, raw, in_target, truth, kind, row.get("n_paired"))})
+        rows.append(row | {"note": _note(raw, in_target, truth, kind, row)})
     return pd.DataFrame(rows)
 
 
@@ -215,11 +216,9 @@ def _statistics(target: Target, details: bool) -> Callable[..., dict[str, np.nda
     return statistics
 
 
-def _note(
-    name: str, raw: np.ndarray, in_target: np.ndarray, truth: np.ndarray, target: Target, n_paired: object
-) -> str:
+def _note(raw: np.ndarray, in_target: np.ndarray, truth: np.ndarray, target: Target, row: Mapping[str, object]) -> str:
     """Why something is missing, in a few words."""
-    keep = np.isfinite(raw)
+    keep, n_paired = np.isfinite(raw), row.get("n_paired")
     if not keep.any():
         return "not available for these records" if len(keep) else "no rows with truth"
     reasons = [f"undefined for {int((~keep).sum())} of {len(keep)} rows"] if not keep.all() else []
@@ -227,6 +226,8 @@ def _note(
         reasons.append("one row: no correlation")
     elif np.ptp(raw[keep]) == 0:
         reasons.append("constant: no correlation")
+    if row["n_groups"] == 1:
+        reasons.append("one group: no intervals, no test")
     if keep.sum() > 1 and np.ptp(truth[keep]) == 0:
         reasons.append(f"true {target.label} constant: no correlation, no R2")
     if np.isnan(in_target[keep]).all():

@@ -13,7 +13,7 @@ from sqp.bundles import bundle_folder
 from sqp.config.evaluate import EvaluateConfig
 from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
-from sqp.data.split_files import check_no_leakage
+from sqp.data.split_files import check_no_leakage, check_one_group
 from sqp.quality.bundle.provenance import of_known_groups
 from sqp.quality.judging.columns import FIRST, OTHER
 from sqp.quality.judging.risk import RiskEvidence
@@ -59,6 +59,7 @@ def load_rows(config: EvaluateConfig, others: bool = False) -> Rows:
         raise ConfigError("no record set given; name at least one with --records DIR")
     _check_columns(table, config)
     check_no_leakage(table[["image_id", "group", "split"]].drop_duplicates())
+    check_one_group(table)
     test = table[table["split"] == config.split].reset_index(drop=True)
     calibration = table[table["split"] == config.calibration_split].reset_index(drop=True)
     raters = _with_several_truths(table[table["split"].isin([config.split, config.raters_split])])

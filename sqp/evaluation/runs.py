@@ -202,7 +202,10 @@ def _shared(base: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, str]
     Record sets that were made apart give one id to masks of one image, segmenter, prompter and sampler; weights and
     numbers of samples may differ, and so the masks. So ids count as shared where the true Dice is the same, too.
     """
-    both = base.merge(table[["record_id", "predicted_dice", "dice"]], on="record_id", suffixes=("", "_other"))
+    keys = ["record_id"]
+    if base.duplicated(keys).any() or table.duplicated(keys).any():  # of several record sets
+        keys += ["record_set"] if "record_set" in base and "record_set" in table else []
+    both = base.merge(table[[*keys, "predicted_dice", "dice"]], on=keys, suffixes=("", "_other"))
     same = (both["dice"] - both["dice_other"]).abs() <= WRITTEN
     if same.sum() == max(len(base), len(table)):
         return both, ""

@@ -16,6 +16,7 @@ from sqp.explain.data import Material
 from sqp.explain.localisation import error_kinds
 from sqp.explain.maps import config_cams, error_maps, input_maps
 from sqp.records import RecordSet
+from sqp.records.schema import image_keys
 from sqp.report.explain_figures import case_figure, contact_sheet
 from sqp.report.figures import save
 from sqp.report.scan import Cut, cuts_of
@@ -122,7 +123,7 @@ def _maps(
 
 def _first(rows: pd.DataFrame, order: np.ndarray, values: np.ndarray, most: int) -> list[int]:
     """The first places of an order whose value is known, one of an image."""
-    images = rows["image_id"].to_numpy()
+    images = image_keys(rows)
     seen: set[object] = set()
     first: list[int] = []
     for place in order.tolist():

@@ -109,6 +109,8 @@ def faithfulness_table(by_map: dict[str, Curves], random: Curves, resamples: Res
 
 
 def _against_random(row: dict[str, object]) -> str:
+    if np.isnan(float(row["deletion_difference_low"])):  # type: ignore[arg-type]
+        return "one group: no interval"
     deletion = float(row["deletion_difference_high"]) < 0  # type: ignore[arg-type]
     insertion = float(row["insertion_difference_low"]) > 0  # type: ignore[arg-type]
     beats = [name for name, better in (("deletion", deletion), ("insertion", insertion)) if better]
@@ -157,6 +159,8 @@ def sanity_table(likenesses: dict[str, np.ndarray], resamples: Resamples) -> pd.
 
 def _against_shuffled(row: dict[str, object], asked: int) -> str:
     low, high = float(row["likeness_low"]), float(row["likeness_high"])  # type: ignore[arg-type]
+    if not np.isfinite(low) and row["n"]:
+        return "one group: no interval"
     if not np.isfinite(low):
         return "no map to compare: with shuffled weights or without, all are constant"
     lost = f"; {asked - int(row['n'])} constant maps left out" if row["n"] != asked else ""  # type: ignore[call-overload]

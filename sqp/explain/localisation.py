@@ -95,6 +95,8 @@ def _pooled(weights: np.ndarray, used: np.ndarray, resamples: Resamples) -> dict
     of_group = np.zeros((resamples.counts.shape[1], weights.shape[1]), np.float32)
     np.add.at(of_group, resamples.codes[used], weights[used])
     point = areas(of_group.sum(axis=0, dtype=np.float64)[None])
+    if (of_group > 0).any(axis=1).sum() < 2:
+        of_group = np.zeros_like(of_group)  # resamples of a single group say nothing
     spread = areas((resamples.counts.astype(np.float32) @ of_group).astype(np.float64))
     row: dict[str, float] = {}
     for name, value, values in zip(("pooled_auroc", "pooled_auprc"), point[:2], spread[:2], strict=True):
@@ -107,7 +109,7 @@ def _words(row: Mapping[str, object]) -> str:
     """What the interval of the mean AUROC says of chance."""
     low, high = float(row["auroc_low"]), float(row["auroc_high"])  # type: ignore[arg-type]
     if not np.isfinite(low):
-        return "no record has such errors"
+        return "one group: no interval" if row["n"] else "no record has such errors"
     if high < 0.5:
         return "worse than random: it points away from these errors"
     return "no better than random" if low <= 0.5 else "better than random"

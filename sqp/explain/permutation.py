@@ -147,6 +147,8 @@ def _words(taken: Input, low: float, high: float, mae_low: float, mae_high: floa
     """Whether the input matters, by both intervals; an `only` row is there for what is left."""
     if taken.kind == "only":
         return ""
+    if np.isnan([low, high, mae_low, mae_high]).all():
+        return "no interval: one group, or no statistic"
     needed = [name for name, end in (("order", low), ("error", mae_low)) if end > 0]
     if needed:
         return f"needed ({' and '.join(needed)})"

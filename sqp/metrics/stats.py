@@ -1,4 +1,4 @@
-"""Bootstrap intervals by group, paired differences on the same resamples, a line, an effect size.
+"""Bootstrap intervals by group, paired differences on the same resamples; a line.
 
 Records of one image (or lesion) are not independent, so the bootstrap draws whole groups with replacement
 (cluster bootstrap; Davison & Hinkley 1997, section 3.8) and takes percentiles. One seed and one set of
@@ -88,17 +88,37 @@ class Resamples:
         return cls(codes, counts)
 
     def indices(self) -> Iterator[np.ndarray]:
-        """For each resample the rows in it; a group drawn twice brings its rows twice."""
+        """For each resample the rows in it; a group drawn twice brings its rows twice.
+
+        Returns:
+            int `[m]` for each resample.
+        """
         rows = np.arange(len(self.codes))
         for counts in self.counts:
             yield np.repeat(rows, counts[self.codes])
 
     def weights(self, keep: np.ndarray) -> Iterator[np.ndarray]:
-        """float64 `[block, kept rows]`: how often each row is in each resample, some resamples at a time."""
+        """float64 `[block, kept rows]`: how often each row is in each resample, some resamples at a time.
+
+        0 everywhere where the kept rows are of a single group: every resample is the same rows, which says nothing of
+        others, so no statistic is defined on any and none has an interval.
+
+        Args:
+            keep: bool `[n]`, the rows that count.
+
+        Returns:
+            Blocks of weights, of all resamples in the end.
+        """
         codes = self.codes[keep]
+        several = float(_several(codes))
         block = max(1, _BLOCK // max(1, len(codes)))
         for start in range(0, len(self.counts), block):
-            yield self.counts[start : start + block].astype(np.float64)[:, codes]
+            yield self.counts[start : start + block].astype(np.float64)[:, codes] * several
+
+
+def _several(codes: np.ndarray) -> bool:
+    """Whether rows are of more than one group."""
+    return len(codes) > 0 and bool((codes != codes[0]).any())
 
 
 def bootstrap_indices(
@@ -127,6 +147,8 @@ def _distribution(statistic: Statistic, arrays: tuple[ArrayLike, ...], resamples
     if any(np.size(array) != n for array in arrays):
         raise ValueError(f"columns of {[np.size(array) for array in arrays]} rows, but groups of {n}")
     if statistic not in _WEIGHTED:
+        if not _several(resamples.codes):
+            return np.full(len(resamples.counts), np.nan)
         plain = [np.asarray(array) for array in arrays]
         return np.array([statistic(*(array[rows] for array in plain)) for rows in resamples.indices()])
     predicted, true = columns(*arrays[:2])
@@ -165,8 +187,10 @@ def bootstrap(
 ) -> Interval:
     """Percentile interval of `statistic(*arrays)` (columns `[n]`) when whole groups are resampled.
 
-    Resamples in which the statistic is undefined (NaN) are left out. Statistics of `agreement`
-    and `selective` and the ECE are fast; `within_group_spearman` takes its own group as the third array, which must lie
+    Resamples in which the statistic is undefined (NaN) are left out; rows of a single group have no interval (NaN).
+    With few groups it is too narrow: in simulations with a dozen it covered 84 to 94 % where 95 were asked. That of the
+    ECE, which cannot be below 0 and is too high on few rows, lies too high with it. Statistics of `agreement` and
+    `selective` and the ECE are fast; `within_group_spearman` takes its own group as the third array, which must lie
     within `group`.
 
     Args:
@@ -265,26 +289,3 @@ def fit_line(x: ArrayLike, y: ArrayLike) -> tuple[float, float]:
         return 0.0, float(b.mean())
     slope = float(centred @ (b - b.mean())) / squares
     return slope, float(b.mean() - slope * a.mean())
-
-
-def cohens_d(a: ArrayLike, b: ArrayLike) -> float:
-    """(mean a - mean b) / pooled SD (n - 1 in each variance) of the finite values; above 0 where a is larger.
-
-    NaN with fewer than two values on a side or without spread. Cohen 1988.
-
-    Args:
-        a: values `[n]`.
-        b: values `[m]`.
-
-    Returns:
-        d, without unit.
-
-    Examples:
-        >>> cohens_d([3, 5], [1, 3])
-        1.414213562373095
-    """
-    (x,), (y,) = finite_rows(a), finite_rows(b)
-    if min(len(x), len(y)) < 2 or np.ptp(x) == np.ptp(y) == 0:
-        return float("nan")
-    squares = ((x - x.mean()) ** 2).sum() + ((y - y.mean()) ** 2).sum()
-    return float((x.mean() - y.mean()) / np.sqrt(squares / (len(x) + len(y) - 2)))

@@ -12,8 +12,7 @@ from scipy.stats import t as student_t
 
 from sqp.metrics.nan_reasons import join, rows_note
 from sqp.metrics.paired import holm
-from sqp.metrics.rows import columns, finite, group_codes
-from sqp.metrics.stats import cohens_d
+from sqp.metrics.rows import columns, finite, finite_rows, group_codes
 
 TIERS = ("high", "moderate", "low")
 
@@ -118,6 +117,29 @@ def _middle_share(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     _, place = np.unique(values, return_inverse=True)
     at = np.bincount(place, weight)
     return (np.cumsum(at) - at / 2)[place]
+
+
+def cohens_d(a: ArrayLike, b: ArrayLike) -> float:
+    """(mean a - mean b) / pooled SD (n - 1 in each variance) of the finite values; above 0 where a is larger.
+
+    NaN with fewer than two values on a side or without spread. Cohen 1988.
+
+    Args:
+        a: values `[n]`.
+        b: values `[m]`.
+
+    Returns:
+        d, without unit.
+
+    Examples:
+        >>> cohens_d([3, 5], [1, 3])
+        1.414213562373095
+    """
+    (x,), (y,) = finite_rows(a), finite_rows(b)
+    if min(len(x), len(y)) < 2 or np.ptp(x) == np.ptp(y) == 0:
+        return float("nan")
+    squares = ((x - x.mean()) ** 2).sum() + ((y - y.mean()) ** 2).sum()
+    return float((x.mean() - y.mean()) / np.sqrt(squares / (len(x) + len(y) - 2)))
 
 
 def _size_note(name: str, n: int) -> str:

@@ -143,6 +143,23 @@ def kinds(table: pd.DataFrame) -> np.ndarray:
     return np.select([table["variant"].to_numpy(str) != "natural", made], [CORRUPTED, REFINED], NATURAL)
 
 
+def image_keys(table: pd.DataFrame) -> np.ndarray:
+    """Text `[n]` that tells images apart: two data sets may each have an image `001`.
+
+    Args:
+        table: rows with image_id and, where images are of several data sets, dataset.
+
+    Returns:
+        The same text for the rows of one image.
+
+    Examples:
+        >>> image_keys(pd.DataFrame({"dataset": ["a", "b"], "image_id": ["001", "001"]})).tolist()
+        ['a/001', 'b/001']
+    """
+    names = table["image_id"].astype(str)
+    return (table["dataset"].fillna("").astype(str) + "/" + names if "dataset" in table else names).to_numpy(str)
+
+
 def record_id(image_id: str, variant: str, *provenance: object) -> str:
     """A file-safe id: readable stem, variant, and a hash of image id, variant and provenance.
 

@@ -43,7 +43,7 @@ def skipped_html(skipped: Mapping[str, str]) -> str:
 
 
 MODEL, GUESSES = "quality_model", "predict_the_"  # methods of a comparison: the model, and what guesses one number
-FEW = 100  # masks; below it a share is off by 10 % points for no reason
+FEW = 100  # groups; below it a share is off by 10 % points for no reason
 DICE = "Dice says how well a mask covers the true region: 1 is perfect, 0 is nothing in common."
 
 
@@ -123,8 +123,10 @@ def evaluation_findings(
     name = str(comparison["subset"].iloc[0]) if "subset" in comparison else "tested"
     points = [f"All of this is about the {len(test):,} {name} masks. {DICE}", _how_far(rows), _ranking(rows)]
     points += [*_verdicts(test, accept, reject), _intervals(rows.loc[MODEL], level)]
-    if len(test) < FEW:
-        points.append(f"Only {len(test):,} masks were tested: every figure here is rough.")
+    groups = test["group"].nunique() if "group" in test else len(test)
+    if groups < FEW:
+        of = f" of {groups:,} groups" if groups < len(test) else ""
+        points.append(f"Only {len(test):,} masks{of} were tested: every figure here is rough.")
     headline = _worth(rows)
     if _too_narrow(rows.loc[MODEL], level):
         headline += " But its intervals are too narrow here: do not act on its verdicts unseen."
@@ -158,7 +160,9 @@ def _named(methods: pd.Index) -> str:
 
 
 def _how_far(rows: pd.DataFrame) -> str:
-    model, guesses = rows.loc[MODEL], rows.loc[rows.index.str.startswith(GUESSES), "mae"].dropna()
+    model, guesses = rows.loc[MODEL], rows[rows.index.str.startswith(GUESSES)]
+    shared = model["mae"] - guesses.get("mae_difference", pd.Series(np.nan, guesses.index))  # where both have a value
+    guesses = shared.fillna(guesses["mae"]).dropna()
     if np.isnan(model["mae"]):
         return "How far the prediction is off cannot be told."
     text = f"The predicted Dice is off by {model['mae']:.3f} on average{_range(model, 'mae')}"

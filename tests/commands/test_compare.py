@@ -85,6 +85,19 @@ def test_a_part_of_the_rows_is_told(evaluated, second, tmp_path):
     assert "third and first were not tested on the same masks: 14 and 18, of which 14 are shared: only these" in text
 
 
+def test_an_id_that_two_record_sets_share_is_paired_within_each(evaluated, second, tmp_path):
+    folders = []
+    for name, source in (("one", evaluated), ("two", second)):
+        folders.append(shutil.copytree(source, tmp_path / name))
+        path = folders[-1] / "evaluation" / "predictions.parquet"
+        table = pd.read_parquet(path)
+        pd.concat([table, table.assign(record_set="other")]).to_parquet(path)
+    text = run(CompareConfig(folders, tmp_path / "out", n_resamples=20)).text
+    paired = text.split("## Model against model")[1].split("##")[0]
+    natural = next(line for line in paired.splitlines() if " natural |" in line)
+    assert int(natural.split("|")[4]) == 2 * 6 and "not tested on the same" not in paired
+
+
 def test_masks_that_were_generated_apart_are_not_paired(evaluated, second, tmp_path):
     """The same ids, but other masks: of all, then of two."""
     told = {18: "0 are shared (18 more have one id, but another true Dice", 2: "16 are shared (2 more have one id"}

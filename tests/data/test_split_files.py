@@ -10,7 +10,7 @@ import pytest
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of
 from sqp.core.types import Case
-from sqp.data.split_files import check_no_leakage, check_splits, read_splits, write_splits
+from sqp.data.split_files import check_no_leakage, check_one_group, check_splits, read_splits, write_splits
 from sqp.data.splits import Splits, make_splits
 
 GOOD = Splits({"train": {"g1": ("a", "b")}, "test": {"g2": ("c",)}}, "mine", 5, "by hand", "0" * 64)
@@ -147,3 +147,10 @@ def test_committed_data_sets_share_nothing():
 def test_sha256(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
     assert sha256_of(tmp_path / "f").startswith("ba7816bf")
+
+
+def test_an_image_has_one_group_in_its_data_set():
+    table = pd.DataFrame({"dataset": ["a", "a", "b"], "image_id": ["1", "1", "1"], "group": ["g", "g", "h"]})
+    check_one_group(table)
+    with pytest.raises(ConfigError, match="image 1 is in the group g and in the group h: generate"):
+        check_one_group(table.assign(dataset="a"))

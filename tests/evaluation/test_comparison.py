@@ -221,3 +221,26 @@ def test_errors_on_masks_that_a_score_lacks_are_no_evidence_against_it(calibrati
     found = compare(table, fitted, ["own"], n_resamples=20, details=False).set_index("method").loc["own"]
     assert found["n_paired"] == (~corrupted).sum() and abs(found["mae_difference"]) < 0.01
     assert np.isnan(found["p"]) or found["p"] > 0.05
+
+
+@pytest.mark.parametrize("patients", [True, False])
+def test_images_of_two_data_sets_may_share_an_id(calibration, patients):
+    """Each counts by itself within images, whether their groups share a name or not."""
+    one = rows(12).assign(dataset="one")
+    two = rows(12, seed=1).assign(dataset="two")
+    two["group"] = "patient " + two["image_id"].astype(str) if patients else two["group"]
+    both = pd.concat([one, two.assign(group=two["group"])], ignore_index=True)
+    found = compare(both, calibration, ["good"], n_resamples=20, details=False).set_index("method").loc["good"]
+    rho = [agreement.spearman_by_group(part["good"], part["dice"], part["image_id"]) for part in (one, two)]
+    assert found["n_within"] == 24
+    assert found["within_spearman"] == pytest.approx(np.concatenate(rho).mean())
+
+
+def test_one_group_has_no_interval_and_no_test(calibration):
+    table = compare(rows(5).assign(group="patient"), calibration, ["good"], n_resamples=20).set_index("method")
+    model = table.loc[MODEL]
+    assert model["n_groups"] == 1 and model[["pearson", "mae", "coverage"]].notna().all()
+    own = ("limit_low", "limit_high")  # statistics, not ends
+    ends = [name for name in table if name.endswith(("_low", "_high")) and name not in own]
+    assert len(ends) > 20 and table[ends].isna().all(axis=None) and table["p"].isna().all()
+    assert model["note"] == "one group: no intervals, no test"

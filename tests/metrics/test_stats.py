@@ -208,16 +208,13 @@ def test_line_without_slope() -> None:
     assert slope == 0 and np.isnan(intercept)
 
 
-def test_cohens_d_follows_from_the_t_test() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(1, 2, 30), rng.normal(0, 1, 12)
-    t = scipy_stats.ttest_ind(a, b, equal_var=True).statistic
-    assert stats.cohens_d(a, b) == pytest.approx(t * np.sqrt(1 / 30 + 1 / 12))
-    assert stats.cohens_d([*a, np.nan], b) == pytest.approx(stats.cohens_d(a, b))
-    assert stats.cohens_d(b, a) == pytest.approx(-stats.cohens_d(a, b))
-
-
-def test_cohens_d_undefined() -> None:
-    assert np.isnan(stats.cohens_d([1, 1], [2, 2]))
-    assert np.isnan(stats.cohens_d([1], [2, 3]))
-    assert np.isnan(stats.cohens_d([], []))
+def test_rows_of_a_single_group_have_no_interval() -> None:
+    """Every resample would be the same rows: an interval without width would look like certainty."""
+    predicted, true, group = data()
+    one = np.full(len(true), "a")
+    assert np.isnan(stats.bootstrap(agreement.mae, predicted, true, group=one, n_resamples=20)).all()
+    assert np.isnan(stats.bootstrap(lambda p, t: float(len(p)), predicted, true, group=one, n_resamples=20)).all()
+    kept = np.where(group == group[0], true, np.nan)  # of several groups a single one has the truth
+    assert np.isnan(stats.bootstrap(agreement.mae, predicted, kept, group=group, n_resamples=20)).all()
+    found = stats.paired_difference(agreement.mae, true, predicted, predicted + 0.1, group=one, n_resamples=20)
+    assert found.value < 0 and np.isnan(found[1:]).all()

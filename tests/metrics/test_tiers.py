@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu, ranksums
+from scipy.stats import mannwhitneyu, ranksums, ttest_ind
 
 from sqp.metrics.paired import holm
-from sqp.metrics.stats import cohens_d
-from sqp.metrics.tiers import rank_sum_p, tiers
+from sqp.metrics.tiers import cohens_d, rank_sum_p, tiers
 
 
 def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -129,3 +128,18 @@ def test_groups_of_one_row_are_no_groups() -> None:
 def test_one_group_is_no_test() -> None:
     _, (pair, *_) = tiers([0.9, 0.9, 0.6, 0.6], [0.7, 0.8, 0.6, 0.5], [0.5] * 4, group=["a"] * 4)
     assert np.isnan(pair.p) and pair.note == "one group: no test" and pair.n_groups == 1
+
+
+def test_cohens_d_follows_from_the_t_test() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(1, 2, 30), rng.normal(0, 1, 12)
+    t = ttest_ind(a, b, equal_var=True).statistic
+    assert cohens_d(a, b) == pytest.approx(t * np.sqrt(1 / 30 + 1 / 12))
+    assert cohens_d([*a, np.nan], b) == pytest.approx(cohens_d(a, b))
+    assert cohens_d(b, a) == pytest.approx(-cohens_d(a, b))
+
+
+def test_cohens_d_undefined() -> None:
+    assert np.isnan(cohens_d([1, 1], [2, 2]))
+    assert np.isnan(cohens_d([1], [2, 3]))
+    assert np.isnan(cohens_d([], []))

@@ -102,6 +102,21 @@ def test_few_rows_and_no_accepted_mask_are_told():
     assert "nan" not in text
 
 
+def test_few_groups_are_few_however_many_masks():
+    many = rows(200).assign(group=np.arange(200) // 20)
+    assert evaluation_findings(comparison(), many, 0.8, 0.7).points[-1].startswith("Only 200 masks of 10 groups were")
+    assert "Only" not in evaluation_findings(comparison(), rows(200), 0.8, 0.7).points[-1]
+
+
+def test_a_guess_is_held_against_the_model_on_the_masks_that_both_have():
+    table = comparison()
+    table.loc[table["method"] == "predict_the_median", "mae_difference"] = -0.12
+    assert (
+        "guessing the median for every mask would be off by 0.170"
+        in evaluation_findings(table, rows(), 0.8, 0.7).points[1]
+    )
+
+
 def test_predictions_in_words(predictions):
     found = prediction_findings(predictions.assign(reason=["", *["empty mask"] * 11]), 0.8, 0.7, 0.9)
     text = " ".join(found.points)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.comparisons import matched, worst_share
+from studies.comparisons import match_distributions, worst_share
 
 VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 
@@ -19,9 +19,9 @@ def test_the_shares_of_all_bins_agree_up_to_one_row_a_bin(first: list[float], se
 
     if not (binned(first) * binned(second)).any():
         with pytest.raises(ValueError, match="no bin in common"):
-            matched(first, second, bins=4)
+            match_distributions(first, second, bins=4)
         return
-    rows = matched(first, second, bins=4)
+    rows = match_distributions(first, second, bins=4)
     for values, kept in zip((first, second), rows, strict=True):
         assert len(set(kept)) == len(kept) and (np.diff(kept) > 0).all() and kept.max(initial=0) < len(values)
     a, b = (binned([values[i] for i in kept]) for values, kept in zip((first, second), rows, strict=True))
@@ -36,12 +36,12 @@ def test_the_shares_of_all_bins_agree_up_to_one_row_a_bin(first: list[float], se
 
 def test_a_sample_matched_with_itself_keeps_all_and_seeds_draw_other_rows() -> None:
     values = np.random.default_rng(0).uniform(0, 1, 200)
-    assert all(np.array_equal(rows, np.arange(200)) for rows in matched(values, values))
+    assert all(np.array_equal(rows, np.arange(200)) for rows in match_distributions(values, values))
     flat = np.full(10, 0.5)
     mixed = np.r_[np.full(100, 0.5), np.full(100, 0.9)]
-    first, second = matched(mixed, np.r_[flat, np.full(90, 0.9)])
+    first, second = match_distributions(mixed, np.r_[flat, np.full(90, 0.9)])
     assert ((mixed[first] == 0.5).sum(), len(first)) == (20, 120) and ((second < 10).sum(), len(second)) == (10, 60)
-    other = matched(mixed, np.r_[flat, np.full(90, 0.9)], seed=1)[0]
+    other = match_distributions(mixed, np.r_[flat, np.full(90, 0.9)], seed=1)[0]
     assert len(other) == len(first) and not np.array_equal(other, first)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -82,6 +83,10 @@ def test_cases_that_cannot_be_used_are_skipped(capsys) -> None:
     assert found["image_id"].tolist() == ["a", "a", "c", "c"] and found["group"].iloc[-1] == "gc"
     summary = means(found, ["kind"], ["dice"], {"best": lambda part: part["dice"].max()})
     assert summary.loc[0, ["images", "dice", "best"]].tolist() == pytest.approx([4, 0.6, 0.7])
+    gaps = pd.DataFrame({"kind": "x", "group": list("aabbcc"), "dice": [0.1, 0.3, 0.5, 0.7, 0.2, np.nan]})
+    summary = means(gaps, ["kind"], ["dice"]).loc[0]  # a group with a gap is in the interval as in the mean
+    assert summary["dice"] == pytest.approx(0.36) and summary["dice_high"] == pytest.approx(0.6)
+    assert summary["dice_low"] == pytest.approx(0.2, abs=0.011)
     with pytest.raises(ConfigError, match="none of the 1 images could be used"):
         rows_of_cases(cases[1:2], rows)
 

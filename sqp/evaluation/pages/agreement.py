@@ -11,6 +11,7 @@ from sqp.evaluation.pixels import measured
 from sqp.evaluation.subsets import ALL, Subset, with_part
 from sqp.metrics.calibration import reliability_table
 from sqp.metrics.weighted import MIN_RECORDS
+from sqp.records.schema import image_keys
 from sqp.report.evaluation_figures import bland_altman, forest
 
 VALUES = {
@@ -52,10 +53,11 @@ READING = (
     "Correlations are of the score as it is; R2, MAE, RMSE, bias, the Bland-Altman limits (bias ± 1.96 SD of "
     "predicted - true) and the ECE (15 equal bins of the prediction) after a straight line to the target, fitted on "
     "calibration rows; the quality model speaks in Dice itself, so in IoU (Dice / (2 - Dice)), and needs a line only "
-    "for a distance. For a distance (HD95, MASD; lower is better) correlations are with its negative: above 0 is good "
-    "everywhere. Differences are model - method on the rows that both have; p is Wilcoxon's signed-rank test of the "
-    "absolute errors on the same rows, their mean differences by group, with Holm's correction. R2 and Pearson grow "
-    "with SD(truth): compare them within a table only."
+    "for a distance. The ECE of few rows is too high, and its interval lies too high with it. For a distance (HD95, "
+    "MASD; lower is better) correlations are with its negative: above 0 is good everywhere. Differences are model - "
+    "method on the rows that both have; p is Wilcoxon's signed-rank test of the absolute errors on the same rows, "
+    "their mean differences by group, with Holm's correction. R2 and Pearson grow with SD(truth): compare them within "
+    "a table only."
 )
 NOT_MEASURED = "Not in these rows, and to measure it the record sets with their truths are needed: give --records."
 
@@ -91,7 +93,7 @@ def agreement_page(evidence: Evidence) -> Page:
 def few_records(part: Subset) -> str:
     """A sentence where no image has records enough for a correlation within it; else empty."""
     rows = part.test[part.test["dice"].notna()]
-    if len(rows) and rows["image_id"].value_counts().max() < MIN_RECORDS:
+    if len(rows) and np.unique(image_keys(rows), return_counts=True)[1].max() < MIN_RECORDS:
         return f" No image has {MIN_RECORDS} records here: no within-image Spearman."
     return ""
 

@@ -172,11 +172,11 @@ def labelled(rows: pd.DataFrame, by: str, calibration: pd.DataFrame) -> pd.Serie
     if by not in rows or (by == "area" and by not in calibration):
         return None
     if by != "area":
-        return rows[by].astype(str).replace("", "(none)")
+        return rows[by].fillna("").astype(str).replace("", "(none)")
     known = calibration["area"].dropna()
     if known.empty:
         return None
     lower, upper = np.quantile(known, THIRDS)
     names = [f"1: below {lower:.3f}", f"2: {lower:.3f} to {upper:.3f}", f"3: above {upper:.3f}"]
     area = rows["area"].to_numpy(float)
-    return pd.Series(np.select([area < lower, area <= upper], names[:2], names[2]), rows.index)
+    return pd.Series(np.select([area < lower, area <= upper, area > upper], names, "(none)"), rows.index)

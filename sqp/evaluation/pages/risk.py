@@ -28,9 +28,9 @@ READING = (
     "one that `sqp predict --risk` would take: the loosest that passes the tests on the bundle's calibration groups "
     "(learn then test, {confidence:.0%} confidence), so no test row has a part in it. The interval's quantile is of "
     "the same groups, so the promise is not proved, and these rows check it. Abstentions are not accepted. "
-    "The promise is that of a random record of a random group like those of the calibration split; where the share of "
-    "bad among the accepted lies above the asked risk with its whole interval, the test rows are not like these. 95 % "
-    "intervals, bootstrap by group."
+    "The promise is that of a random record, not abstained from, of a random group like those of the calibration "
+    "split; where the share of bad among the accepted lies above the asked risk with its whole interval, the test rows "
+    "are not like these. 95 % intervals, bootstrap by group."
 )
 
 

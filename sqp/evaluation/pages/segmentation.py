@@ -48,7 +48,7 @@ MEANS = {
     "median": "median",
     "note": "note",
 }
-CORRELATION = {"quantity": "of an image", "n": "n", "pearson": "Pearson", "spearman": "Spearman", "note": "note"}
+CORRELATION = {"quantity": "of a record", "n": "n", "pearson": "Pearson", "spearman": "Spearman", "note": "note"}
 SCALED = {
     "segmenter": "segmenter",
     "quantity": "quantity",
@@ -63,19 +63,19 @@ SCALED = {
 }
 QUANTITIES = {"ece": "ECE", "brier": "Brier", "nll": "NLL (nats)"}
 READING = (
-    "Natural masks of the test split at the image's own size; one value an image, their mean with a 95 % interval "
+    "Natural masks of the test split at the image's own size; one value a mask, their mean with a 95 % interval "
     "from bootstrap resamples of whole groups. Distances are MONAI's (outline to outline; MASD the mean of the two "
     "directed means), NaN where a mask is empty. ECE (15 bins), Brier and NLL are of self/probability, bilinearly "
     "from the grid, each pixel against the truth; the map is stored in float16, so it is kept 0.00024 from 0 and 1."
 )
 SCALING = (
     "One temperature T by which the logits of self/probability are divided, fitted on the natural calibration records "
-    "(NLL, every image the same weight); T > 1: the segmenter was too sure. Before, after and change are means over "
-    "the test images, pooled ones over all of their pixels. Masks and Dice do not change. p is the mean over the "
+    "(NLL, every record the same weight); T > 1: the segmenter was too sure. Before, after and change are means over "
+    "the test records, pooled ones over all of their pixels. Masks and Dice do not change. p is the mean over the "
     "sampler's prompts, so this is the temperature of that mean."
 )
 TELLS = (
-    "Correlation over images: below 0, images whose pixels are badly calibrated have the worse mask. It takes the "
+    "Correlation over records: below 0, those whose pixels are badly calibrated have the worse mask. It takes the "
     "truth to compute these, so they are no score."
 )
 READ_SETS = "Masks and maps are needed: give the record sets with --records."

@@ -39,7 +39,7 @@ from sqp.quality.model.rows import USED, calibrates, learned_from, training_rows
 from sqp.quality.model.tabular import Standardizer, has_feature, with_features
 from sqp.records import RecordSet
 from sqp.records.run_info import described, fingerprint, versions
-from sqp.records.schema import FEATURE_PREFIX
+from sqp.records.schema import FEATURE_PREFIX, image_keys
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def calibrate(
                 features[split][IMAGE] = image.loc[index].to_numpy(np.float32)
     ood = OodStatistics.fit(
         *(features["train"], features["calibration"], config.ood_quantile, calibration["group"].to_numpy()),
-        image=_names(train),
-        calibration_image=_names(calibration),
+        image=image_keys(train),
+        calibration_image=image_keys(calibration),
         seed=config.seed,
     )
     val = rows[rows["split"] == "val"]
@@ -93,7 +93,7 @@ def calibrate(
     table = val[["image_id", "record_id", "group", "variant", "natural", "dice"]].assign(
         predicted_dice=predicted.dice, scale=predicted.scale, low=low, high=high
     )
-    metrics = agreement(predicted.dice, val["dice"], val["image_id"])
+    metrics = agreement(predicted.dice, val["dice"], image_keys(val))
     metrics |= {"coverage": coverage(low, high, val["dice"]), "width": mean_width(low, high)}
     metrics = {name: float(value) for name, value in metrics.items()}
     info = {
@@ -116,11 +116,6 @@ def calibrate(
         risk = RiskEvidence.fit(tested["low"], tested["dice"], tested["group"], ordering["low"], config.seed)
     bundle = Bundle(model.eval(), standardizer, conformal, ood, expects, info, risk=risk)
     return Calibrated(bundle, metrics, table)
-
-
-def _names(rows: pd.DataFrame) -> np.ndarray:
-    """What tells the images of rows apart."""
-    return (rows["dataset"].astype(str) + "/" + rows["image_id"].astype(str)).to_numpy()
 
 
 def _interval(config: TrainConfig, rows: pd.DataFrame, outputs: Outputs) -> Conformal:
@@ -164,7 +159,8 @@ def image_vectors(
     """`[m, d]`, by the rows' index: the vectors by which a strange image is told (`image_feature`).
 
     Of the record sets with the encoder of those that calibrate, so that where networks are cross-fitted those of train
-    may be lacking. A record that cannot be read has NaN, and its reason in `unreadable`. None where sets keep none.
+    may be lacking. A record that cannot be read, or holds NaN, has NaN, and its reason in `unreadable`. None where sets
+    keep none.
     """
     name = image_feature(sources, expects)
     sets = {str(folder): RecordSet(folder) for folder in rows["record_set"].unique()}
@@ -174,9 +170,12 @@ def image_vectors(
     alike = [
         folder for folder, records in sets.items() if encoder_of(records.config, part) == encoder_of(expects[0], part)
     ]
-    table = rows.loc[rows["record_set"].astype(str).isin(alike), ["record_set", "record_id"]]
-    table = with_features(table, (name,), unreadable)
-    return table[[column for column in table.columns if column.startswith(FEATURE_PREFIX)]]
+    known = rows[rows["record_set"].astype(str).isin(alike)]
+    table = with_features(known[["record_set", "record_id"]], (name,), unreadable)
+    vectors = table[[column for column in table.columns if column.startswith(FEATURE_PREFIX)]]
+    for record in known["record_id"][~np.isfinite(vectors).all(axis=1)]:
+        unreadable.setdefault(record, f"record {record} has NaN in its {name}: generate it again")
+    return vectors
 
 
 def training_config(bundle: Bundle, records: list[Path], out: Path, **changed: Any) -> TrainConfig:

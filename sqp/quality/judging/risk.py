@@ -9,7 +9,8 @@ split val; where their order starts depends on these and on the number of calibr
 
 What is promised: with a probability of at least `confidence` over the draw of the calibration groups, a random record
 of a random group like them, if it is accepted, fails with a probability of at most `risk`. A group counts once, by one
-record drawn from it. It says nothing about images or masks of another kind.
+record drawn from those of it that are not abstained from; one that has none counts for nothing. It says nothing about
+images or masks of another kind.
 
 What is proved is less. The proof needs low ends, and records that can be accepted at all, to be fixed before the
 calibration groups are seen. Here the quantile of the interval, which every low end of val and calibration carries, and

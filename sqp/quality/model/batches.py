@@ -19,6 +19,7 @@ from sqp.quality.model.inference import Outputs, infer
 from sqp.quality.model.losses import record_weights
 from sqp.quality.model.module import QualityModel
 from sqp.quality.model.tabular import Standardizer
+from sqp.records.schema import image_keys
 
 
 @dataclass
@@ -135,7 +136,7 @@ def split_records(
     part = rows[rows["split"] == split]
     dice = torch.tensor(part["dice"].to_numpy(np.float32))
     scores = torch.from_numpy(standardizer(part)) if standardizer.names else None
-    weight = record_weights(part["image_id"].tolist(), dice, balance)
+    weight = record_weights(image_keys(part).tolist(), dice, balance)
     return CachedRecords(cache, part.index.to_numpy(), dice, weight, scores)
 
 

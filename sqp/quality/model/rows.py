@@ -9,7 +9,7 @@ import pandas as pd
 
 from sqp.config.train import TrainConfig
 from sqp.core.errors import CaseError, ConfigError
-from sqp.data.split_files import check_no_leakage
+from sqp.data.split_files import check_no_leakage, check_one_group
 from sqp.quality.judging.conformal import check_groups
 from sqp.quality.model.channels import check_channels
 from sqp.records import RecordSet, read_record_sets
@@ -30,6 +30,7 @@ def training_rows(config: TrainConfig, channels: Sequence[str]) -> pd.DataFrame:
     for folder in folders:
         check_channels(RecordSet(folder), channels)
     check_no_leakage(table[["image_id", "group", "split"]])
+    check_one_group(table)
     twice = table.loc[table.duplicated("record_id"), "record_id"]
     if len(twice):
         raise ConfigError(f"record {twice.iloc[0]} is in two of the record sets: give each record set once")

@@ -77,6 +77,12 @@ def test_areas_are_thirds_of_the_calibration_rows():
     assert labelled(held, "segmenter", held) is None
 
 
+def test_a_row_without_a_kind_is_of_none():
+    held = kinds(4).assign(diagnosis=["easy", None, "", np.nan], area=[0.1, 0.2, 0.3, np.nan])
+    assert labelled(held, "diagnosis", held).tolist() == ["easy", "(none)", "(none)", "(none)"]
+    assert labelled(held, "area", held).tolist()[-1] == "(none)"
+
+
 def test_the_page_by_kind_and_level(evidence):
     made = evidence(mondrian="area")
     page = intervals_page(made)

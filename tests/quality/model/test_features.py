@@ -13,6 +13,7 @@ from sqp.commands.train import run
 from sqp.config.train import TrainConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.quality import Bundle, predict_records
+from sqp.quality.bundle.calibration import image_vectors
 from sqp.quality.model.tabular import Standardizer, check_features, check_one_network, read_features, with_features
 from sqp.records import RecordSet, read_record_sets
 
@@ -96,3 +97,17 @@ def test_a_table_without_them_is_no_table_of_missing_ones() -> None:
     fitted = Standardizer(("features/mask_token/0",), (0.0,), (1.0,))
     with pytest.raises(ValueError, match="has no features/mask_token/0"):
         fitted(pd.DataFrame({"area": [1.0]}))
+
+
+def test_a_record_whose_image_vector_is_nan_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = make_record_set(tmp_path / "r", {"train": 3}, features=("embedding",))
+    monkeypatch.setattr("sqp.quality.bundle.calibration.image_feature", lambda *_: "embedding")
+    rows = read_record_sets([records])
+    broken = rows["record_id"][1]
+    path = records / "maps" / f"{broken}.npz"
+    maps = {name: np.load(path)[name] for name in np.load(path).files}
+    maps["features/embedding"][2] = np.nan
+    np.savez(path, **maps)
+    why: dict[str, str] = {}
+    assert image_vectors(rows, (), [], why).shape == (len(rows), 4)
+    assert list(why) == [broken] and "has NaN in its embedding: generate it again" in why[broken]
