@@ -109,5 +109,5 @@ def test_a_record_whose_image_vector_is_nan_is_skipped(tmp_path: Path, monkeypat
     maps["features/embedding"][2] = np.nan
     np.savez(path, **maps)
     why: dict[str, str] = {}
-    assert image_vectors(rows, (), [], why).shape == (len(rows), 4)
+    assert image_vectors(rows, (), [RecordSet(records).config], why).shape == (len(rows), 4)
     assert list(why) == [broken] and "has NaN in its embedding: generate it again" in why[broken]
