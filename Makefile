@@ -4,7 +4,7 @@ PYTHON ?= python3
 EXTRAS ?= test
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint types check docs clean
+.PHONY: demo test slow lowest lint types check docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/sqp demo
@@ -14,6 +14,9 @@ test: $(VENV)/installed
 
 slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
+
+lowest:
+	PYTHON=$(PYTHON) scripts/lowest_versions.sh
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check sqp studies tests scripts

@@ -14,15 +14,16 @@ from sqp.segmenters.weights import locate
 class FakeSegmenter:
     """Logits: darkness plus a smooth edge of the box; counts its calls; 3 candidates of different IoU.
 
-    Its network is a layer of dropout; `shift` of the logits sets the members of an ensemble apart.
+    Its network is a layer of dropout; `shift` of the logits sets the members of an ensemble apart. The features of an
+    image are its darkness, in each of `channels`.
     """
 
     name = "fake"
     weights_sha256 = "0" * 64
 
-    def __init__(self, size=64, stride=4, promptable=True, k=3, shift=0.0):
+    def __init__(self, size=64, stride=4, promptable=True, k=3, shift=0.0, channels=1):
         self.size, self.stride, self.promptable, self.k = size, stride, promptable, k
-        self.encoded, self.decoded = 0, []
+        self.channels, self.encoded, self.decoded = channels, 0, []
         self.network, self.shift = torch.nn.Sequential(torch.nn.Dropout(0.2)).eval(), shift
 
     def encode(self, image):
@@ -30,7 +31,7 @@ class FakeSegmenter:
         frame = Frame(image.shape[:2], self.size, self.stride)
         small = frame.image_to_input(image)[0].mean(0)[None]
         darkness = torch.nn.functional.avg_pool2d(frame.pad(1 - small / 255), self.stride)
-        return Embedding(frame.crop_to_grid(darkness)[None], frame)
+        return Embedding(frame.crop_to_grid(darkness)[None].repeat(1, self.channels, 1, 1), frame)
 
     def decode(self, embedding, prompts):
         self.decoded.append(len(prompts))

@@ -26,6 +26,8 @@ from sqp.cli.overview import COMMANDS
 from sqp.cli.parser import parse
 from sqp.core.errors import ConfigError
 from sqp.data.synthetic import write_synthetic
+from sqp.records import fitted
+from sqp.segmenters.weights import locate
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
@@ -126,7 +128,10 @@ def home(tmp_path, monkeypatch):
             for file in (tmp_path / f"more_{name}" / kind).iterdir():
                 file.rename(tmp_path / name / f"more_{kind}" / f"more_{file.name}")
     put_fake(monkeypatch)
-    monkeypatch.setitem(segmenters.SEGMENTERS, "litemedsam", lambda checkpoint=None, **options: FakeSegmenter())
+    monkeypatch.setattr(fitted, "locate", locate)  # the bundles that come with sqp ask for LiteMedSAM's own hash
+    monkeypatch.setitem(
+        segmenters.SEGMENTERS, "litemedsam", lambda checkpoint=None, **options: FakeSegmenter(channels=256)
+    )
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -13,15 +13,15 @@ BLOCK, HEADER = 32768, struct.Struct("<IHB")  # checksum, length, kind: 1 whole,
 
 
 def payloads(path: Path) -> Iterator[bytes]:
-    """Each record's bytes, put together from its pieces."""
+    """Each record's bytes, put together from its pieces, as far as the file is written."""
     data, at, whole = path.read_bytes(), 7, b""
-    assert data[:4] == b":W&B"
+    assert data[:4] == b":W&B"[: len(data)]
     while at + HEADER.size <= len(data):
         if BLOCK - at % BLOCK < HEADER.size:  # the rest of a block is padding
             at += BLOCK - at % BLOCK
             continue
         _, length, kind = HEADER.unpack_from(data, at)
-        if kind == 0:
+        if kind == 0 or at + HEADER.size + length > len(data):
             return
         whole += data[at + HEADER.size : at + HEADER.size + length]
         at += HEADER.size + length

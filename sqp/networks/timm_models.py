@@ -63,6 +63,8 @@ def create(name: str, pretrained: bool = False, file: Path | None = None, **opti
     except (RuntimeError, KeyError, OSError, ValueError, AttributeError, TypeError) as error:
         why = (str(error) or type(error).__name__).splitlines()[0].rstrip(": ")
         if file:
+            if isinstance(error, KeyError):  # so older releases of timm, where they look for the first layer
+                raise ConfigError(_another_model(file, name, error.args[0])) from error
             raise ConfigError(
                 f"timm's {name}: cannot load the weights of {file} ({why}): give a safetensors or pth file of timm's "
                 f"weights of {name}"
@@ -89,7 +91,11 @@ def _check_keys(model: nn.Module, state: Mapping[str, torch.Tensor], file: Path,
     wanted = [key for key in model.state_dict() if "num_batches_tracked" not in key]
     lacking = [key for key in wanted if key.replace("_", ".") not in found]
     if lacking:
-        raise ConfigError(f"{file} holds no weights of {name} in timm's keys: no {lacking[0]} in it")
+        raise ConfigError(_another_model(file, name, lacking[0]))
+
+
+def _another_model(file: Path, name: str, key: str) -> str:
+    return f"{file} holds no weights of {name} in timm's keys: no {key} in it"
 
 
 def _mend_overflow(model: nn.Module, file: Path) -> None:

@@ -95,7 +95,7 @@ def test_interval_near_scipy() -> None:
         n_resamples=2000,
         confidence_level=0.9,
         method="percentile",
-        rng=np.random.default_rng(0),
+        random_state=np.random.default_rng(0),  # rng since scipy 1.15
     ).confidence_interval
     ours = stats.bootstrap(agreement.mae, p, t, confidence=0.9)
     width = reference.high - reference.low

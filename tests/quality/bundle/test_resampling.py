@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -13,6 +14,8 @@ from sqp.quality.bundle.onnx_graph import colours, plane
 from sqp.quality.model.channels import image_planes, resize
 
 SIDES = st.one_of(st.integers(2, 200), st.integers(64, 1300))
+HEIGHT_FIRST = int(PIL.__version__.split(".")[0]) >= 13
+"""Whether Pillow shrinks the height of a tall image first, as the graph does; before, it rounds in another order."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,8 @@ def test_images_as_pillow_resizes_them(folder, h, w, size):
     image = np.random.default_rng(h * w).integers(0, 256, (h, w, 3)).astype(np.uint8)
     Image.fromarray(image).save(folder / "image.bmp")
     expected = image_planes(folder / "image.bmp", size)
-    np.testing.assert_array_equal(colours(torch.from_numpy(image), size).numpy(), expected)
+    exact = HEIGHT_FIRST or h <= w
+    np.testing.assert_allclose(colours(torch.from_numpy(image), size).numpy(), expected, rtol=0, atol=0 if exact else 1)
 
 
 @settings(max_examples=30, deadline=None)
@@ -41,7 +45,8 @@ def test_maps_as_pillow_resizes_them(h, w, size):
     values = np.random.default_rng(h * w).normal(size=(h, w)).astype(np.float32)
     found, expected = plane(torch.from_numpy(values), size).numpy(), resize(values, size)
     np.testing.assert_allclose(found, expected, atol=5e-7)
-    assert (found != expected).mean() < 0.01  # ties, which sums in another order round to the other side
+    if HEIGHT_FIRST or h <= w:
+        assert (found != expected).mean() < 0.01  # ties, which sums in another order round to the other side
 
 
 @settings(max_examples=30, deadline=None)

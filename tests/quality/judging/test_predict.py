@@ -111,7 +111,7 @@ def test_far_images_are_out_of_distribution(bundle: Bundle, tmp_path: Path) -> N
 
 def test_thresholds_of_the_verdict(bundle: Bundle, record_set: Path) -> None:
     low = predict_records(bundle, [record_set], splits=["test"], accept=0.0, reject=0.0, progress=False)
-    assert set(low.verdict) == {"accept"}
+    assert set(low.verdict[~low.ood]) == {"accept"}  # which of so few records is strange hangs on torch's release
 
 
 def test_several_record_sets(bundle: Bundle, record_set: Path, tmp_path: Path) -> None:
