@@ -15,10 +15,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sqp.metrics import weighted_selective as forms
 from sqp.metrics.failures import failure_auprc, failure_auroc, fpr_at_tpr, review_share
 from sqp.metrics.nan_reasons import failures_note, join, rows_note
-from sqp.metrics.rows import even_rows, finite_rows
+from sqp.metrics.rows import finite_rows
+from sqp.metrics.weighted import Statistic
+from sqp.metrics.weighted_selective import risk_statistics
 
 
 def risk_coverage(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +52,8 @@ def risk_coverage(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.nda
     return accepted / max(len(s), 1), np.cumsum(expected) / accepted
 
 
-def aurc(score: ArrayLike, risk: ArrayLike) -> float:
+@Statistic
+def aurc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
     """Area under the risk-coverage curve: mean selective risk over the coverages 1/n ... 1; lower is better.
 
     Geifman & El-Yaniv 2017, 2019, with ties as above: a constant score has the mean risk. NaN without rows.
@@ -66,10 +68,11 @@ def aurc(score: ArrayLike, risk: ArrayLike) -> float:
     Raises:
         ValueError: lengths differ.
     """
-    return float(forms.aurc(*even_rows(score, risk))[0])
+    return risk_statistics(weights, score, risk)["aurc"]
 
 
-def excess_aurc(score: ArrayLike, risk: ArrayLike) -> float:
+@Statistic
+def excess_aurc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
     """AURC less that of the oracle, which orders the rows by their risk; at least 0. NaN without rows.
 
     Geifman et al. 2019, with the true oracle of a continuous risk in place of their approximation.
@@ -88,10 +91,11 @@ def excess_aurc(score: ArrayLike, risk: ArrayLike) -> float:
         >>> excess_aurc([0.9, 0.1], [0.0, 0.4])
         0.0
     """
-    return float(forms.excess_aurc(*even_rows(score, risk))[0])
+    return risk_statistics(weights, score, risk)["excess_aurc"]
 
 
-def augrc(score: ArrayLike, risk: ArrayLike) -> float:
+@Statistic
+def augrc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
     """Area under coverage · selective risk, the risk of a failure that is let through; lower is better.
 
     Mean over the coverages 1/n ... 1; a random order has half the mean risk, but for 1/n. NaN without rows. Traub et
@@ -111,10 +115,11 @@ def augrc(score: ArrayLike, risk: ArrayLike) -> float:
         >>> augrc([0.9, 0.1], [0.0, 0.4])
         0.1
     """
-    return float(forms.augrc(*even_rows(score, risk))[0])
+    return risk_statistics(weights, score, risk)["augrc"]
 
 
-def risk_at_coverage(score: ArrayLike, risk: ArrayLike, coverage: float = 0.8) -> float:
+@Statistic
+def risk_at_coverage(weights: np.ndarray, score: np.ndarray, risk: np.ndarray, coverage: float = 0.8) -> np.ndarray:
     """Mean risk left where the best-scored share `coverage` is kept (rounded up to whole rows); NaN without rows.
 
     Inside a tie it is the expectation, as in the curve.
@@ -134,7 +139,7 @@ def risk_at_coverage(score: ArrayLike, risk: ArrayLike, coverage: float = 0.8) -
         >>> risk_at_coverage([0.9, 0.8, 0.7, 0.6, 0.5], [0.1, 0.1, 0.3, 0.3, 1.0])
         0.2
     """
-    return float(forms.risk_at_coverage(*even_rows(score, risk), coverage)[0])
+    return risk_statistics(weights, score, risk, coverage)["risk_at_coverage"]
 
 
 def threshold_at_risk(score: ArrayLike, risk: ArrayLike, limit: float) -> float:

@@ -66,7 +66,7 @@ def bland_altman(panels: Mapping[str, pd.DataFrame]) -> Figure:
                 axes.axhline(value, color=PALETTE[1], lw=1.6, ls="-" if name == "bias" else "--")
                 axes.text(0.02, value, f"{name} {value:+.3f}", fontsize=STYLE["text"], va="center", bbox=BOX)
         axes.set(xlim=(0, 1), ylim=(-1, 1))
-        labelled(axes, "mean of predicted and true Dice", "", f"{title} (n = {agreement.count(predicted, true):,})")
+        labelled(axes, "mean of predicted and true Dice", "", f"{title} (n = {agreement.count(predicted, true):,.0f})")
     grid[0].set_ylabel("predicted - true Dice", fontsize=STYLE["label"])
     return figure
 

@@ -6,7 +6,7 @@ from scipy import stats as scipy_stats
 
 from sqp.metrics import AGREEMENT, agreement, stats
 
-FAST = [f for f in AGREEMENT.values() if f in stats._WEIGHTED]
+FAST = [f for f in AGREEMENT.values() if stats.form_of(f)]
 
 
 def data(seed: int = 0, n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
