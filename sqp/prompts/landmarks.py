@@ -105,9 +105,6 @@ NEAR_MM = 4.0  # half the side of the neighbourhood in which a landmark is match
 def landmarks(
     volume: Volume,
     *,
-    truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
-    generator: np.random.Generator | None = None,
     checkpoint: str = "",
     margin: float = 0.1,
     match: bool = True,
@@ -118,9 +115,6 @@ def landmarks(
 
     Args:
         volume: the volume.
-        truth: not used.
-        mask: not used.
-        generator: not used.
         checkpoint: a file of `sqp fit localizer --method landmarks`.
         margin: growth of each side as a share of the box's length.
         match: False leaves out the search by features.

@@ -103,9 +103,6 @@ FLIPS = ((), (1,), (0,), (0, 1))
 def localizer(
     image: np.ndarray,
     *,
-    truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
-    generator: np.random.Generator | None = None,
     checkpoint: str = "",
     margin: float = 0.0,
     threshold: float = 0.5,
@@ -118,9 +115,6 @@ def localizer(
 
     Args:
         image: uint8 `[h, w, 3]`.
-        truth: not used.
-        mask: not used.
-        generator: not used.
         checkpoint: a file of `sqp fit localizer`.
         margin: growth of each side as a share of the box's size.
         threshold: of the heatmap, 0 to 1.

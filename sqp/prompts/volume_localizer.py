@@ -58,9 +58,6 @@ def build_volume_localizer(spec: VolumeLocalizerSpec) -> nn.Module:
 def volume_localizer(
     volume: Volume,
     *,
-    truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
-    generator: np.random.Generator | None = None,
     checkpoint: str = "",
     margin: float = 0.0,
     threshold: float = 0.5,
@@ -71,9 +68,6 @@ def volume_localizer(
 
     Args:
         volume: the volume.
-        truth: not used.
-        mask: not used.
-        generator: not used.
         checkpoint: a file of `sqp fit localizer --method heatmap3d`.
         margin: growth of each side as a share of the box's length.
         threshold: of the heatmap, 0 to 1.
