@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sqp.config.checks import TRAINING_RANGES, Config, check_choices, check_ranges
+from sqp.config.checks import TRAINING_RANGES, CommandConfig, Range, check_ranges
 from sqp.core.errors import ConfigError
 from sqp.core.names import Layout, Split
 
@@ -22,7 +22,7 @@ NEVER_FITTED = ("test", "raters")
 
 
 @dataclass
-class FitConfig(Config):
+class FitConfig(CommandConfig):
     """What every network is fitted with.
 
     Attributes:
@@ -88,14 +88,10 @@ class FitConfig(Config):
     strict: bool = False
     overwrite: bool = False
 
-    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
-        **TRAINING_RANGES,
-        "max_images": (0, math.inf),
-    }
+    BOUNDS: ClassVar[dict[str, Range]] = {**TRAINING_RANGES, "max_images": (0, math.inf)}
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_ranges(self, self.BOUNDS)
+        super().__post_init__()
         for name in self.train_splits:
             if name in NEVER_FITTED or name == self.val_split:
                 what = "for early stopping" if name == self.val_split else "for testing"

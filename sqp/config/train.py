@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sqp.config.checks import TRAINING_RANGES, check_alpha, check_choices, check_ranges
+from sqp.config.checks import TRAINING_RANGES, Range, check_alpha
 from sqp.config.logger import LOGGER_KEYS, LoggerConfig
 from sqp.core.errors import ConfigError
 from sqp.core.names import RecordKind
@@ -127,7 +127,7 @@ class TrainConfig(LoggerConfig):
     strict: bool = False
     overwrite: bool = False
 
-    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+    BOUNDS: ClassVar[dict[str, Range]] = {
         **TRAINING_RANGES,
         "dropout": (0, 0.95),
         "beta": (0, 1),
@@ -139,9 +139,8 @@ class TrainConfig(LoggerConfig):
     }
 
     def __post_init__(self) -> None:
-        check_choices(self)
         check_alpha(self.alpha)
-        check_ranges(self, self.BOUNDS)
+        super().__post_init__()
         if self.flips not in (1, 2, 4, 8):
             raise ConfigError(f"flips is {self.flips}; it must be 1, 2, 4 or 8")
         check_calibrate_splits(self.calibrate_splits)

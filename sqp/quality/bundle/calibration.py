@@ -15,7 +15,7 @@ from sqp.core.errors import ConfigError
 from sqp.metrics.agreement import agreement
 from sqp.metrics.intervals import coverage, mean_width
 from sqp.quality.bundle.licences import parts_behind
-from sqp.quality.bundle.provenance import expectation, group_hashes, image_feature, is_hashed, of_known_groups
+from sqp.quality.bundle.provenance import expectation, hashes_of, image_feature, is_hashed, of_known_groups
 from sqp.quality.bundle.storage import SKIPPED, Bundle
 from sqp.quality.judging.conformal import Conformal
 from sqp.quality.judging.risk import RiskEvidence
@@ -88,7 +88,7 @@ def calibrate(
     info = {
         "data": fingerprint(rows),
         "behind": parts_behind(config.records),
-        "groups_sha256": group_hashes(rows),
+        "groups_sha256": hashes_of(rows["group"]),
         "training": described(config, EXECUTION_KEYS),
         "val": {name: value if np.isfinite(value) else None for name, value in metrics.items()},
         "versions": versions(),
