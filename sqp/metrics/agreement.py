@@ -8,6 +8,8 @@ Columns of unlike lengths are a ValueError.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -199,6 +201,22 @@ def limit_high(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> 
     return mean(weights, predicted - true) + _half_width(weights, predicted - true)
 
 
+AGREEMENT: dict[str, Callable[..., float]] = {
+    "n": count,
+    "sd": sd,
+    "pearson": pearson,
+    "spearman": spearman,
+    "kendall": kendall,
+    "r2": r2,
+    "mae": mae,
+    "rmse": rmse,
+    "bias": bias,
+    "limit_low": limit_low,
+    "limit_high": limit_high,
+}
+"""(predicted `[n]`, true `[n]`) -> a number; within_group_spearman stands apart: it takes the images, too."""
+
+
 def spearman_by_group(x: ArrayLike, y: ArrayLike, group: ArrayLike) -> np.ndarray:
     """Spearman within each group `[g]`, in the sorted order of the groups; NaN where it is undefined.
 
@@ -248,7 +266,7 @@ def within_group_spearman(x: ArrayLike, y: ArrayLike, group: ArrayLike) -> float
 
 
 def agreement(predicted: ArrayLike, true: ArrayLike, group: ArrayLike | None = None) -> dict[str, float]:
-    """Every statistic by name: n, sd, pearson, spearman, kendall, r2, mae, rmse, bias, limit_low, limit_high.
+    """Every statistic of `AGREEMENT` by its name.
 
     Args:
         predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
@@ -262,19 +280,8 @@ def agreement(predicted: ArrayLike, true: ArrayLike, group: ArrayLike | None = N
     Raises:
         ValueError: lengths differ.
     """
-    result: dict[str, float] = {
-        "n": int(count(predicted, true)),
-        "sd": sd(predicted, true),
-        "pearson": pearson(predicted, true),
-        "spearman": spearman(predicted, true),
-        "kendall": kendall(predicted, true),
-        "r2": r2(predicted, true),
-        "mae": mae(predicted, true),
-        "rmse": rmse(predicted, true),
-        "bias": bias(predicted, true),
-        "limit_low": limit_low(predicted, true),
-        "limit_high": limit_high(predicted, true),
-    }
+    result = {name: statistic(predicted, true) for name, statistic in AGREEMENT.items()}
+    result["n"] = int(result["n"])
     if group is not None:
         rho = spearman_by_group(predicted, true, group)
         result["within_group_spearman"] = within_group_spearman(predicted, true, group)

@@ -15,11 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sqp.metrics.failures import failure_auprc, failure_auroc, fpr_at_tpr, review_share
 from sqp.metrics.nan_reasons import failures_note, join, rows_note
 from sqp.metrics.rows import finite_rows
 from sqp.metrics.weighted import Statistic
-from sqp.metrics.weighted_selective import risk_statistics
+from sqp.metrics.weighted_selective import failure_statistics, risk_statistics
 
 
 def risk_coverage(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -202,24 +201,16 @@ def selective_row(
         (2, 1.0, '')
     """
     s, d = finite_rows(score, dice)
-    risk = 1 - d
-    row: dict[str, float | str] = {
-        "n": len(s),
-        "aurc": aurc(s, risk),
-        "excess_aurc": excess_aurc(s, risk),
-        "augrc": augrc(s, risk),
-        f"risk_at_{round(100 * coverage)}": risk_at_coverage(s, risk, coverage),
-    }
+    once = np.ones((1, len(s)))
+    row: dict[str, float | str] = {"n": len(s)}
+    row |= {name: float(value[0]) for name, value in risk_statistics(once, s, 1 - d, coverage).items()}
+    row[f"risk_at_{round(100 * coverage)}"] = row.pop("risk_at_coverage")
     reasons = [rows_note(score, dice)]
     for bound in failed_below:
         name, failed = round(100 * bound), d < bound
-        row |= {
-            f"n_failed_{name}": int(failed.sum()),
-            f"auroc_{name}": failure_auroc(s, failed),
-            f"auprc_{name}": failure_auprc(s, failed),
-            f"fpr_at_tpr_{name}": fpr_at_tpr(s, failed, caught),
-            f"review_share_{name}": review_share(s, failed, caught),
-        }
+        row[f"n_failed_{name}"] = int(failed.sum())
+        found = failure_statistics(once, s, failed.astype(float), caught)
+        row |= {f"{statistic}_{name}": float(value[0]) for statistic, value in found.items()}
         reason = failures_note(s, failed) if len(s) else ""
         reasons.append(f"Dice < {bound:g}: {reason}" if reason else "")
     return row | {"note": join(*reasons)}

@@ -70,7 +70,12 @@ class Resamples:
         return cls(codes, counts)
 
     def indices(self) -> Iterator[np.ndarray]:
-        """For each resample the rows in it; a group drawn twice brings its rows twice."""
+        """For each resample the rows `[m]` in it; a group drawn twice brings its rows twice.
+
+        Examples:
+            >>> [sorted(rows.tolist()) for rows in Resamples.draw(["a", "a", "b"], 2, seed=3).indices()]
+            [[0, 1, 2], [0, 0, 1, 1]]
+        """
         rows = np.arange(len(self.codes))
         for counts in self.counts:
             yield np.repeat(rows, counts[self.codes])
@@ -81,26 +86,6 @@ class Resamples:
         block = max(1, _BLOCK // max(1, len(codes)))
         for start in range(0, len(self.counts), block):
             yield self.counts[start : start + block].astype(np.float64)[:, codes]
-
-
-def bootstrap_indices(
-    group: ArrayLike, n_resamples: int = 2000, seed: int | np.random.Generator = 0
-) -> Iterator[np.ndarray]:
-    """The rows `[m]` of each resample of whole groups; the same seed and groups give the same resamples.
-
-    Args:
-        group: the group of each row `[n]`.
-        n_resamples: how many resamples are drawn.
-        seed: seed or generator of the draws.
-
-    Returns:
-        int `[m]` for each resample.
-
-    Examples:
-        >>> [sorted(rows.tolist()) for rows in bootstrap_indices(["a", "a", "b"], n_resamples=2, seed=3)]
-        [[0, 1, 2], [0, 0, 1, 1]]
-    """
-    return Resamples.draw(group, n_resamples, seed).indices()
 
 
 def form_of(statistic: Statistic) -> Callable[..., np.ndarray] | None:

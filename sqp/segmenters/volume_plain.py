@@ -24,7 +24,6 @@ from sqp.segmenters.plain import NetworkSegmenter, NetworkSpec, from_checkpoint
 
 DIVISOR = 16  # four halvings
 WIDTH = 16
-NEIGHBOURS = 2
 GROUPS = 4
 
 
