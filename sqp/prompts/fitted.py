@@ -51,7 +51,7 @@ def fitted_network(path: Path, spec: type, build: Callable[[Any], nn.Module], fi
     Raises:
         ConfigError: it is missing, damaged, or of another kind.
     """
-    known = read_header(path, spec).spec
+    known: Any = read_header(path, spec).spec
     network = build(known)
     load_weights(network, path, fit)
     return known, network.eval().requires_grad_(False)
