@@ -87,7 +87,7 @@ def transferred(
         spread = {}
         for end, rows in parts.items():
             x, y = rows[column].to_numpy(float), rows["dice"].to_numpy(float)
-            spread[end] = np.concatenate([pearson.over(w, x, y) for w in resamples.weights(keep[end])])
+            spread[end] = np.concatenate([agreement.pearson.over(w, x, y) for w in resamples.weights(keep[end])])
             values = {"n": len(rows), "sd": y.std(), "pearson": agreement.pearson(x, y)}
             if name in predictors:
                 values |= {"mae": agreement.mae(x, y), "bias": agreement.bias(x, y)}
