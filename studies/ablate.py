@@ -31,7 +31,7 @@ from sqp.config.generate import UNSEEN
 from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError, lookup
 from sqp.evaluation.rows import check_groups, frozen_members
-from sqp.metrics import weighted
+from sqp.metrics.agreement import mae, pearson, rmse, spearman
 from sqp.metrics.stats import Resamples, percentiles
 from sqp.prompts import SIMULATED_MANUAL
 from sqp.quality import Bundle, QualityModel, predict_records
@@ -46,7 +46,7 @@ from sqp.report.tables import HEADINGS, formatted, markdown, write_csv
 from studies.runner import kept, option, predictions_key, status, study, write_page
 
 FULL = "full"
-FORMS = {"mae": weighted.mae, "rmse": weighted.rmse, "pearson": weighted.pearson, "spearman": weighted.spearman}
+FORMS = {"mae": mae.over, "rmse": rmse.over, "pearson": pearson.over, "spearman": spearman.over}
 KEYS = ["row", "subset"]
 COLUMNS = ["record_id", "group", "variant", "dice", "predicted_dice"]
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from sqp.core.errors import ConfigError
 from sqp.evaluation.comparison import through_line, with_aggregates
 from sqp.evaluation.paired import MODEL, cells
-from sqp.metrics import agreement, weighted
+from sqp.metrics import agreement
 from sqp.metrics.aggregation import AGGREGATES
 from sqp.metrics.stats import Resamples, paired_difference, percentiles
 from sqp.records.schema import image_keys
@@ -90,7 +90,7 @@ def transferred(
         spread = {}
         for end, rows in parts.items():
             x, y = rows[column].to_numpy(float), rows["dice"].to_numpy(float)
-            spread[end] = np.concatenate([weighted.pearson(w, x, y) for w in resamples.weights(keep[end])])
+            spread[end] = np.concatenate([agreement.pearson.over(w, x, y) for w in resamples.weights(keep[end])])
             values = {"n": len(rows), "sd": y.std(), "pearson": agreement.pearson(x, y)}
             if name in predictors:
                 values |= {"mae": agreement.mae(x, y), "bias": agreement.bias(x, y)}

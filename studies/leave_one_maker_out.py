@@ -31,9 +31,9 @@ from sqp.core.errors import ConfigError, lookup
 from sqp.evaluation.comparison import MEDIAN, MODEL, compare
 from sqp.evaluation.paired import Paired
 from sqp.evaluation.rows import check_groups
+from sqp.metrics.failures import failure_auroc
 from sqp.metrics.nan_reasons import join
 from sqp.metrics.stats import Resamples
-from sqp.metrics.weighted_selective import failure_auroc
 from sqp.quality import Bundle
 from sqp.records import RecordSet
 from sqp.report.tables import HEADINGS, write_csv
@@ -146,7 +146,7 @@ def compared(test: pd.DataFrame, calibration: pd.DataFrame, settings: Mapping[st
 
 
 def _failures(weights: np.ndarray, score: np.ndarray, dice: np.ndarray) -> dict[str, np.ndarray]:
-    return {"auroc": failure_auroc(weights, score, (dice < FAILED_BELOW).astype(float))}
+    return {"auroc": failure_auroc.over(weights, score, (dice < FAILED_BELOW).astype(float))}
 
 
 def blocks_of(table: pd.DataFrame) -> Iterator[str]:

@@ -12,82 +12,41 @@ SHORT_FORMS = (
 
 @dataclass(frozen=True)
 class Command:
-    """A verb: where its config and its run live, and what it says of itself."""
+    """A verb and what it says of itself; its config is `sqp.config.VERB:VerbConfig`, its run `sqp.commands.VERB`."""
 
-    config: str
-    module: str
+    name: str
     summary: str
     listed: str = ""  # the option that names right after the command belong to
 
+    @property
+    def config(self) -> str:
+        """Module and class of its config; of `fit segmenter` sqp.config.fit and FitSegmenterConfig."""
+        return f"sqp.config.{self.name.split()[0]}:{self.name.title().replace(' ', '')}Config"
+
+    @property
+    def module(self) -> str:
+        """The module whose `run` takes the config."""
+        return f"sqp.commands.{self.name.split()[0]}"
+
 
 COMMANDS = {
-    "generate": Command(
-        "sqp.config.generate:GenerateConfig",
-        "sqp.commands.generate",
-        "segment images, sample the uncertainty, write a record set",
-    ),
-    "train": Command(
-        "sqp.config.train:TrainConfig",
-        "sqp.commands.train",
-        "train the quality model: record set -> predicted Dice",
-    ),
-    "predict": Command(
-        "sqp.config.predict:PredictConfig",
-        "sqp.commands.predict",
-        "predict the Dice of masks, whoever made them",
-    ),
-    "evaluate": Command(
-        "sqp.config.evaluate:EvaluateConfig",
-        "sqp.commands.evaluate",
-        "judge the quality model beside every analytic score on the same rows",
-    ),
-    "explain": Command(
-        "sqp.config.explain:ExplainConfig",
-        "sqp.commands.explain",
-        "show what the quality model looks at, and whether that is where the errors are",
-    ),
-    "compare": Command(
-        "sqp.config.compare:CompareConfig",
-        "sqp.commands.compare",
-        "set finished runs side by side: configs, val metrics, test tables",
-        listed="runs",
-    ),
-    "fit segmenter": Command(
-        "sqp.config.fit:FitSegmenterConfig",
-        "sqp.commands.fit",
-        "train a plain network that segments, for generate",
-    ),
-    "fit localizer": Command(
-        "sqp.config.fit:FitLocalizerConfig",
-        "sqp.commands.fit",
-        "train a small network that finds the lesion, for the prompter localizer",
-    ),
-    "fit classifier": Command(
-        "sqp.config.fit:FitClassifierConfig",
-        "sqp.commands.fit",
-        "train a classifier on diagnoses, for the prompter cam",
-    ),
-    "export": Command(
-        "sqp.config.export:ExportConfig",
-        "sqp.commands.export",
-        "write a quality model as one ONNX file, and its model card",
-    ),
-    "recalibrate": Command(
-        "sqp.config.recalibrate:RecalibrateConfig",
-        "sqp.commands.recalibrate",
-        "make a bundle's interval and distances anew, without training",
-    ),
-    "splits": Command(
-        "sqp.config.splits:SplitsConfig",
-        "sqp.commands.splits",
-        "make a split file by group (lesion, patient)",
-    ),
-    "freeze": Command(
-        "sqp.config.freeze:FreezeConfig",
-        "sqp.commands.freeze",
-        "freeze the spread test masks of a record set, before any training",
-    ),
-    "demo": Command("sqp.config.demo:DemoConfig", "sqp.commands.demo", "run all of it on synthetic lesions, on a CPU"),
+    command.name: command
+    for command in (
+        Command("generate", "segment images, sample the uncertainty, write a record set"),
+        Command("train", "train the quality model: record set -> predicted Dice"),
+        Command("predict", "predict the Dice of masks, whoever made them"),
+        Command("evaluate", "judge the quality model beside every analytic score on the same rows"),
+        Command("explain", "show what the quality model looks at, and whether that is where the errors are"),
+        Command("compare", "set finished runs side by side: configs, val metrics, test tables", listed="runs"),
+        Command("fit segmenter", "train a plain network that segments, for generate"),
+        Command("fit localizer", "train a small network that finds the lesion, for the prompter localizer"),
+        Command("fit classifier", "train a classifier on diagnoses, for the prompter cam"),
+        Command("export", "write a quality model as one ONNX file, and its model card"),
+        Command("recalibrate", "make a bundle's interval and distances anew, without training"),
+        Command("splits", "make a split file by group (lesion, patient)"),
+        Command("freeze", "freeze the spread test masks of a record set, before any training"),
+        Command("demo", "run all of it on synthetic lesions, on a CPU"),
+    )
 }
 
 

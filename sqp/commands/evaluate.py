@@ -8,15 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from sqp.config.evaluate import EvaluateConfig
 from sqp.core.errors import ConfigError
-from sqp.core.files import write_text
 from sqp.core.ownership import check_owner, owned
 from sqp.evaluation.result import Evaluation, evaluate
 from sqp.evaluation.rows import Rows, load_rows
-from sqp.records.run_info import stored_config, versions
+from sqp.records.run_info import stored_config, write_run
 from sqp.report.tables import brief
 from sqp.report.wandb_run import check_logger, log_results, wandb_run
 
@@ -87,12 +85,4 @@ def _write_run(config: EvaluateConfig, rows: Rows, seconds: float) -> Path:
     """The resolved config, versions, counts and seconds."""
     counts = {"test": len(rows.test), "test_with_truth": int(np.isfinite(rows.test["dice"]).sum())}
     counts |= {name: len(getattr(rows, name)) for name in ("calibration", "raters", "unreadable")}
-    run = {
-        "config": stored_config(config),
-        "versions": versions(),
-        "counts": counts,
-        "seconds": round(seconds, 2),
-    }
-    path = Path(config.out) / "run.yaml"
-    write_text(path, yaml.safe_dump(run, sort_keys=False))
-    return path
+    return write_run(Path(config.out), stored_config(config), seconds, counts=counts)

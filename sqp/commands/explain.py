@@ -8,20 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from sqp.bundles import bundle_folder
 from sqp.config.explain import ExplainConfig
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError
-from sqp.core.files import write_text
 from sqp.core.ownership import check_owner, owned
 from sqp.explain.explanation import Explanation, explain_records
 from sqp.explain.strangeness import MakeRecords
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
 from sqp.records.make import make_record_set
-from sqp.records.run_info import stored_config, versions
+from sqp.records.run_info import stored_config, write_run
 from sqp.segmenters import check_device
 
 
@@ -93,11 +91,5 @@ def _write_run(explanation: Explanation, seconds: float) -> None:
     """OUT/run.yaml: the resolved config, layer, versions, counts and seconds."""
     material, layer = explanation.material, explanation.layer
     counts = {"records": len(material), "with_truth": int(material.known.sum()), "left_out": len(material.left_out)}
-    info = {
-        "config": stored_config(explanation.config),
-        "layer": layer.name if layer else None,
-        "versions": versions(),
-        "counts": counts,
-        "seconds": seconds,
-    }
-    write_text(explanation.config.out / "run.yaml", yaml.safe_dump(info, sort_keys=False))
+    config, name = explanation.config, layer.name if layer else None
+    write_run(config.out, stored_config(config), seconds, layer=name, counts=counts)

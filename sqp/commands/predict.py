@@ -8,12 +8,9 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import yaml
-
 from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError
-from sqp.core.files import write_text
 from sqp.core.ownership import owned
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
@@ -21,7 +18,7 @@ from sqp.quality.judging.error_map import error_maps
 from sqp.quality.judging.predict import predict_records
 from sqp.quality.judging.risk import RiskRule, risk_rule
 from sqp.records.make import GenerateResult, make_record_set
-from sqp.records.run_info import stored_config, versions
+from sqp.records.run_info import stored_config, write_run
 from sqp.report.figures import DISTRIBUTION, distribution, save
 from sqp.report.findings import prediction_findings
 from sqp.report.html import Section
@@ -97,12 +94,6 @@ def _write_run(config: PredictConfig, bundle: Bundle, result: PredictResult, sec
     table = result.table
     counts = {"records": len(table), "images": int(table["image_id"].nunique()), "skipped": len(result.skipped)}
     counts |= {"unreadable": result.unreadable, **{k: int(n) for k, n in table["verdict"].value_counts().items()}}
-    run = {
-        "config": stored_config(config),
-        "bundle": {"data_sha256": bundle.info.get("data", {}).get("sha256")},
-        "risk": asdict(result.choice) if result.choice else None,
-        "versions": versions(),
-        "counts": counts,
-        "seconds": round(seconds, 2),
-    }
-    write_text(config.out / "run.yaml", yaml.safe_dump(run, sort_keys=False))
+    data = {"data_sha256": bundle.info.get("data", {}).get("sha256")}
+    risk = asdict(result.choice) if result.choice else None
+    write_run(config.out, stored_config(config), seconds, bundle=data, risk=risk, counts=counts)

@@ -17,23 +17,19 @@ from sqp.core.errors import ConfigError
 from sqp.quality.bundle.calibration import recalibrate, training_config
 from sqp.quality.bundle.expected_config import LOCALIZER, NETWORK
 from sqp.quality.bundle.storage import Bundle
+from sqp.records.run_info import MaySkip
 
 CHANGED = ("alpha", "calibrate_on", "calibrate_over", "calibrate_splits", "ood_quantile")  # by default as in the bundle
 
 
 @dataclass
-class RecalibrateResult:
+class RecalibrateResult(MaySkip):
     """The bundle as it was and as it is, and by record why it was skipped."""
 
     before: Bundle
     after: Bundle
     folder: Path
     skipped: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def exit_status(self) -> int:
-        """1 where records were skipped."""
-        return 1 if self.skipped else 0
 
     def summary(self) -> str:
         """For the terminal: what has changed."""

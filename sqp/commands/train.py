@@ -9,21 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
 from sqp.config.train import EXECUTION_KEYS, YOUNGER, TrainConfig
-from sqp.core.files import write_text
 from sqp.core.ownership import Owned, owned
 from sqp.evaluation.val_report import write_val_report
 from sqp.quality.model.training import Training, checked_rows
-from sqp.records.run_info import described, earlier_run, fingerprint, plain, versions
+from sqp.records.run_info import MaySkip, described, earlier_run, execution, fingerprint, write_run
 from sqp.report.tables import write_csv
 from sqp.report.wandb_run import check_logger, lightning_loggers, wandb_run
 
 
 @dataclass
-class TrainResult:
+class TrainResult(MaySkip):
     """Where the bundle is, how the model does on the split val, and by record why it was skipped."""
 
     bundle: Path
@@ -31,11 +29,6 @@ class TrainResult:
     epochs: int = 0
     seconds: float = 0.0
     skipped: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def exit_status(self) -> int:
-        """1 where records were skipped."""
-        return 1 if self.skipped else 0
 
     def summary(self) -> str:
         """For the terminal."""
@@ -78,7 +71,7 @@ def _run(config: TrainConfig, own: Owned, first: bool) -> TrainResult:
     if finished and config.resume:
         return finished
     training = Training.of(config, rows)  # what it refuses is told before anything is written or decoded
-    write_text(out / "run.yaml", yaml.safe_dump({"config": stored}, sort_keys=False))
+    write_run(out, stored)
     with wandb_run(config, "train", out, stored) if first else nullcontext() as logged:
         trained = training.run(out, partial(lightning_loggers, logged))
         if trained is None:
@@ -88,17 +81,14 @@ def _run(config: TrainConfig, own: Owned, first: bool) -> TrainResult:
         write_val_report(config, trained.rows, trained.predictions, logged)
     seconds = round(time.monotonic() - started, 2)
     result = TrainResult(out / "bundle", trained.metrics, trained.epochs, seconds, trained.skipped)
-    run_yaml = {
-        "config": stored,
-        "execution": {k: plain(getattr(config, k)) for k in EXECUTION_KEYS},
-        "versions": versions(),
-        "parameters": sum(p.numel() for p in trained.bundle.model.parameters()),
-        "epochs": result.epochs,
-        "seconds": seconds,
-        "skipped": result.skipped,
-        "val": result.metrics,
-    }
-    write_text(out / "run.yaml", yaml.safe_dump(run_yaml, sort_keys=False))
+    write_run(
+        *(out, stored, seconds),
+        execution=execution(config, EXECUTION_KEYS),
+        parameters=sum(p.numel() for p in trained.bundle.model.parameters()),
+        epochs=result.epochs,
+        skipped=result.skipped,
+        val=result.metrics,
+    )
     return result
 
 

@@ -227,6 +227,17 @@ def _numbers(config: Any, prefix: str = "", own: bool = True) -> Iterator[tuple[
         yield prefix.rstrip("."), config, own
 
 
+@dataclasses.dataclass
+class CommandConfig(Config):
+    """The options of a command: as it is made its choices are checked, and its numbers by `BOUNDS`, then `RANGES`."""
+
+    BOUNDS: typing.ClassVar[Mapping[str, Range]] = {}
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_ranges(self, self.BOUNDS)
+
+
 def check_options(what: str, run: Callable[..., Any], options: Mapping[str, Any], trial: Callable[[], Any]) -> None:
     """ConfigError for an option that `run` does not have (keyword-only parameters count), or one that is missing.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqp.config.checks import Config, check_ranges
+from sqp.config.checks import CommandConfig
 
 
 @dataclass
-class CompareConfig(Config):
+class CompareConfig(CommandConfig):
     """Compare finished runs side by side, from their folders alone: `sqp compare RUN RUN ... --out OUT`.
 
     Attributes:
@@ -24,6 +24,3 @@ class CompareConfig(Config):
     out: Path = Path("sqp-compare")
     n_resamples: int = 2000
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_ranges(self)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from sqp.config.checks import Config, check_ranges
+from sqp.config.checks import CommandConfig, Range
 from sqp.core.errors import ConfigError
 
 LEAST_IMAGES = 50  # below it the calibration split may have fewer than the 9 lesions of a 90 % interval
 
 
 @dataclass
-class DemoConfig(Config):
+class DemoConfig(CommandConfig):
     """Run the whole of sqp on synthetic lesions with LiteMedSAM, on a bare CPU, and end with a report.
 
     Attributes:
@@ -35,7 +36,9 @@ class DemoConfig(Config):
     workers: int = 2
     overwrite: bool = False
 
+    BOUNDS: ClassVar[dict[str, Range]] = {"size": (32, 4096)}
+
     def __post_init__(self) -> None:
-        check_ranges(self, {"size": (32, 4096)})
+        super().__post_init__()
         if self.images < LEAST_IMAGES:
             raise ConfigError(f"--images {self.images} is too few for the demo's splits; give at least {LEAST_IMAGES}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from sqp.config.checks import check_choices, check_ranges, check_thresholds
+from sqp.config.checks import check_thresholds
 from sqp.config.generate import UNSEEN
 from sqp.config.logger import LoggerConfig
 from sqp.core.errors import ConfigError
@@ -75,8 +75,7 @@ class EvaluateConfig(LoggerConfig):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_ranges(self)
+        super().__post_init__()
         check_thresholds(self.accept, self.reject)
         _check_tiers("tiers", self.tiers, "the lower one first")
         if self.tier_risk:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sqp.config.checks import Config, check_choices, check_ranges
+from sqp.config.checks import CommandConfig
 from sqp.core.errors import ConfigError
 
 Cam = Literal["grad_cam", "grad_cam_plusplus", "hires_cam", "layer_cam", "eigen_cam"]
@@ -15,7 +15,7 @@ Attribution = Literal["input_x_gradient", "integrated_gradients", "occlusion"]
 
 
 @dataclass
-class ExplainConfig(Config):
+class ExplainConfig(CommandConfig):
     """Show what the quality model looks at, whether that is where the errors are, and what it cannot do without.
 
     Attributes:
@@ -74,7 +74,6 @@ class ExplainConfig(Config):
     KINDS: ClassVar[dict[str, str]] = {"cams": "CAM"}
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_ranges(self)
+        super().__post_init__()
         if self.neighbours == 1:
             raise ConfigError("neighbours is 1; UMAP needs at least 2 (0: no embedding)")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sqp.config.checks import TRAINING_RANGES, Config, check_choices, check_ranges
+from sqp.config.checks import TRAINING_RANGES, CommandConfig, Range, check_ranges
 from sqp.core.errors import ConfigError
 from sqp.core.names import Layout, Split
 
@@ -22,7 +22,7 @@ NEVER_FITTED = ("test", "raters")
 
 
 @dataclass
-class FitConfig(Config):
+class FitConfig(CommandConfig):
     """What every network is fitted with.
 
     Attributes:
@@ -90,14 +90,10 @@ class FitConfig(Config):
     strict: bool = False
     overwrite: bool = False
 
-    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
-        **TRAINING_RANGES,
-        "max_images": (0, math.inf),
-    }
+    BOUNDS: ClassVar[dict[str, Range]] = {**TRAINING_RANGES, "max_images": (0, math.inf)}
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_ranges(self, self.BOUNDS)
+        super().__post_init__()
         if self.cameras and not self.augment:
             raise ConfigError("cameras is a part of augmentation, and augment is false: leave out one of them")
         for name in self.train_splits:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqp.config.checks import Config, check_choices, check_ranges
+from sqp.config.checks import CommandConfig
 from sqp.config.generate import UNSEEN
 from sqp.core.names import Split
 
 
 @dataclass
-class FreezeConfig(Config):
+class FreezeConfig(CommandConfig):
     """Freeze the spread test masks of a record set, before any training: which they are, and a hash of each.
 
     Attributes:
@@ -29,7 +29,3 @@ class FreezeConfig(Config):
     unseen: list[str] = field(default_factory=lambda: list(UNSEEN))
     seed: int = 0
     overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        check_ranges(self)

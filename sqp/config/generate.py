@@ -15,8 +15,8 @@ from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, 
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.names import SPLITS, Corruption, Fusion, Layout, Measure, Refinement, Split
 
-SEEN = ["erosion", "dilation", "elastic", "blob_add", "blob_cut", "swap"]
 UNSEEN = ["shift", "dropout"]
+SEEN = [name for name in get_args(Corruption) if name not in UNSEEN]
 
 JUDGED = ("mask_path", "mask", "masks", "probability_path", "probability", "probs", "prob")
 """Columns of a CSV of images that hold masks to be judged, or what is behind them."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sqp.config.checks import Config, check_choices, check_ranges
+from sqp.config.checks import CommandConfig
 
 LOGGER_KEYS = ("logger", "wandb_project", "wandb_mode", "wandb_images")
 """Keys that say how a run is logged; another value is no change of config."""
 
 
 @dataclass(kw_only=True)
-class LoggerConfig(Config):
+class LoggerConfig(CommandConfig):
     """How a run is logged.
 
     Attributes:
@@ -27,7 +27,3 @@ class LoggerConfig(Config):
     wandb_project: str = "sqp"
     wandb_mode: Literal["online", "offline"] = "online"
     wandb_images: int = 8
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        check_ranges(self)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqp.config.checks import Config, check_choices, check_ranges, check_thresholds
+from sqp.config.checks import CommandConfig, check_thresholds
 from sqp.core.errors import ConfigError
 from sqp.core.names import Layout, Split
 
@@ -15,7 +15,7 @@ MAKING = (*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer
 
 
 @dataclass
-class PredictConfig(Config):
+class PredictConfig(CommandConfig):
     """Predict the Dice of masks, whoever made them, with an interval and a verdict.
 
     Attributes:
@@ -97,8 +97,7 @@ class PredictConfig(Config):
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_ranges(self)
+        super().__post_init__()
         check_thresholds(self.accept, self.reject)
         if (self.images is None) == (not self.records):
             raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")

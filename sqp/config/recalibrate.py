@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sqp.config.checks import Config, check_alpha, check_choices, check_ranges
+from sqp.config.checks import CommandConfig, check_alpha
 from sqp.config.train import CalibrationSplit, TrainConfig, check_calibrate_splits
 from sqp.core.names import RecordKind
 
 
 @dataclass
-class RecalibrateConfig(Config):
+class RecalibrateConfig(CommandConfig):
     """Make a bundle's interval and out-of-distribution statistics anew, without training: minutes in place of hours.
 
     Attributes:
@@ -46,9 +46,10 @@ class RecalibrateConfig(Config):
     strict: bool = False
     overwrite: bool = False
 
+    BOUNDS = TrainConfig.BOUNDS
+
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_ranges(self, TrainConfig.BOUNDS)
+        super().__post_init__()
         if self.alpha is not None:
             check_alpha(self.alpha)
         if self.calibrate_splits is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from sqp.config.checks import Config, check_choices, check_ranges
+from sqp.config.checks import CommandConfig
 from sqp.core.errors import ConfigError
 from sqp.core.names import Layout
 
@@ -15,7 +15,7 @@ DEFAULT_FRACTIONS = ("train=0.6", "calibration=0.15", "val=0.1", "test=0.15")
 
 
 @dataclass
-class SplitsConfig(Config):
+class SplitsConfig(CommandConfig):
     """Make a split file by group (lesion, patient), for `sqp generate --splits OUT.json`.
 
     Attributes:
@@ -39,8 +39,7 @@ class SplitsConfig(Config):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_ranges(self)
+        super().__post_init__()
         shares = self.shares  # told here where one cannot be read
         if self.rule != "groups" and shares != read_fractions(DEFAULT_FRACTIONS):
             raise ConfigError(

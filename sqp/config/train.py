@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sqp.config.checks import TRAINING_RANGES, check_alpha, check_choices, check_ranges
+from sqp.config.checks import TRAINING_RANGES, Range, check_alpha
 from sqp.config.logger import LOGGER_KEYS, LoggerConfig
 from sqp.core.errors import ConfigError
 from sqp.core.names import RecordKind
@@ -136,7 +136,7 @@ class TrainConfig(LoggerConfig):
     strict: bool = False
     overwrite: bool = False
 
-    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+    BOUNDS: ClassVar[dict[str, Range]] = {
         **TRAINING_RANGES,
         "dropout": (0, 0.95),
         "beta": (0, 1),
@@ -148,9 +148,8 @@ class TrainConfig(LoggerConfig):
     }
 
     def __post_init__(self) -> None:
-        check_choices(self)
         check_alpha(self.alpha)
-        check_ranges(self, self.BOUNDS)
+        super().__post_init__()
         if self.cameras and not self.augment:
             raise ConfigError("cameras is a part of augmentation, and augment is false: leave out one of them")
         if self.flips not in (1, 2, 4, 8):

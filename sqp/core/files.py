@@ -9,6 +9,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import secrets
@@ -94,6 +95,15 @@ def reserved_memmap(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
         if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def reserve_arrays(home: Path, arrays: Mapping[str, tuple[type, tuple[int, ...]]], remedy: str) -> None:
+    """Memory maps of zeros, HOME/NAME.npy of a dtype and shape each; SqpError where the disk has no room for them."""
+    need = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in arrays.values())
+    if need > _free(home):
+        raise SqpError(f"the training cache needs {need / 1e9:.1f} GB in {home}: free some space, or choose {remedy}")
+    for name, (dtype, shape) in arrays.items():
+        reserved_memmap(home / f"{name}.npy", dtype, shape)
 
 
 def check_free(path: Path, overwrite: bool) -> None:

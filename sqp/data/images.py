@@ -106,9 +106,6 @@ def _orientation(image: Image.Image, path: Path) -> int:
     return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
-TEXTS = (b"tEXt", b"zTXt", b"iTXt")  # chunks of a PNG
-
-
 def _may_be_tagged(path: Path) -> bool:
     """Whether a PNG has a chunk that can hold an orientation, by the heads of its chunks."""
     with path.open("rb") as file:

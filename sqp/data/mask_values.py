@@ -6,6 +6,7 @@ photograph, or a map of probabilities, whole areas are neither dark nor bright (
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -233,6 +234,14 @@ def has_level_between(plane: np.ndarray, full: float) -> bool:
         return False
     even = maximum_filter(seen, 3) - minimum_filter(seen, 3) <= UNEVEN
     return int((inside & even).sum()) >= max(3, 0.01 * counts.sum())
+
+
+BINARY = 255  # alone beside 0 it is what tools write for a mask, not the number of a label
+
+
+def only_binary(found: Iterable[float]) -> bool:
+    """Are 0 and 255, or 255 alone, all the values: a mask of one structure, also beside label maps of other tools?"""
+    return {*found} - {0} == {BINARY}
 
 
 GREY_RANGES = (255, 4095, 65535)  # 8 bits, 12 bits in a 16-bit file, 16 bits

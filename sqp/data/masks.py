@@ -15,9 +15,18 @@ from PIL import Image
 
 from sqp.core.errors import CaseError
 from sqp.data.images import is_deep, luminance, opened, plane_of
-from sqp.data.mask_values import LEAST_RANGE, MOST, Values, areas, between, of_image, range_of, said
-
-BINARY = 255  # alone beside 0 it is what tools write for a mask, not the number of a label
+from sqp.data.mask_values import (
+    BINARY,
+    LEAST_RANGE,
+    MOST,
+    Values,
+    areas,
+    between,
+    of_image,
+    only_binary,
+    range_of,
+    said,
+)
 
 
 def read_mask(path: str | Path, labels: Sequence[int] = (), given: bool = False) -> np.ndarray:
@@ -73,7 +82,7 @@ def labelled(values: Values, what: str, labels: Sequence[int], given: bool) -> n
     """
     wanted = set(labels)
     smooth = len(values.found) > 2 and not areas(values)
-    alone = smooth or (BINARY in values.found and set(values.found.tolist()) <= {0, BINARY})
+    alone = smooth or only_binary(values.found.tolist())
     if alone and not values.coloured and BINARY in wanted - {0}:
         return None
     if alone and not values.coloured and given and 0 not in wanted and max(labels) <= BINARY:

@@ -13,7 +13,7 @@ from sqp.core.untrusted import check_regular
 from sqp.core.volume import TOLERANCE, Geometry, Volume, most_bytes, quiet_nibabel, unreadable, voxels_of
 from sqp.data.dicom import read_series
 from sqp.data.images import IMAGE_SUFFIXES
-from sqp.data.masks import BINARY
+from sqp.data.mask_values import BINARY, only_binary
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 LABEL_NOISE = 1e-3  # by which a label kept as a float may miss its number: scaled, or resampled
@@ -74,11 +74,11 @@ def read_structure(path: str | Path, labels: Sequence[int] = (), given: bool = F
         )
     missing = [label for label in labels if label not in found]
     if given:
-        binary = found == [BINARY] or (found == [1] and _of_record_set(Path(path)))
+        binary = only_binary(found) or (found == [1] and _of_record_set(Path(path)))
         return np.isin(array, found if binary else labels or found), geometry
     if not found:
         raise CaseError(f"label map {path} is empty: no voxel is labelled, so there is nothing to compare with")
-    if found == [BINARY]:  # a mask of one structure, also beside label maps of another tool
+    if only_binary(found):
         return array == BINARY, geometry
     if missing:
         raise CaseError(f"label {_said(missing)} is not in {path}, which holds {_said(found)}: correct --label")

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from sqp.evaluation.paired import MODEL, Paired, mean_cells
-from sqp.metrics import weighted
+from sqp.metrics import agreement, weighted
 from sqp.metrics.aggregation import AGGREGATES
 from sqp.metrics.intervals import covered
 from sqp.metrics.nan_reasons import join
@@ -88,17 +88,17 @@ COMPARED = ("spearman", "mae")  # statistics whose difference to the model stand
 DETAILS = ("kendall", "bias", "limit_low", "limit_high", "ece")  # statistics that the short table leaves out
 
 RANKED: dict[str, Callable[..., np.ndarray]] = {  # of the score itself
-    "pearson": weighted.pearson,
-    "spearman": weighted.spearman,
+    "pearson": agreement.pearson.over,
+    "spearman": agreement.spearman.over,
     "kendall": weighted.kendall,
 }
 IN_TARGET: dict[str, Callable[..., np.ndarray]] = {  # of the score on the scale of the target
-    "r2": weighted.r2,
-    "mae": weighted.mae,
-    "rmse": weighted.rmse,
-    "bias": weighted.bias,
-    "limit_low": weighted.limit_low,
-    "limit_high": weighted.limit_high,
+    "r2": agreement.r2.over,
+    "mae": agreement.mae.over,
+    "rmse": agreement.rmse.over,
+    "bias": agreement.bias.over,
+    "limit_low": agreement.limit_low.over,
+    "limit_high": agreement.limit_high.over,
     "ece": weighted.calibration_error,
 }
 

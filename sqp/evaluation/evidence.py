@@ -72,9 +72,11 @@ class Page:
         """Append the rows of a table to FILE.csv."""
         self.tables.setdefault(file, []).append(table)
 
-    def show(self, title: str, about: str, table: pd.DataFrame, headings: Mapping[str, str]) -> None:
-        """Append a section."""
+    def show(self, title: str, about: str, table: pd.DataFrame, headings: Mapping[str, str], file: str = "") -> None:
+        """Append a section; where a file is named, its table to FILE.csv, too."""
         self.sections.append(Shown(title, about, table, headings))
+        if file:
+            self.add(file, table)
 
     def text(self) -> str:
         """The markdown."""

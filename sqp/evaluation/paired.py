@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from sqp.metrics.agreement import pearson, spearman
 from sqp.metrics.nan_reasons import agreement_note
 from sqp.metrics.stats import Resamples, bootstrap, percentiles
-from sqp.metrics.weighted import correlations, mean
+from sqp.metrics.weighted import mean
 from sqp.report.findings import MODEL
 
 Statistics = Callable[..., dict[str, np.ndarray]]
@@ -102,10 +103,14 @@ def mean_rows(columns: Mapping[str, np.ndarray], resamples: Resamples) -> pd.Dat
     return pd.DataFrame(rows)
 
 
+def _correlations(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+    return {"pearson": pearson.over(weights, x, y), "spearman": spearman.over(weights, x, y)}
+
+
 def correlation_rows(columns: Mapping[str, np.ndarray], with_: np.ndarray, resamples: Resamples) -> pd.DataFrame:
     """A row a column `[n]`: n, Pearson and Spearman with `with_` `[n]`, their intervals, and why one is NaN."""
     keep = np.isfinite(with_)
-    paired = Paired(correlations, (np.where(keep, with_, 0),), resamples)
+    paired = Paired(_correlations, (np.where(keep, with_, 0),), resamples)
     rows = []
     for name, values in columns.items():
         own = {name: (np.where(keep, values, np.nan),)}

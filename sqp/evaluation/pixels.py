@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,16 +85,14 @@ def measured(rows: pd.DataFrame, out: Path, probability: bool = True, surface: b
     path = out / FILE
     before = _kept(path)
     results: dict[Any, dict[Any, Any]] = {}
-    sets: dict[str, RecordSet] = {}
+    opened = cache(RecordSet)
     known = len(before)
     for index, row in tqdm(rows.iterrows(), total=len(rows), unit="record", desc="measure", disable=None):
         try:
-            where = str(row.get("record_set", ""))
-            if where not in sets:
-                sets[where] = RecordSet(where)
-            key = (where, str(row["record_id"]), _digest(sets[where], row, probability, surface))
+            records = opened(str(row.get("record_set", "")))
+            key = (str(records.folder), str(row["record_id"]), _digest(records, row, probability, surface))
             if key not in before:
-                numbers = _row(read_pixels(sets[where], row, probability), row, surface)
+                numbers = _row(read_pixels(records, row, probability), row, surface)
                 before[key] = dict(zip(KEYS, key, strict=True)) | numbers
             results[index] = before[key]
         except (CaseError, ConfigError, *UNREADABLE) as error:

@@ -12,7 +12,7 @@ import pandas as pd
 from sqp.config.evaluate import EvaluateConfig
 from sqp.core.files import write_text
 from sqp.evaluation.evidence import Evidence, Page
-from sqp.evaluation.pages import pages
+from sqp.evaluation.pages import PAGES
 from sqp.evaluation.pages.agreement import few_records
 from sqp.evaluation.rows import Rows
 from sqp.evaluation.subsets import Comparison, Subset, compare_subsets
@@ -131,7 +131,7 @@ def evaluate(rows: Rows, config: EvaluateConfig) -> Evaluation:
     evidence = Evidence(
         config, comparison.parts, comparison.whole, scores, rows.calibration, rows.raters, rows.alpha, rows.risk
     )
-    return Evaluation(config, rows, comparison, list(pages(evidence)))
+    return Evaluation(config, rows, comparison, [make(evidence) for make in PAGES.values()])
 
 
 def _about(part: Subset) -> str:

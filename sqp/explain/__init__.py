@@ -5,8 +5,7 @@ The names are imported when they are first asked for.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from sqp.core.lazy import lazy
 
 _HOMES = {
     "Explanation": "explanation",
@@ -17,9 +16,4 @@ _HOMES = {
     "load_material": "data",
 }
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'sqp.explain' has no attribute '{name}'")
-    return getattr(import_module(f"sqp.explain.{_HOMES[name]}"), name)
+__getattr__ = lazy(__name__, _HOMES)

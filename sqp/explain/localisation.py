@@ -15,8 +15,8 @@ import pandas as pd
 from scipy.ndimage import distance_transform_edt
 
 from sqp.evaluation.paired import mean_cells
-from sqp.metrics import weighted_selective as forms
 from sqp.metrics.stats import Resamples, percentiles
+from sqp.metrics.weighted_selective import failure_statistics
 
 RIGHT, KINDS = 0, ("boundary", "omission", "false_positive")
 ALL, RANDOM = "all", "random"
@@ -59,11 +59,12 @@ def of_kind(counts: np.ndarray, kind: str) -> np.ndarray:
 
 def areas(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """AUROC, AUPRC and share of wrong pixels `[n]` of weights `[n, 2 * BINS]`; NaN where nothing or all is wrong."""
-    scores = -np.tile(np.arange(BINS, dtype=np.float64), 2)  # the forms look for failures by a low score
+    scores = -np.tile(np.arange(BINS, dtype=np.float64), 2)  # failures are looked for by a low score
     failed = np.repeat([1.0, 0.0], BINS)
     wrong, total = weights[:, :BINS].sum(axis=1), weights.sum(axis=1)
     share = np.divide(wrong, total, out=np.full(len(weights), np.nan), where=(wrong > 0) & (wrong < total))
-    return forms.failure_auroc(weights, scores, failed), forms.failure_auprc(weights, scores, failed), share
+    found = failure_statistics(weights, scores, failed)
+    return found["auroc"], found["auprc"], share
 
 
 def localisation_table(counts: Mapping[str, np.ndarray], resamples: Resamples, keep: np.ndarray) -> pd.DataFrame:

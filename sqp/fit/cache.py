@@ -8,9 +8,8 @@ batches depends on seed and epoch alone.
 from __future__ import annotations
 
 import hashlib
-import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -26,8 +25,8 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler
 from tqdm import tqdm
 
-from sqp.core.errors import CaseError, SqpError
-from sqp.core.files import look_of, reserved_memmap, write_json
+from sqp.core.errors import CaseError
+from sqp.core.files import look_of, reserve_arrays, write_json
 from sqp.core.frame import Frame
 from sqp.core.types import Case
 from sqp.core.untrusted import read_json
@@ -36,6 +35,7 @@ from sqp.data.reading import read, read_mask_of
 from sqp.records.build_lock import DONE, made_once
 
 FORMAT = 1
+SMALLER = "a smaller --size or fewer images (--max_images)"
 
 
 class CaseCache:
@@ -108,22 +108,10 @@ def build_cache(cases: Sequence[Case], size: int, folder: Path, workers: int = 0
 
     def start() -> None:
         masks = {"truth": (np.bool_, (n, size, size)), "sizes": (np.int64, (n, 2))}
-        allocate(home, {"images": (np.uint8, (n, 3, size, size))} | masks)
+        reserve_arrays(home, {"images": (np.uint8, (n, 3, size, size))} | masks, SMALLER)
 
     fill_cache(home, cases, partial(_decode, home=home, size=size), workers, progress, start=start)
     return ImageCache(home)
-
-
-def allocate(home: Path, arrays: Mapping[str, tuple[type, tuple[int, ...]]]) -> None:
-    """Memory maps of zeros by name, (dtype, shape) each; SqpError where the disk has no room for them."""
-    need = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in arrays.values())
-    if need > shutil.disk_usage(home).free:
-        raise SqpError(
-            f"the training cache needs {need / 1e9:.1f} GB in {home}: free some space, or choose a smaller --size or "
-            "fewer images (--max_images)"
-        )
-    for name, (dtype, shape) in arrays.items():
-        reserved_memmap(home / f"{name}.npy", dtype, shape)
 
 
 def read_pair(case: Case) -> tuple[Any, np.ndarray]:

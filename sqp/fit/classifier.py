@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 from tqdm import tqdm
 
-from sqp.config.fit import (
-    FitClassifierConfig,
-)
+from sqp.config.fit import FitClassifierConfig
 from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.files import write_text
 from sqp.core.tables import csv_text

@@ -21,9 +21,10 @@ from numpy.lib.format import open_memmap
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
+from sqp.core.files import reserve_arrays
 from sqp.core.seeding import torch_generator
 from sqp.core.types import Case
-from sqp.fit.cache import CaseCache, Images, allocate, cache_key, fill_cache, read_pair
+from sqp.fit.cache import SMALLER, CaseCache, Images, cache_key, fill_cache, read_pair
 from sqp.fit.losses import dice_bce, hard_dice
 from sqp.fit.module import Recipe
 from sqp.fit.segmenter import SegmenterModule, SegmenterTask
@@ -170,11 +171,8 @@ def build_embeddings(
     cases: Sequence[Case], segmenter: PromptableSegmenter, folder: Path, progress: bool = True
 ) -> EmbeddingCache:
     """The cache of these cases under `folder`, each encoded unless it is there."""
-    home, n, side = (
-        folder / cache_key(cases, segmenter.name, segmenter.weights_sha256),
-        len(cases),
-        segmenter.size // segmenter.stride,
-    )
+    home = folder / cache_key(cases, segmenter.name, segmenter.weights_sha256)
+    n, side = len(cases), segmenter.size // segmenter.stride
 
     def start() -> None:
         if not (home / "filled.npy").exists():
@@ -182,7 +180,7 @@ def build_embeddings(
             shape = (n, prompt_encoder.embed_dim, *prompt_encoder.image_embedding_size)
             masks = {"truth": (np.bool_, (n, side, side)), "sizes": (np.int64, (n, 2))}
             boxes = {"boxes": (np.float32, (n, len(BOXES), 4)), "filled": (np.bool_, (n,))}
-            allocate(home, {"features": (np.float16, shape)} | masks | boxes)
+            reserve_arrays(home, {"features": (np.float16, shape)} | masks | boxes, SMALLER)
 
     fill_cache(home, cases, partial(_encode, segmenter=segmenter, home=home), progress=progress, start=start)
     return EmbeddingCache(home)

@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchvision.ops import box_iou
 
-from sqp.config.fit import (
-    FitLocalizerConfig,
-)
+from sqp.config.fit import FitLocalizerConfig
 from sqp.core.boxes import tight_box
 from sqp.core.types import Case
 from sqp.fit.cache import CachedImages

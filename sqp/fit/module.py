@@ -17,7 +17,7 @@ from sqp.core.seeding import derive_seed, torch_generator
 from sqp.networks.inputs import normalise
 from sqp.training.augmentation import coloured, moved
 from sqp.training.cameras import photographed
-from sqp.training.trainer import one_cycle
+from sqp.training.trainer import decayed_groups, one_cycle
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,7 @@ class FitModule(pl.LightningModule):
         The latter is that of snapshot ensembles (Huang et al. 2017, arXiv 1704.00109).
         """
         r = self.recipe
-        decayed = [p for p in self.parameters() if p.ndim > 1]
-        plain = [p for p in self.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": r.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=r.learning_rate)
+        optimizer = torch.optim.AdamW(decayed_groups(self, r.weight_decay), lr=r.learning_rate)
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         schedule: torch.optim.lr_scheduler.LRScheduler
         if r.schedule == "one_cycle":

@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from torch import nn
 
 from sqp.config.fit import EXECUTION_KEYS, FitClassifierConfig, FitConfig, FitLocalizerConfig, FitSegmenterConfig
 from sqp.core.errors import CaseError, ConfigError
-from sqp.core.files import write_text
 from sqp.core.ownership import Owned, owned
 from sqp.core.seeding import derive_seed
 from sqp.core.types import Case
@@ -29,7 +27,7 @@ from sqp.fit.task import FitTask
 from sqp.fit.training import Fitted, train
 from sqp.networks.checkpoint import read_header, save_checkpoint
 from sqp.records.fitted import fitted_parts, image_hashes
-from sqp.records.run_info import described, earlier_run, fingerprint, plain, versions
+from sqp.records.run_info import MaySkip, described, earlier_run, execution, fingerprint, versions, write_run
 
 LEAST = 2  # images: batch normalisation needs more than one
 YOUNGER = {"label": [], "spacing": [], "patch": 96, "neighbours": 2, "cameras": False}
@@ -44,7 +42,7 @@ COMMANDS: dict[type[FitConfig], str] = {
 
 
 @dataclass
-class FitResult:
+class FitResult(MaySkip):
     """The checkpoints with their value on val, what that is and what comes next, and the images not read.
 
     `notes` are sentences on what may be wrong with the images.
@@ -57,11 +55,6 @@ class FitResult:
     next: str = ""
     report: str = ""
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def exit_status(self) -> int:
-        """1 where images were skipped."""
-        return 1 if self.skipped else 0
 
     def summary(self) -> str:
         """For the terminal."""
@@ -107,18 +100,12 @@ def _run(config: FitConfig, task: FitTask, own: Owned) -> FitResult:
     if not (finished and config.resume):
         new_network(config, task, spec, config.seed)  # what it refuses is told before anything is written or read
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "run.yaml", yaml.safe_dump({"config": stored}, sort_keys=False))
+        write_run(out, stored)
         finished = _fit(config, task, spec, fitted, held, stored, data)
         finished.seconds = round(time.monotonic() - started, 2)
-        run = {
-            "config": stored,
-            "execution": {key: plain(getattr(config, key)) for key in EXECUTION_KEYS if hasattr(config, key)},
-            "versions": versions(),
-            f"val_{task.watched}": {file.name: value for file, value in finished.checkpoints.items()},
-            "skipped": finished.skipped,
-            "seconds": finished.seconds,
-        }
-        write_text(out / "run.yaml", yaml.safe_dump(run, sort_keys=False))
+        on_val = {file.name: value for file, value in finished.checkpoints.items()}
+        facts = {"execution": execution(config, EXECUTION_KEYS), f"val_{task.watched}": on_val}
+        write_run(out, stored, finished.seconds, **facts, skipped=finished.skipped)
     finished.next = task.next(spec, next(iter(finished.checkpoints)))
     finished.report = task.report(next(iter(finished.checkpoints)))
     finished.notes = turned_notes([*fitted, *held])

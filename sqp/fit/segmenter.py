@@ -9,9 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from sqp.config.fit import (
-    FitSegmenterConfig,
-)
+from sqp.config.fit import FitSegmenterConfig
 from sqp.core.types import Case
 from sqp.fit.cache import CachedImages
 from sqp.fit.losses import dice_bce, hard_dice

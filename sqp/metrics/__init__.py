@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqp.metrics import agreement, calibration, overlap, selective
+from sqp.metrics import calibration, failures, overlap, selective
+from sqp.metrics.agreement import AGREEMENT
+
+__all__ = ["AGREEMENT", "FAILURES", "OVERLAP", "PIXEL_CALIBRATION", "SELECTIVE"]
 
 # (prediction, truth), both masks -> a number
 OVERLAP: dict[str, Callable[..., float]] = {
@@ -18,21 +21,6 @@ OVERLAP: dict[str, Callable[..., float]] = {
     "recall": overlap.recall,
     "specificity": overlap.specificity,
     "accuracy": overlap.accuracy,
-}
-
-# (predicted [n], true [n]) -> a number; within_group_spearman stands apart: it takes the images, too
-AGREEMENT: dict[str, Callable[..., float]] = {
-    "n": agreement.count,
-    "sd": agreement.sd,
-    "pearson": agreement.pearson,
-    "spearman": agreement.spearman,
-    "kendall": agreement.kendall,
-    "r2": agreement.r2,
-    "mae": agreement.mae,
-    "rmse": agreement.rmse,
-    "bias": agreement.bias,
-    "limit_low": agreement.limit_low,
-    "limit_high": agreement.limit_high,
 }
 
 # (score [n], risk [n]) -> a number, lower is better
@@ -45,10 +33,10 @@ SELECTIVE: dict[str, Callable[..., float]] = {
 
 # (score [n], failed [n]) -> a number
 FAILURES: dict[str, Callable[..., float]] = {
-    "auroc": selective.failure_auroc,
-    "auprc": selective.failure_auprc,
-    "fpr_at_tpr": selective.fpr_at_tpr,
-    "review_share": selective.review_share,
+    "auroc": failures.failure_auroc,
+    "auprc": failures.failure_auprc,
+    "fpr_at_tpr": failures.fpr_at_tpr,
+    "review_share": failures.review_share,
 }
 
 # (probability map, mask) -> a number

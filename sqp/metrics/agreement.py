@@ -15,14 +15,11 @@ from numpy.typing import ArrayLike
 
 from sqp.metrics import weighted
 from sqp.metrics.rows import columns, finite, finite_rows, group_codes
+from sqp.metrics.weighted import Statistic, centred, correlation, divide, mean, mid_ranks
 
 
-def _plain(statistic: Callable[..., np.ndarray], predicted: ArrayLike, true: ArrayLike) -> float:
-    x, y = finite_rows(predicted, true)
-    return float(statistic(np.ones((1, len(x))), x, y)[0])
-
-
-def count(predicted: ArrayLike, true: ArrayLike) -> int:
+@Statistic
+def count(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Rows in which both are finite.
 
     Args:
@@ -32,10 +29,11 @@ def count(predicted: ArrayLike, true: ArrayLike) -> int:
     Returns:
         Their number, at least 0.
     """
-    return int(_plain(weighted.count, predicted, true))
+    return weights.sum(axis=1)
 
 
-def sd(predicted: ArrayLike, true: ArrayLike) -> float:
+@Statistic
+def sd(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """SD of the truth over the rows used, of the population (divided by n), so that r2 = 1 - rmse² / sd².
 
     Args:
@@ -45,10 +43,11 @@ def sd(predicted: ArrayLike, true: ArrayLike) -> float:
     Returns:
         The SD in the unit of the truth; NaN without rows.
     """
-    return _plain(weighted.sd, predicted, true)
+    return np.sqrt(centred(weights, true)[1])
 
 
-def pearson(predicted: ArrayLike, true: ArrayLike) -> float:
+@Statistic
+def pearson(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Pearson correlation, in [-1, 1].
 
     Args:
@@ -62,10 +61,11 @@ def pearson(predicted: ArrayLike, true: ArrayLike) -> float:
         >>> pearson([1, 2, 3], [2, 4, 6])
         1.0
     """
-    return _plain(weighted.pearson, predicted, true)
+    return correlation(weights, predicted, true)
 
 
-def spearman(predicted: ArrayLike, true: ArrayLike) -> float:
+@Statistic
+def spearman(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Spearman rank correlation, ties by mean rank, in [-1, 1].
 
     Args:
@@ -75,7 +75,9 @@ def spearman(predicted: ArrayLike, true: ArrayLike) -> float:
     Returns:
         The correlation, NaN where a column is constant or has fewer than two rows.
     """
-    return _plain(weighted.spearman, predicted, true)
+    if not len(true):
+        return np.full(len(weights), np.nan)
+    return correlation(weights, mid_ranks(weights, predicted), mid_ranks(weights, true))
 
 
 def kendall(predicted: ArrayLike, true: ArrayLike) -> float:
@@ -98,7 +100,8 @@ def kendall(predicted: ArrayLike, true: ArrayLike) -> float:
     return float(kendalltau(x, y, variant="b").statistic) if len(x) > 1 else float("nan")
 
 
-def r2(predicted: ArrayLike, true: ArrayLike) -> float:
+@Statistic
+def r2(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Coefficient of determination 1 - SSE / SST of the prediction, not the squared correlation; at most 1.
 
     Args:
@@ -112,10 +115,11 @@ def r2(predicted: ArrayLike, true: ArrayLike) -> float:
         >>> r2([0.5, 0.5], [0.0, 1.0])  # the mean of the truth explains nothing
         0.0
     """
-    return _plain(weighted.r2, predicted, true)
+    return 1 - divide(mean(weights, (predicted - true) ** 2), centred(weights, true)[1])
 
 
-def mae(predicted: ArrayLike, true: ArrayLike) -> float:
+@Statistic
+def mae(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Mean absolute error.
 
     Args:
@@ -125,10 +129,11 @@ def mae(predicted: ArrayLike, true: ArrayLike) -> float:
     Returns:
         The error in the unit of the truth; NaN without rows.
     """
-    return _plain(weighted.mae, predicted, true)
+    return mean(weights, np.abs(predicted - true))
 
 
-def rmse(predicted: ArrayLike, true: ArrayLike) -> float:
+@Statistic
+def rmse(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Root mean squared error.
 
     Args:
@@ -138,10 +143,11 @@ def rmse(predicted: ArrayLike, true: ArrayLike) -> float:
     Returns:
         The error in the unit of the truth; NaN without rows.
     """
-    return _plain(weighted.rmse, predicted, true)
+    return np.sqrt(mean(weights, (predicted - true) ** 2))
 
 
-def bias(predicted: ArrayLike, true: ArrayLike) -> float:
+@Statistic
+def bias(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Mean of predicted - true; above 0 the prediction flatters.
 
     Args:
@@ -151,10 +157,18 @@ def bias(predicted: ArrayLike, true: ArrayLike) -> float:
     Returns:
         The mean in the unit of the truth; NaN without rows.
     """
-    return _plain(weighted.bias, predicted, true)
+    return mean(weights, predicted - true)
 
 
-def limit_low(predicted: ArrayLike, true: ArrayLike) -> float:
+def _half_width(weights: np.ndarray, differences: np.ndarray) -> np.ndarray:
+    """1.96 SD (n - 1) of the differences `[b]`."""
+    n = weights.sum(axis=1)
+    variance = centred(weights, differences)[1] * divide(n, n - 1)
+    return 1.96 * np.sqrt(np.where(n > 1, variance, np.nan))
+
+
+@Statistic
+def limit_low(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """The lower Bland-Altman limit of agreement, bias - 1.96 SD (n - 1) of predicted - true; NaN below two rows.
 
     Between it and `limit_high` lie 95 % of the differences, if these are normal. Bland & Altman 1986.
@@ -170,10 +184,11 @@ def limit_low(predicted: ArrayLike, true: ArrayLike) -> float:
         >>> round(limit_low([1, 3], [0, 0]), 4)
         -0.7719
     """
-    return _plain(weighted.limit_low, predicted, true)
+    return mean(weights, predicted - true) - _half_width(weights, predicted - true)
 
 
-def limit_high(predicted: ArrayLike, true: ArrayLike) -> float:
+@Statistic
+def limit_high(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """The upper Bland-Altman limit of agreement, bias + 1.96 SD (n - 1) of predicted - true; NaN below two rows.
 
     Args:
@@ -183,7 +198,23 @@ def limit_high(predicted: ArrayLike, true: ArrayLike) -> float:
     Returns:
         The limit in the unit of the truth.
     """
-    return _plain(weighted.limit_high, predicted, true)
+    return mean(weights, predicted - true) + _half_width(weights, predicted - true)
+
+
+AGREEMENT: dict[str, Callable[..., float]] = {
+    "n": count,
+    "sd": sd,
+    "pearson": pearson,
+    "spearman": spearman,
+    "kendall": kendall,
+    "r2": r2,
+    "mae": mae,
+    "rmse": rmse,
+    "bias": bias,
+    "limit_low": limit_low,
+    "limit_high": limit_high,
+}
+"""(predicted `[n]`, true `[n]`) -> a number; within_group_spearman stands apart: it takes the images, too."""
 
 
 def spearman_by_group(x: ArrayLike, y: ArrayLike, group: ArrayLike) -> np.ndarray:
@@ -235,7 +266,7 @@ def within_group_spearman(x: ArrayLike, y: ArrayLike, group: ArrayLike) -> float
 
 
 def agreement(predicted: ArrayLike, true: ArrayLike, group: ArrayLike | None = None) -> dict[str, float]:
-    """Every statistic by name: n, sd, pearson, spearman, kendall, r2, mae, rmse, bias, limit_low, limit_high.
+    """Every statistic of `AGREEMENT` by its name.
 
     Args:
         predicted: predictions `[n]`; rows in which either is NaN or infinite are dropped.
@@ -249,19 +280,8 @@ def agreement(predicted: ArrayLike, true: ArrayLike, group: ArrayLike | None = N
     Raises:
         ValueError: lengths differ.
     """
-    result: dict[str, float] = {
-        "n": count(predicted, true),
-        "sd": sd(predicted, true),
-        "pearson": pearson(predicted, true),
-        "spearman": spearman(predicted, true),
-        "kendall": kendall(predicted, true),
-        "r2": r2(predicted, true),
-        "mae": mae(predicted, true),
-        "rmse": rmse(predicted, true),
-        "bias": bias(predicted, true),
-        "limit_low": limit_low(predicted, true),
-        "limit_high": limit_high(predicted, true),
-    }
+    result = {name: statistic(predicted, true) for name, statistic in AGREEMENT.items()}
+    result["n"] = int(result["n"])
     if group is not None:
         rho = spearman_by_group(predicted, true, group)
         result["within_group_spearman"] = within_group_spearman(predicted, true, group)

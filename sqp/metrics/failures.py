@@ -5,13 +5,14 @@ Scores are higher = better; a failed row is True or 1; rows with a NaN are dropp
 
 from __future__ import annotations
 
-from numpy.typing import ArrayLike
+import numpy as np
 
-from sqp.metrics import weighted_selective as forms
-from sqp.metrics.rows import even_rows
+from sqp.metrics.weighted import Statistic
+from sqp.metrics.weighted_selective import failure_statistics
 
 
-def failure_auroc(score: ArrayLike, failed: ArrayLike) -> float:
+@Statistic
+def failure_auroc(weights: np.ndarray, score: np.ndarray, failed: np.ndarray) -> np.ndarray:
     """Area under the ROC of finding the failed rows (True or 1) by a low score, in [0, 1]; 0.5 is chance.
 
     The chance that a failed row scores below one that did not fail, ties counting one half. NaN unless both
@@ -31,10 +32,11 @@ def failure_auroc(score: ArrayLike, failed: ArrayLike) -> float:
         >>> failure_auroc([0.9, 0.8, 0.3], [False, False, True])
         1.0
     """
-    return float(forms.failure_auroc(*even_rows(score, failed))[0])
+    return failure_statistics(weights, score, failed)["auroc"]
 
 
-def failure_auprc(score: ArrayLike, failed: ArrayLike) -> float:
+@Statistic
+def failure_auprc(weights: np.ndarray, score: np.ndarray, failed: np.ndarray) -> np.ndarray:
     """Average precision of finding the failed rows, in [0, 1]; the share of failures is chance.
 
     NaN unless both occur.
@@ -53,10 +55,11 @@ def failure_auprc(score: ArrayLike, failed: ArrayLike) -> float:
         >>> failure_auprc([0.9, 0.8, 0.3], [False, True, False])
         0.5
     """
-    return float(forms.failure_auprc(*even_rows(score, failed))[0])
+    return failure_statistics(weights, score, failed)["auprc"]
 
 
-def fpr_at_tpr(score: ArrayLike, failed: ArrayLike, tpr: float = 0.95) -> float:
+@Statistic
+def fpr_at_tpr(weights: np.ndarray, score: np.ndarray, failed: np.ndarray, tpr: float = 0.95) -> np.ndarray:
     """Share of the good rows flagged by the threshold that flags at least `tpr` of the failed ones; lower is better.
 
     NaN unless both occur.
@@ -76,10 +79,11 @@ def fpr_at_tpr(score: ArrayLike, failed: ArrayLike, tpr: float = 0.95) -> float:
         >>> fpr_at_tpr([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
         0.0
     """
-    return float(forms.fpr_at_tpr(*even_rows(score, failed), tpr)[0])
+    return failure_statistics(weights, score, failed, tpr)["fpr_at_tpr"]
 
 
-def review_share(score: ArrayLike, failed: ArrayLike, caught: float = 0.95) -> float:
+@Statistic
+def review_share(weights: np.ndarray, score: np.ndarray, failed: np.ndarray, caught: float = 0.95) -> np.ndarray:
     """Share of all rows to review, worst score first, until at least `caught` of the failures are found.
 
     NaN without failures. The best possible is near `caught` · share of failures, chance near `caught`.
@@ -99,4 +103,4 @@ def review_share(score: ArrayLike, failed: ArrayLike, caught: float = 0.95) -> f
         >>> review_share([0.9, 0.8, 0.7, 0.3], [False, False, True, True])
         0.5
     """
-    return float(forms.review_share(*even_rows(score, failed), caught)[0])
+    return failure_statistics(weights, score, failed, caught)["review_share"]

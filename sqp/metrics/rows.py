@@ -94,9 +94,3 @@ def one_of_each(group: ArrayLike, generator: np.random.Generator) -> np.ndarray:
     """
     names = pd.Series(np.asarray(group)).sample(frac=1, random_state=generator)
     return np.sort(names.drop_duplicates().index)
-
-
-def even_rows(score: ArrayLike, other: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Even weights `[1, n]`, and the rows without gaps."""
-    s, o = finite_rows(score, other)
-    return np.ones((1, len(s))), s, o

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sqp.metrics import weighted_selective as forms
-from sqp.metrics.failures import failure_auprc, failure_auroc, fpr_at_tpr, review_share
 from sqp.metrics.nan_reasons import failures_note, join, rows_note
-from sqp.metrics.rows import even_rows, finite_rows
+from sqp.metrics.rows import finite_rows
+from sqp.metrics.weighted import Statistic
+from sqp.metrics.weighted_selective import failure_statistics, risk_statistics
 
 
 def risk_coverage(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +51,8 @@ def risk_coverage(score: ArrayLike, risk: ArrayLike) -> tuple[np.ndarray, np.nda
     return accepted / max(len(s), 1), np.cumsum(expected) / accepted
 
 
-def aurc(score: ArrayLike, risk: ArrayLike) -> float:
+@Statistic
+def aurc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
     """Area under the risk-coverage curve: mean selective risk over the coverages 1/n ... 1; lower is better.
 
     Geifman & El-Yaniv 2017, 2019, with ties as above: a constant score has the mean risk. NaN without rows.
@@ -66,10 +67,11 @@ def aurc(score: ArrayLike, risk: ArrayLike) -> float:
     Raises:
         ValueError: lengths differ.
     """
-    return float(forms.aurc(*even_rows(score, risk))[0])
+    return risk_statistics(weights, score, risk)["aurc"]
 
 
-def excess_aurc(score: ArrayLike, risk: ArrayLike) -> float:
+@Statistic
+def excess_aurc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
     """AURC less that of the oracle, which orders the rows by their risk; at least 0. NaN without rows.
 
     Geifman et al. 2019, with the true oracle of a continuous risk in place of their approximation.
@@ -88,10 +90,11 @@ def excess_aurc(score: ArrayLike, risk: ArrayLike) -> float:
         >>> excess_aurc([0.9, 0.1], [0.0, 0.4])
         0.0
     """
-    return float(forms.excess_aurc(*even_rows(score, risk))[0])
+    return risk_statistics(weights, score, risk)["excess_aurc"]
 
 
-def augrc(score: ArrayLike, risk: ArrayLike) -> float:
+@Statistic
+def augrc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
     """Area under coverage · selective risk, the risk of a failure that is let through; lower is better.
 
     Mean over the coverages 1/n ... 1; a random order has half the mean risk, but for 1/n. NaN without rows. Traub et
@@ -111,10 +114,11 @@ def augrc(score: ArrayLike, risk: ArrayLike) -> float:
         >>> augrc([0.9, 0.1], [0.0, 0.4])
         0.1
     """
-    return float(forms.augrc(*even_rows(score, risk))[0])
+    return risk_statistics(weights, score, risk)["augrc"]
 
 
-def risk_at_coverage(score: ArrayLike, risk: ArrayLike, coverage: float = 0.8) -> float:
+@Statistic
+def risk_at_coverage(weights: np.ndarray, score: np.ndarray, risk: np.ndarray, coverage: float = 0.8) -> np.ndarray:
     """Mean risk left where the best-scored share `coverage` is kept (rounded up to whole rows); NaN without rows.
 
     Inside a tie it is the expectation, as in the curve.
@@ -134,7 +138,7 @@ def risk_at_coverage(score: ArrayLike, risk: ArrayLike, coverage: float = 0.8) -
         >>> risk_at_coverage([0.9, 0.8, 0.7, 0.6, 0.5], [0.1, 0.1, 0.3, 0.3, 1.0])
         0.2
     """
-    return float(forms.risk_at_coverage(*even_rows(score, risk), coverage)[0])
+    return risk_statistics(weights, score, risk, coverage)["risk_at_coverage"]
 
 
 def threshold_at_risk(score: ArrayLike, risk: ArrayLike, limit: float) -> float:
@@ -197,24 +201,16 @@ def selective_row(
         (2, 1.0, '')
     """
     s, d = finite_rows(score, dice)
-    risk = 1 - d
-    row: dict[str, float | str] = {
-        "n": len(s),
-        "aurc": aurc(s, risk),
-        "excess_aurc": excess_aurc(s, risk),
-        "augrc": augrc(s, risk),
-        f"risk_at_{round(100 * coverage)}": risk_at_coverage(s, risk, coverage),
-    }
+    once = np.ones((1, len(s)))
+    row: dict[str, float | str] = {"n": len(s)}
+    row |= {name: float(value[0]) for name, value in risk_statistics(once, s, 1 - d, coverage).items()}
+    row[f"risk_at_{round(100 * coverage)}"] = row.pop("risk_at_coverage")
     reasons = [rows_note(score, dice)]
     for bound in failed_below:
         name, failed = round(100 * bound), d < bound
-        row |= {
-            f"n_failed_{name}": int(failed.sum()),
-            f"auroc_{name}": failure_auroc(s, failed),
-            f"auprc_{name}": failure_auprc(s, failed),
-            f"fpr_at_tpr_{name}": fpr_at_tpr(s, failed, caught),
-            f"review_share_{name}": review_share(s, failed, caught),
-        }
+        row[f"n_failed_{name}"] = int(failed.sum())
+        found = failure_statistics(once, s, failed.astype(float), caught)
+        row |= {f"{statistic}_{name}": float(value[0]) for statistic, value in found.items()}
         reason = failures_note(s, failed) if len(s) else ""
         reasons.append(f"Dice < {bound:g}: {reason}" if reason else "")
     return row | {"note": join(*reasons)}

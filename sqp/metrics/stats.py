@@ -14,34 +14,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sqp.metrics import agreement, calibration, selective, weighted, weighted_selective
+from sqp.metrics import agreement, calibration, weighted
 from sqp.metrics.rows import columns, finite, finite_rows, group_codes
 
 Statistic = Callable[..., float]
 
-# Statistics that have a form over weights: no row is copied, all resamples of a block are computed at once.
-_WEIGHTED: dict[Statistic, Callable[..., np.ndarray]] = {
-    agreement.count: weighted.count,
-    agreement.sd: weighted.sd,
-    agreement.pearson: weighted.pearson,
-    agreement.spearman: weighted.spearman,
+# Beside each `weighted.Statistic` these have a form over weights: no row is copied, all resamples of a block at once.
+_FORMS: dict[Statistic, Callable[..., np.ndarray]] = {
     agreement.kendall: weighted.kendall,
-    agreement.r2: weighted.r2,
-    agreement.mae: weighted.mae,
-    agreement.rmse: weighted.rmse,
-    agreement.bias: weighted.bias,
-    agreement.limit_low: weighted.limit_low,
-    agreement.limit_high: weighted.limit_high,
     agreement.within_group_spearman: weighted.within_group_spearman,
     calibration.expected_calibration_error: weighted.calibration_error,
-    selective.aurc: weighted_selective.aurc,
-    selective.excess_aurc: weighted_selective.excess_aurc,
-    selective.augrc: weighted_selective.augrc,
-    selective.risk_at_coverage: weighted_selective.risk_at_coverage,
-    selective.failure_auroc: weighted_selective.failure_auroc,
-    selective.failure_auprc: weighted_selective.failure_auprc,
-    selective.fpr_at_tpr: weighted_selective.fpr_at_tpr,
-    selective.review_share: weighted_selective.review_share,
 }
 _BLOCK = 1_000_000  # numbers in one matrix of weights: 8 MB
 
@@ -92,6 +74,10 @@ class Resamples:
 
         Returns:
             int `[m]` for each resample.
+
+        Examples:
+            >>> [sorted(rows.tolist()) for rows in Resamples.draw(["a", "a", "b"], 2, seed=3).indices()]
+            [[0, 1, 2], [0, 0, 1, 1]]
         """
         rows = np.arange(len(self.codes))
         for counts in self.counts:
@@ -121,24 +107,9 @@ def _several(codes: np.ndarray) -> bool:
     return len(codes) > 0 and bool((codes != codes[0]).any())
 
 
-def bootstrap_indices(
-    group: ArrayLike, n_resamples: int = 2000, seed: int | np.random.Generator = 0
-) -> Iterator[np.ndarray]:
-    """The rows `[m]` of each resample of whole groups; the same seed and groups give the same resamples.
-
-    Args:
-        group: the group of each row `[n]`.
-        n_resamples: how many resamples are drawn.
-        seed: seed or generator of the draws.
-
-    Returns:
-        int `[m]` for each resample.
-
-    Examples:
-        >>> [sorted(rows.tolist()) for rows in bootstrap_indices(["a", "a", "b"], n_resamples=2, seed=3)]
-        [[0, 1, 2], [0, 0, 1, 1]]
-    """
-    return Resamples.draw(group, n_resamples, seed).indices()
+def form_of(statistic: Statistic) -> Callable[..., np.ndarray] | None:
+    """The statistic over weights `[b, n]` of finite columns -> `[b]`, None where it has none."""
+    return statistic.over if isinstance(statistic, weighted.Statistic) else _FORMS.get(statistic)
 
 
 def _distribution(statistic: Statistic, arrays: tuple[ArrayLike, ...], resamples: Resamples) -> np.ndarray:
@@ -146,7 +117,8 @@ def _distribution(statistic: Statistic, arrays: tuple[ArrayLike, ...], resamples
     n = len(resamples.codes)
     if any(np.size(array) != n for array in arrays):
         raise ValueError(f"columns of {[np.size(array) for array in arrays]} rows, but groups of {n}")
-    if statistic not in _WEIGHTED:
+    form = form_of(statistic)
+    if form is None:
         if not _several(resamples.codes):
             return np.full(len(resamples.counts), np.nan)
         plain = [np.asarray(array) for array in arrays]
@@ -154,7 +126,6 @@ def _distribution(statistic: Statistic, arrays: tuple[ArrayLike, ...], resamples
     predicted, true = columns(*arrays[:2])
     keep = finite(predicted, true)
     extra = [group_codes(array, n)[0][keep] for array in arrays[2:]]
-    form = _WEIGHTED[statistic]
     blocks = [form(w, predicted[keep], true[keep], *extra) for w in resamples.weights(keep)]
     return np.concatenate(blocks) if blocks else np.empty(0)
 

@@ -1,20 +1,41 @@
-"""Statistics of agreement with rows counted by weight, for many weightings at once.
+"""Statistics with rows counted by weight, for many weightings at once.
 
 A bootstrap resample is a weighting of the rows by whole numbers, so a thousand resamples are one matrix
-`[b, n]` and no row is ever copied or sorted again. `agreement` calls the same functions with every weight
-1. Columns must be finite. An undefined value (no weight, a constant column) is NaN, without a warning.
+`[b, n]` and no row is ever copied or sorted again. A `Statistic` is the same with every weight 1. Columns
+must be finite. An undefined value (no weight, a constant column) is NaN, without a warning.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import update_wrapper
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from sqp.metrics.calibration import bin_index
+from sqp.metrics.rows import finite_rows
 
 _BLOCK = 1_000_000  # signs of pairs held at once: 12 MB
 _CONSTANT = 1e-12  # an SD below this share of the mean is rounding: the column is constant
 MIN_RECORDS = 3  # a group with fewer records has no rank correlation worth the name
+
+
+class Statistic:
+    """A statistic of two columns `[n]`; called, it drops the rows in which either is NaN or infinite, and is a number.
+
+    It decorates a function of weights `[b, n]` and finite columns -> `[b]`, which `over` is: many weightings at once.
+    """
+
+    def __init__(self, over: Callable[..., np.ndarray]) -> None:
+        update_wrapper(self, over)
+        self.over = over
+
+    def __call__(self, predicted: ArrayLike, true: ArrayLike, *more: float) -> float:
+        """Of the columns as they are. ValueError where their lengths differ."""
+        x, y = finite_rows(predicted, true)
+        return float(self.over(np.ones((1, len(x))), x, y, *more)[0])
 
 
 def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -28,33 +49,19 @@ def mean(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
     return divide(total, weights.sum(axis=1))
 
 
-def _centred(weights: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def centred(weights: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """x less its weighted mean `[b, n]`, and its weighted variance `[b]` (exactly 0 where x is constant)."""
     middle = mean(weights, x)
-    centred = x - middle[:, None]
-    variance = divide(np.einsum("bn,bn,bn->b", weights, centred, centred), weights.sum(axis=1))
-    return centred, np.where(np.sqrt(variance) <= _CONSTANT * np.abs(middle), 0.0, variance)
+    away = x - middle[:, None]
+    variance = divide(np.einsum("bn,bn,bn->b", weights, away, away), weights.sum(axis=1))
+    return away, np.where(np.sqrt(variance) <= _CONSTANT * np.abs(middle), 0.0, variance)
 
 
-def _correlation(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    (xc, x_variance), (yc, y_variance) = _centred(weights, x), _centred(weights, y)
+def correlation(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Pearson correlation `[b]` of x and y, each `[n]` or `[b, n]`."""
+    (xc, x_variance), (yc, y_variance) = centred(weights, x), centred(weights, y)
     covariance = divide(np.einsum("bn,bn,bn->b", weights, xc, yc), weights.sum(axis=1))
     return np.clip(divide(covariance, np.sqrt(x_variance) * np.sqrt(y_variance)), -1, 1)
-
-
-def count(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Number of rows `[b]`."""
-    return weights.sum(axis=1)
-
-
-def sd(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Population SD of the truth `[b]`."""
-    return np.sqrt(_centred(weights, true)[1])
-
-
-def pearson(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Pearson correlation `[b]`."""
-    return _correlation(weights, predicted, true)
 
 
 def mid_ranks(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -76,18 +83,6 @@ def mid_ranks(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
     block = np.empty(len(x), dtype=np.intp)  # of each row, the block of equal values it lies in
     block[order] = inverse
     return ranks[:, block]
-
-
-def spearman(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Spearman correlation `[b]`, ties by mean rank."""
-    if not len(true):
-        return np.full(len(weights), np.nan)
-    return _correlation(weights, mid_ranks(weights, predicted), mid_ranks(weights, true))
-
-
-def correlations(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
-    """Pearson and Spearman `[b]`, by name."""
-    return {"pearson": pearson(weights, x, y), "spearman": spearman(weights, x, y)}
 
 
 def kendall(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -116,43 +111,6 @@ def calibration_error(weights: np.ndarray, predicted: np.ndarray, true: np.ndarr
     gaps = np.zeros((len(true), bins))
     gaps[np.arange(len(true)), bin_index(predicted, bins)] = predicted - true
     return divide(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1))
-
-
-def r2(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Coefficient of determination `[b]`, 1 - SSE / SST."""
-    return 1 - divide(mean(weights, (predicted - true) ** 2), _centred(weights, true)[1])
-
-
-def mae(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Mean absolute error `[b]`."""
-    return mean(weights, np.abs(predicted - true))
-
-
-def rmse(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Root mean squared error `[b]`."""
-    return np.sqrt(mean(weights, (predicted - true) ** 2))
-
-
-def bias(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Mean of predicted - true `[b]`."""
-    return mean(weights, predicted - true)
-
-
-def _half_width(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """1.96 SD (n - 1) of the differences `[b]`."""
-    n = weights.sum(axis=1)
-    variance = _centred(weights, predicted - true)[1] * divide(n, n - 1)
-    return 1.96 * np.sqrt(np.where(n > 1, variance, np.nan))
-
-
-def limit_low(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Lower Bland-Altman limit `[b]`."""
-    return bias(weights, predicted, true) - _half_width(weights, predicted, true)
-
-
-def limit_high(weights: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Upper Bland-Altman limit `[b]`."""
-    return bias(weights, predicted, true) + _half_width(weights, predicted, true)
 
 
 def spearman_by_group(x: np.ndarray, y: np.ndarray, codes: np.ndarray, n_groups: int) -> np.ndarray:

@@ -65,46 +65,6 @@ def failure_statistics(
     }
 
 
-def aurc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
-    """Area under the risk-coverage curve `[b]`."""
-    return risk_statistics(weights, score, risk)["aurc"]
-
-
-def excess_aurc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
-    """AURC less that of the best order `[b]`."""
-    return risk_statistics(weights, score, risk)["excess_aurc"]
-
-
-def augrc(weights: np.ndarray, score: np.ndarray, risk: np.ndarray) -> np.ndarray:
-    """Area under the generalized risk-coverage curve `[b]`."""
-    return risk_statistics(weights, score, risk)["augrc"]
-
-
-def risk_at_coverage(weights: np.ndarray, score: np.ndarray, risk: np.ndarray, coverage: float = 0.8) -> np.ndarray:
-    """Mean risk `[b]` of the best-scored share `coverage` of the rows."""
-    return risk_statistics(weights, score, risk, coverage)["risk_at_coverage"]
-
-
-def failure_auroc(weights: np.ndarray, score: np.ndarray, failed: np.ndarray) -> np.ndarray:
-    """Area under the ROC `[b]`: pairs of a failed and a good row in the right order, ties one half."""
-    return failure_statistics(weights, score, failed)["auroc"]
-
-
-def failure_auprc(weights: np.ndarray, score: np.ndarray, failed: np.ndarray) -> np.ndarray:
-    """Average precision `[b]`: the mean over failed rows of the precision where their tie is caught."""
-    return failure_statistics(weights, score, failed)["auprc"]
-
-
-def fpr_at_tpr(weights: np.ndarray, score: np.ndarray, failed: np.ndarray, tpr: float = 0.95) -> np.ndarray:
-    """Share `[b]` of the good rows that are sent to review by the threshold that catches `tpr` of the failures."""
-    return failure_statistics(weights, score, failed, tpr)["fpr_at_tpr"]
-
-
-def review_share(weights: np.ndarray, score: np.ndarray, failed: np.ndarray, caught: float = 0.95) -> np.ndarray:
-    """Share `[b]` of all rows at or below the threshold that catches `caught` of the failures."""
-    return failure_statistics(weights, score, failed, caught)["review_share"]
-
-
 def _aurc(rows: np.ndarray, risks: np.ndarray) -> np.ndarray:
     """Of ties `[b, ties]`, best first.
 

@@ -26,10 +26,10 @@ from sqp.prompts.volume_localizer import volume_localizer
 from sqp.prompts.volume_prompts import through_slices
 
 Function = Callable[..., list[Prompt]]
-"""(image or volume, *, truth, mask, generator, **its own options) -> prompts, those of volumes with a depth."""
+"""(image or volume, *, what it looks at of `GIVEN`, **its own options) -> prompts, those of volumes with a depth."""
 
 GIVEN = ("image", "volume", "truth", "mask", "generator")
-"""What every prompter is given; the rest of its arguments are its options."""
+"""What a prompter may look at, if it has an argument of that name; the rest of its arguments are its options."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,10 @@ class Prompter:
         return {name: parameter.default for name, parameter in parameters.items() if name not in GIVEN}
 
     def __call__(self, image: Any, **given: Any) -> list[Prompt]:
-        """Its prompts of an image uint8 `[h, w, 3]` or of a `Volume`."""
-        return self.of(isinstance(image, Volume))(image, **given)
+        """Its prompts of an image uint8 `[h, w, 3]` or of a `Volume`; of what is given it sees what it looks at."""
+        function = self.of(isinstance(image, Volume))
+        ignored = {*GIVEN} - {*inspect.signature(function).parameters}
+        return function(image, **{name: value for name, value in given.items() if name not in ignored})
 
 
 PROMPTERS = {

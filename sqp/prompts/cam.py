@@ -20,8 +20,6 @@ PLACES = ("image", "grid")
 def cam(
     image: np.ndarray,
     *,
-    truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
     generator: np.random.Generator | None = None,
     checkpoint: str = "",
     model: str = "",
@@ -45,8 +43,6 @@ def cam(
 
     Args:
         image: uint8 `[h, w, 3]`.
-        truth: not used.
-        mask: not used.
         generator: what draws points.
         checkpoint: a file of `sqp fit classifier`.
         model: in its place a timm model with ImageNet's classes.

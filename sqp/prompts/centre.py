@@ -11,18 +11,12 @@ from sqp.core.types import Prompt
 def centre(
     image: np.ndarray,
     *,
-    truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
-    generator: np.random.Generator | None = None,
     box: float = 0.0,
 ) -> list[Prompt]:
     """One positive point in the middle of the image; with `box` a box there, that share of the image's sides.
 
     Args:
         image: uint8 `[h, w, 3]`.
-        truth: not used.
-        mask: not used.
-        generator: not used.
         box: share of the image's sides, 0 (a point) to 1 (the whole image).
 
     Returns:
@@ -48,18 +42,11 @@ def centre(
 
 def whole_image(
     image: np.ndarray,
-    *,
-    truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
-    generator: np.random.Generator | None = None,
 ) -> list[Prompt]:
     """The whole image as a box.
 
     Args:
         image: uint8 `[h, w, 3]`.
-        truth: not used.
-        mask: not used.
-        generator: not used.
 
     Returns:
         One prompt.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from sqp.core.errors import ConfigError
+from sqp.networks.checkpoint import load_weights, read_header
 
 
 def checkpoint_file(prompter: str, checkpoint: str, fit: str) -> Path:
@@ -27,6 +33,28 @@ def checkpoint_file(prompter: str, checkpoint: str, fit: str) -> Path:
             "--prompter_options.checkpoint FILE"
         )
     return Path(checkpoint).expanduser()
+
+
+@lru_cache(maxsize=8)
+def fitted_network(path: Path, spec: type, build: Callable[[Any], nn.Module], fit: str) -> tuple[Any, Any]:
+    """Spec and network (in eval mode) of a checkpoint; read once a process. ConfigError where it is of another kind.
+
+    Args:
+        path: the checkpoint.
+        spec: class of its spec.
+        build: spec -> network.
+        fit: what of `sqp fit` makes such a checkpoint.
+
+    Returns:
+        The two.
+
+    Raises:
+        ConfigError: it is missing, damaged, or of another kind.
+    """
+    known: Any = read_header(path, spec).spec
+    network = build(known)
+    load_weights(network, path, fit)
+    return known, network.eval().requires_grad_(False)
 
 
 def check_threshold(threshold: float) -> None:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -24,9 +22,8 @@ from sqp.core.errors import CaseError, ConfigError
 from sqp.core.frame import VolumeFrame
 from sqp.core.types import Prompt
 from sqp.core.volume import Volume
-from sqp.networks.checkpoint import load_weights, read_header
 from sqp.networks.inputs import normalised
-from sqp.prompts.fitted import checkpoint_file
+from sqp.prompts.fitted import checkpoint_file, fitted_network
 from sqp.prompts.volume_prompts import box_prompt
 
 DIVISOR = 8
@@ -105,9 +102,6 @@ NEAR_MM = 4.0  # half the side of the neighbourhood in which a landmark is match
 def landmarks(
     volume: Volume,
     *,
-    truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
-    generator: np.random.Generator | None = None,
     checkpoint: str = "",
     margin: float = 0.1,
     match: bool = True,
@@ -118,9 +112,6 @@ def landmarks(
 
     Args:
         volume: the volume.
-        truth: not used.
-        mask: not used.
-        generator: not used.
         checkpoint: a file of `sqp fit localizer --method landmarks`.
         margin: growth of each side as a share of the box's length.
         match: False leaves out the search by features.
@@ -135,7 +126,7 @@ def landmarks(
     file = checkpoint_file("landmarks", checkpoint, "localizer --method landmarks")
     if not isinstance(volume, Volume):
         raise CaseError("the prompter 'landmarks' finds structures in volumes, and this image is 2D: take localizer")
-    spec, network = _load(file)
+    spec, network = fitted_network(file, LandmarkSpec, LandmarkNetwork, "localizer --method landmarks")
     frame = VolumeFrame.at_spacing(volume.shape, volume.spacing, spec.spacing)
     points = locate(network, frame.image_to_input(normalised(volume.voxels)), spec, match)
     scale = np.array(volume.shape) / np.array(frame.working)
@@ -239,12 +230,3 @@ def remember(network: LandmarkNetwork, supports: Sequence[tuple[Tensor, np.ndarr
     network.latents.copy_(latents)
     network.fine.copy_(fine)
     network.coarse.copy_(coarse)
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path) -> tuple[LandmarkSpec, LandmarkNetwork]:
-    """Spec and network in eval mode; read once a process. ConfigError where it holds no landmarks."""
-    spec = read_header(path, LandmarkSpec).spec
-    network = LandmarkNetwork(spec)
-    load_weights(network, path, "localizer --method landmarks")
-    return spec, network.eval().requires_grad_(False)

@@ -6,7 +6,6 @@ The localizer's network: a timm encoder whose deeper stages are joined into one 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,10 +18,10 @@ from torch import Tensor, nn
 from sqp.core.boxes import Box, margin_box, tight_box
 from sqp.core.errors import ConfigError
 from sqp.core.types import Prompt
-from sqp.networks.checkpoint import IMAGENET_MEAN, IMAGENET_STD, load_weights, read_header
+from sqp.networks.checkpoint import IMAGENET_MEAN, IMAGENET_STD
 from sqp.networks.inputs import network_input
 from sqp.networks.timm_models import DIVISOR, create, fixed_size
-from sqp.prompts.fitted import check_threshold, checkpoint_file
+from sqp.prompts.fitted import check_threshold, checkpoint_file, fitted_network
 
 STRIDE = 8  # input pixels a cell of the heatmap
 WIDTH = 64
@@ -103,9 +102,6 @@ FLIPS = ((), (1,), (0,), (0, 1))
 def localizer(
     image: np.ndarray,
     *,
-    truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
-    generator: np.random.Generator | None = None,
     checkpoint: str = "",
     margin: float = 0.0,
     threshold: float = 0.5,
@@ -118,9 +114,6 @@ def localizer(
 
     Args:
         image: uint8 `[h, w, 3]`.
-        truth: not used.
-        mask: not used.
-        generator: not used.
         checkpoint: a file of `sqp fit localizer`.
         margin: growth of each side as a share of the box's size.
         threshold: of the heatmap, 0 to 1.
@@ -135,7 +128,8 @@ def localizer(
     check_threshold(threshold)
     if flips not in (1, 2, 4):
         raise ConfigError(f"localizer: flips is {flips}; it must be 1, 2 or 4")
-    spec, network = load_localizer(checkpoint_file("localizer", checkpoint, "localizer"))
+    file = checkpoint_file("localizer", checkpoint, "localizer")
+    spec, network = fitted_network(file, LocalizerSpec, build_localizer, "localizer")
     views = [network_input(np.flip(image, axes).copy(), spec, DIVISOR, STRIDE) for axes in FLIPS[:flips]]
     frame = views[0][1]
     with torch.no_grad():
@@ -145,25 +139,6 @@ def localizer(
     at_image = tuple(float(v) for v in np.asarray(box) / np.tile(frame.scale_xy, 2))
     name = "localizer" if sure else "localizer_fallback"
     return [Prompt(box=margin_box(at_image, margin, frame.original), prompter=name)]
-
-
-@lru_cache(maxsize=4)
-def load_localizer(path: Path) -> tuple[LocalizerSpec, nn.Module]:
-    """Spec and network in eval mode of a checkpoint; read once a process. ConfigError where it is no localizer's.
-
-    Args:
-        path: a file of `sqp fit localizer`.
-
-    Returns:
-        Spec and network.
-
-    Raises:
-        ConfigError: it is no localizer's.
-    """
-    spec = read_header(path, LocalizerSpec).spec
-    network = build_localizer(spec)
-    load_weights(network, path, spec.kind)
-    return spec, network.eval().requires_grad_(False)
 
 
 def input_pixels(heatmaps: Tensor, size: tuple[int, int]) -> Tensor:

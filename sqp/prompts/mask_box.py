@@ -12,18 +12,14 @@ from sqp.core.types import Prompt
 def mask_box(
     image: np.ndarray,
     *,
-    truth: np.ndarray | None = None,
     mask: np.ndarray | None = None,
-    generator: np.random.Generator | None = None,
     margin: float = 0.0,
 ) -> list[Prompt]:
     """The tight box of `mask`, grown by `margin` of its size; no prompt at all for an empty mask.
 
     Args:
         image: uint8 `[h, w, 3]`.
-        truth: not used.
         mask: bool `[h, w]`, the mask that is judged.
-        generator: not used.
         margin: growth of each side as a share of the box's size.
 
     Returns:

@@ -26,9 +26,6 @@ CENTRAL = 0.2  # the component of most weight under a central Gaussian of this s
 def otsu(
     image: np.ndarray,
     *,
-    truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
-    generator: np.random.Generator | None = None,
     margin: float = 0.0,
     use: str = "box",
 ) -> list[Prompt]:
@@ -39,9 +36,6 @@ def otsu(
 
     Args:
         image: uint8 `[h, w, 3]`.
-        truth: not used.
-        mask: not used.
-        generator: not used.
         margin: growth of each side as a share of the box's size.
         use: box, point or both.
 

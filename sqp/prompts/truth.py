@@ -17,7 +17,6 @@ def truth_box(
     image: np.ndarray,
     *,
     truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
     generator: np.random.Generator | None = None,
     margin: float = 0.0,
     jitter: float = 0.0,
@@ -32,7 +31,6 @@ def truth_box(
     Args:
         image: uint8 `[h, w, 3]`.
         truth: bool `[h, w]`, the ground truth.
-        mask: not used.
         generator: what draws jitter and perturbation; needed for these alone.
         margin: growth of each side as a share of the box's size.
         jitter: largest shift as a share of the box's size.
@@ -59,7 +57,6 @@ def truth_centroid(
     image: np.ndarray,
     *,
     truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
     generator: np.random.Generator | None = None,
     jitter: float = 0.0,
 ) -> list[Prompt]:
@@ -71,7 +68,6 @@ def truth_centroid(
     Args:
         image: uint8 `[h, w, 3]`.
         truth: bool `[h, w]`, the ground truth.
-        mask: not used.
         generator: what draws jitter and perturbation; needed for these alone.
         jitter: largest shift as a share of the box's size.
 

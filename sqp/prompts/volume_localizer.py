@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -15,9 +13,8 @@ from sqp.core.errors import CaseError, ConfigError
 from sqp.core.frame import resample_volume
 from sqp.core.types import Prompt
 from sqp.core.volume import Volume
-from sqp.networks.checkpoint import load_weights, read_header
 from sqp.networks.inputs import normalised
-from sqp.prompts.fitted import check_threshold, checkpoint_file
+from sqp.prompts.fitted import check_threshold, checkpoint_file, fitted_network
 from sqp.prompts.localizer import heaviest_part
 from sqp.prompts.volume_prompts import box_prompt, volume_box
 
@@ -58,9 +55,6 @@ def build_volume_localizer(spec: VolumeLocalizerSpec) -> nn.Module:
 def volume_localizer(
     volume: Volume,
     *,
-    truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
-    generator: np.random.Generator | None = None,
     checkpoint: str = "",
     margin: float = 0.0,
     threshold: float = 0.5,
@@ -71,9 +65,6 @@ def volume_localizer(
 
     Args:
         volume: the volume.
-        truth: not used.
-        mask: not used.
-        generator: not used.
         checkpoint: a file of `sqp fit localizer --method heatmap3d`.
         margin: growth of each side as a share of the box's length.
         threshold: of the heatmap, 0 to 1.
@@ -89,7 +80,7 @@ def volume_localizer(
     file = checkpoint_file("localizer", checkpoint, "localizer --method heatmap3d")
     if not isinstance(volume, Volume):
         raise CaseError(f"{checkpoint} finds structures in volumes, and this image is 2D: take one for images")
-    spec, network = _load(file)
+    spec, network = fitted_network(file, VolumeLocalizerSpec, build_volume_localizer, "localizer --method heatmap3d")
     with torch.no_grad():
         heatmap = torch.sigmoid(network(cube(normalised(volume.voxels), spec.size)[None, None]))[0, 0].numpy()
     box, sure = heatmap_box(heatmap, threshold)
@@ -114,12 +105,3 @@ def heatmap_box(heatmap: np.ndarray, threshold: float = 0.5) -> tuple[np.ndarray
     """
     part, sure = heaviest_part(heatmap, threshold)
     return volume_box(part), sure
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path) -> tuple[VolumeLocalizerSpec, nn.Module]:
-    """Spec and network in eval mode; read once a process. ConfigError where it is no localizer of volumes."""
-    spec = read_header(path, VolumeLocalizerSpec).spec
-    network = build_volume_localizer(spec)
-    load_weights(network, path, "localizer --method heatmap3d")
-    return spec, network.eval().requires_grad_(False)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
+from typing import Any
 
 import numpy as np
 
@@ -119,24 +120,17 @@ def depth_range(mask: np.ndarray) -> tuple[float, float]:
 
 
 def through_slices(prompter: Callable[..., list[Prompt]]) -> Callable[..., list[Prompt]]:
-    """A prompter of images -> the same of volumes: it gets the masks as seen from above, then the depth is added.
+    """A prompter of images -> the same of volumes: it gets its mask as seen from above, then the depth is added.
 
     Margins and jitter of boxes from masks act in the plane: slices are few, and a box that misses one loses all of it.
     """
 
     @wraps(prompter)
-    def in_volume(
-        volume: Volume,
-        *,
-        truth: np.ndarray | None = None,
-        mask: np.ndarray | None = None,
-        generator: np.random.Generator | None = None,
-        **options: object,
-    ) -> list[Prompt]:
-        above = {"truth": truth, "mask": mask}
-        flat = {name: None if array is None else array.any(axis=0) for name, array in above.items()}
-        prompts = prompter(np.zeros((*volume.shape[1:], 3), np.uint8), **flat, generator=generator, **options)
-        boxed = {"truth_box": truth, "mask_box": mask}.get(prompter.__name__)
+    def in_volume(volume: Volume, **given: Any) -> list[Prompt]:
+        drawn = {name: given[name] for name in ("truth", "mask") if given.get(name) is not None}
+        from_above = {name: array.any(axis=0) for name, array in drawn.items()}
+        prompts = prompter(np.zeros((*volume.shape[1:], 3), np.uint8), **given | from_above)
+        boxed = next(iter(drawn.values()), None)
         depth = (0.0, float(volume.shape[0])) if boxed is None or not boxed.any() else depth_range(boxed)
         return [replace(prompt, depth=depth) for prompt in prompts]
 

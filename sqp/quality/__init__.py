@@ -5,8 +5,7 @@ The names are imported when they are first asked for, so that a process that onl
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from sqp.core.lazy import lazy
 
 _HOMES = {
     "BACKBONES": "model.backbones",
@@ -19,9 +18,4 @@ _HOMES = {
     "verdict": "judging.verdict",
 }
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'sqp.quality' has no attribute '{name}'")
-    return getattr(import_module(f"sqp.quality.{_HOMES[name]}"), name)
+__getattr__ = lazy(__name__, _HOMES)

@@ -29,7 +29,7 @@ from sqp.records.plan import check_prompters, for_cases, plan_case
 from sqp.records.referee import check_referee
 from sqp.records.refine import check_refined
 from sqp.records.resume import still_done
-from sqp.records.run_info import plain, stored_config, versions
+from sqp.records.run_info import MaySkip, execution, stored_config, versions
 from sqp.records.supervised import check_supervised
 from sqp.records.workers import make_records
 from sqp.records.writer import FOLDERS
@@ -41,7 +41,7 @@ KEPT_SPLITS = "splits.json"
 
 
 @dataclass
-class GenerateResult:
+class GenerateResult(MaySkip):
     """What a run did. `skipped` maps an image id to why."""
 
     out: Path
@@ -53,11 +53,6 @@ class GenerateResult:
     unsplit: int = 0
     record_ids: list[str] = field(default_factory=list)  # of this run's cases, not of earlier runs with other cases
     notes: list[str] = field(default_factory=list)  # what the user should know of the files, a sentence each
-
-    @property
-    def exit_status(self) -> int:
-        """1 where cases were skipped."""
-        return 1 if self.skipped else 0
 
     def summary(self) -> str:
         """What the terminal shows at the end."""
@@ -137,9 +132,8 @@ def _make(config: GenerateConfig) -> GenerateResult:
         progress.close()
         seconds = round(time.monotonic() - started, 2)
         counts = {"images": len(cases), "written": written, "skipped": len(skipped), "seconds": seconds}
-        execution = {key: plain(getattr(config, key)) for key in EXECUTION_KEYS}
-        run = {"versions": versions(), "execution": execution, "fitted": parts, "counts": counts}
-        records = writer.finish(run)
+        kept = execution(config, EXECUTION_KEYS)
+        records = writer.finish({"versions": versions(), "execution": kept, "fitted": parts, "counts": counts})
         _write_skipped(config.out, skipped)
     stored = writer.done()
     ids = [name for names in plans.values() for name in names if name in stored]

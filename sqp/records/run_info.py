@@ -11,23 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 import sqp
 from sqp.core.errors import ConfigError
+from sqp.core.files import write_text
 from sqp.core.untrusted import read_run
 from sqp.data.licences import UNKNOWN
 from sqp.records.writer import first_difference, with_defaults
 
-LIBRARIES = (
-    "torch",
-    "timm",
-    "segment-anything",
-    "pytorch-lightning",
-    "numpy",
-    "pandas",
-    "scipy",
-    "scikit-image",
-)
+LIBRARIES = ("torch", "timm", "segment-anything", "pytorch-lightning", "numpy", "pandas", "scipy", "scikit-image")
 
 
 def versions() -> dict[str, str]:
@@ -50,6 +43,29 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def write_run(out: Path, config: Mapping[str, Any], seconds: float | None = None, **facts: Any) -> Path:
+    """OUT/run.yaml: the config alone as a run starts; at its end, with its seconds, what is known of it as well."""
+    end = {} if seconds is None else {**facts, "versions": versions(), "seconds": round(seconds, 2)}
+    write_text(out / "run.yaml", yaml.safe_dump({"config": dict(config), **end}, sort_keys=False))
+    return out / "run.yaml"
+
+
+def execution(config: Any, keys: Iterable[str]) -> dict[str, Any]:
+    """What a config has of the keys that only say how a run goes, as plain values."""
+    return {key: plain(getattr(config, key)) for key in keys if hasattr(config, key)}
+
+
+class MaySkip:
+    """What a command gives back that goes on where a case is broken: by name, why each was skipped."""
+
+    skipped: dict[str, str]
+
+    @property
+    def exit_status(self) -> int:
+        """1 where cases were skipped."""
+        return 1 if self.skipped else 0
 
 
 def stored_config(config: Any, leave_out: Iterable[str] = ()) -> dict[str, Any]:

@@ -1,11 +1,4 @@
-"""The figure of the risk rule: what was promised, what was kept, how much was accepted.
-
-Figures of agreement: every method with its intervals, and the errors of the model by its prediction.
-
-Figures of promises kept: intervals by level, the segmenter's pixels, the model's error beside the raters'.
-
-Figures of selective use: risk against coverage, and the Dice of each tier.
-"""
+"""The figures of `sqp evaluate`: agreement, promises kept (intervals, pixels, raters), selective use, tiers, risk."""
 
 from __future__ import annotations
 
@@ -14,12 +7,12 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sqp.metrics import agreement
 from sqp.metrics.pooled import PixelCalibration
-from sqp.report.figures import MARKERS, PALETTE, STYLE, labelled
+from sqp.metrics.tiers import TIERS
+from sqp.report.figures import MARKERS, PALETTE, STYLE, diagonal, labelled, line_with_bars
 
 BOX = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5}
 _SHOWN = {"spearman": "Spearman with the truth (right is better)", "mae": "MAE (left is better)"}
@@ -66,7 +59,7 @@ def bland_altman(panels: Mapping[str, pd.DataFrame]) -> Figure:
                 axes.axhline(value, color=PALETTE[1], lw=1.6, ls="-" if name == "bias" else "--")
                 axes.text(0.02, value, f"{name} {value:+.3f}", fontsize=STYLE["text"], va="center", bbox=BOX)
         axes.set(xlim=(0, 1), ylim=(-1, 1))
-        labelled(axes, "mean of predicted and true Dice", "", f"{title} (n = {agreement.count(predicted, true):,})")
+        labelled(axes, "mean of predicted and true Dice", "", f"{title} (n = {agreement.count(predicted, true):,.0f})")
     grid[0].set_ylabel("predicted - true Dice", fontsize=STYLE["label"])
     return figure
 
@@ -85,12 +78,10 @@ def coverage_figure(curves: Mapping[str, pd.DataFrame], by: str) -> Figure:
     figure = Figure(figsize=(5.4 * len(kinds), 5.2), layout="constrained")
     titles = {"coverage": "pooled quantile (the model's way)", "coverage_apart": f"Mondrian, by {by}"}
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
-        _diagonal(axes, "as asked")
+        diagonal(axes, "as asked")
         for i, (name, table) in enumerate(curves.items()):
-            colour, shift = PALETTE[i % 7], 0.004 * (i - (len(curves) - 1) / 2)
-            x = table["level"] + shift
-            axes.plot(x, table[kind], MARKERS[i % 7] + "-", color=colour, ms=6, lw=1.5, label=name)
-            axes.vlines(x, table[f"{kind}_low"], table[f"{kind}_high"], color=colour, lw=1.5, alpha=0.55)
+            ends = table[f"{kind}_low"], table[f"{kind}_high"]
+            line_with_bars(axes, i, len(curves), table["level"], table[kind], ends, name)
         lowest = float(np.fmin.reduce([1.0, *(end for table in curves.values() for end in table[f"{kind}_low"])]))
         axes.set(xlim=(0.45, 1.0), ylim=(min(0.4, lowest - 0.03), 1.01))
         labelled(axes, "coverage that was asked for", "coverage on test records (bar: 95 %)", titles[kind])
@@ -102,7 +93,7 @@ def pixel_calibration(fits: Sequence[ScaledPixels], numbers: pd.DataFrame) -> Fi
     """Left: true share of foreground by probability, all pixels, before and after scaling; right: ECE against Dice."""
     figure = Figure(figsize=(10.6, 5.0), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _diagonal(left, "calibrated")
+    diagonal(left, "calibrated")
     for i, fit in enumerate(fits):
         for pool, style, word in ((fit.before, "o-", "as it is"), (fit.after, "s--", "scaled by T")):
             table = pool.table()
@@ -130,7 +121,7 @@ def raters_figure(images: pd.DataFrame) -> Figure:
     x, y = images["disagreement"].to_numpy(float), images["error"].to_numpy(float)
     keep = np.isfinite(x) & np.isfinite(y)
     right, top = (1.05 * float(values[keep].max(initial=0.1)) for values in (x, y))
-    _diagonal(axes, "error = disagreement")
+    diagonal(axes, "error = disagreement")
     axes.scatter(x, y, s=26, alpha=0.65, color=PALETTE[0], linewidths=0, label=f"image (n = {int(keep.sum())})")
     axes.set(xlim=(0, right), ylim=(0, top))
     labelled(axes, "disagreement of the raters (1 - their Dice)", "error of the predicted Dice")
@@ -138,16 +129,11 @@ def raters_figure(images: pd.DataFrame) -> Figure:
     return figure
 
 
-def _diagonal(axes: Axes, label: str) -> None:
-    axes.plot([0, 1], [0, 1], "--", color="0.25", lw=1.2, label=label)
-
-
 Curve = tuple[np.ndarray, np.ndarray]
 """(coverage, risk), both `[n]`."""
 
 FIRST = 0.05  # coverage from which a curve is drawn: below it a few masks decide
 REFERENCES = {"true order": ("0.25", ":"), "no order": ("0.25", "--")}
-TIERS = ("high", "moderate", "low")
 
 
 def risk_curves(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:

@@ -19,6 +19,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from sqp.report.figures import MARKERS, PALETTE, STYLE
+from sqp.report.findings import shortened
 from sqp.report.view import COLOURS, MASK_COLOUR, TRUTH_COLOUR, View, resized
 
 ERRORS = {
@@ -156,7 +157,7 @@ def contact_sheet(rows: Mapping[str, Sequence[tuple[View, np.ndarray, Mapping[st
             if case is not None:
                 view, values, row = case
                 axes.imshow(heated(view, values), interpolation="nearest")
-                axes.set_title("\n".join([_shortened(str(row["record_id"])), numbers(row)]), fontsize=10)
+                axes.set_title("\n".join([shortened(str(row["record_id"]), 34), numbers(row)]), fontsize=10)
     _legend(figure, any(case[0].truth is not None for cases in rows.values() for case in cases))
     figure.suptitle(what, fontsize=12)
     return figure
@@ -252,7 +253,3 @@ def _legend(figure: Figure, truth: bool) -> None:
     lines = {"mask": MASK_COLOUR} | ({"truth": TRUTH_COLOUR} if truth else {})
     handles = [Line2D([], [], color=colour, lw=4, label=name) for name, colour in lines.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=10)
-
-
-def _shortened(text: str, most: int = 34) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

@@ -53,25 +53,15 @@ def calibration(panels: Mapping[str, pd.DataFrame]) -> Figure:
     """
     figure = Figure(figsize=(6.4, 6.0), layout="constrained")
     axes = figure.subplots()
-    _identity(axes)
+    diagonal(axes)
     for i, (name, frame) in enumerate(panels.items()):
         frame, n = frame.loc[_known(frame)], int(_known(frame).sum())
         bins = np.minimum(np.floor(frame["predicted_dice"].clip(0, 1) * BINS), BINS - 1)
         frame = frame.groupby(bins).filter(lambda part: len(part) >= FEWEST)
         groups = frame["dice"].groupby(bins)
         x, mean = frame["predicted_dice"].groupby(bins).mean(), groups.mean()
-        low, high = groups.quantile(0.25), groups.quantile(0.75)
-        shift = 0.004 * (i - (len(panels) - 1) / 2)  # so that bars of two subsets do not cover each other
-        axes.plot(
-            x + shift,
-            mean,
-            MARKERS[i % 7] + "-",
-            color=PALETTE[i % 7],
-            ms=6,
-            lw=1.5,
-            label=f"{name} (n = {n:,})",
-        )
-        axes.vlines(x + shift, low, high, color=PALETTE[i % 7], lw=1.5, alpha=0.55)
+        ends = groups.quantile(0.25), groups.quantile(0.75)
+        line_with_bars(axes, i, len(panels), x, mean, ends, f"{name} (n = {n:,})")
     _dress(axes, "mean predicted Dice of the bin", "mean true Dice (bar: middle half)")
     axes.legend(fontsize=STYLE["text"], loc="upper left", framealpha=0.9)
     return figure
@@ -97,7 +87,7 @@ def _scatter(axes: Axes, frame: pd.DataFrame) -> None:
         _band(axes, frame[["predicted_dice", "low", "high"]].dropna())
     size, alpha = (5, 0.25) if len(frame) > 1_000 else (16, 0.6)
     axes.scatter(predicted, true, s=size, alpha=alpha, color=PALETTE[0], linewidths=0, rasterized=True)
-    _identity(axes)
+    diagonal(axes)
     _dress(axes, "predicted Dice", "true Dice")
     axes.text(
         0.03, 0.97, _facts(frame), transform=axes.transAxes, va="top", fontsize=STYLE["text"],
@@ -133,8 +123,18 @@ def _facts(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _identity(axes: Axes) -> None:
-    axes.plot([0, 1], [0, 1], "--", color="0.25", lw=1.2, label="identity", gid="identity")
+def diagonal(axes: Axes, label: str = "identity") -> None:
+    """The line on which y is x."""
+    axes.plot([0, 1], [0, 1], "--", color="0.25", lw=1.2, label=label, gid=label)
+
+
+def line_with_bars(
+    axes: Axes, place: int, of: int, x: pd.Series, y: pd.Series, ends: tuple[pd.Series, pd.Series], label: str
+) -> None:
+    """Line number `place` of `of`, a bar at each point, moved a little so that no bar covers that of another line."""
+    x, colour = x + 0.004 * (place - (of - 1) / 2), PALETTE[place % 7]
+    axes.plot(x, y, MARKERS[place % 7] + "-", color=colour, ms=6, lw=1.5, label=label)
+    axes.vlines(x, *ends, color=colour, lw=1.5, alpha=0.55)
 
 
 def _dress(axes: Axes, x: str, y: str) -> None:

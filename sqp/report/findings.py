@@ -90,7 +90,9 @@ def prediction_findings(
         )
     if silent:
         reasons = table.loc[table["verdict"] == "abstain", "reason"] if "reason" in table else pd.Series(dtype=str)
-        named = ", ".join(f"{count:,} {_short(reason)}" for reason, count in reasons.value_counts().items() if reason)
+        named = ", ".join(
+            f"{count:,} {shortened(reason)}" for reason, count in reasons.value_counts().items() if reason
+        )
         points.append(f"No answer for {silent:,}{f' ({named})' if named else ''}: look at them yourself.")
     errors = (table["dice"] - table["predicted_dice"]).abs().dropna() if "dice" in table else pd.Series(dtype=float)
     if len(errors):
@@ -259,5 +261,6 @@ def _range(row: pd.Series, name: str, digits: int = 3) -> str:
     return f" ({low:.{digits}f} to {high:.{digits}f})" if np.isfinite(low) and np.isfinite(high) else ""
 
 
-def _short(reason: str, most: int = 60) -> str:
+def shortened(reason: str, most: int = 60) -> str:
+    """A text of at most so many signs."""
     return reason if len(reason) <= most else reason[: most - 1] + "…"

@@ -21,11 +21,11 @@ PRECISIONS = ("float32", "bfloat16")
 NO_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")  # torch's names of instruction sets without it
 
 
-def _later(module: str, builder: str) -> Callable[..., Segmenter]:
+def _later(module: str, builder: str, *first: str) -> Callable[..., Segmenter]:
     """A builder whose module is imported when it is called: timm and torchvision take seconds to import."""
 
     def build(*args: Any, **options: Any) -> Segmenter:
-        return getattr(import_module(f"sqp.segmenters.{module}"), builder)(*args, **options)
+        return getattr(import_module(f"sqp.segmenters.{module}"), builder)(*first, *args, **options)
 
     return build
 
@@ -33,16 +33,16 @@ def _later(module: str, builder: str) -> Callable[..., Segmenter]:
 SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
     "litemedsam": _later("tinyvit", "build_litemedsam"),
     "mobilesam": _later("tinyvit", "build_mobilesam"),
-    "sam_vit_b": _later("official", "build_sam_vit_b"),
-    "sam_vit_l": _later("official", "build_sam_vit_l"),
-    "sam_vit_h": _later("official", "build_sam_vit_h"),
+    "sam_vit_b": _later("official", "build_sam", "sam_vit_b"),
+    "sam_vit_l": _later("official", "build_sam", "sam_vit_l"),
+    "sam_vit_h": _later("official", "build_sam", "sam_vit_h"),
     "medsam": _later("official", "build_medsam"),
-    "unet": _later("plain", "build_unet"),
-    "fpn_resnet50": _later("plain", "build_fpn_resnet50"),
-    "fpn": _later("plain", "build_fpn"),
-    "swin_unet": _later("plain", "build_swin_unet"),
-    "unet3d": _later("volume_plain", "build_unet3d"),
-    "unet25d": _later("volume_plain", "build_unet25d"),
+    "unet": _later("plain", "build_plain", "unet"),
+    "fpn_resnet50": _later("plain", "build_plain", "fpn_resnet50"),
+    "fpn": _later("plain", "build_plain", "fpn"),
+    "swin_unet": _later("plain", "build_plain", "swin_unet"),
+    "unet3d": _later("volume_plain", "build_volume_plain", "unet3d"),
+    "unet25d": _later("volume_plain", "build_volume_plain", "unet25d"),
 }
 
 

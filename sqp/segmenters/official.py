@@ -13,10 +13,11 @@ from sqp.segmenters.sam import PromptableSegmenter, min_max, standardise
 from sqp.segmenters.weights import load_strict, locate, read_state
 
 
-def build_sam_vit_b(checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:
-    """SAM ViT-B (Kirillov et al. 2023, arXiv 2304.02643): input 1024, output 256 (stride 4).
+def build_sam(name: str, checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:
+    """SAM (Kirillov et al. 2023, arXiv 2304.02643) of three sizes of encoder: input 1024, output 256 (stride 4).
 
     Args:
+        name: sam_vit_b, sam_vit_l or sam_vit_h, the larger the later.
         checkpoint: a file; None: the official one, fetched once and checked by its sha256.
         **options: device, precision, multimask, chunk.
 
@@ -26,39 +27,7 @@ def build_sam_vit_b(checkpoint: str | os.PathLike | None = None, **options: Any)
     Raises:
         ConfigError: the checkpoint is missing, altered or of another model.
     """
-    return _build("sam_vit_b", "vit_b", checkpoint, standardise, trained_multimask=True, **options)
-
-
-def build_sam_vit_l(checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:
-    """SAM ViT-L: as ViT-B, a larger encoder.
-
-    Args:
-        checkpoint: a file; None: the official one, fetched once and checked by its sha256.
-        **options: device, precision, multimask, chunk.
-
-    Returns:
-        The segmenter.
-
-    Raises:
-        ConfigError: the checkpoint is missing, altered or of another model.
-    """
-    return _build("sam_vit_l", "vit_l", checkpoint, standardise, trained_multimask=True, **options)
-
-
-def build_sam_vit_h(checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:
-    """SAM ViT-H: as ViT-B, the largest encoder.
-
-    Args:
-        checkpoint: a file; None: the official one, fetched once and checked by its sha256.
-        **options: device, precision, multimask, chunk.
-
-    Returns:
-        The segmenter.
-
-    Raises:
-        ConfigError: the checkpoint is missing, altered or of another model.
-    """
-    return _build("sam_vit_h", "vit_h", checkpoint, standardise, trained_multimask=True, **options)
+    return _build(name, name.removeprefix("sam_"), checkpoint, standardise, trained_multimask=True, **options)
 
 
 def build_medsam(checkpoint: str | os.PathLike | None = None, **options: Any) -> PromptableSegmenter:

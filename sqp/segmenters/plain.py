@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -219,15 +219,24 @@ class PlainSegmenter(NetworkSegmenter):
         return Decoded(logits.repeat(n, 1, 1, 1), torch.full((n, 1), torch.nan), token.repeat(n, 1, 1))
 
 
-def checked_spec(name: str, checkpoint: str | os.PathLike | None) -> tuple[Path, NetworkSpec, str]:
-    """(file, spec, sha256) of a checkpoint of the network `name`; ConfigError where it is none, or of another one.
+def from_checkpoint(
+    name: str,
+    checkpoint: str | os.PathLike | None,
+    build: Callable[[NetworkSpec], nn.Module],
+    kind: Callable[..., Segmenter],
+    **options: Any,
+) -> Segmenter:
+    """The network of a checkpoint of `sqp fit segmenter`, of the name that is asked for, as a segmenter.
 
     Args:
         name: the network's name.
         checkpoint: a file of `sqp fit segmenter`.
+        build: its spec -> the network, without weights.
+        kind: `PlainSegmenter`, or another class that takes spec, network and these options.
+        **options: device, precision; `multimask` says nothing here, as a plain network has one candidate.
 
     Returns:
-        The three.
+        The segmenter.
 
     Raises:
         ConfigError: the file is missing, no checkpoint, or of another network.
@@ -238,36 +247,17 @@ def checked_spec(name: str, checkpoint: str | os.PathLike | None) -> tuple[Path,
     spec = read_header(path, NetworkSpec).spec
     if spec.name != name:
         raise ConfigError(f"--checkpoint {path} holds the weights of {spec.name}, not of {name}")
-    return path, spec, sha256
+    network = build(spec)
+    load_weights(network, path)
+    options.pop("multimask", None)
+    return kind(spec, network, weights_sha256=sha256, **options)
 
 
-def builder(
-    name: str, build: Callable[[NetworkSpec], nn.Module], kind: Callable[..., Segmenter]
-) -> Callable[..., Segmenter]:
-    """What builds the segmenter `kind` of the network `name` from a checkpoint, with the network that `build` makes."""
-
-    def from_checkpoint(
-        checkpoint: str | os.PathLike | None = None,
-        *,
-        device: str | torch.device = "cpu",
-        precision: str = "float32",
-        multimask: object = "auto",
-    ) -> Segmenter:
-        """The network of a checkpoint; `multimask` says nothing here, a plain network has one candidate."""
-        path, spec, sha256 = checked_spec(name, checkpoint)
-        network = build(spec)
-        load_weights(network, path)
-        return kind(spec, network, weights_sha256=sha256, device=device, precision=precision)
-
-    return from_checkpoint
+def build_plain(name: str, checkpoint: str | os.PathLike | None = None, **options: Any) -> Segmenter:
+    """A network of `NETWORKS`. The arguments are those of `from_checkpoint`."""
+    return from_checkpoint(name, checkpoint, build_network, PlainSegmenter, **options)
 
 
 def needs_checkpoint(name: str) -> str:
     """What is said where no checkpoint was given."""
     return f"{name} comes without weights: train it with `sqp fit segmenter`, then give --segmenter.checkpoint FILE"
-
-
-build_unet = builder("unet", build_network, PlainSegmenter)
-build_fpn_resnet50 = builder("fpn_resnet50", build_network, PlainSegmenter)
-build_fpn = builder("fpn", build_network, PlainSegmenter)
-build_swin_unet = builder("swin_unet", build_network, PlainSegmenter)

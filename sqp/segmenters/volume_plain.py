@@ -5,6 +5,7 @@ The volume is resampled to the network's spacing and goes through it patch by pa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +17,13 @@ from torch import Tensor, nn
 
 from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.frame import VolumeFrame
-from sqp.core.types import Decoded, Embedding, Prompt
+from sqp.core.types import Decoded, Embedding, Prompt, Segmenter
 from sqp.core.volume import Volume
 from sqp.networks.inputs import normalised
-from sqp.segmenters.plain import NetworkSegmenter, NetworkSpec, builder
+from sqp.segmenters.plain import NetworkSegmenter, NetworkSpec, from_checkpoint
 
 DIVISOR = 16  # four halvings
 WIDTH = 16
-NEIGHBOURS = 2
 GROUPS = 4
 
 
@@ -205,5 +205,6 @@ def _padded(volume: Tensor, patch: Sequence[int]) -> tuple[Tensor, int, int]:
     return F.pad(volume, (left, wide - left, 0, 0), "constant" if w < columns else "replicate"), top, left
 
 
-build_unet3d = builder("unet3d", build_volume_network, VolumeSegmenter)
-build_unet25d = builder("unet25d", build_volume_network, VolumeSegmenter)
+def build_volume_plain(name: str, checkpoint: str | os.PathLike | None = None, **options: Any) -> Segmenter:
+    """A network of `VOLUME_NETWORKS`. The arguments are those of `from_checkpoint`."""
+    return from_checkpoint(name, checkpoint, build_volume_network, VolumeSegmenter, **options)

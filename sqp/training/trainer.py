@@ -159,6 +159,12 @@ def _check_devices(options: Mapping[str, Any]) -> None:
         raise ConfigError(f"devices is {asked}; this machine has {there}: give auto, or 1 to {there}")
 
 
+def decayed_groups(module: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Its parameters for an optimizer: weights decay, biases and what normalises (one dimension) do not."""
+    decayed, plain = ([p for p in module.parameters() if (p.ndim > 1) is many] for many in (True, False))
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
 def one_cycle(
     optimizer: torch.optim.Optimizer, learning_rate: float, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from sqp.evaluation.paired import MODEL, Paired, correlation_rows, mean_cells, mean_rows
-from sqp.metrics import agreement, weighted
+from sqp.metrics import agreement
 from sqp.metrics.stats import Resamples, bootstrap, paired_difference
 
 RNG = np.random.default_rng(0)
@@ -17,7 +17,7 @@ RESAMPLES = Resamples.draw(GROUP, 200, 1)
 
 
 def mae(weights, values, truth):
-    return {"mae": weighted.mae(weights, values, truth)}
+    return {"mae": agreement.mae.over(weights, values, truth)}
 
 
 def test_a_row_is_what_metrics_say():

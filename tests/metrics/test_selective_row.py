@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sqp.metrics import selective
+from sqp.metrics import failures, selective
 from sqp.metrics.selective import selective_row
 
 NAN = float("nan")
@@ -24,18 +24,18 @@ def test_row_holds_every_number() -> None:
     assert row["risk_at_80"] == selective.risk_at_coverage(score, 1 - dice, 0.8)
     for name, failed in (("70", dice < 0.7), ("80", dice < 0.8)):
         assert row[f"n_failed_{name}"] == failed.sum()
-        assert row[f"auroc_{name}"] == selective.failure_auroc(score, failed)
-        assert row[f"auprc_{name}"] == selective.failure_auprc(score, failed)
-        assert row[f"fpr_at_tpr_{name}"] == selective.fpr_at_tpr(score, failed)
-        assert row[f"review_share_{name}"] == selective.review_share(score, failed)
+        assert row[f"auroc_{name}"] == failures.failure_auroc(score, failed)
+        assert row[f"auprc_{name}"] == failures.failure_auprc(score, failed)
+        assert row[f"fpr_at_tpr_{name}"] == failures.fpr_at_tpr(score, failed)
+        assert row[f"review_share_{name}"] == failures.review_share(score, failed)
 
 
 def test_bounds_and_shares_are_options() -> None:
     score, dice = data()
     row = selective_row(score, dice, failed_below=[0.5], coverage=0.9, caught=0.5)
     assert row["risk_at_90"] == selective.risk_at_coverage(score, 1 - dice, 0.9)
-    assert row["review_share_50"] == selective.review_share(score, dice < 0.5, 0.5)
-    assert row["fpr_at_tpr_50"] == selective.fpr_at_tpr(score, dice < 0.5, 0.5)
+    assert row["review_share_50"] == failures.review_share(score, dice < 0.5, 0.5)
+    assert row["fpr_at_tpr_50"] == failures.fpr_at_tpr(score, dice < 0.5, 0.5)
     assert "auroc_70" not in row
 
 

@@ -6,7 +6,7 @@ from scipy import stats as scipy_stats
 
 from sqp.metrics import AGREEMENT, agreement, stats
 
-FAST = [f for f in AGREEMENT.values() if f in stats._WEIGHTED]
+FAST = [f for f in AGREEMENT.values() if stats.form_of(f)]
 
 
 def data(seed: int = 0, n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -20,7 +20,7 @@ def data(seed: int = 0, n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 def test_indices_bring_whole_groups() -> None:
     group = np.array(["c", "a", "b", "a", "c", "c"])
-    for rows in stats.bootstrap_indices(group, n_resamples=50, seed=1):
+    for rows in stats.Resamples.draw(group, n_resamples=50, seed=1).indices():
         times = np.bincount(rows, minlength=6)
         drawn = {name: set(times[group == name]) for name in "abc"}
         assert all(len(counts) == 1 for counts in drawn.values())
@@ -106,7 +106,7 @@ def test_interval_near_scipy() -> None:
 def test_any_function_of_any_columns() -> None:
     x = np.arange(30.0)
     got = stats.bootstrap(lambda a: float(a.max()), x, n_resamples=300, confidence=0.9)
-    expected = [x[rows].max() for rows in stats.bootstrap_indices(np.arange(30), 300)]
+    expected = [x[rows].max() for rows in stats.Resamples.draw(np.arange(30), 300).indices()]
     assert got == pytest.approx(tuple(np.quantile(expected, [0.05, 0.95])))
 
 
@@ -118,7 +118,7 @@ def test_within_groups_by_lesion() -> None:
     score = true + rng.normal(0, 0.4, 96)
     got = stats.bootstrap(agreement.within_group_spearman, score, true, image, group=lesion, n_resamples=80)
     rho = agreement.spearman_by_group(score, true, image)
-    means = [rho[rows].mean() for rows in stats.bootstrap_indices(np.arange(24) // 2, 80)]
+    means = [rho[rows].mean() for rows in stats.Resamples.draw(np.arange(24) // 2, 80).indices()]
     assert got == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
 
 
@@ -141,7 +141,7 @@ def test_paired_difference_by_hand() -> None:
     p, t, o = (np.delete(column, [2, 7, 11, 12]) for column in (predicted, true, other))
     kept = np.delete(np.arange(len(true)), [2, 7, 11, 12])
     values = []
-    for rows in stats.bootstrap_indices(group, 80):
+    for rows in stats.Resamples.draw(group, 80).indices():
         rows = rows[np.isin(rows, kept)]
         values.append(np.mean(np.abs(predicted - true)[rows]) - np.mean(np.abs(other - true)[rows]))
     assert got.value == pytest.approx(np.abs(p - t).mean() - np.abs(o - t).mean())

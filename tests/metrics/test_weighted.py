@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, rankdata
 
-from sqp.metrics import AGREEMENT, weighted
+from sqp.metrics import AGREEMENT, agreement, stats, weighted
 from sqp.metrics.agreement import within_group_spearman
 from sqp.metrics.calibration import expected_calibration_error
 
-KERNELS = {name: getattr(weighted, f.__name__) for name, f in AGREEMENT.items()}
+KERNELS = {name: stats.form_of(f) for name, f in AGREEMENT.items()}
 LEVELS = st.integers(0, 4)  # few levels, so that ties and constant columns occur
 ROWS = st.lists(st.tuples(st.integers(0, 3), LEVELS, LEVELS), min_size=1, max_size=12)
 
@@ -41,7 +41,7 @@ def test_mid_ranks_equal_scipy_on_copies(rows: list[tuple[int, int]]) -> None:
 def test_rounding_takes_no_correlation_beyond_one() -> None:
     for row in np.random.default_rng(0).random((300, 7)):  # without a limit every fourth is 1 + 2e-16, or its negative
         for sign in (1, -1):
-            assert abs(weighted.pearson(np.ones((1, 7)), row, sign * row / 3)[0]) <= 1
+            assert abs(agreement.pearson.over(np.ones((1, 7)), row, sign * row / 3)[0]) <= 1
 
 
 def test_no_weight_is_nan() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqp.metrics import FAILURES, SELECTIVE, stats, weighted_selective
+from sqp.metrics import FAILURES, SELECTIVE, stats
 
 STATISTICS = {f.__name__: f for f in (*SELECTIVE.values(), *FAILURES.values())}
 RISK = st.sampled_from([0.0, 0.2, 0.5, 1.0])
@@ -25,7 +25,7 @@ def test_weight_is_a_number_of_copies(name: str, rows: list[tuple[int, int, floa
     w, score, risk = (np.array(column) for column in zip(*rows, strict=True))
     value = second(name, risk)
     copies = np.repeat(np.arange(len(w)), w)
-    got = getattr(weighted_selective, name)(np.stack([w, np.ones_like(w)]).astype(float), score.astype(float), value)
+    got = STATISTICS[name].over(np.stack([w, np.ones_like(w)]).astype(float), score.astype(float), value)
     expected = [STATISTICS[name](score[copies], value[copies]), STATISTICS[name](score, value)]
     np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
 
@@ -37,7 +37,7 @@ def test_bootstrap_takes_the_fast_form(name: str) -> None:
     value = second(name, rng.random(60) * (1 - score))
     value[4] = np.nan
     statistic = STATISTICS[name]
-    assert statistic in stats._WEIGHTED
+    assert stats.form_of(statistic)
     fast = stats.bootstrap(statistic, score, value, group=group, n_resamples=60)
     slow = stats.bootstrap(lambda s, v: statistic(s, v), score, value, group=group, n_resamples=60)
     assert fast == pytest.approx(slow, abs=1e-9)
@@ -46,6 +46,6 @@ def test_bootstrap_takes_the_fast_form(name: str) -> None:
 
 @pytest.mark.parametrize("name", STATISTICS)
 def test_no_rows_or_no_weight_is_nan(name: str) -> None:
-    form = getattr(weighted_selective, name)
+    form = STATISTICS[name].over
     assert np.isnan(form(np.zeros((2, 3)), np.arange(3.0), np.ones(3))).all()
     assert np.isnan(form(np.ones((2, 0)), np.empty(0), np.empty(0))).all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from sqp.evaluation.evidence import Evidence, Page
 from sqp.evaluation.pages.agreement import agreement_page
@@ -22,9 +22,3 @@ PAGES: dict[str, Callable[[Evidence], Page]] = {
     "intervals": intervals_page,
     "raters": raters_page,
 }
-
-
-def pages(evidence: Evidence) -> Iterator[Page]:
-    """Every page, one after the other."""
-    for make in PAGES.values():
-        yield make(evidence)

@@ -73,17 +73,15 @@ def agreement_page(evidence: Evidence) -> Page:
             table = evidence.compared[part.title] if target == DICE else compared(evidence, part, target)
             table = with_part(table.rename(columns={"sd_dice": "sd"}), part)
             table.insert(2, "target", target)
-            page.add("agreement", table)
             title = f"{TARGETS[target].label}: {part.title}"
-            page.show(title, f"{about}{few_records(part)}", table, VALUES)
+            page.show(title, f"{about}{few_records(part)}", table, VALUES, "agreement")
             page.show(f"{title}, differences", "", table.iloc[1:], DIFFERENCES)
             if target == DICE and natural is None:
                 natural = part.title, table
     panels = {part.title: known(part.test) for part in evidence.parts if part.dataset == ALL and part.name != ALL}
     for title, rows in panels.items():
         table = with_bins(rows, title)
-        page.add("calibration", table)
-        page.show(f"Predicted and true Dice by tenths: {title}", "", table, BINS)
+        page.show(f"Predicted and true Dice by tenths: {title}", "", table, BINS, "calibration")
     if natural:
         page.figures[""] = f"Agreement with the true Dice, {natural[0]}", forest(natural[1])
     page.figures["bland_altman"] = "Bland and Altman: predicted less true Dice", bland_altman(panels)

@@ -50,13 +50,12 @@ def intervals_page(evidence: Evidence) -> Page:
     for part in evidence.parts:
         rows = known(part.test)
         table = with_part(by_kind(evidence, part, rows, apart), part)
-        page.add("intervals", table)
-        page.show(part.title, "", table, GROUPS)
+        page.show(part.title, "", table, GROUPS, "intervals")
         if part.dataset == ALL and part.name != ALL:
             table = with_part(by_level(evidence, rows, pooled, apart), part)
-            page.add("coverage_by_level", table)
             asked = "an unknown level" if np.isnan(evidence.alpha) else f"{1 - evidence.alpha:.2f}"
-            page.show(f"{part.title}: coverage against the asked level", LEVEL.format(asked=asked), table, NOMINAL)
+            title, about = f"{part.title}: coverage against the asked level", LEVEL.format(asked=asked)
+            page.show(title, about, table, NOMINAL, "coverage_by_level")
             curves[part.title] = table
     page.figures[""] = "Coverage against the level that was asked for", coverage_figure(curves, by)
     return page

@@ -59,11 +59,10 @@ def raters_page(evidence: Evidence) -> Page:
     table = table.assign(note=notes, quantity=[LABELS[name] for name in table["quantity"]])
     most = rows["truth_path"].map(len).max()
     about = f"{len(images)} records, {rows['group'].nunique()} groups, at most {most} truths an image."
-    page.add("raters", table)
-    page.show("Mask, map and prediction against the raters", about, table, MEANS)
+    page.show("Mask, map and prediction against the raters", about, table, MEANS, "raters")
     correlations = with_disagreement(images, resamples)
-    page.add("raters_correlations", correlations)
-    page.show("What goes with the raters' disagreement", "", correlations, CORRELATIONS | {"note": "note"})
+    title, headings = "What goes with the raters' disagreement", CORRELATIONS | {"note": "note"}
+    page.show(title, "", correlations, headings, "raters_correlations")
     page.add("raters_images", images)
     page.figures[""] = "The model's error beside the raters' disagreement", raters_figure(images)
     return page

@@ -8,7 +8,7 @@ import pandas as pd
 from sqp.evaluation.evidence import Evidence, Page, known
 from sqp.evaluation.paired import mean_cells
 from sqp.evaluation.subsets import ALL, with_part
-from sqp.quality.judging.risk import Choice, RiskEvidence, RiskRule, at_risk
+from sqp.quality.judging.risk import Choice, RiskRule, at_risk
 from sqp.report.evaluation_figures import risk_figure
 
 RISKS = (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2)
@@ -42,9 +42,9 @@ def risk_page(evidence: Evidence) -> Page:
     for part in evidence.parts:
         rows = known(part.test)
         table = with_part(by_risk(evidence, rows), part)
-        page.add("risk", table)
         bad = int((rows["dice"] < rule.failure).sum())
-        page.show(part.title, f"{bad} of all {len(rows)} masks are bad ({bad / len(rows):.1%}).", table, COLUMNS)
+        about = f"{bad} of all {len(rows)} masks are bad ({bad / len(rows):.1%})."
+        page.show(part.title, about, table, COLUMNS, "risk")
         if part.dataset == ALL:
             lines[part.title] = table
     page.figures[""] = "What is promised, what is kept, and how much is accepted", risk_figure(lines)
@@ -56,7 +56,7 @@ def by_risk(evidence: Evidence, rows: pd.DataFrame) -> pd.DataFrame:
     resamples, bad = evidence.resamples(rows), (rows["dice"] < RiskRule().failure).to_numpy(float)
     table = []
     for asked in RISKS:
-        choice = _choice(evidence.risk, RiskRule(asked))
+        choice = None if evidence.risk is None else evidence.risk.choose(RiskRule(asked))
         accepted = np.zeros(len(rows), bool)
         if choice is not None:
             accepted = at_risk(rows, choice)["verdict"].eq("accept").to_numpy(bool)
@@ -67,10 +67,6 @@ def by_risk(evidence: Evidence, rows: pd.DataFrame) -> pd.DataFrame:
         row |= mean_cells("bad", np.where(accepted, bad, np.nan), resamples)
         table.append(row | {"note": _reason(choice, accepted)})
     return pd.DataFrame(table)
-
-
-def _choice(risk: RiskEvidence | None, rule: RiskRule) -> Choice | None:
-    return None if risk is None else risk.choose(rule)
 
 
 def _reason(choice: Choice | None, accepted: np.ndarray) -> str:

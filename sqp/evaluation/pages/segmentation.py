@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -92,16 +93,15 @@ def segmentation_page(evidence: Evidence) -> Page:
         numbers = measured(rows, evidence.config.out, surface=evidence.config.surface)
         resamples = evidence.resamples(rows)
         table = with_part(means(numbers, resamples, evidence.config.surface), part)
-        page.add("segmentation", table)
-        page.show(part.title, f"{len(rows):,} records, {rows['group'].nunique():,} groups.", table, MEANS)
+        about = f"{len(rows):,} records, {rows['group'].nunique():,} groups."
+        page.show(part.title, about, table, MEANS, "segmentation")
         table = with_part(against_dice(numbers, resamples), part)
-        page.add("pixel_calibration_dice", table)
-        page.show(f"{part.title}: pixel calibration against Dice", TELLS, table, CORRELATION)
+        title = f"{part.title}: pixel calibration against Dice"
+        page.show(title, TELLS, table, CORRELATION, "pixel_calibration_dice")
         if part.dataset == ALL:
             fits = scaled(rows, natural_calibration(part), resamples)
             table = with_part(temperature_table(fits), part)
-            page.add("temperature", table)
-            page.show(f"{part.title}: temperature of the segmenter", SCALING, table, SCALED)
+            page.show(f"{part.title}: temperature of the segmenter", SCALING, table, SCALED, "temperature")
             page.figures[""] = "Calibration of the segmenter's pixels", pixel_calibration(fits, numbers)
     return page
 
@@ -181,13 +181,10 @@ def _scaled(segmenter: str, test: pd.DataFrame, calibration: pd.DataFrame, resam
 
 def _maps(rows: pd.DataFrame, word: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(index, map once a truth, truths `[raters, h, w]`) of each record whose map can be read and holds no NaN."""
-    sets: dict[str, RecordSet] = {}
+    opened = cache(RecordSet)
     for index, row in tqdm(rows.iterrows(), total=len(rows), unit="record", desc=word, disable=None):
         try:
-            where = str(row["record_set"])
-            if where not in sets:
-                sets[where] = RecordSet(where)
-            pixels = read_pixels(sets[where], row)
+            pixels = read_pixels(opened(str(row["record_set"])), row)
         except (CaseError, ConfigError):
             continue  # the table of the segmentation itself says which
         if pixels.probability is not None and np.isfinite(pixels.probability).all():
@@ -200,11 +197,8 @@ def temperature_table(fits: list[Scaled]) -> pd.DataFrame:
     for fitted in fits:
         for name, label in QUANTITIES.items():
             before, after = fitted.each[f"{name}_before"], fitted.each[f"{name}_after"]
-            row: dict[str, object] = {
-                "segmenter": fitted.segmenter,
-                "quantity": label,
-                "n": int(np.isfinite(before).sum()),
-            }
+            n = int(np.isfinite(before).sum())
+            row: dict[str, object] = {"segmenter": fitted.segmenter, "quantity": label, "n": n}
             for key, values in {"before": before, "after": after, "change": after - before}.items():
                 row |= mean_cells(key, values, fitted.resamples)
             row |= {"pooled_before": getattr(fitted.before, name), "pooled_after": getattr(fitted.after, name)}

@@ -45,10 +45,9 @@ def selective_page(evidence: Evidence) -> Page:
     for part in evidence.parts:
         table, curves = of_part(evidence, part)
         table = with_part(table, part)
-        page.add("selective", table)
         if part.dataset == ALL and part.name in ("natural", ALL):
             panels[part.title] = curves
-        page.show(f"{part.title}: risk", "", table, _METHOD | _RISK | _NOTE)
+        page.show(f"{part.title}: risk", "", table, _METHOD | _RISK | _NOTE, "selective")
         for bound in FAILED_BELOW:
             end = f"_{round(100 * bound)}"
             about = f"{table[f'n_failed{end}'].iloc[0]} of {table['n'].iloc[0]} masks of the model have failed."

@@ -69,14 +69,12 @@ def tiers_page(evidence: Evidence) -> Page:
         if part.name not in ("natural", ALL) or "iou" not in part.test:
             continue
         table, pairs, dice = of_part(evidence, part)
-        page.add("tiers", with_part(table, part))
-        page.show(part.title, f"Thresholds: {stated(evidence.config)}.", table, TIER)
-        page.add("tier_pairs", with_part(pairs, part))
-        page.show(f"{part.title}: tier against tier", "", pairs, PAIR | {"note": "note"})
-        flags = quality_flag(evidence, part)
-        page.add("quality_flag", with_part(flags, part))
-        limits = {"accept": evidence.config.accept, "reject": evidence.config.reject}
-        page.show(f"{part.title}: the quality flag", FLAGS.format(**limits), flags, FLAG)
+        about, headings = f"Thresholds: {stated(evidence.config)}.", PAIR | {"note": "note"}
+        page.show(part.title, about, with_part(table, part), TIER, "tiers")
+        page.show(f"{part.title}: tier against tier", "", with_part(pairs, part), headings, "tier_pairs")
+        about = FLAGS.format(accept=evidence.config.accept, reject=evidence.config.reject)
+        flags = with_part(quality_flag(evidence, part), part)
+        page.show(f"{part.title}: the quality flag", about, flags, FLAG, "quality_flag")
         if part.name == "natural" and part.dataset == ALL:
             boxes = dice
     if boxes:

@@ -19,7 +19,7 @@ from sqp.quality.bundle.provenance import (
     ENCODERS,
     encoder_of,
     expectation,
-    group_hashes,
+    hashes_of,
     image_feature,
     is_hashed,
     of_known_groups,
@@ -99,7 +99,7 @@ def calibrate(
     info = {
         "data": fingerprint(rows),
         "behind": parts_behind(config.records),
-        "groups_sha256": group_hashes(rows),
+        "groups_sha256": hashes_of(rows["group"]),
         "training": described(config, EXECUTION_KEYS),
         "val": {name: value if np.isfinite(value) else None for name, value in metrics.items()},
         "versions": versions(),

@@ -142,13 +142,8 @@ def common_expectation(
     return expects[0]
 
 
-def group_hashes(table: pd.DataFrame) -> list[str]:
-    """16 hex digits of the sha256 of each group, sorted: `evaluate` knows a group without its name."""
-    return hashes_of(table.group)
-
-
 def of_known_groups(table: pd.DataFrame, hashes: Iterable[str]) -> np.ndarray:
-    """bool per row: is its group among those that `group_hashes` made these of."""
+    """bool per row: is its group among those that `hashes_of` made these of."""
     return is_hashed(table.group, hashes)
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sqp.core.errors import CaseError, ConfigError, SqpError
-from sqp.core.files import look_of, reserved_memmap, write_json
+from sqp.core.files import look_of, reserve_arrays, write_json
 from sqp.core.untrusted import read_json
 from sqp.quality.model.channels import IMAGE, image_planes, plane_names, record_planes, space, truth_plane
 from sqp.records import RecordSet
@@ -172,13 +172,7 @@ def _allocate(home: Path, n: int, images: int, channels: Sequence[str], shape: t
         shapes["images"] = (np.uint8, (images, len(plane_names([IMAGE], len(shape))), *shape))
     if truth:
         shapes["truths"] = (np.uint8, (images, *shape))
-    need = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape in shapes.values())
-    if need > shutil.disk_usage(home).free:
-        raise SqpError(
-            f"the training cache needs {need / 1e9:.1f} GB in {home}: free some space, or choose a smaller --size"
-        )
-    for name, (dtype, shape) in shapes.items():
-        reserved_memmap(home / f"{name}.npy", dtype, shape)
+    reserve_arrays(home, shapes, "a smaller --size")
 
 
 def _opened(folder: str) -> RecordSet:

@@ -23,7 +23,7 @@ from sqp.quality.model.channels import MASK, plane_names
 from sqp.quality.model.losses import LOSSES
 from sqp.quality.model.tabular import ScoreBranch
 from sqp.quality.model.truth_map import EVIDENCE, Comparison, TruthDecoder, compare, truth_loss
-from sqp.training.trainer import one_cycle
+from sqp.training.trainer import decayed_groups, one_cycle
 
 LEAST = 1e-3  # probability that a map is held to, away from 0 and 1
 MIN_SCALE = 0.01  # Dice; below this a likelihood rewards certainty that no annotation has
@@ -248,9 +248,7 @@ class QualityModel(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with one cycle over the whole run, or Adam at a constant rate, the peer's."""
         t = self.training_spec
-        decayed = [p for p in self.parameters() if p.ndim > 1]
-        plain = [p for p in self.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": t.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = decayed_groups(self, t.weight_decay)
         optimizer = OPTIMIZERS[t.optimizer](groups, lr=t.learning_rate)  # type: ignore[call-arg]
         if t.schedule == "constant":
             return optimizer
