@@ -78,7 +78,9 @@ def test_a_network_with_what_it_started_from(checkpoint, tmp_path):
     own, before = fitted_parts([checkpoint])
     assert own["what"] == "the network unet-seed0.safetensors" and own["licences"] == ["CC-0"]
     assert len(own["sha256"]) == 64 and before["licences"] == ["NOS"]
-    others = save_checkpoint(tmp_path / "other.safetensors", {}, Spec(), {"data": {"licences": []}})
+    others = save_checkpoint(
+        tmp_path / "other.safetensors", {"bias": torch.zeros(1)}, Spec(), {"data": {"licences": []}}
+    )
     assert fitted_parts([others])[0]["licences"] == []
     config = GenerateConfig(tmp_path, tmp_path, segmenter=SegmenterConfig("unet", checkpoint))
     assert parts_of_records(config, []) == [own, before]
