@@ -55,6 +55,15 @@ def test_a_member_sees_its_own_planes_and_no_scores() -> None:
     torch.testing.assert_close(whole.dice, mean)
 
 
+def test_a_member_of_the_same_planes_in_another_order_sees_them_in_its_own() -> None:
+    first, other = (QualityModel(ModelSpec(names, 32)).eval() for names in (("image", "mask"), ("mask", "image")))
+    planes = torch.rand(4, 4, 32, 32)
+    with torch.no_grad():
+        whole = Ensemble([first, other]).eval()(planes)
+        mean = (first(planes).dice + other(planes[:, [3, 0, 1, 2]]).dice) / 2
+    torch.testing.assert_close(whole.dice, mean)
+
+
 VIEWED = {"inputs": "image+mask+self/epkl", "scores": ["area"], "views": ["image+mask"], "error_map": True}
 
 
