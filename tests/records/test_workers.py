@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,3 +89,15 @@ def test_processes_share_the_cores_and_none_has_more_threads_than_this_one(monke
     with pytest.raises(KeyboardInterrupt):
         list(pool.make_records(config, [Case("a", Path("a.png"))], [], set()))
     assert given == [processes, threads]
+
+
+def test_a_worker_leaves_when_its_parent_has_gone_and_not_before(monkeypatch):
+    seen = []
+    monkeypatch.setattr(workers.os, "_exit", lambda status: seen.append(f"left with {status}"))
+    monkeypatch.setattr(workers, "parent_process", lambda: None)  # this is no worker
+    workers._leave_with_parent()
+    assert seen == []
+    parent = SimpleNamespace(join=lambda: seen.append("the parent ended"))
+    monkeypatch.setattr(workers, "parent_process", lambda: parent)
+    workers._leave_with_parent()
+    assert seen == ["the parent ended", "left with 1"]
