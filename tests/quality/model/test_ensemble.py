@@ -55,6 +55,15 @@ def test_a_member_sees_its_own_planes_and_no_scores() -> None:
     torch.testing.assert_close(whole.dice, mean)
 
 
+@pytest.mark.parametrize("error_map", [False, True])
+def test_one_alone_says_what_its_member_says(error_map: bool) -> None:
+    member = QualityModel(ModelSpec(("mask",), 32, error_map=error_map)).eval()
+    with torch.no_grad():
+        alone, whole = (model(torch.full((2, 1, 32, 32), 0.5)) for model in (member, Ensemble([member]).eval()))
+    for name, value in alone._asdict().items():
+        torch.testing.assert_close(getattr(whole, name), value)
+
+
 def test_a_member_of_the_same_planes_in_another_order_sees_them_in_its_own() -> None:
     first, other = (QualityModel(ModelSpec(names, 32)).eval() for names in (("image", "mask"), ("mask", "image")))
     planes = torch.rand(4, 4, 32, 32)
