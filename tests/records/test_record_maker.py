@@ -51,6 +51,13 @@ def test_an_impossible_prompt_costs_its_own_fused_record_alone(config, cases, mo
     assert set(table.prompter) == {"otsu", "centre"}
 
 
+def test_an_impossible_refinement_costs_its_own_record_alone(config, cases):
+    kinds = {"refine": ["ur_sam_midpoint", "unc_fpc"], "refine_options": {"unc_fpc": {"threshold": 0.9}}}
+    (count, problems), table = made(replace(config, prompter="centre", variants={}, **kinds), cases[0])
+    assert count == 2 and sorted(table.refined_by) == ["", "unc_fpc"]
+    assert len(problems) == 1 and "points only" in problems[0]  # no box to rectify
+
+
 def test_a_donor_that_cannot_be_read_is_not_asked_again(config, cases, tmp_path):
     """Each of the others is tried before it is said that none can be read."""
     (tmp_path / "broken.png").write_bytes(b"no mask")
