@@ -198,7 +198,7 @@ class RecordMaker:
         others = [c for c in self.donors.get(case.split, ()) if c.group != case.group]
         for _ in range(min(DONOR_TRIES, len(others))):
             try:
-                return read_truth(others[int(rng.integers(len(others)))])
+                return read_truth(others.pop(int(rng.integers(len(others)))))
             except CaseError:
                 continue
         raise CaseError(

@@ -13,7 +13,6 @@ from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
 from sqp.evaluation.pixels import read_pixels
 from sqp.quality import Bundle, error_maps, predict_records
-from sqp.quality.model.augment import dihedral
 from sqp.quality.model.backbones import VOLUME_BACKBONES, build_backbone
 from sqp.quality.model.channels import image_planes, plane_names, record_planes
 from sqp.quality.model.module import ModelSpec, QualityModel
@@ -51,14 +50,6 @@ def test_planes_of_volumes(volumes):
     assert planes[0].mean() == pytest.approx(records.mask(row.record_id).mean(), abs=0.01)
     assert image[0][planes[0] > 0.9].mean() > image[0][planes[0] < 0.1].mean() + 60
     assert record_planes(records, row.record_id, ("image",), 32).shape == (0, 32, 32, 32)
-
-
-@pytest.mark.parametrize("turn", range(8))
-def test_the_turns_of_a_volume_are_its_eight_flips(turn):
-    planes = torch.rand(1, 2, 4, 4, 4, generator=torch.Generator().manual_seed(0))
-    moved = dihedral(planes, torch.tensor([turn]))
-    axes = [axis for bit, axis in enumerate((4, 3, 2)) if turn >> bit & 1]
-    assert torch.equal(moved, planes.flip(axes)) and torch.equal(dihedral(moved, torch.tensor([turn])), planes)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from recordsets import make_record
+from recordsets import forget_hashes, make_record
 
 from sqp.core import files as atomic
 from sqp.core.errors import ConfigError, SqpError
@@ -99,6 +99,15 @@ def test_a_table_older_than_a_column_is_read_and_goes_on(tmp_path):
     assert dict(zip(*pq.read_table(table, columns=["record_id", "referee_own"]).to_pydict().values(), strict=True)) == {
         "old": False, "new": True,
     }  # fmt: skip
+
+
+def test_mask_and_maps_of_a_record_older_than_their_hashes_are_read_as_they_are(tmp_path):
+    write(tmp_path, "r1").consolidate()
+    forget_hashes(tmp_path)
+    for mask in (MASK, ~MASK):
+        atomic.write_mask(tmp_path / "masks" / "r1.png", mask)
+        records = RecordSet(tmp_path)
+        assert (records.mask("r1") == mask).all() and records.maps("r1")["self/entropy"].shape == (2, 3)
 
 
 def test_where_nothing_is_new_the_records_are_still_counted(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -71,3 +72,34 @@ def test_predict_leaves_the_choice_to_the_number_of_images(monkeypatch):
     assert ran == [0, 4]
     with pytest.raises(ConfigError, match=r"workers is -1; it must lie between 0"):
         PredictConfig(images=Path("i"), workers=-1)
+
+
+@pytest.mark.parametrize(
+    ("processes", "cores", "own", "threads"), [(2, 8, 16, 4), (3, 8, 16, 2), (2, 8, 1, 1), (9, 8, 4, 1)]
+)
+def test_processes_share_the_cores_and_none_has_more_threads_than_this_one(monkeypatch, processes, cores, own, threads):
+    given = []
+
+    def start(workers, context, initializer, initargs):
+        given.extend((workers, initargs[-1]))
+        raise KeyboardInterrupt  # that much is enough
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", start)
+    monkeypatch.setattr(workers, "cpu_count", lambda: cores)
+    monkeypatch.setattr(workers.torch, "get_num_threads", lambda: own)
+    config = GenerateConfig(Path("i"), Path("o"), workers=processes)
+    with pytest.raises(KeyboardInterrupt):
+        list(pool.make_records(config, [Case("a", Path("a.png"))], [], set()))
+    assert given == [processes, threads]
+
+
+def test_a_worker_leaves_when_its_parent_has_gone_and_not_before(monkeypatch):
+    seen = []
+    monkeypatch.setattr(workers.os, "_exit", lambda status: seen.append(f"left with {status}"))
+    monkeypatch.setattr(workers, "parent_process", lambda: None)  # this is no worker
+    workers._leave_with_parent()
+    assert seen == []
+    parent = SimpleNamespace(join=lambda: seen.append("the parent ended"))
+    monkeypatch.setattr(workers, "parent_process", lambda: parent)
+    workers._leave_with_parent()
+    assert seen == ["the parent ended", "left with 1"]

@@ -53,7 +53,7 @@ class Ensemble(nn.Module):
     def forward(self, planes: Tensor, scores: Tensor | None = None) -> QualityOutput:
         """Raw planes -> the mixture's prediction."""
         outs: list[QualityOutput] = [
-            member(planes if len(rows) == planes.shape[1] else planes[:, rows], scores)
+            member(planes if rows == list(range(planes.shape[1])) else planes[:, rows], scores)
             for member, rows in zip(self.members, self.rows, strict=True)
         ]
         dice, scale = (torch.stack([out[i] for out in outs]) for i in range(2))  # type: ignore[misc]

@@ -47,6 +47,7 @@ def test_what_it_tells(trained: Path, record_set: Path) -> None:
     assert told["expects"][0]["sampler"]["n"] == 8 and len(told["groups_sha256"]) == 34
     text = (trained / "bundle" / "bundle.json").read_text()
     assert str(record_set) not in text and str(trained) not in text
+    assert '  "target": "dice",' in text.splitlines()  # a key a line: people read it, and compare two by line
 
 
 def test_load_gives_back_what_was_saved(bundle: Bundle, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +16,9 @@ from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import write_maps, write_mask
 from sqp.quality import Bundle, predict_records
 from sqp.quality.judging.columns import OTHER
-from sqp.quality.judging.predict import read_planes
+from sqp.quality.judging.predict import read_batch, read_planes
 from sqp.quality.model.cache import build_cache
+from sqp.quality.model.tabular import Standardizer, with_features
 from sqp.records import RecordSet, read_record_sets
 
 
@@ -78,6 +81,42 @@ def test_batches_and_threads_change_nothing(bundle: Bundle, record_set: Path) ->
     one = predict_records(bundle, [record_set], 1, splits=["test"], threads=1, progress=False)
     two = predict_records(bundle, [record_set], 64, splits=["test"], threads=3, progress=False)
     assert one.predicted_dice.to_numpy() == pytest.approx(two.predicted_dice.to_numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_no_more_threads_read_than_were_asked_for(
+    bundle: Bundle, record_set: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    read, readers = RecordSet.mask, set()
+
+    def noted(records: RecordSet, record_id: str) -> np.ndarray:
+        readers.add(threading.get_ident())
+        time.sleep(0.002)  # long enough for a further thread to take the next record
+        return read(records, record_id)
+
+    monkeypatch.setattr(RecordSet, "mask", noted)
+    predict_records(bundle, [record_set], splits=["test"], threads=threads, progress=False)
+    assert 1 <= len(readers) <= max(1, threads) and threading.get_ident() not in readers
+
+
+def test_a_batch_has_the_scores_and_vectors_that_training_standardised(tmp_path: Path) -> None:
+    """Each row its own; one whose vector cannot be read has none, and its reason."""
+    folder = make_record_set(tmp_path, {"test": 2}, features=("mask_token",))
+    records = RecordSet(folder)
+    rows = records.table.assign(record_set=str(folder)).iloc[[4, 0, 3]]
+    vectors = with_features(rows, ["mask_token"])
+    standardizer = Standardizer.fit(vectors, ["area", *(f"features/mask_token/{i}" for i in range(4))])
+    parts = {"model": SimpleNamespace(spec=SimpleNamespace(dims=2)), "ood": SimpleNamespace(spaces={})}
+    held = {"channels": ("mask",), "size": 24, "sources": (), "expects": [], "features": ("mask_token",), **parts}
+    lost = rows.record_id.iloc[1]
+    (folder / "maps" / f"{lost}.npz").write_bytes(b"PK")
+    with ThreadPoolExecutor(2) as pool:
+        bundle = SimpleNamespace(**held, standardizer=standardizer)
+        batch = read_batch(bundle, RecordSet(folder), rows, pool)  # type: ignore[arg-type]
+    expected = standardizer(vectors)
+    np.testing.assert_array_equal(batch.scores[[0, 2]], expected[[0, 2]])
+    assert batch.scores[1].tolist() == [*expected[1, :1], *[0] * 5, *[1] * 4] and lost in batch.reasons[1]
+    assert batch.reasons[0] == batch.reasons[2] == "" and (expected[0] != expected[2]).any()
 
 
 def test_it_tells_bad_masks_from_good_ones(bundle: Bundle, record_set: Path) -> None:

@@ -56,6 +56,12 @@ def test_a_whole_table() -> None:
     assert judged(table.assign(mask_empty=False)).verdict[3] == "accept"
 
 
+def test_without_marks_and_area_the_interval_alone_decides() -> None:
+    table = pd.DataFrame({"predicted_dice": [0.9, 0.4, 0.8], "low": [0.85, 0.3, 0.6], "high": [1, 0.5, 0.9]})
+    out = judged(table)
+    assert out.verdict.tolist() == ["accept", "reject", "review"] and out.reason.tolist() == ["", "", ""]
+
+
 @pytest.mark.parametrize("thresholds", [{"accept": 1.2}, {"reject": -0.1}, {"accept": NAN}])
 def test_thresholds_outside_of_dice(thresholds: dict) -> None:
     with pytest.raises(ConfigError, match="must lie between 0 and 1"):

@@ -82,3 +82,19 @@ def test_cameras_change_the_image_alone_and_come_again_from_their_seed():
     assert not torch.equal(one, other)
     assert torch.equal(one[:, 3:], plain[:, 3:])
     assert not torch.equal(one[:, :3], plain[:, :3])
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_the_turns_of_a_volume_are_its_eight_flips(turn: int) -> None:
+    planes = torch.rand(1, 2, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    moved = dihedral(planes, torch.tensor([turn]))
+    axes = [axis for bit, axis in enumerate((4, 3, 2)) if turn >> bit & 1]
+    assert torch.equal(moved, planes.flip(axes)) and torch.equal(dihedral(moved, torch.tensor([turn])), planes)
+
+
+def test_volumes_are_flipped_alone_and_all_planes_together() -> None:
+    x = torch.rand(24, 1, 4, 4, 4, generator=generator()).repeat(1, 3, 1, 1, 1)
+    out = Augmentation(image=(0,), affine=1.0)(x, generator())
+    flips = torch.stack([dihedral(x, torch.full((24,), turn)) for turn in range(8)])
+    same = (flips == out).flatten(2).all(dim=2)
+    assert same.any(dim=0).all() and (same.sum(dim=1) > 0).sum() > 4

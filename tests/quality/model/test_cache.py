@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -130,6 +131,23 @@ def test_a_rank_does_not_wait_for_ever(record_set: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(module, "PATIENCE_S", -1)
     with pytest.raises(SqpError, match=r"rank 0 has not finished .*--cache folder that all machines see"):
         build_cache(read_record_sets([record_set]), CHANNELS, 24, tmp_path, progress=False, rank=1)
+
+
+@pytest.mark.parametrize(("workers", "few", "processes"), [(0, 2, 0), (1, 2, 0), (2, 2, 2), (2, 4, 0)])
+def test_processes_are_started_only_where_they_pay_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, few: int, processes: int
+) -> None:
+    started = []
+
+    def here(tasks: list, home: Path, channels: tuple, size: int, workers: int) -> Iterator[module.Decoded]:
+        started.append(workers)
+        return module._here(tasks, home, channels, size, workers)
+
+    monkeypatch.setattr(module, "FEW_IMAGES", few)
+    monkeypatch.setattr(module, "_in_processes", here)
+    records = make_record_set(tmp_path / "records", {"train": 3}, variants=("natural",))
+    assert len(built(records, tmp_path / "cache", workers)) == 3
+    assert started == [processes] * bool(processes)
 
 
 @pytest.mark.slow

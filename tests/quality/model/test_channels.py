@@ -9,7 +9,7 @@ from recordsets import make_record_set
 
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import write_maps
-from sqp.quality.model.channels import check_channels, image_planes, parse_inputs, record_planes, resize
+from sqp.quality.model.channels import check_channels, image_planes, parse_inputs, record_planes, resize, truth_plane
 from sqp.records import RecordSet
 
 MAPS = ("self/probability", "self/entropy", "self/mutual_information", "self/epkl", "self/variance")
@@ -61,6 +61,16 @@ def test_the_whole_frame_is_squashed(tmp_path: Path) -> None:
 def test_shrinking_averages_over_the_area() -> None:
     fine = np.indices((256, 256)).sum(0) % 2
     assert resize(fine.astype(np.float32), 32) == pytest.approx(np.full((32, 32), 0.5), abs=0.02)
+
+
+def test_the_truth_is_the_share_of_raters_who_drew_the_structure(tmp_path: Path) -> None:
+    for name, columns in (("a", 16), ("b", 32)):
+        drawn = np.zeros((64, 64), np.uint8)
+        drawn[:, :columns], drawn[:, 48:] = 2, 1  # another structure on the right
+        Image.fromarray(drawn).save(tmp_path / f"{name}.png")
+    plane = truth_plane([tmp_path / "a.png", tmp_path / "b.png"], 32, labels=(2,))
+    assert plane.dtype == np.float32 and plane.shape == (32, 32)
+    assert plane[5, [3, 12, 20, 30]].tolist() == [1, 0.5, 0, 0]
 
 
 def test_planes_come_in_the_order_of_the_names(record_set: Path) -> None:

@@ -55,6 +55,29 @@ def test_a_member_sees_its_own_planes_and_no_scores() -> None:
     torch.testing.assert_close(whole.dice, mean)
 
 
+@pytest.mark.parametrize("error_map", [False, True])
+def test_one_alone_says_what_its_member_says(error_map: bool) -> None:
+    member = QualityModel(ModelSpec(("mask",), 32, error_map=error_map)).eval()
+    with torch.no_grad():
+        alone, whole = (model(torch.full((2, 1, 32, 32), 0.5)) for model in (member, Ensemble([member]).eval()))
+    for name, value in alone._asdict().items():
+        torch.testing.assert_close(getattr(whole, name), value)
+
+
+def test_a_member_of_the_same_planes_in_another_order_sees_them_in_its_own() -> None:
+    first, other = (QualityModel(ModelSpec(names, 32)).eval() for names in (("image", "mask"), ("mask", "image")))
+    planes = torch.rand(4, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    own = planes[:, [3, 0, 1, 2]]
+    with torch.no_grad():
+        seen, turned = other(own).features[0], other(planes).features[0]
+        other.head.weight[0] = (seen - turned) / (seen - turned).square().sum()  # tells the orders apart
+        other.head.bias[0] = -other.head.weight[0] @ turned
+        whole = Ensemble([first, other]).eval()(planes)
+        mean, wrong = ((first(planes).dice + other(order).dice) / 2 for order in (own, planes))
+    torch.testing.assert_close(whole.dice, mean)
+    assert mean[0] - wrong[0] > 0.05
+
+
 VIEWED = {"inputs": "image+mask+self/epkl", "scores": ["area"], "views": ["image+mask"], "error_map": True}
 
 

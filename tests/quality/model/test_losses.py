@@ -55,3 +55,11 @@ def test_full_balance_makes_the_dice_bins_equal() -> None:
     weights = record_weights([str(i) for i in range(10)], dice, balance=1.0)
     assert weights[:8].sum() == pytest.approx(weights[8:].sum().item())
     assert record_weights([str(i) for i in range(10)], dice, balance=0.0).tolist() == [1.0] * 10
+
+
+def test_a_perfect_mask_lies_in_the_highest_bin_and_an_empty_one_in_the_lowest() -> None:
+    images = list("abcd")
+    weights = record_weights(images, torch.tensor([1.0, 0.95, 0.0, 0.05]), balance=1.0)
+    assert weights.tolist() == [1.0] * 4
+    weights = record_weights(images, torch.tensor([1.0, 0.95, 0.92, 0.0]), balance=1.0)
+    assert weights.tolist() == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2])
