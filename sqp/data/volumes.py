@@ -16,6 +16,7 @@ from sqp.data.images import IMAGE_SUFFIXES
 from sqp.data.masks import BINARY
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
+WHITE = [[value] for value in BINARY]
 LABEL_NOISE = 1e-3  # by which a label kept as a float may miss its number: scaled, or resampled
 MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 SIZES_DIFFER = 0.01  # share by which the sizes of a header may differ
@@ -56,7 +57,7 @@ def read_structure(path: str | Path, labels: Sequence[int] = (), given: bool = F
     `labels` are the values that belong to it, several are merged; () takes the one value beside 0 that the file has.
     `CaseError` where the file cannot be read, is no label map, holds several labels and none was chosen, or does not
     hold one of `labels`, or where no voxel is of the structure. A mask that is `given` to be judged may be empty, and
-    may lack labels: its maker missed the structure. Where it holds 255 alone (`mask_values.BINARY`), that is the
+    may lack labels: its maker missed the structure. Where it holds 255 or 65535 alone (`masks.BINARY`), that is the
     structure, whatever `labels` are; 1 alone is the label 1. Floats count as the label within `LABEL_NOISE` of them.
     """
     array, geometry = _read(path, "label map")
@@ -74,12 +75,12 @@ def read_structure(path: str | Path, labels: Sequence[int] = (), given: bool = F
         )
     missing = [label for label in labels if label not in found]
     if given:
-        binary = found == [BINARY] or (found == [1] and _of_record_set(Path(path)))
+        binary = found in WHITE or (found == [1] and _of_record_set(Path(path)))
         return np.isin(array, found if binary else labels or found), geometry
     if not found:
         raise CaseError(f"label map {path} is empty: no voxel is labelled, so there is nothing to compare with")
-    if found == [BINARY]:  # a mask of one structure, also beside label maps of another tool
-        return array == BINARY, geometry
+    if found in WHITE:  # a mask of one structure, also beside label maps of another tool
+        return array != 0, geometry
     if missing:
         raise CaseError(f"label {_said(missing)} is not in {path}, which holds {_said(found)}: correct --label")
     return np.isin(array, labels or found), geometry

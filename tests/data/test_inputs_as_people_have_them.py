@@ -56,9 +56,69 @@ def test_three_values_are_asked_for_and_chosen_by_label(tmp_path, name):
         read_mask(tmp_path / "m.png")
     for given in (True, False):
         assert np.array_equal(read_mask(tmp_path / "m.png", labels, given), DISC)
-    assert not read_mask(tmp_path / "m.png", [77], given=True).any()
+    missing = 77 if array.ndim == 2 else 0x770000
+    assert not read_mask(tmp_path / "m.png", [missing], given=True).any()
     with pytest.raises(CaseError, match="is not in mask"):
-        read_mask(tmp_path / "m.png", [77])
+        read_mask(tmp_path / "m.png", [missing])
+
+
+def test_a_number_names_no_colour(tmp_path):
+    Image.fromarray(colours((DISC, RED), (CUP, GREEN))).save(tmp_path / "m.png")
+    with pytest.raises(CaseError, match=r"holds colours, 0x000000 .*--label 0x"):
+        read_mask(tmp_path / "m.png", [1], given=True)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+@pytest.mark.parametrize("labels", [[128], [128, 255], [255]])
+def test_a_blurred_label_map_has_no_exact_labels(tmp_path, ending, labels):
+    Image.fromarray(grey(128, 255, 0)).save(tmp_path / "m.jpg", quality=90)
+    Image.open(tmp_path / "m.jpg").save(tmp_path / "m.png")
+    for given in (True, False):
+        with pytest.raises(CaseError, match="smoothed or compressed.*nearest"):
+            read_mask(tmp_path / f"m.{ending}", labels, given)
+    with pytest.raises(CaseError, match="values, not two.*has blurred them: save label maps as PNG"):
+        read_mask(tmp_path / f"m.{ending}")
+
+
+def test_a_jpeg_of_small_labels_is_known_by_its_format(tmp_path):
+    Image.fromarray(grey(1, 2, 0)).save(tmp_path / "m.jpg", quality=95)
+    with pytest.raises(CaseError, match="smoothed or compressed"):
+        read_mask(tmp_path / "m.jpg", [1], given=True)
+
+
+def test_a_grey_photograph_lacks_no_label(tmp_path):
+    noise = np.random.default_rng(0).normal(0, 6, DISC.shape)
+    Image.fromarray(np.clip(90 + 80 * DISC + noise, 0, 255).astype(np.uint8)).save(tmp_path / "m.png")
+    with pytest.raises(CaseError, match="is no mask but a photograph"):
+        read_mask(tmp_path / "m.png", [1], given=True)
+
+
+def test_many_instances_are_no_photograph(tmp_path):
+    array = (6 * (1 + X // 20 + 8 * (Y // 20)) * (np.hypot(X % 20 - 10, Y % 20 - 10) < 9)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(array).save(tmp_path / "m.png")
+    with pytest.raises(CaseError, match=r"values, not two.*--label 255 .*or write one mask a file"):
+        read_mask(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png", [12]), array == 12)
+
+
+@pytest.mark.parametrize("white", [255, 65535])
+def test_white_alone_is_the_mask_under_any_label(tmp_path, white):
+    array = np.where(DISC, white, 0).astype(np.uint16)
+    Image.fromarray(array).save(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png", [1], given=True), DISC)
+    nib.save(nib.Nifti1Image(np.stack([array] * 4), np.eye(4)), tmp_path / "m.nii.gz")
+    assert read_structure(tmp_path / "m.nii.gz", [1], given=True)[0].sum() == 4 * DISC.sum()
+
+
+@pytest.mark.parametrize("colour", [BLUE, RED])
+def test_a_colour_and_white_are_asked_for(tmp_path, colour):
+    rgb = np.full((*DISC.shape, 3), 255, np.uint8)
+    rgb[DISC] = colour
+    Image.fromarray(rgb).save(tmp_path / "m.png")
+    code = "0x{:02x}{:02x}{:02x}".format(*colour)
+    with pytest.raises(CaseError, match=f"holds a colour and white .*--label {code}"):
+        read_mask(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png", [int(code, 16)]), DISC)
 
 
 def two(kind):
