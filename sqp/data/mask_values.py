@@ -48,7 +48,7 @@ class Values:
 
     @cached_property
     def blurred(self) -> bool:
-        """Whether more than two values are there and were not kept as drawn: most of many have no area, or by format."""
+        """Whether more than two values are no longer as drawn: by the format, or since most of many have no area."""
         if len(self.found) <= FEW:
             return self.lossy and len(self.found) > 2
         inside = len(np.unique(self.codes[self.amid]))

@@ -94,7 +94,7 @@ def labelled(values: Values, what: str, labels: Sequence[int], given: bool) -> n
     if not values.coloured and max(labels) > 0xFFFF and codes.max(initial=0) <= 255:  # grey among files of colours
         codes = codes.astype(np.int64) * 0x010101
     missing = sorted(wanted - set(np.unique(codes).tolist()))
-    if values.coloured and missing and max(labels) <= 0xFF and not ((0 < values.found) & (values.found <= 0xFF)).any():
+    if values.coloured and missing and max(labels) <= 0xFF and not ((values.found > 0) & (values.found <= 0xFF)).any():
         raise CaseError(f"{what} holds colours, {values.told()}: name that of the structure, e.g. --label 0xff0000")
     if missing and not given:
         names = ", ".join(said(m, values.coloured) for m in missing)

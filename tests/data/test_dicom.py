@@ -86,7 +86,7 @@ def test_faulty_series(tmp_path):
     voxels = bright(ellipsoid())
     with pytest.raises(CaseError, match="lie unevenly"):
         read_volume(write_series(tmp_path / "gap", voxels, skip=(4,)))
-    with pytest.raises(CaseError, match="holds 1 DICOM slice: .*PNG"):
+    with pytest.raises(CaseError, match=r"holds 1 DICOM slice: .*PNG"):
         read_volume(write_series(tmp_path / "one", voxels, skip=range(1, SHAPE[0])))
     mixed = write_series(tmp_path / "mixed", voxels)
     for file in write_series(tmp_path / "other", voxels).iterdir():
@@ -122,7 +122,7 @@ def test_a_series_without_decoder_is_a_case_error(tmp_path, monkeypatch):
         raise RuntimeError("Unable to decompress 'JPEG 2000' pixel data because all plugins are missing dependencies")
 
     monkeypatch.setattr(PydicomReader, "get_data", undecodable)
-    with pytest.raises(CaseError, match="cannot read the DICOM series .*missing dependencies.*: export it again"):
+    with pytest.raises(CaseError, match=r"cannot read the DICOM series .*missing dependencies.*: export it again"):
         read_volume(folder)
 
 

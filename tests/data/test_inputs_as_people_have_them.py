@@ -74,9 +74,9 @@ def test_a_blurred_label_map_has_no_exact_labels(tmp_path, ending, labels):
     Image.fromarray(grey(128, 255, 0)).save(tmp_path / "m.jpg", quality=90)
     Image.open(tmp_path / "m.jpg").save(tmp_path / "m.png")
     for given in (True, False):
-        with pytest.raises(CaseError, match="smoothed or compressed.*nearest"):
+        with pytest.raises(CaseError, match=r"smoothed or compressed.*nearest"):
             read_mask(tmp_path / f"m.{ending}", labels, given)
-    with pytest.raises(CaseError, match="values, not two.*has blurred them: save label maps as PNG"):
+    with pytest.raises(CaseError, match=r"values, not two.*has blurred them: save label maps as PNG"):
         read_mask(tmp_path / f"m.{ending}")
 
 
@@ -257,3 +257,81 @@ def test_a_truth_of_0_and_255_is_the_structure_beside_label_maps(tmp_path):
     Image.fromarray(disc).save(tmp_path / "truth.png")
     for labels in ([1], [0, 128], [127, 255], [0xFF0000]):
         assert np.array_equal(read_mask(tmp_path / "truth.png", labels), disc > 0), labels
+
+
+def table(folder, text):
+    for name in ("c0.png", "m0.png", "a/m.png", "b/m.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(DISC).save(folder / name)
+    (folder / "t.csv").write_bytes(text.encode())
+    return folder / "t.csv"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Image,Mask\r\nc0.png,a/m.png\r\n",
+        "images,masks\rc0.png,a/m.png\r",
+        'image;mask;"note, free"\nc0.png;a/m.png;x\n',
+        "image,mask,\nc0.png,a/m.png,\n",
+        "\n\nimage,mask\n\nc0.png,a/m.png\n",
+        ".\\image,image,mask\n1,.\\c0.png,a\\m.png\n",
+    ],
+)
+def test_tables_as_spreadsheets_and_windows_write_them(tmp_path, text):
+    path = table(tmp_path, text)
+    assert GenerateConfig(path, tmp_path / "out").given
+    (case,) = find_cases(path)
+    assert case.image_id == "c0" and case.mask_path == tmp_path / "a" / "m.png"
+
+
+def test_rows_of_one_image_with_masks_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    found = find_cases(table(tmp_path, "image,mask\nc0.png,a/m.png\nc0.png,b/m.png\nc0.png,m0.png\n"))
+    assert [case.image_id for case in found] == ["c0_a_m", "c0_b_m", "c0_m0"]
+    with pytest.raises(ConfigError, match=r"a/m\.png is there in two rows; remove one"):
+        find_cases(table(tmp_path, "image,mask\nc0.png,a/m.png\nc0.png,a/m.png\n"))
+
+
+def test_masks_of_a_table_that_are_not_used_are_told(tmp_path):
+    notes = find_cases(table(tmp_path, "image,mask,truth\nc0.png,m0.png,m0.png\n")).notes
+    assert "1 truth is the very file that is judged, and left out" in notes[0]
+    path = table(tmp_path, "image_id,image,mask\nm,c0.png,m0.png\n")
+    found = find_cases(path, masks=tmp_path / "a")
+    assert found[0].mask_path == tmp_path / "a" / "m.png" and "replaced by --masks" in found.notes[0]
+
+
+@pytest.mark.parametrize("name", ["m.gif", "m.npy", "m.nrrd", "below/m.png"])
+def test_a_folder_without_masks_says_what_is_there(tmp_path, name):
+    (tmp_path / "masks" / name).parent.mkdir(parents=True)
+    (tmp_path / "masks" / name).touch()
+    Image.fromarray(DISC).save(tmp_path / "m.png")
+    with pytest.raises(ConfigError, match=r"but m\..*: convert|but the subfolder below does"):
+        find_cases(tmp_path, masks=tmp_path / "masks")
+
+
+@pytest.mark.parametrize("name", ["a.jpg.png", "a.jpg_mask.png", "a_gt.png", "a-labels.png"])
+def test_names_that_tools_give_masks(tmp_path, name):
+    (tmp_path / "masks").mkdir()
+    for file in ("a.jpg", f"masks/{name}"):
+        Image.fromarray(DISC).save(tmp_path / file)
+    assert find_cases(tmp_path / "a.jpg", masks=tmp_path / "masks" / name)[0].mask_path is not None
+    assert find_cases(tmp_path, masks=tmp_path / "masks")[0].mask_path == tmp_path / "masks" / name
+
+
+def test_volumes_that_cannot_be_used_say_what_to_do(tmp_path):
+    path = write_nifti(tmp_path / "v.nii.gz", ellipsoid())
+    (tmp_path / "packed.nii").write_bytes(path.read_bytes())
+    nib.save(nib.load(path), tmp_path / "p.nii")
+    (tmp_path / "p.nii").rename(tmp_path / "plain.nii.gz")
+    soft = ellipsoid().astype(np.float32) * 0.7
+    for name, array in {"soft": soft, "nan": np.where(soft > 0, 1, np.nan), "flat": soft[0]}.items():
+        nib.save(nib.Nifti1Image(array.astype(np.float32), np.eye(4)), tmp_path / f"{name}.nii.gz")
+    for name, words in {
+        "packed.nii": "packed by gzip, .*call it .nii.gz",
+        "plain.nii.gz": "not packed by gzip, .*call it .nii$",
+        "soft.nii.gz": "0 to 0.7.*cut these at 0.5",
+        "nan.nii.gz": "NaN or infinite voxels: fill them with 0",
+        "flat.nii.gz": "is 2D .*export it as a 2D image, PNG",
+    }.items():
+        with pytest.raises(CaseError, match=words):
+            read_structure(tmp_path / name)
