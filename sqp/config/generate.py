@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,21 +13,23 @@ from sqp.config.referee import NONE, SUPERVISED, RefereeConfig, SupervisedConfig
 from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, check_segmenter, sampler_for
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.names import SPLITS, Corruption, Fusion, Layout, Measure, Refinement, Split
+from sqp.core.tables import header_of
 
 UNSEEN = ["shift", "dropout"]
 SEEN = [name for name in get_args(Corruption) if name not in UNSEEN]
 
 JUDGED = ("mask_path", "mask", "masks", "probability_path", "probability", "probs", "prob")
 """Columns of a CSV of images that hold masks to be judged, or what is behind them."""
+HEAD = 100_000  # characters in which its first line ends
 
 
 def table_of_masks(images: Path | None) -> bool:
     """Whether `--images` is a CSV that brings the masks to be judged, by its first line."""
     if images is None or images.suffix.lower() != ".csv" or not images.is_file():
         return False
-    with images.open(encoding="utf-8-sig", errors="replace") as lines:
-        names = {name.strip().strip('"') for name in re.split("[,;\t]", lines.readline())}
-    return not names.isdisjoint(JUDGED)
+    with images.open(encoding="utf-8-sig", errors="replace") as file:
+        names, _ = header_of(file.read(HEAD))
+    return not {name.lower() for name in names}.isdisjoint(JUDGED)
 
 
 @dataclass
@@ -218,7 +219,9 @@ class GenerateConfig(Config):
                 raise ConfigError("fusion and refine work on the segmenter's own masks: leave them out, or --masks")
         else:
             if self.segmenter.name == NONE:
-                raise ConfigError("segmenter none segments nothing: give --masks DIR, or the name of a segmenter")
+                raise ConfigError(
+                    "segmenter none segments nothing: give --masks DIR, a table with masks, or a segmenter"
+                )
             if "mask_box" in (self.prompter_named(name)[0] for name in self.used_prompters()):
                 raise ConfigError("the prompter 'mask_box' boxes given masks: give --masks, or another --prompter")
         for split, plan in self.variants.items() if self.segmenter.name == NONE else ():

@@ -6,6 +6,7 @@ In a CSV that sqp writes a name which a spreadsheet would run as a formula is te
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sqp.core.errors import ConfigError
-from sqp.core.untrusted import check_regular
+from sqp.core.untrusted import check_regular, read_text
 
 FORMULA = re.compile(r"('*)([=+\-@\t\r].+)", re.DOTALL)
 """How a cell begins that Excel, LibreOffice and Google Sheets take for a formula; numbers aside."""
@@ -48,6 +49,59 @@ def read_csv(path: Path, remedy: str, needed: Collection[str] = (), **options: A
         if name not in table.columns:
             raise ConfigError(f"{path} has no column '{name}': {remedy}")
     return table
+
+
+SEPARATORS = (",", ";", "\t")
+QUOTED = re.compile(r'"[^"]*"')
+
+
+def header_of(text: str) -> tuple[list[str], str]:
+    """The names in the first line of a CSV that is not blank, and what parts them: `,`, `;` (spreadsheets in Europe) or
+    a tab, whichever is there most outside of quotes.
+
+    Examples:
+        >>> header_of('\\nimage; mask ;"a, b"\\n')
+        (['image', 'mask', 'a, b'], ';')
+    """
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    bare = QUOTED.sub("", line)
+    separator = max(SEPARATORS, key=bare.count)
+    return [
+        name.strip() for name in next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    ], separator
+
+
+def read_texts(path: Path, remedy: str) -> pd.DataFrame:
+    """A CSV that anybody wrote, as strings without blanks around them; rows that are too short end in "".
+
+    ConfigError where it is none, names a column twice, or has a row of more cells than columns: a cell that holds the
+    separator unquoted would move all that come after it.
+    """
+    if not check_regular(path).exists():
+        raise ConfigError(f"{path} is no file where a table is needed: {remedy}")
+    text = read_text(path)
+    if "\0" in text:
+        raise ConfigError(f"{path} is no table, it holds bytes of 0: {remedy}")
+    with damage_told(path, remedy):
+        names, separator = header_of(text)
+        options: dict[str, Any] = {"delimiter": separator, "skipinitialspace": True, "strict": True}
+        lines = [line for line in csv.reader(io.StringIO(text, newline=""), **options) if any(map(str.strip, line))]
+    if not lines:
+        raise ConfigError(f"{path} is empty: {remedy}")
+    while names and not names[-1]:
+        names.pop()
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(f"{path} has two columns '{twice[0]}': rename one")
+    rows = [[cell.strip() for cell in line] for line in lines[1:]]
+    for number, row in enumerate(rows, start=2):
+        if any(row[len(names) :]):
+            raise ConfigError(
+                f"{path}, row {number}: {len(row)} cells for {len(names)} columns: put a cell that holds "
+                f"'{separator}' in quotes, or name every column"
+            )
+    width = len(names)
+    return pd.DataFrame([row[:width] + [""] * (width - len(row)) for row in rows], columns=names, dtype=str)
 
 
 def read_own_csv(path: Path, remedy: str, needed: Collection[str] = (), **options: Any) -> pd.DataFrame:

@@ -149,6 +149,7 @@ def find_cases(
             continue
         files = _match(option, Path(folder), cases)
         ids = {case.image_id for case in cases}
+        notes += _replaced(option, cases, files)
         strange = [file for stem, file in files.items() if stem not in ids]
         extra += strange
         notes += counted([file.name for file in strange], f"file{{s}} of {option} {{are}} of no image")
@@ -161,12 +162,24 @@ def find_cases(
     if not kept:
         raise ConfigError(f"no image of {path} has a file both in --masks {masks} and in --probs {probs}")
     if truth is None:
+        own_truth = [
+            str(f) for case in kept if case.image_id not in beside for f in case.truth_paths if _judges(case, f)
+        ]
+        notes += counted(own_truth, "truth{s} {are} the very file that is judged, and left out")
         kept = [replace(case, truth_paths=tuple(f for f in case.truth_paths if not _judges(case, f))) for case in kept]
         idle = [str(beside[c.image_id]) for c in kept if c.image_id in beside and not _judges(c, beside[c.image_id])]
         notes += counted(idle, "mask{s} beside the images {are} not taken for truth without --truth")
     for own in (file for case in kept for file in case.truth_paths if _judges(case, file)):
         raise ConfigError(f"--truth {own} is the very file that is judged: no mask is its own truth, leave it out")
     return CaseList(kept, tuple(sorted(unmatched)), tuple(extra), tuple(notes))
+
+
+def _replaced(option: str, cases: list[Case], files: Mapping[str, Path]) -> list[str]:
+    """What is told where an option's files take the place of those that a table names."""
+    field = {"--masks": "mask_path", "--probs": "probability_path"}.get(option)
+    named = [(getattr(case, field), files.get(case.image_id, "")) for case in cases] if field else []
+    gone = [str(file) for file, other in named if file and not _same(file, other)]
+    return counted(gone, f"mask{{s}} of the table {{are}} replaced by {option}")
 
 
 def _lacking_truth(path: Path, name: str, cases: list[Case], folders: Sequence[str]) -> list[str]:
@@ -225,6 +238,12 @@ def _loaded(path: Path, name: str) -> tuple[str, list[Case]]:
 def _sorted_without_duplicates(cases: list[Case]) -> list[Case]:
     cases = sorted(cases, key=lambda case: case.image_id)
     for a, b in pairwise(cases):
+        if a.image_id == b.image_id and a.image_path == b.image_path and a.mask_path == b.mask_path:
+            what = a.image_path if a.mask_path is None else f"{a.image_path} with the mask {a.mask_path}"
+            raise ConfigError(
+                f"two images have the id '{a.image_id}': {what} is there in two rows; remove one, or give each an own "
+                "name in a column image_id"
+            )
         if a.image_id == b.image_id:
             raise ConfigError(
                 f"two images have the id '{a.image_id}': {a.image_path} and {b.image_path}; "
@@ -252,14 +271,25 @@ def _match(option: str, given: Path, cases: list[Case]) -> Mapping[str, Path]:
             f"--images and {option} are the same folder, {given}, and no mask is in it: give that of the masks"
         )
     if not files:
-        raise ConfigError(f"{option} {given} holds no files of {', '.join(suffixes)}")
+        raise ConfigError(f"{option} {given} holds no files of {', '.join(suffixes)}{_instead(given)}")
     if not ids & files.keys():
         raise ConfigError(
             f"none of the {len(files)} files in {option} {given} matches one of the {len(ids)} images: "
             f"'{next(iter(files.values())).name}' against '{cases[0].image_path.name}'; names must agree "
-            "up to the suffix, or end in _segmentation, _mask, _lesion, _seg, _pred or _prediction (or with a dash)"
+            "up to the suffix, or end in _segmentation, _mask, _lesion, _seg, _label, _gt or _pred (or with a dash)"
         )
     return files
+
+
+def _instead(folder: Path) -> str:
+    """What lies in a folder in place of masks that are read: files of other types, or subfolders with files."""
+    with os.scandir(folder) as found:
+        entries = sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
+    other = [entry.name for entry in entries if entry.name.lower().endswith(UNREAD)]
+    if other:
+        return f", but {printable(other[0])}: convert such files to PNG, volumes to NIfTI"
+    below = [entry.name for entry in entries if entry.is_dir() and _holds_images(Path(entry))]
+    return f", but the subfolder {printable(below[0])} does: give that one" if below else ""
 
 
 def _with_file(option: str, case: Case, file: Path | None) -> Case:

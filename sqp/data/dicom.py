@@ -39,11 +39,16 @@ def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     files = _slices(folder)
     try:
         slices = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+        _check_kind(folder, slices)
         if len(slices) < 2:
-            raise CaseError(f"{folder} holds {len(slices)} DICOM slices: a volume has at least two")
-        _check(folder, slices)
+            raise CaseError(
+                f"{folder} holds {len(slices)} DICOM slice: a volume has at least two; export one slice as PNG"
+            )
+        order = _order(folder, slices)
         reader: Any = PydicomReader()
         whole = reader.read(files)
+        for number, index in enumerate(order, start=1):
+            whole[index].InstanceNumber = number  # by which the reader sorts
         reader.has_series, reader.filenames = True, [files]  # a list of files is else taken for channels
         array, meta = reader.get_data(whole)
     except (
@@ -88,9 +93,39 @@ def _without_digits(path: Path) -> str:
     return re.sub(r"\d+", "", path.name)
 
 
-def _check(folder: Path, slices: list[Any]) -> None:
-    """One series, one size, one orientation, grey, even gaps, by the headers alone."""
-    series = {str(one.SeriesInstanceUID) for one in slices}
+NEEDED = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns")
+
+
+def _check_kind(folder: Path, slices: list[Any]) -> None:
+    """CaseError for DICOM that is no image, for several frames in one file, and where tags of a slice are missing."""
+    for one in slices:
+        name = Path(one.filename).name
+        if one.get("Modality") in NO_IMAGE:
+            raise CaseError(
+                f"{name} in {folder} is a DICOM {one.Modality}, no image: leave it out, and give masks as NIfTI"
+            )
+        frames = one.get("NumberOfFrames") or 1
+        if int(frames) > 1:
+            raise CaseError(
+                f"{name} in {folder} is a DICOM of {frames} frames, which are not read: export the series as NIfTI"
+            )
+    for tag in NEEDED:
+        lacking = sum(one.get(tag) in (None, "") for one in slices)
+        if lacking:
+            raise CaseError(
+                f"{lacking} DICOM slices of {folder} have no {tag}, without which a volume has no place or no "
+                "millimetres: export it again, or as NIfTI"
+            )
+
+
+NO_IMAGE = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG", "DOC")
+"""Modalities of DICOM objects that lie beside a series and are none."""
+
+
+def _order(folder: Path, slices: list[Any]) -> list[int]:
+    """The slices' indices along the normal, in the direction of their InstanceNumber; all checked by the headers alone:
+    one series, one size, one orientation, grey, even gaps."""
+    series = {str(one.get("SeriesInstanceUID", "")) for one in slices}
     if len(series) > 1:
         raise CaseError(f"{folder} holds slices of {len(series)} DICOM series: give each its own folder")
     sizes = {(int(one.Rows), int(one.Columns)) for one in slices}
@@ -102,16 +137,16 @@ def _check(folder: Path, slices: list[Any]) -> None:
     turns = np.array([one.ImageOrientationPatient for one in slices], dtype=float)
     if np.abs(turns - turns[0]).max() > TURNED:
         raise CaseError(f"{folder} holds DICOM slices of several orientations: leave the odd ones (scouts) out")
-    sides = np.array([getattr(one, "PixelSpacing", (1, 1)) for one in slices], dtype=float)
+    sides = np.array([one.PixelSpacing for one in slices], dtype=float)
     if np.abs(sides - sides[0]).max() > UNEVEN * sides[0].min():
         raise CaseError(f"{folder} holds DICOM slices of several pixel sizes: give each its own folder")
-    first = np.array(slices[0].ImageOrientationPatient, dtype=float)
-    normal = np.cross(first[:3], first[3:])
-    lacking = sum(one.get("InstanceNumber") in (None, "") for one in slices)
-    if lacking:
-        raise CaseError(f"{lacking} slices of {folder} have no InstanceNumber, which orders them: export it again")
-    ordered = sorted(slices, key=lambda one: int(one.InstanceNumber))
-    gaps = np.diff([float(normal @ np.array(one.ImagePositionPatient, dtype=float)) for one in ordered])
+    normal = np.cross(turns[0][:3], turns[0][3:])
+    places = np.array([one.ImagePositionPatient for one in slices], dtype=float) @ normal
+    order = np.argsort(places, kind="stable")
+    gaps = np.diff(places[order])
     usual = float(np.median(gaps))
-    if usual == 0 or (np.abs(gaps - usual) > UNEVEN * abs(usual)).any():
+    if usual == 0 or (np.abs(gaps - usual) > UNEVEN * usual).any():
         raise CaseError(f"the slices of {folder} lie unevenly: a slice is missing or there twice; export it again")
+    first, last = (slices[index].get("InstanceNumber") for index in (order[0], order[-1]))
+    backwards = None not in (first, last) and int(first) > int(last)
+    return (order[::-1] if backwards else order).tolist()

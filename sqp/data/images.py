@@ -180,7 +180,9 @@ def opened(path: Path, what: str) -> Iterator[Image.Image]:
             if pages > 1:
                 raise CaseError(f"{what} {path} holds {pages} pages: save the one that is meant as its own file")
             image.load()
-            yield ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image)
+            upright.format = image.format
+            yield upright
     except FileNotFoundError:
         raise CaseError(f"{what} {path} does not exist: check the path") from None
     except UnidentifiedImageError as error:

@@ -7,7 +7,7 @@ photograph, or a map of probabilities, whole areas are neither dark nor bright (
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,13 +25,35 @@ class Values:
     """`codes` `[h, w]` are what `--label` names: grey values, the indices of a palette, or 0xRRGGBB.
 
     `plane` `[h, w]` is how bright the pixels are, of colours how near to the foreground's (0-255). `off`: pixels of a
-    colour that lies not between those two. `coloured`: codes are colours.
+    colour that lies not between those two. `coloured`: codes are colours. `lossy`: of a format that never keeps them.
+    `beside_white`: the code of a colour that shares the file with white, so that either may be the foreground.
     """
 
     codes: np.ndarray
     plane: np.ndarray
     off: np.ndarray | None = None
     coloured: bool = False
+    lossy: bool = False
+    beside_white: int | None = None
+
+    @cached_property
+    def amid(self) -> np.ndarray:
+        """bool `[h, w]`: pixels whose eight neighbours are all equal to them."""
+        codes = self.codes
+        inner = np.zeros(codes.shape, bool)
+        if min(codes.shape) > 2:
+            row = (codes[:, 1:-1] == codes[:, :-2]) & (codes[:, 1:-1] == codes[:, 2:])
+            same = (codes[1:-1] == codes[:-2]) & (codes[1:-1] == codes[2:])
+            inner[1:-1, 1:-1] = row[1:-1] & row[:-2] & row[2:] & same[:, 1:-1]
+        return inner
+
+    @cached_property
+    def blurred(self) -> bool:
+        """Whether more than two values are no longer as drawn: by the format, or since most of many have no area."""
+        if len(self.found) <= FEW:
+            return self.lossy and len(self.found) > 2
+        inside = len(np.unique(self.codes[self.amid]))
+        return self.lossy or inside <= 2 or 2 * inside < len(self.found)
 
     @cached_property
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
@@ -70,8 +92,16 @@ def said(code: float, coloured: bool = False) -> str:
     return f"0x{int(code):06x}" if coloured else f"{code:g}"
 
 
+LOSSY = ("JPEG", "MPO")
+
+
 def of_image(image: Image.Image) -> Values:
     """The values of a mask file; transparent pixels are the background."""
+    values = _of_pixels(image)
+    return replace(values, lossy=True) if image.format in LOSSY else values
+
+
+def _of_pixels(image: Image.Image) -> Values:
     if image.mode == "1":
         grey = np.asarray(image).astype(np.uint8)
         return Values(grey, grey)
@@ -97,8 +127,8 @@ def of_image(image: Image.Image) -> Values:
         grey = np.ascontiguousarray(rgb[..., 0])
         return Values(grey if index is None else index, grey)
     codes = _packed(rgb)
-    plane, off = _towards_foreground(rgb, codes)
-    return Values(codes if index is None else index, plane, off, coloured=index is None)
+    plane, off, beside_white = _towards_foreground(rgb, codes)
+    return Values(codes if index is None else index, plane, off, index is None, beside_white=beside_white)
 
 
 def areas(values: Values) -> bool:
@@ -108,12 +138,7 @@ def areas(values: Values) -> bool:
     brighter one, and one close to the least or the greatest is noise where few of its pixels lie amid equal ones. Of
     many values those that have areas are counted, and even areas in between (`flat_between`).
     """
-    plane, codes, found = values.plane, values.codes, values.found
-    amid = np.zeros(codes.shape, bool)
-    if min(codes.shape) > 2:
-        row = (codes[:, 1:-1] == codes[:, :-2]) & (codes[:, 1:-1] == codes[:, 2:])
-        same = (codes[1:-1] == codes[:-2]) & (codes[1:-1] == codes[2:])
-        amid[1:-1, 1:-1] = row[1:-1] & row[:-2] & row[2:] & same[:, 1:-1]
+    plane, codes, found, amid = values.plane, values.codes, values.found, values.amid
     if len(found) > FEW:
         off = values.off is not None and bool((values.off & amid).mean() > MOST_FLAT)
         top = float(plane.max(initial=0))
@@ -145,8 +170,9 @@ def _packed(rgb: np.ndarray) -> np.ndarray:
     return wide[..., 0] * 0x10000 + wide[..., 1] * 0x100 + wide[..., 2]
 
 
-def _towards_foreground(rgb: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far each pixel lies from the background's colour to the foreground's (uint8), and which lie off that line.
+def _towards_foreground(rgb: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, int | None]:
+    """How far each pixel lies from the background's colour to the foreground's (uint8), which lie off that line, and
+    the darker colour where it is no grey and the brighter one is white.
 
     The two are the most frequent colour and the most frequent of those far from it. The foreground is the one that is
     not black, else the brighter one.
@@ -163,7 +189,10 @@ def _towards_foreground(rgb: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray,
     along = np.clip((colours - dark) @ line / length, 0, 1)
     beside = np.linalg.norm(colours - dark - along[:, None] * line, axis=1)
     where = np.searchsorted(found, codes)
-    return np.round(255 * along).astype(np.uint8)[where], (beside > OFF * length**0.5)[where]
+    red, green, blue = (int(part) for part in dark)
+    doubtful = bright.min() > 255 - BLACK and dark.max() > BLACK and np.ptp(dark) > BLACK
+    drawn = red << 16 | green << 8 | blue if doubtful else None
+    return np.round(255 * along).astype(np.uint8)[where], (beside > OFF * length**0.5)[where], drawn
 
 
 EDGE = 0.1  # of the range: nearer to the least or the greatest value is dark or bright
@@ -236,12 +265,12 @@ def has_level_between(plane: np.ndarray, full: float) -> bool:
     return int((inside & even).sum()) >= max(3, 0.01 * counts.sum())
 
 
-BINARY = 255  # alone beside 0 it is what tools write for a mask, not the number of a label
+BINARY = (255, 65535)  # alone beside 0 one of these is what tools write for a mask, not the number of a label
 
 
 def only_binary(found: Iterable[float]) -> bool:
-    """Are 0 and 255, or 255 alone, all the values: a mask of one structure, also beside label maps of other tools?"""
-    return {*found} - {0} == {BINARY}
+    """Are 0 and 255 (or 65535), or that alone, all the values: a mask of one structure, also beside label maps?"""
+    return {*found} - {0} in [{value} for value in BINARY]
 
 
 GREY_RANGES = (255, 4095, 65535)  # 8 bits, 12 bits in a 16-bit file, 16 bits

@@ -28,6 +28,8 @@ from sqp.data.mask_values import (
     said,
 )
 
+SHARP = 0.5  # share of a label map's pixels, at least, that lie amid equal ones
+
 
 def read_mask(path: str | Path, labels: Sequence[int] = (), given: bool = False) -> np.ndarray:
     """A mask file -> bool `[h, w]`: of two values the one that is not 0 (black), else above half of the file's range.
@@ -63,7 +65,7 @@ def holds_photograph(path: str | Path) -> bool:
     try:
         with opened(Path(path), "image") as image:
             values, grey, colours = of_image(image), luminance(image), _colours(image)
-        return not values.few and areas_between([grey, *colours]) > MOST
+        return values.blurred and not values.few and areas_between([grey, *colours]) > MOST
     except CaseError:
         return False
 
@@ -83,15 +85,17 @@ def labelled(values: Values, what: str, labels: Sequence[int], given: bool) -> n
     wanted = set(labels)
     smooth = len(values.found) > 2 and not areas(values)
     alone = smooth or only_binary(values.found.tolist())
-    if alone and not values.coloured and BINARY in wanted - {0}:
+    if alone and not values.coloured and not wanted.isdisjoint(BINARY):
         return None
-    if alone and not values.coloured and given and 0 not in wanted and max(labels) <= BINARY:
+    if alone and not values.coloured and given and 0 not in wanted and max(labels) <= max(BINARY):
         return None
     if alone and not smooth and not values.coloured and not given and not wanted <= set(values.found.tolist()):
         return None  # a truth beside label maps of another tool
-    if smooth:
-        if wanted == {0}:
-            return values.plane <= float(values.plane.max()) / 2
+    if smooth and wanted == {0}:
+        return values.plane <= float(values.plane.max()) / 2
+    if values.blurred and values.amid.mean() < SHARP:
+        refuse_photograph(areas_between([values.plane]), what)
+    if smooth or values.blurred:
         raise CaseError(
             f"{what} is smoothed or compressed, so that it holds no exact labels ({values.told(4)}): "
             "save label maps as PNG, resized by the nearest neighbour"
@@ -100,6 +104,8 @@ def labelled(values: Values, what: str, labels: Sequence[int], given: bool) -> n
     if not values.coloured and max(labels) > 0xFFFF and codes.max(initial=0) <= 255:  # grey among files of colours
         codes = codes.astype(np.int64) * 0x010101
     missing = sorted(wanted - set(np.unique(codes).tolist()))
+    if values.coloured and missing and max(labels) <= 0xFF and not ((values.found > 0) & (values.found <= 0xFF)).any():
+        raise CaseError(f"{what} holds colours, {values.told()}: name that of the structure, e.g. --label 0xff0000")
     if missing and not given:
         names = ", ".join(said(m, values.coloured) for m in missing)
         raise CaseError(f"label {names} is not in {what}, which holds {values.told()}: correct --label")
@@ -111,16 +117,17 @@ def binary(values: Values, grey: np.ndarray, what: str, colours: Sequence[np.nda
     if not np.isfinite(grey).all() or (grey.size and grey.min() < 0):
         raise CaseError(f"{what} holds negative or non-finite values: write it as 8-bit PNG with 0 and 255")
     few = values.few
-    if few:
+    photographic = not few and values.blurred and values.amid.mean() < SHARP
+    if not photographic:
         refuse_several(values, what)
-    share = areas_between([grey, *colours])
-    if share > MOST:
+    refuse_photograph(areas_between([grey, *colours]), what)
+    if photographic:
+        refuse_several(values, what)
+    if values.beside_white is not None:
         raise CaseError(
-            f"{what} is no mask but a photograph or a map of probabilities: {share:.0%} of its pixels lie in areas "
-            "neither dark nor bright; look whether images and masks are swapped, and give probabilities as --probs"
+            f"{what} holds a colour and white ({values.told(4)}), and either may be the structure: choose with --label"
+            + (f", e.g. --label {said(values.beside_white, True)}" if values.coloured else "")
         )
-    if not few:
-        refuse_several(values, what)
     plane = values.plane
     top, low = float(plane.max(initial=0)), float(plane.min()) if plane.size else 0.0
     if few == 2 and low == 0 and (top == 1 or top >= LEAST_RANGE * 255):
@@ -142,11 +149,24 @@ def refuse_several(values: Values, what: str) -> None:
     """CaseError naming the values and their shares, where a file holds more than a structure and its background."""
     found, counts = values.counts
     if len(found) > 2 and areas(values):
-        example = found[np.argsort(-counts, kind="stable")[1]]
-        lossy = "" if values.few else "; JPEG blurs values, so save label maps as PNG"
+        example = said(found[np.argsort(-counts, kind="stable")[1]], values.coloured)
+        choice = f"choose those of the structure with --label, e.g. --label {example} (several are merged)"
+        if values.blurred:
+            choice = (
+                "JPEG or a smooth resizing has blurred them: save label maps as PNG, resized by the nearest neighbour, "
+                "and choose the structure with --label"
+            )
+        elif not values.few:
+            choice += ", or write one mask a file, as 8-bit PNG with 0 and 255"
+        raise CaseError(f"{what} holds {len(found)} values, not two: {values.told()}; {choice}")
+
+
+def refuse_photograph(share: float, what: str) -> None:
+    """CaseError where whole areas, this share of the pixels, are neither dark nor bright."""
+    if share > MOST:
         raise CaseError(
-            f"{what} holds {len(found)} values, not two: {values.told()}; choose those of the structure with --label, "
-            f"e.g. --label {said(example, values.coloured)} (several are merged){lossy}"
+            f"{what} is no mask but a photograph or a map of probabilities: {share:.0%} of its pixels lie in areas "
+            "neither dark nor bright; look whether images and masks are swapped, and give probabilities as --probs"
         )
 
 

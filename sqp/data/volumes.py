@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from sqp.core.untrusted import check_regular
 from sqp.core.volume import TOLERANCE, Geometry, Volume, most_bytes, quiet_nibabel, unreadable, voxels_of
 from sqp.data.dicom import read_series
 from sqp.data.images import IMAGE_SUFFIXES
-from sqp.data.mask_values import BINARY, only_binary
+from sqp.data.mask_values import only_binary
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 LABEL_NOISE = 1e-3  # by which a label kept as a float may miss its number: scaled, or resampled
 MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 SIZES_DIFFER = 0.01  # share by which the sizes of a header may differ
+GZIP_HEAD = b"\x1f\x8b"
+PLAIN_HEADS = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))  # of NIfTI 1 and 2
 WINDOW = (0.5, 99.5)  # percentiles of the volume that become black and white, where no window is chosen
 
 
@@ -56,7 +59,7 @@ def read_structure(path: str | Path, labels: Sequence[int] = (), given: bool = F
     `labels` are the values that belong to it, several are merged; () takes the one value beside 0 that the file has.
     `CaseError` where the file cannot be read, is no label map, holds several labels and none was chosen, or does not
     hold one of `labels`, or where no voxel is of the structure. A mask that is `given` to be judged may be empty, and
-    may lack labels: its maker missed the structure. Where it holds 255 alone (`mask_values.BINARY`), that is the
+    may lack labels: its maker missed the structure. Where it holds 255 or 65535 alone (`mask_values.BINARY`), that is the
     structure, whatever `labels` are; 1 alone is the label 1. Floats count as the label within `LABEL_NOISE` of them.
     """
     array, geometry = _read(path, "label map")
@@ -64,7 +67,7 @@ def read_structure(path: str | Path, labels: Sequence[int] = (), given: bool = F
     if np.isfinite(values).all() and (np.abs(values - np.round(values)) <= LABEL_NOISE).all():
         array, values = np.round(array), np.unique(np.round(values))
     if not np.isfinite(values).all() or (values != np.round(values)).any():
-        raise CaseError(f"label map {path} holds values that are no whole numbers: is it an image, or probabilities?")
+        raise CaseError(_no_labels(Path(path), array))
     found = [int(value) for value in values if value != 0]
     if not labels and len(found) > 1:
         shares = ", ".join(f"{label} ({(array == label).mean():.2%})" for label in found[:8])
@@ -78,11 +81,21 @@ def read_structure(path: str | Path, labels: Sequence[int] = (), given: bool = F
         return np.isin(array, found if binary else labels or found), geometry
     if not found:
         raise CaseError(f"label map {path} is empty: no voxel is labelled, so there is nothing to compare with")
-    if only_binary(found):
-        return array == BINARY, geometry
+    if only_binary(found):  # a mask of one structure, also beside label maps of another tool
+        return array != 0, geometry
     if missing:
         raise CaseError(f"label {_said(missing)} is not in {path}, which holds {_said(found)}: correct --label")
     return np.isin(array, labels or found), geometry
+
+
+def _no_labels(path: Path, array: np.ndarray) -> str:
+    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+    if bad:
+        return f"label map {path} holds {bad} NaN or infinite voxels: fill them with 0, the background"
+    return (
+        f"label map {path} holds values that are no whole numbers ({array.min():.4g} to {array.max():.4g}): is it an "
+        "image, or probabilities? cut these at 0.5, and resample label maps by the nearest neighbour"
+    )
 
 
 def _of_record_set(path: Path) -> bool:
@@ -113,7 +126,8 @@ def check_same_place(image_path: str | Path, image: Geometry, mask_path: str | P
     if apart > TOLERANCE:
         raise CaseError(
             f"{mask_path} has another affine than its image {image_path}: they lie up to {apart:.2g} voxels apart "
-            f"(spacing {_sides(mask.spacing)} mm against {_sides(image.spacing)} mm): resample the mask to the image"
+            f"(spacing {_sides(mask.spacing)} mm against {_sides(image.spacing)} mm): "
+            "if voxels match by their indices, write the mask with the image's header, else resample it to the image"
         )
 
 
@@ -147,6 +161,8 @@ def _open_nifti(path: Path, what: str) -> tuple[tuple[int, ...], np.ndarray, Any
     except unreadable() as error:
         raise CaseError(_told(path, what, error)) from error
     shape = tuple(image.shape)
+    if len(shape) == 2:
+        raise CaseError(f"{what} {path} is 2D ({_sides(shape)}), one slice: export it as a 2D image, PNG")
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3:
@@ -194,6 +210,14 @@ def _read_nifti(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _told(path: Path, what: str, error: Exception) -> str:
+    packed = path.name.lower().endswith(".gz")
+    begin = b""
+    with suppress(OSError), path.open("rb") as file:
+        begin = file.read(4)
+    if packed and begin in PLAIN_HEADS:
+        return f"cannot read {what} {path}: it is not packed by gzip, though its name ends in .gz; call it .nii"
+    if not packed and begin[:2] == GZIP_HEAD:
+        return f"cannot read {what} {path}: it is packed by gzip, and its name does not say so; call it .nii.gz"
     return f"cannot read {what} {path} ({error}): it is truncated or no NIfTI; export it again"
 
 

@@ -50,6 +50,7 @@ CASES = [
     Case("mask-not-utf8", d.bad_mask(d.png_of(8, 8), f"{d.NOT_UTF8}.png"), GENERATE, 1, "1 images skipped"),
     Case("truth-garbage", d.bad_mask(d.GARBAGE), OWN + " --truth {bad}/masks", 1, "c.png"),
     Case("truth-dangling", d.batch("masks", d.link("masks/c.png")), OWN + " --truth {bad}/masks", 1, "c.png"),
+    Case("mask-gif", d.both(d.bad_mask(b""), d.gone("masks"), d.write("masks/c.gif", b"GIF89a")), GENERATE, 2, "PNG"),
     Case("strict", d.bad_mask(d.GARBAGE), GENERATE + " --strict", 2, "c.png"),
     Case("probs-empty", d.bad_probs(b""), PROBS, 1, "c.npy"),
     Case("probs-garbage", d.bad_probs(d.GARBAGE), PROBS, 1, "c.npy"),

@@ -86,7 +86,7 @@ def test_faulty_series(tmp_path):
     voxels = bright(ellipsoid())
     with pytest.raises(CaseError, match="lie unevenly"):
         read_volume(write_series(tmp_path / "gap", voxels, skip=(4,)))
-    with pytest.raises(CaseError, match="holds 1 DICOM slices"):
+    with pytest.raises(CaseError, match=r"holds 1 DICOM slice: .*PNG"):
         read_volume(write_series(tmp_path / "one", voxels, skip=range(1, SHAPE[0])))
     mixed = write_series(tmp_path / "mixed", voxels)
     for file in write_series(tmp_path / "other", voxels).iterdir():
@@ -102,26 +102,50 @@ def test_faulty_series(tmp_path):
         read_volume(cut)
 
 
-@pytest.mark.parametrize("broken", ["decoder", "order"])
-def test_a_series_without_decoder_or_order_is_a_case_error(tmp_path, monkeypatch, broken):
+def changed(folder, **tags):
+    """The series with tags of its slices set: a value, or a function of the slice's number; None takes it away."""
+    for number, file in enumerate(sorted(folder.iterdir())):
+        one = pydicom.dcmread(file)
+        for tag, value in tags.items():
+            if value is None:
+                delattr(one, tag)
+            else:
+                setattr(one, tag, value(number) if callable(value) else value)
+        one.save_as(file)
+    return folder
+
+
+def test_a_series_without_decoder_is_a_case_error(tmp_path, monkeypatch):
     folder = write_series(tmp_path / "ct", bright(ellipsoid()))
-    first = sorted(folder.iterdir())[0]
-    if broken == "order":
-        one = pydicom.dcmread(first)
-        one.InstanceNumber = None
-        one.save_as(first)
-        message = "1 slices of .* have no InstanceNumber"
-    else:
 
-        def undecodable(*args, **kwargs):
-            raise RuntimeError(
-                "Unable to decompress 'JPEG 2000' pixel data because all plugins are missing dependencies"
-            )
+    def undecodable(*args, **kwargs):
+        raise RuntimeError("Unable to decompress 'JPEG 2000' pixel data because all plugins are missing dependencies")
 
-        monkeypatch.setattr(PydicomReader, "get_data", undecodable)
-        message = "cannot read the DICOM series .*missing dependencies.*: export it again"
-    with pytest.raises(CaseError, match=message):
+    monkeypatch.setattr(PydicomReader, "get_data", undecodable)
+    with pytest.raises(CaseError, match=r"cannot read the DICOM series .*missing dependencies.*: export it again"):
         read_volume(folder)
+
+
+@pytest.mark.parametrize("number", [None, "", 1, lambda n: n // 2, lambda n: 5 * n % SHAPE[0], lambda n: 900 - n])
+def test_slices_lie_where_they_say_whatever_their_numbers(tmp_path, number):
+    voxels = bright(ellipsoid()).round()
+    folder = changed(write_series(tmp_path / "ct", voxels), InstanceNumber=number)
+    assert np.array_equal(read_volume(folder).voxels, voxels)
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"PixelSpacing": None}, "have no PixelSpacing, without which"),
+        ({"ImagePositionPatient": None}, "have no ImagePositionPatient"),
+        ({"ImageOrientationPatient": ""}, "have no ImageOrientationPatient"),
+        ({"NumberOfFrames": 8}, "a DICOM of 8 frames, which are not read: export the series as NIfTI"),
+        ({"Modality": "SEG"}, "is a DICOM SEG, no image: leave it out, and give masks as NIfTI"),
+    ],
+)
+def test_what_makes_no_volume_is_named(tmp_path, tags, message):
+    with pytest.raises(CaseError, match=message):
+        read_volume(changed(write_series(tmp_path / "ct", bright(ellipsoid())), **tags))
 
 
 def test_dicom_of_inverted_grey_and_of_several_orientations(tmp_path):

@@ -206,7 +206,7 @@ def test_a_small_third_level_of_a_lossy_mask_is_not_cut_at_half(tmp_path, qualit
     array = np.where(away < side / 4, 255, 0).astype(np.uint8)
     array[(away >= side / 4) & (away < side / 4 + 4) if third == "ring" else away < side / 6] = 128
     Image.fromarray(array).save(tmp_path / "m.jpg", quality=quality)
-    with pytest.raises(CaseError, match=r"values, not two: .* JPEG blurs values, so save label maps as PNG"):
+    with pytest.raises(CaseError, match=r"values, not two: .* has blurred them: save label maps as PNG"):
         read_mask(tmp_path / "m.jpg")
 
 

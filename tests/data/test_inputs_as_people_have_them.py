@@ -56,9 +56,69 @@ def test_three_values_are_asked_for_and_chosen_by_label(tmp_path, name):
         read_mask(tmp_path / "m.png")
     for given in (True, False):
         assert np.array_equal(read_mask(tmp_path / "m.png", labels, given), DISC)
-    assert not read_mask(tmp_path / "m.png", [77], given=True).any()
+    missing = 77 if array.ndim == 2 else 0x770000
+    assert not read_mask(tmp_path / "m.png", [missing], given=True).any()
     with pytest.raises(CaseError, match="is not in mask"):
-        read_mask(tmp_path / "m.png", [77])
+        read_mask(tmp_path / "m.png", [missing])
+
+
+def test_a_number_names_no_colour(tmp_path):
+    Image.fromarray(colours((DISC, RED), (CUP, GREEN))).save(tmp_path / "m.png")
+    with pytest.raises(CaseError, match=r"holds colours, 0x000000 .*--label 0x"):
+        read_mask(tmp_path / "m.png", [1], given=True)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+@pytest.mark.parametrize("labels", [[128], [128, 255], [255]])
+def test_a_blurred_label_map_has_no_exact_labels(tmp_path, ending, labels):
+    Image.fromarray(grey(128, 255, 0)).save(tmp_path / "m.jpg", quality=90)
+    Image.open(tmp_path / "m.jpg").save(tmp_path / "m.png")
+    for given in (True, False):
+        with pytest.raises(CaseError, match=r"smoothed or compressed.*nearest"):
+            read_mask(tmp_path / f"m.{ending}", labels, given)
+    with pytest.raises(CaseError, match=r"values, not two.*has blurred them: save label maps as PNG"):
+        read_mask(tmp_path / f"m.{ending}")
+
+
+def test_a_jpeg_of_small_labels_is_known_by_its_format(tmp_path):
+    Image.fromarray(grey(1, 2, 0)).save(tmp_path / "m.jpg", quality=95)
+    with pytest.raises(CaseError, match="smoothed or compressed"):
+        read_mask(tmp_path / "m.jpg", [1], given=True)
+
+
+def test_a_grey_photograph_lacks_no_label(tmp_path):
+    noise = np.random.default_rng(0).normal(0, 6, DISC.shape)
+    Image.fromarray(np.clip(90 + 80 * DISC + noise, 0, 255).astype(np.uint8)).save(tmp_path / "m.png")
+    with pytest.raises(CaseError, match="is no mask but a photograph"):
+        read_mask(tmp_path / "m.png", [1], given=True)
+
+
+def test_many_instances_are_no_photograph(tmp_path):
+    array = (6 * (1 + X // 20 + 8 * (Y // 20)) * (np.hypot(X % 20 - 10, Y % 20 - 10) < 9)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(array).save(tmp_path / "m.png")
+    with pytest.raises(CaseError, match=r"values, not two.*--label 255 .*or write one mask a file"):
+        read_mask(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png", [12]), array == 12)
+
+
+@pytest.mark.parametrize("white", [255, 65535])
+def test_white_alone_is_the_mask_under_any_label(tmp_path, white):
+    array = np.where(DISC, white, 0).astype(np.uint16)
+    Image.fromarray(array).save(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png", [1], given=True), DISC)
+    nib.save(nib.Nifti1Image(np.stack([array] * 4), np.eye(4)), tmp_path / "m.nii.gz")
+    assert read_structure(tmp_path / "m.nii.gz", [1], given=True)[0].sum() == 4 * DISC.sum()
+
+
+@pytest.mark.parametrize("colour", [BLUE, RED])
+def test_a_colour_and_white_are_asked_for(tmp_path, colour):
+    rgb = np.full((*DISC.shape, 3), 255, np.uint8)
+    rgb[DISC] = colour
+    Image.fromarray(rgb).save(tmp_path / "m.png")
+    code = "0x{:02x}{:02x}{:02x}".format(*colour)
+    with pytest.raises(CaseError, match=f"holds a colour and white .*--label {code}"):
+        read_mask(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png", [int(code, 16)]), DISC)
 
 
 def two(kind):
@@ -197,3 +257,81 @@ def test_a_truth_of_0_and_255_is_the_structure_beside_label_maps(tmp_path):
     Image.fromarray(disc).save(tmp_path / "truth.png")
     for labels in ([1], [0, 128], [127, 255], [0xFF0000]):
         assert np.array_equal(read_mask(tmp_path / "truth.png", labels), disc > 0), labels
+
+
+def table(folder, text):
+    for name in ("c0.png", "m0.png", "a/m.png", "b/m.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(DISC).save(folder / name)
+    (folder / "t.csv").write_bytes(text.encode())
+    return folder / "t.csv"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Image,Mask\r\nc0.png,a/m.png\r\n",
+        "images,masks\rc0.png,a/m.png\r",
+        'image;mask;"note, free"\nc0.png;a/m.png;x\n',
+        "image,mask,\nc0.png,a/m.png,\n",
+        "\n\nimage,mask\n\nc0.png,a/m.png\n",
+        ".\\image,image,mask\n1,.\\c0.png,a\\m.png\n",
+    ],
+)
+def test_tables_as_spreadsheets_and_windows_write_them(tmp_path, text):
+    path = table(tmp_path, text)
+    assert GenerateConfig(path, tmp_path / "out").given
+    (case,) = find_cases(path)
+    assert case.image_id == "c0" and case.mask_path == tmp_path / "a" / "m.png"
+
+
+def test_rows_of_one_image_with_masks_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    found = find_cases(table(tmp_path, "image,mask\nc0.png,a/m.png\nc0.png,b/m.png\nc0.png,m0.png\n"))
+    assert [case.image_id for case in found] == ["c0_a_m", "c0_b_m", "c0_m0"]
+    with pytest.raises(ConfigError, match=r"a/m\.png is there in two rows; remove one"):
+        find_cases(table(tmp_path, "image,mask\nc0.png,a/m.png\nc0.png,a/m.png\n"))
+
+
+def test_masks_of_a_table_that_are_not_used_are_told(tmp_path):
+    notes = find_cases(table(tmp_path, "image,mask,truth\nc0.png,m0.png,m0.png\n")).notes
+    assert "1 truth is the very file that is judged, and left out" in notes[0]
+    path = table(tmp_path, "image_id,image,mask\nm,c0.png,m0.png\n")
+    found = find_cases(path, masks=tmp_path / "a")
+    assert found[0].mask_path == tmp_path / "a" / "m.png" and "replaced by --masks" in found.notes[0]
+
+
+@pytest.mark.parametrize("name", ["m.gif", "m.npy", "m.nrrd", "below/m.png"])
+def test_a_folder_without_masks_says_what_is_there(tmp_path, name):
+    (tmp_path / "masks" / name).parent.mkdir(parents=True)
+    (tmp_path / "masks" / name).touch()
+    Image.fromarray(DISC).save(tmp_path / "m.png")
+    with pytest.raises(ConfigError, match=r"but m\..*: convert|but the subfolder below does"):
+        find_cases(tmp_path, masks=tmp_path / "masks")
+
+
+@pytest.mark.parametrize("name", ["a.jpg.png", "a.jpg_mask.png", "a_gt.png", "a-labels.png"])
+def test_names_that_tools_give_masks(tmp_path, name):
+    (tmp_path / "masks").mkdir()
+    for file in ("a.jpg", f"masks/{name}"):
+        Image.fromarray(DISC).save(tmp_path / file)
+    assert find_cases(tmp_path / "a.jpg", masks=tmp_path / "masks" / name)[0].mask_path is not None
+    assert find_cases(tmp_path, masks=tmp_path / "masks")[0].mask_path == tmp_path / "masks" / name
+
+
+def test_volumes_that_cannot_be_used_say_what_to_do(tmp_path):
+    path = write_nifti(tmp_path / "v.nii.gz", ellipsoid())
+    (tmp_path / "packed.nii").write_bytes(path.read_bytes())
+    nib.save(nib.load(path), tmp_path / "p.nii")
+    (tmp_path / "p.nii").rename(tmp_path / "plain.nii.gz")
+    soft = ellipsoid().astype(np.float32) * 0.7
+    for name, array in {"soft": soft, "nan": np.where(soft > 0, 1, np.nan), "flat": soft[0]}.items():
+        nib.save(nib.Nifti1Image(array.astype(np.float32), np.eye(4)), tmp_path / f"{name}.nii.gz")
+    for name, words in {
+        "packed.nii": "packed by gzip, .*call it .nii.gz",
+        "plain.nii.gz": "not packed by gzip, .*call it .nii$",
+        "soft.nii.gz": "0 to 0.7.*cut these at 0.5",
+        "nan.nii.gz": "NaN or infinite voxels: fill them with 0",
+        "flat.nii.gz": "is 2D .*export it as a 2D image, PNG",
+    }.items():
+        with pytest.raises(CaseError, match=words):
+            read_structure(tmp_path / name)

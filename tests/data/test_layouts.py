@@ -191,7 +191,10 @@ def test_table_with_all_columns(tmp_path):
         ("image,split\na.png,foo\n", "row 2: unknown split 'foo'"),
         ("image,split\na.png,\n,train\n", "row 3: the cell of the image is empty"),
         ("image\nq.png\nr.png\n", "none of the 2 images .* exists"),
-        ("", "cannot read the table"),
+        ("", "is empty: save it as"),
+        ("image,mask\na,b,c\n", "row 2: 3 cells for 2 columns"),
+        ("image,mask,mask\n", "two columns 'mask'"),
+        ("image\na\0\n", "bytes of 0"),
         ("image,mask\na.png,m.png\nb.png,\n", r"row 3: the cell of the mask of b\.png is empty"),
         (
             "image,probs\na.png,p.npy\nb.png,\n",

@@ -19,7 +19,9 @@ IMAGE_FOLDERS = ("images", "image", "imgs", "imagesTr")  # the last as the Medic
 SAYS_TRUTH = ("truth", "ground_truth", "groundtruth", "gt", "labels", "labelsTr")
 TRUTH_FOLDERS = ("masks", "mask", *SAYS_TRUTH)
 
-_MASK_ENDING = re.compile(r"[_-](segmentation|mask|lesion|seg|prediction|pred)$", re.IGNORECASE)
+_MASK_ENDING = re.compile(
+    r"[_-](segmentation|mask|lesion|seg|labels?|gt|groundtruth|annotation|prediction|pred)$", re.IGNORECASE
+)
 _PREDICTION = re.compile(r"[_-](prediction|pred)$", re.IGNORECASE)
 _CHANNEL = re.compile(r"_\d{4}$")
 _NO_IMAGE = re.compile(r"_superpixels$", re.IGNORECASE)  # ISIC 2017 keeps them among its images
@@ -160,9 +162,14 @@ def cut_ending(stem: str) -> str:
 def _without_endings(stem: str) -> list[str]:
     """The stem, and what is left of it as its endings are cut one by one."""
     tried = [stem]
-    while cut_ending(tried[-1]) != tried[-1]:
-        tried.append(cut_ending(tried[-1]))
+    while (shorter := cut_ending(tried[-1])) != tried[-1] or (shorter := _cut_suffix(tried[-1])) != tried[-1]:
+        tried.append(shorter)
     return tried
+
+
+def _cut_suffix(stem: str) -> str:
+    """The name without the suffix of its image, which some tools keep: `a.jpg` of `a.jpg.png`."""
+    return next((stem[: -len(suffix)] for suffix in SUFFIXES if stem.lower().endswith(suffix)), stem)
 
 
 def _same_name(stem: str, image_id: str) -> bool:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 
 from sqp.core.errors import ConfigError, unknown_name
 from sqp.core.names import SPLITS
-from sqp.core.tables import read_csv
+from sqp.core.tables import read_texts
 from sqp.core.types import Case
 from sqp.data.layouts.folders import composed, stem_of
 
 # the case's field -> the columns that may hold it, the first that is there counts
 COLUMNS = {
-    "image": ("image_path", "image"),
+    "image": ("image_path", "image", "images"),
     "truth": ("truth_path", "truth", "truth_paths", "ground_truth"),
     "mask": ("mask_path", "mask", "masks"),
     "probability": ("probability_path", "probability", "probs", "prob"),
@@ -61,16 +60,14 @@ def load(path: Path) -> list[Case]:
                     f"{path}, row {number + 2}: the cell of the {field} of {row['image']} is empty: fill it, or drop "
                     f"the row or the whole column '{name_of(table, field)}'"
                 )
-        image = root / Path(row["image"]).expanduser()
+        image = located(root, row["image"])
         cases.append(
             Case(
                 image_id=composed(row["image_id"] or stem_of(image)),
                 image_path=image,
-                truth_paths=tuple(
-                    root / Path(name.strip()).expanduser() for name in row["truth"].split(";") if name.strip()
-                ),
-                mask_path=root / Path(row["mask"]).expanduser() if row["mask"] else None,
-                probability_path=root / Path(row["probability"]).expanduser() if row["probability"] else None,
+                truth_paths=tuple(located(root, name.strip()) for name in row["truth"].split(";") if name.strip()),
+                mask_path=located(root, row["mask"]) if row["mask"] else None,
+                probability_path=located(root, row["probability"]) if row["probability"] else None,
                 group=row["group"],
                 split=checked_split(row["split"], path, number + 2),
                 dataset=row["dataset"],
@@ -87,41 +84,37 @@ def load(path: Path) -> list[Case]:
 
 
 def _masks_apart(cases: list[Case]) -> list[Case]:
-    """Rows of one image with masks of several names are cases of their own, of one group: `image_mask`."""
+    """Rows of one image with several masks are cases of their own, of one group: `image_mask`, or where masks of
+    several folders have one name `image_folder_mask`."""
     often = Counter((case.image_id, case.image_path) for case in cases)
+    stems = Counter((case.image_path, stem_of(file)) for case in cases if (file := _judged(case)))
     apart = []
     for case in cases:
-        judged = case.mask_path or case.probability_path
-        if often[case.image_id, case.image_path] > 1 and judged is not None:
-            case = replace(case, image_id=f"{case.image_id}_{composed(stem_of(judged))}")
+        file = _judged(case)
+        if often[case.image_id, case.image_path] > 1 and file is not None:
+            folder = [file.parent.name] if stems[case.image_path, stem_of(file)] > 1 else []
+            name = "_".join(map(composed, [*folder, stem_of(file)]))
+            case = replace(case, image_id=f"{case.image_id}_{name}")
         apart.append(case)
     return apart
 
 
+def _judged(case: Case) -> Path | None:
+    return case.mask_path or case.probability_path
+
+
 def read_table(path: Path) -> pd.DataFrame:
-    """A CSV as strings, blank cells "". Raises `ConfigError` where it is none."""
-    remedy = "save it as a comma-separated file in UTF-8"
-    options: dict[str, Any] = {
-        "dtype": str,
-        "keep_default_na": False,
-        "encoding": "utf-8-sig",
-        "skipinitialspace": True,
-        "sep": _separator(path),
-    }
-    table = read_csv(path, remedy, **options).rename(columns=str.strip)
-    twice = table.columns[table.columns.duplicated()]
-    if len(twice):
-        raise ConfigError(f"{path} has two columns '{twice[0]}': rename one")
-    return table.apply(lambda cells: cells.fillna("").str.strip())  # rows that are too short end in NaN
+    """A CSV as strings, blank cells "", the columns of `COLUMNS` in small letters. `ConfigError` where it is none."""
+    table = read_texts(path, "save it as a comma-separated file in UTF-8")
+    known = {name for names in COLUMNS.values() for name in names} - set(table.columns)
+    small = {name: name.lower() for name in table.columns if name.lower() in known}
+    return table.rename(columns=small if len(set(small.values())) == len(small) else {})
 
 
-def _separator(path: Path) -> str:
-    """Comma, or what parts the first line where it has no comma: `;` (spreadsheets in Europe) or a tab."""
-    if not path.is_file():
-        return ","  # whoever reads it says what is wrong
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
-        header = lines.readline(100_000)
-    return next((sign for sign in (",", ";", "\t") if sign in header), ",")
+def located(root: Path, name: str) -> Path:
+    """The file that a cell names, beside the table; the backslashes of Windows part folders where no file has them."""
+    path = root / Path(name).expanduser()
+    return root / PureWindowsPath(name).as_posix() if "\\" in name and not path.exists() else path
 
 
 def column(table: pd.DataFrame, field: str) -> list[str] | None:
