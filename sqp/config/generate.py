@@ -68,7 +68,7 @@ class GenerateConfig(Config):
         masks: Folder of masks made elsewhere; these are judged instead of the segmenter's own.
         label: The value, or values, of the label maps that make the structure; several are merged. Of images also
             0xRRGGBB, the colour of a structure. A mask that lacks the value is empty;
-            one that holds 255 alone is the structure itself.
+            one that holds 255 (or 65535) alone is the structure itself.
         probs: Folder of the foreground probabilities behind them (float npy, or 8- or 16-bit PNG); without masks these
             are cut at 0.5.
         layout: Layout of the data, or auto.
