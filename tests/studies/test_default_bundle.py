@@ -71,6 +71,8 @@ def made(tmp_path_factory):
             "default": {
                 "inputs": "image+mask+referee+supervised",
                 "scores": ["referee_dice", "supervised_dice", "area"],
+                "compare": ["supervised/probability", "referee/probability"],
+                "calibrate_over": "makers",
             }
             | TRAIN,
             "fast": {"inputs": "image+mask+supervised", "scores": ["supervised_dice", "area"]} | TRAIN,
