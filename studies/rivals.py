@@ -1,6 +1,6 @@
 """Everybody on the same rows: quality models, referees alone, the segmenter's own scores, cleanlab, and the annotators.
 
-python -m studies.rivals runs/default_bundle/records/litemedsam default fast --out runs/rivals [--split val]
+python -m studies.rivals runs/default_bundle/records/none default fast --out runs/rivals [--split val]
 
 ROOT holds record sets as `studies.default_bundle` makes them (ROOT/MAKER/PART). Every model and score judges the
 records of the split; a score that a record lacks (a referee's of its own mask, a segmenter's of masks that it did not
