@@ -37,6 +37,7 @@ from sqp.quality.model.backbones import dims_of
 from sqp.records import RecordSet
 from sqp.records.fitted import with_hashes
 from sqp.records.make import check_parts
+from sqp.records.references import whole_references
 from sqp.records.workers import make_maker
 
 Pixels = np.ndarray | Image.Image | str | os.PathLike[str]
@@ -80,7 +81,7 @@ class Model:
         records = generate_config(config, self.bundle.expects, self.bundle.sources)
         check_parts(records)
         self._records = records.out
-        self._maker = make_maker(records)
+        self._maker = make_maker(records, references=whole_references(records))
         self._maker.writer.check(with_hashes(records))
 
     def assess(self, image: Pixels, mask: Pixels) -> Assessment:

@@ -24,6 +24,7 @@ from sqp.data.licences import UNKNOWN
 from sqp.networks.checkpoint import fitted_images, fitted_infos
 from sqp.records import RecordSet
 from sqp.records.plan import prompter_files
+from sqp.records.references import encoder_of, reference_cases, references_sha256
 from sqp.records.run_info import stored_config
 from sqp.segmenters.ensemble import ensemble_sha256
 from sqp.segmenters.weights import locate
@@ -103,7 +104,7 @@ def fitted_checkpoints(config: GenerateConfig) -> list[Path]:
         files.append(first)
     referee = config.referee
     if referee.name != NONE:
-        files += [referee.localizer, *([referee.weights] if _by_sqp(referee.name, referee.weights) else [])]
+        files += [referee.localizer, *([referee.weights] if _by_sqp(referee.network, referee.weights) else [])]
     files.append(config.supervised.network)
     return [Path(file) for file in files if file]
 
@@ -121,9 +122,12 @@ def with_hashes(config: GenerateConfig) -> dict[str, Any]:
         hashes = [locate(segmenter.name, file)[1] for file in segmenter.files()]
         stored["segmenter"]["weights_sha256"] = ensemble_sha256(hashes) if segmenter.checkpoints else hashes[0]
     if referee.name != NONE:
-        stored["referee"]["weights_sha256"] = locate(referee.name, referee.weights)[1]
+        stored["referee"]["weights_sha256"] = locate(referee.network, referee.weights)[1]
         if referee.localizer is not None:
             stored["referee"]["localizer_sha256"] = sha256_of(referee.localizer.expanduser())
+    if config.references is not None:
+        stored["references_sha256"] = references_sha256(reference_cases(config))
+        stored["references_weights_sha256"] = locate(*encoder_of(config))[1]
     if config.supervised.network is not None:
         stored["supervised"]["weights_sha256"] = sha256_of(config.supervised.network.expanduser())
     prompters = {name: prompter_files(config, name) for name in config.used_prompters()}

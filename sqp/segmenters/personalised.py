@@ -79,18 +79,6 @@ class PersonalisedSegmenter:
         return probability
 
 
-def build_personalised(base: Segmenter) -> PersonalisedSegmenter:
-    """On the encoding of a promptable segmenter.
-
-    Args:
-        base: a promptable segmenter of images.
-
-    Returns:
-        The in-context segmenter.
-    """
-    return PersonalisedSegmenter(base)
-
-
 def patches(embedding: Embedding) -> Tensor:
     """Unit vectors `[c, h', w']` of an encoding's valid, unpadded part, averaged until a side has at most `SIDE`.
 
