@@ -71,9 +71,9 @@ class GenerateConfig(Config):
             one that holds 255 (or 65535) alone is the structure itself.
         probs: Folder of the foreground probabilities behind them (float npy, or 8- or 16-bit PNG); without masks these
             are cut at 0.5.
-        references: Examples of the task, 1 to 32 images with masks: a folder, or a CSV. Of each mask it is told how well
-            it would serve as an example for them (rca_max, rca_mean, rca_median), and the referee personalised draws
-            what they show. Of more than 32 the most different ones are taken; the image that is judged is left out.
+        references: Examples of the task, 1 to 32 images with masks, as a folder or a CSV. Of each mask it is told how
+            well it would serve as an example for them (rca_max, rca_mean, rca_median), and the referee personalised
+            draws what they show. Of more than 32 the most different ones are taken; a judged image never shows itself.
         layout: Layout of the data, or auto.
         splits: JSON of splits (configs/splits); without it the data's own column is used, else splits are made by
             group and kept in OUT/splits.json.

@@ -11,7 +11,10 @@ from sqp.core.errors import ConfigError
 from sqp.core.names import Layout, Split
 
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
-MAKING = (*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "supervised", "references", "label", "seed")
+MAKING = (
+    *(*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "supervised", "references"),
+    *("label", "seed"),
+)
 
 
 @dataclass

@@ -52,11 +52,11 @@ def check_referee(config: GenerateConfig) -> None:
 class Referee:
     """`referee(loaded, drafts, embedding)` -> what it finds of each mask of a case; built once.
 
-    An in-context referee draws what the references show of the image, in place of answers to prompts that no
-    mask has a part in. Where the referee is the segmenter of the records it shares that segmenter and its encoding. A mask that this
-    segmenter drew under a prompter of the referee's, and whatever was made of such a mask, is the referee's own
-    answer: it agrees with itself and says nothing, so its scores are NaN and it is marked `own`. So is a given mask
-    that is one of the answers.
+    An in-context referee answers by what the references show, and then by the promptable segmenter whose encoding it
+    reads, prompted by the box of that. Where the referee is the segmenter of the records it shares that segmenter and
+    its encoding. A mask that this segmenter drew under a prompter of the referee's, and whatever was made of such a
+    mask, is its own answer: it agrees with itself and says nothing, so its scores are NaN and it is marked `own`. So is
+    a given mask that is one of the answers.
     """
 
     def __init__(
@@ -81,8 +81,10 @@ class Referee:
 
     def encode(self, image: np.ndarray, embedding: Embedding | None) -> Embedding:
         """The image as the referee sees it: that of the records' segmenter, where both are one."""
-        return embedding if self.shared and embedding is not None else encoded(
-            self.segmenter, image, self.config.encodings
+        return (
+            embedding
+            if self.shared and embedding is not None
+            else encoded(self.segmenter, image, self.config.encodings)
         )
 
     def __call__(

@@ -208,12 +208,12 @@ def test_no_reference_at_all_is_told_before_anything_is_made(config, tmp_path):
     refs = tmp_path / "refs"
     for mask in (refs / "masks").iterdir():
         Image.fromarray(np.zeros((48, 64), np.uint8)).save(mask)
-    with pytest.raises(ConfigError, match="no reference can be used: the mask .* is empty"):
+    with pytest.raises(ConfigError, match=r"no reference can be used: the mask .* is empty"):
         generate.run(config)
     shutil.rmtree(refs / "masks")
     with pytest.raises(ConfigError, match="holds no image with a mask"):
         generate.run(config)
-    with pytest.raises(ConfigError, match="--references .*nowhere does not exist"):
+    with pytest.raises(ConfigError, match=r"--references .*nowhere does not exist"):
         generate.run(replace(config, references=tmp_path / "nowhere"))
     (tmp_path / "a.nii.gz").write_bytes(b"")
     pd.DataFrame({"image": ["a.nii.gz"], "mask": ["a.nii.gz"]}).to_csv(tmp_path / "v.csv", index=False)
