@@ -150,6 +150,7 @@ def load(
     referee_weights: str | os.PathLike[str] | None = None,
     localizer: str | os.PathLike[str] | None = None,
     supervised: str | os.PathLike[str] | None = None,
+    references: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     device: str = "cpu",
 ) -> Model:
@@ -169,6 +170,7 @@ def load(
         referee_weights: weights of the referee.
         localizer: checkpoint of the referee's localizer.
         supervised: checkpoint of the network with which masks are compared.
+        references: examples of the task, images with masks in a folder or a CSV, for a bundle that reads them.
         seed: seed of the samples; None: that of the bundle's records.
         device: cpu, cuda, cuda:0, mps.
 
@@ -201,6 +203,7 @@ def load(
         referee_weights=_path(referee_weights),
         localizer=_path(localizer),
         supervised=_path(supervised),
+        references=_path(references),
         seed=seed,
         device=device,
     )

@@ -53,14 +53,16 @@ def seeing(monkeypatch, fake_segmenter):
 
 
 @pytest.fixture
-def data(lesions, tmp_path):
-    """A few images with masks to judge, and others with masks as references."""
-    names = sorted(path.stem for path in (lesions / "masks").iterdir())
-    for folder, few in (("data", names[:JUDGED]), ("refs", names[JUDGED : JUDGED + SHOWN])):
-        for kind in ("images", "masks"):
-            (tmp_path / folder / kind).mkdir(parents=True)
-            for name in few:
-                shutil.copy(next((lesions / kind).glob(f"{name}.*")), tmp_path / folder / kind)
+def data(tmp_path):
+    """A few images of a dark disc with masks to judge, and others with masks as references."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:48, :64]
+    for folder, name in [("data", f"a{i}") for i in range(JUDGED)] + [("refs", f"b{i}") for i in range(SHOWN)]:
+        mask = np.hypot(x - rng.uniform(20, 44), y - rng.uniform(18, 30)) < rng.uniform(8, 14)
+        grey = np.where(mask, 30, 220) + rng.integers(-9, 10, (48, 64))
+        for kind, pixels in (("images", np.repeat(grey[..., None], 3, 2)), ("masks", mask * 255)):
+            (tmp_path / folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / folder / kind / f"{name}.png")
     shutil.copytree(tmp_path / "data" / "masks", tmp_path / "data" / "truth")
     return tmp_path / "data"
 
@@ -94,8 +96,8 @@ def test_both_directions_are_scored_and_one_encoding_serves_all(config, seeing):
     assert table[[*RCA, *REFEREE_SCORES]].notna().all().all()
     assert (table.rca_max >= table.rca_mean).all() and (table.rca_max >= table.rca_median).all()
     good = table.variant == "natural"  # the truth itself
-    assert table.rca_mean[good].mean() > 0.6 and table.referee_dice[good].mean() > 0.6
-    assert table.rca_mean[good].mean() > table.rca_mean[table.dice < 0.6].mean() + 0.1
+    for score in ("rca_mean", "referee_dice"):
+        assert table[score][good].min() > 0.75 and table[score][good].min() > table[score][~good].mean()
     maps = records.maps(table.record_id[0])
     assert maps["referee/probability"].shape == maps["referee/own_box"].shape == (12, 16)
     assert records.config["referee"]["encoder"] == "fake"
@@ -147,7 +149,7 @@ def test_the_judged_image_is_never_its_own_example(config, data, tmp_path):
     without = RecordSet(tmp_path / "without").table.set_index("record_id")[[*RCA, "referee_dice"]]
     own = [name for name in without.index if name.startswith(first(data / "images").stem)]
     assert (with_copy.loc[own] - without.loc[own]).abs().max().max() < 1e-9
-    assert ((with_copy - without).abs() > 1e-4).any().any()  # the others have one example more
+    assert ((with_copy.loc[without.index] - without).abs() > 1e-6).any().any()  # the others have one example more
 
 
 def test_an_image_that_is_the_only_reference_has_no_answer(config, data, tmp_path):
