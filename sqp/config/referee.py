@@ -34,7 +34,7 @@ class RefereeConfig(Config):
             supervised referee draws.
         prompts: Most prompts decoded for a mask: its own box, and the others those of the prompters, first as they are,
             then jittered in turn. With 3 a case takes 1.3 times as long as LiteMedSAM's encoding of it. personalised:
-            of the others the first is what the references show, the next its box.
+            the first of the others is what the references show, the next its box.
         jitter: Shift of each side of a jittered box, as a share of its width and height.
         maps: Measures of its answers that are stored beside referee/probability and referee/own_box.
     """

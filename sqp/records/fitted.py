@@ -73,13 +73,17 @@ def fitted_parts(files: Iterable[Path]) -> list[dict[str, Any]]:
 
 
 def parts_of_records(config: GenerateConfig, everything: Sequence[Case]) -> list[dict[str, Any]]:
-    """Those behind the records of a config: networks, given masks, a learned fusion, and the masks lent by others."""
+    """Those behind the records of a config: networks, given masks, a learned fusion, the masks lent by others, and
+    references."""
     parts = fitted_parts(fitted_checkpoints(config))
     if config.fusion == "learned":
         parts.append({"what": "the learned fusion", "licences": [UNKNOWN]})
     if any("swap" in plan.families and plan.corruptions for plan in config.variants.values()):
         lent = sorted({case.licence or UNKNOWN for case in everything if case.truth_paths})
         parts.append({"what": "masks lent by other images", "licences": lent})
+    if config.references is not None:
+        shown = sorted({case.licence or UNKNOWN for case in reference_cases(config)})
+        parts.append({"what": "references", "licences": shown})
     if any(case.mask_path is not None for case in everything):
         parts += _of_given_masks(config)
     return parts

@@ -31,6 +31,7 @@ from sqp.records.draft import Draft, Findings
 from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase, load_case
 from sqp.segmenters import IN_CONTEXT_SEGMENTERS, build_segmenter
+from sqp.segmenters.personalised import shares_of
 from sqp.uncertainty.rca import rca_scores, transfer_dice
 
 MOST = 32
@@ -69,7 +70,7 @@ def reference_cases(config: GenerateConfig) -> list[Case]:
     """
     assert config.references is not None
     listed = find_cases(config.references, layout="auto", labels=config.label, option="--references")
-    cases = [replace(c, truth_paths=(c.truth_paths or (c.mask_path,))[:1], mask_path=None) for c in listed if _drawn(c)]
+    cases = [_pair(case, file) for case in listed if (file := _drawn(case)) is not None]
     if not cases:
         raise ConfigError(
             f"--references {config.references} holds no image with a mask: give images/ and masks/ in one folder, or a "
@@ -78,11 +79,16 @@ def reference_cases(config: GenerateConfig) -> list[Case]:
     volumes = [case for case in cases if is_volume(case.image_path)]
     if volumes:
         raise ConfigError(f"--references {volumes[0].image_path} is a volume: references are images")
-    return [replace(case, probability_path=None) for case in cases]
+    return cases
 
 
-def _drawn(case: Case) -> bool:
-    return bool(case.truth_paths) or case.mask_path is not None
+def _drawn(case: Case) -> Path | None:
+    """The mask of a pair: the first rater's, else the one that a table has in the column mask."""
+    return case.truth_paths[0] if case.truth_paths else case.mask_path
+
+
+def _pair(case: Case, mask: Path) -> Case:
+    return replace(case, truth_paths=(mask,), mask_path=None, probability_path=None)
 
 
 def references_sha256(cases: Sequence[Case]) -> str:
@@ -240,7 +246,8 @@ class Shown:
         transfers = [self.segmenter.transfer(r.features, features) for r in others]
         found = []
         for draft in drafts:
-            reached = [transfer_dice(run([draft.mask]), r.mask) for run, r in zip(transfers, others, strict=True)]
+            drawn = [run([draft.mask]) for run in transfers]
+            reached = [transfer_dice(p, shares_of(r.mask, p.shape)) for p, r in zip(drawn, others, strict=True)]
             found.append(Findings(scores=rca_scores(reached if draft.mask.any() else [])))
         return found
 

@@ -15,10 +15,8 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
-from torch.nn import functional as F
-
-from sqp.metrics import overlap
 
 RCA_SCORES: dict[str, Callable[[Sequence[float]], float]] = {
     "rca_max": lambda dices: float(np.max(dices)),
@@ -44,20 +42,22 @@ def rca_scores(dices: Sequence[float]) -> dict[str, float]:
     return {name: score(dices) if len(dices) else math.nan for name, score in RCA_SCORES.items()}
 
 
-def transfer_dice(probability: Tensor, truth: np.ndarray) -> float:
-    """Dice of a coarse answer, cut at 0.5 at the size of the truth, 0..1.
+def transfer_dice(probability: Tensor, shares: Tensor) -> float:
+    """Soft Dice of a coarse answer and the share of each of its cells that the truth covers: 2 Σ min(p, s) / (Σp + Σs).
+
+    1 where both are equal. Of a mask that was cut at 0.5 first the correlation with the true Dice was lower (wbc1, n =
+    152: 0.84 against 0.87 for the greatest).
 
     Args:
-        probability: `[h', w']` over the image.
-        truth: bool `[h, w]`.
+        probability: p `[h', w']` in 0..1.
+        shares: s `[h', w']` in 0..1, not 0 everywhere.
 
     Returns:
         The Dice.
 
     Examples:
-        >>> transfer_dice(torch.tensor([[0.0, 1.0], [0.0, 1.0]]), np.array([[False, True]] * 2))
-        1.0
+        >>> half = torch.tensor([[0.0, 0.5], [0.0, 0.5]])
+        >>> transfer_dice(half, half), transfer_dice(half, 2 * half)
+        (1.0, 0.6666666865348816)
     """
-    size = (int(truth.shape[0]), int(truth.shape[1]))
-    fine = F.interpolate(probability[None, None].float(), size, mode="bilinear", align_corners=False)[0, 0]
-    return overlap.dice((fine >= 0.5).cpu().numpy(), truth)
+    return float(2 * torch.minimum(probability, shares).sum() / (probability.sum() + shares.sum()))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from sqp.metrics.overlap import dice
 from sqp.uncertainty.rca import RCA_SCORES, rca_scores, transfer_dice
 
 
@@ -16,9 +17,9 @@ def test_the_scores_are_statistics_of_the_references():
     assert all(math.isnan(value) for value in rca_scores([]).values()) and set(rca_scores([])) == set(RCA_SCORES)
 
 
-def test_dice_is_taken_at_the_size_of_the_truth():
-    truth = np.zeros((8, 8), bool)
-    truth[:, 4:] = True
-    assert transfer_dice(torch.tensor([[0.0, 1.0]] * 2), truth) == 1.0
-    assert transfer_dice(torch.tensor([[1.0, 0.0]] * 2), truth) == 0.0
-    assert transfer_dice(torch.tensor([[0.0, 0.4]] * 2), truth) == 0.0  # nothing reaches 0.5
+def test_dice_of_shares_is_dice_where_they_are_masks_and_one_where_they_agree():
+    rng = np.random.default_rng(0)
+    p, s = torch.from_numpy(rng.random((2, 6, 5)))
+    assert transfer_dice(p, p) == pytest.approx(1) and transfer_dice(p, s) == pytest.approx(transfer_dice(s, p))
+    assert transfer_dice((p > 0.5).float(), (s > 0.4).float()) == pytest.approx(dice(p > 0.5, s > 0.4))
+    assert transfer_dice(torch.zeros(2, 2), torch.ones(2, 2)) == 0
