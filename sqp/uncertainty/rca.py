@@ -6,7 +6,8 @@ al. 2025). No quality of the mask enters but this, so a mask that is wrong in a 
 such as a border one patch off, is told late.
 
 Cost, with k references and an encoding of the image that is there already: k times a matching of 1,024 patches with
-1,024, for all masks of the image together, and a look-up a mask.
+1,024, for all masks of the image together, and a look-up a mask. For 8 references and 4 masks that was 0.1 s of
+one thread, an eighth of LiteMedSAM's encoding of it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def transfer_dice(probability: Tensor, shares: Tensor) -> float:
     """Soft Dice of a coarse answer and the share of each of its cells that the truth covers: 2 Σ min(p, s) / (Σp + Σs).
 
     1 where both are equal. Of a mask that was cut at 0.5 first the correlation with the true Dice was lower (wbc1, n =
-    152: 0.84 against 0.87 for the greatest).
+    152: 0.84 against 0.88 for the greatest).
 
     Args:
         probability: p `[h', w']` in 0..1.
