@@ -111,8 +111,8 @@ def nearest(query: Tensor, supports: Sequence[Tensor], neighbours: int, temperat
     Examples:
         >>> x, y = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
         >>> index, weight = nearest(x.view(2, 1, 1), [torch.stack([y, x], 1).view(2, 1, 2)], 2, 0.01)
-        >>> index.flatten().tolist(), weight.flatten().tolist()
-        ([1, 0], [1.0, 0.0])
+        >>> index.tolist(), weight.round(decimals=3).tolist()
+        ([[1, 0]], [[1.0, 0.0]])
     """
     bank = torch.cat([support.flatten(1) for support in supports], dim=1)
     cosine = query.flatten(1).T @ bank
