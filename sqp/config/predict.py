@@ -11,7 +11,10 @@ from sqp.core.errors import ConfigError
 from sqp.core.names import Layout, Split
 
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
-MAKING = (*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "supervised", "label", "seed")
+MAKING = (
+    *(*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "supervised", "references"),
+    *("label", "seed"),
+)
 
 
 @dataclass
@@ -29,6 +32,8 @@ class PredictConfig(CommandConfig):
         truth: Folder of ground-truth masks, if there are any; they only add the true Dice.
         label: The value, or values, of the label maps that make the structure; several are merged. Of images also
             0xRRGGBB, the colour of a structure.
+        references: Examples of the task, 1 to 32 images with masks, a folder or a CSV: what they say of each mask
+            (rca_max, rca_mean, rca_median) stands in predictions.parquet, and a bundle may read it.
         layout: Layout of the data, or auto.
         records: Record sets made before, in place of images.
         split: Only the records of these splits; default all.
@@ -68,6 +73,7 @@ class PredictConfig(CommandConfig):
     masks: Path | None = None
     probs: Path | None = None
     truth: Path | None = None
+    references: Path | None = None
     label: list[int] = field(default_factory=list)
     layout: Layout = "auto"
     records: list[Path] = field(default_factory=list)

@@ -27,6 +27,7 @@ from sqp.records.cascade import check_cascade
 from sqp.records.fitted import fitted_checkpoints, leave_out_fitted, parts_of_records, with_hashes
 from sqp.records.plan import check_prompters, for_cases, plan_case
 from sqp.records.referee import check_referee
+from sqp.records.references import References, load_references
 from sqp.records.refine import check_refined
 from sqp.records.resume import still_done
 from sqp.records.run_info import MaySkip, execution, stored_config, versions
@@ -116,11 +117,22 @@ def _make(config: GenerateConfig) -> GenerateResult:
     finished = still_done(writer, cases, plans)
     writer.drop(finished.stale)
     pending = [case for case in cases if not finished.done.issuperset(plans[case.image_id])]
-    written = 0
+    references = References([])
+    if config.references and pending:
+        references = load_references(config)
+        notes += references.notes
+        skipped |= {f"reference {name}": reason for name, reason in references.left_out.items()}
+        for name, reason in references.left_out.items():
+            if config.strict:
+                raise CaseError(reason)
+            tqdm.write(f"left out the reference {name}: {reason}")
+    written, among = 0, []
     progress = tqdm(total=len(pending), unit="image", desc="generate", disable=None)
     try:
-        for image_id, count, problems in make_records(config, pending, everything, finished.done):
+        outcomes = make_records(config, pending, everything, finished.done, references.shown)
+        for image_id, count, problems, is_reference in outcomes:
             written += count
+            among += [image_id] * is_reference
             progress.update()
             for problem in problems:
                 if config.strict:
@@ -142,6 +154,7 @@ def _make(config: GenerateConfig) -> GenerateResult:
     notes += counted(finished.changed, "image{s} or truth{s} changed since the records were made: made anew")
     notes += counted(finished.left, "image{s} or truth{s} of earlier runs changed: their records are removed")
     notes += counted(finished.damaged, "record{s} had a mask or maps that were altered or lost: made anew")
+    notes += counted(sorted(among), "image{s} {are} among the references, and judged by the others")
     notes += turned_notes(cases)
     return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes)
 
