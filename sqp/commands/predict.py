@@ -24,7 +24,7 @@ from sqp.report.findings import prediction_findings
 from sqp.report.html import Section
 from sqp.report.overlays import write_overlays
 from sqp.report.page import write_page
-from sqp.report.predictions import PredictResult, write_predictions
+from sqp.report.predictions import PredictResult, with_masks, write_predictions
 from sqp.segmenters import check_device
 
 
@@ -45,9 +45,11 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     skipped: dict[str, str] = {}
     notes: list[str] = []
     record_ids: Collection[str] | None = None
+    given: dict[str, str] = {}
     if config.images is not None:
         records = _records_of_images(config, bundle)
         folders, skipped, record_ids, notes = [records.out], records.skipped, records.record_ids, records.notes
+        given = records.given
     table = predict_records(
         bundle,
         folders,
@@ -60,6 +62,7 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         choice=choice,
         strict=config.strict,
     )
+    table = with_masks(table, given)
     write_predictions(config.out, table)
     drawn = partial(error_maps, bundle, batch_size=config.batch_size, device=config.device)
     write_overlays(table, config.out / "overlays", config.worst, drawn)

@@ -21,7 +21,7 @@ class PredictConfig(CommandConfig):
     Attributes:
         model: Bundle of a trained quality model: its folder, or the name of one that comes with sqp; default is sqp's
             own, `default`.
-        out: Folder of predictions.csv, predictions.parquet, overlays and the report.
+        out: Folder of predictions.csv (ten columns), predictions.parquet (all), overlays and the report.
         images: Folder of images, one image, a CSV, or the root of a data set; records are made in OUT/records.
         masks: Folder of masks made elsewhere; without it the segmenter's own masks are judged.
         probs: Folder of the foreground probabilities behind the masks (float npy, or 8- or 16-bit PNG), if there are

@@ -53,6 +53,7 @@ class GenerateResult(MaySkip):
     unsplit: int = 0
     record_ids: list[str] = field(default_factory=list)  # of this run's cases, not of earlier runs with other cases
     notes: list[str] = field(default_factory=list)  # what the user should know of the files, a sentence each
+    given: dict[str, str] = field(default_factory=dict)  # image id -> the file that is judged, where masks are given
 
     def summary(self) -> str:
         """What the terminal shows at the end."""
@@ -143,7 +144,8 @@ def _make(config: GenerateConfig) -> GenerateResult:
     notes += counted(finished.left, "image{s} or truth{s} of earlier runs changed: their records are removed")
     notes += counted(finished.damaged, "record{s} had a mask or maps that were altered or lost: made anew")
     notes += turned_notes(cases)
-    return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes)
+    given = {case.image_id: str(file) for case in cases if (file := case.mask_path or case.probability_path)}
+    return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes, given)
 
 
 def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], Splits | None, list[str]]:

@@ -142,7 +142,7 @@ def test_labels_choose_the_structure_of_the_masks_of_images(data, fake_segmenter
         )
     assert main([*argv, "--masks", str(several), "--out", str(data / "refused"), "--strict"]) == 2
     assert main([*argv, "--masks", str(several), "--label", "2", "--out", str(data / "chosen")]) == 0
-    binary, chosen = (pd.read_csv(data / name / "predictions.csv") for name in ("binary", "chosen"))
+    binary, chosen = (pd.read_parquet(data / name / "predictions.parquet") for name in ("binary", "chosen"))
     assert chosen.predicted_dice.equals(binary.predicted_dice)
 
 
