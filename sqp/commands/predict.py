@@ -12,6 +12,7 @@ from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError
 from sqp.core.ownership import owned
+from sqp.integrations.writers import check_writers, write_for_tools
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.error_map import error_maps
@@ -32,6 +33,7 @@ def run(config: PredictConfig) -> PredictResult:
     """Make records where images are given, predict, and write predictions, overlays, the report and run.yaml."""
     rule = risk_rule(config)
     check_device(config.device)
+    check_writers(config.write)
     with owned(config.out, "predict"):
         return _run(config, rule)
 
@@ -78,7 +80,8 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         error_maps=drawn,
         skipped=skipped,
     )
-    result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label), notes)
+    files = write_for_tools(config.write, table, config.out)
+    result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label), notes, files)
     _write_run(config, bundle, result, time.monotonic() - started)
     return result
 

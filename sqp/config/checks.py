@@ -9,7 +9,7 @@ import dataclasses
 import inspect
 import math
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from sqp.core.names import (
     Refinement,
     Sampler,
     Split,
+    Tool,
     TransformSet,
 )
 
@@ -63,6 +64,7 @@ KINDS: dict[tuple[Any, ...], str] = {
     typing.get_args(Refinement): "refinement",
     typing.get_args(IndependentPrompter): "prompter of a referee (it must not know mask or truth)",
     typing.get_args(RecordKind): "kind of records",
+    typing.get_args(Tool): "format of --write",
 }
 """What the names of a list are called, where that is not the option's own name."""
 
@@ -236,6 +238,24 @@ class CommandConfig(Config):
     def __post_init__(self) -> None:
         check_choices(self)
         check_ranges(self, self.BOUNDS)
+
+
+def as_labels(values: Iterable[int | str]) -> list[int | str]:
+    """What `--label` gives: a whole number (also 0xRRGGBB) where it is one, else a name.
+
+    Examples:
+        >>> as_labels(["2", "0xff0000", "lesion", 3])
+        [2, 16711680, 'lesion', 3]
+    """
+    return [_as_number(value) if isinstance(value, str) else value for value in values]
+
+
+def _as_number(text: str) -> int | str:
+    """The number that a text is, else the text."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        return text
 
 
 def check_options(what: str, run: Callable[..., Any], options: Mapping[str, Any], trial: Callable[[], Any]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from sqp.config.checks import Config, check_choices, check_ranges
+from sqp.config.checks import Config, as_labels, check_choices, check_ranges
 from sqp.config.fit import PLAIN
 from sqp.config.referee import NONE, SUPERVISED, RefereeConfig, SupervisedConfig
 from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, check_segmenter, sampler_for
@@ -112,7 +112,7 @@ class GenerateConfig(Config):
     out: Path
     truth: Path | None = None
     masks: Path | None = None
-    label: list[int] = field(default_factory=list)
+    label: list[int | str] = field(default_factory=list)
     probs: Path | None = None
     layout: Layout = "auto"
     splits: Path | None = None
@@ -145,6 +145,7 @@ class GenerateConfig(Config):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        self.label = as_labels(self.label)
         self.sampler = sampler_for(self.sampler, self.segmenter)
         self.referee_by_default = self.referee.name == "auto"
         if self.referee_by_default:

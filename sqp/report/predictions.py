@@ -222,7 +222,7 @@ def interval(value: float, low: float, high: float) -> str:
 class PredictResult:
     """The predictions of a run, and where they are. `skipped` maps an image id to why it has none.
 
-    `notes` are sentences on the files that were given.
+    `notes` are sentences on the files that were given, `files` by its name what was written for a tool.
     """
 
     out: Path
@@ -230,8 +230,9 @@ class PredictResult:
     skipped: dict[str, str] = field(default_factory=dict)
     fail_under: float | None = None
     choice: Choice | None = None
-    label: list[int] = field(default_factory=list)
+    label: list[int | str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    files: dict[str, list[Path]] = field(default_factory=dict)
 
     @property
     def below(self) -> int:
@@ -269,6 +270,7 @@ class PredictResult:
         lines.append(
             f"predictions: {self.out / 'predictions.csv'} (all columns: .parquet)\nreport: {self.out / 'report.html'}"
         )
+        lines += [f"for {name}: {files[0]}" for name, files in self.files.items() if files]
         return "\n".join(lines)
 
     def _bar(self) -> str:
@@ -280,7 +282,7 @@ class PredictResult:
         return f"{missed or f'met by the {n} that were judged'}; {len(self.skipped)} skipped, not judged"
 
 
-def _no_label(label: Sequence[int]) -> str:
+def _no_label(label: Sequence[int | str]) -> str:
     """What may be wrong where no mask has a pixel of the labels asked for."""
     return f": no pixel has --label {' '.join(map(str, label))}, look whether that is the value" if label else ""
 

@@ -1,0 +1,108 @@
+"""COCO: `images`, `categories` and `annotations`, whose masks are polygons or run lengths, compressed or not."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sqp.core.errors import ConfigError
+from sqp.data.annotations.annotation import Annotation, check_once, field, needed
+
+
+def recognise(content: Any) -> bool:
+    """Whether JSON is COCO: a mapping with images and annotations."""
+    return isinstance(content, dict) and {"images", "annotations"} <= content.keys()
+
+
+def annotations(path: Path, content: Any) -> list[Annotation]:
+    """Those of a file. ConfigError for one that is no COCO, or names an image twice or one that it does not list."""
+    import_mask()
+    images: dict[Any, dict[str, Any]] = {}
+    for image in field(content, "images", list, str(path)):
+        images[field(image, "id", (int, str), f"an image of {path}")] = image
+    check_once([field(image, "file_name", str, f"an image of {path}") for image in content["images"]], path)
+    if len(images) < len(content["images"]):
+        raise ConfigError(f"{path} lists two images of one id: export the file again")
+    names = {}
+    for category in content.get("categories") or []:
+        where = f"a category of {path}"
+        names[field(category, "id", (int, str), where)] = field(category, "name", str, where)
+    found, seen = [], set()
+    for number, one in enumerate(field(content, "annotations", list, str(path)), start=1):
+        where = f"annotation {number} of {path}"
+        name = str(field(one, "id", (int, str), where))
+        image = images.get(field(one, "image_id", (int, str), where))
+        if image is None:
+            raise ConfigError(f"annotation {name} of {path} is of an image that it does not list: export it again")
+        if name in seen:
+            raise ConfigError(f"{path} has two annotations of the id {name}: export the file again")
+        seen.add(name)
+        kind = one.get("category_id")
+        label, key = names.get(kind, str(kind)), kind if isinstance(kind, int) else None
+        found.append(Annotation(image["file_name"], name, label, key, partial(decode, one.get("segmentation"), image)))
+    return found
+
+
+def decode(segmentation: Any, image: dict[str, Any]) -> np.ndarray:
+    """A segmentation -> bool `[h, w]`, by pycocotools. ValueError where it is none, or not of its image's size."""
+    coder = import_mask()
+    try:
+        shape = (int(image["height"]), int(image["width"]))
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("its image has no height and width in the file") from None
+    if isinstance(segmentation, list):
+        corners = [part for part in segmentation if isinstance(part, list)]
+        if not segmentation or len(corners) < len(segmentation) or any(len(p) < 6 or len(p) % 2 for p in corners):
+            raise ValueError("it has no polygon of three corners or more")
+        if not all(isinstance(value, int | float) and np.isfinite(value) for part in corners for value in part):
+            raise ValueError("a corner of its polygon is no number")
+        coded = coder.merge(coder.frPyObjects(corners, *shape))
+    else:
+        coded = _coded(segmentation, shape, coder)
+    return coder.decode(coded).astype(bool)
+
+
+def _coded(segmentation: Any, shape: tuple[int, int], coder: Any) -> dict[str, Any]:
+    """Run lengths, compressed. pycocotools trusts them, so their sum is looked at first."""
+    if not isinstance(segmentation, dict) or "counts" not in segmentation:
+        raise ValueError("it has no segmentation: boxes alone are no masks")
+    size = segmentation.get("size")
+    if not isinstance(size, list) or [*size] != [*shape]:
+        raise ValueError(f"its run lengths are of size {size}, its image of {list(shape)} (height, width)")
+    counts = segmentation["counts"]
+    runs = _unpacked(counts) if isinstance(counts, str) else counts
+    whole = isinstance(runs, list) and all(isinstance(run, int) and run >= 0 for run in runs)
+    if not whole or sum(runs) != shape[0] * shape[1]:
+        raise ValueError(f"its run lengths do not have the {shape[0] * shape[1]} pixels of its image")
+    return coder.frPyObjects({"size": [*shape], "counts": runs}, *shape)
+
+
+def _unpacked(text: str) -> list[int]:
+    """COCO's compressed counts -> run lengths: groups of 5 bits from 48 on, each count after the third a difference."""
+    runs: list[int] = []
+    value = shift = 0
+    for sign in text:
+        group = ord(sign) - 48
+        if not 0 <= group < 64:
+            raise ValueError("its run lengths are damaged")
+        value |= (group & 31) << shift
+        shift += 5
+        if not group & 32:
+            value -= (1 << shift) if group & 16 else 0
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("its run lengths are cut off")
+    return runs
+
+
+def import_mask() -> Any:
+    """pycocotools.mask. ConfigError where the package is not installed."""
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise needed("pycocotools", "COCO") from error
+    return mask
