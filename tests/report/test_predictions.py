@@ -28,6 +28,7 @@ def test_columns_come_in_the_order_of_the_design(tmp_path, predictions):
         "record_id",
     ]
     assert list(DIGEST) == list(pd.read_csv(csv).columns) == design
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["predictions.csv", "predictions.parquet"]
     table = pd.read_parquet(parquet)
     assert list(table.columns[:13]) == [*design, "image_id", "c_lesion", "area"]
     assert len(table) == len(pd.read_csv(csv)) == len(predictions)
@@ -59,7 +60,6 @@ def test_a_digest_that_lacks_a_column_names_the_whole_table(tmp_path, prediction
     parquet.unlink()
     with pytest.raises(ConfigError, match="no predictions table of sqp"):
         read_predictions(csv, ("variant",))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["predictions.csv", "predictions.parquet"]
 
 
 def test_strange_ids_and_leading_zeros_come_back(tmp_path, predictions):

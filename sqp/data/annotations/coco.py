@@ -10,6 +10,7 @@ import numpy as np
 
 from sqp.core.errors import ConfigError
 from sqp.data.annotations.annotation import Annotation, check_once, field, needed
+from sqp.data.annotations.runs import from_runs
 
 
 def recognise(content: Any) -> bool:
@@ -19,7 +20,6 @@ def recognise(content: Any) -> bool:
 
 def annotations(path: Path, content: Any) -> list[Annotation]:
     """Those of a file. ConfigError for one that is no COCO, or names an image twice or one that it does not list."""
-    import_mask()
     images: dict[Any, dict[str, Any]] = {}
     for image in field(content, "images", list, str(path)):
         images[field(image, "id", (int, str), f"an image of {path}")] = image
@@ -41,14 +41,18 @@ def annotations(path: Path, content: Any) -> list[Annotation]:
             raise ConfigError(f"{path} has two annotations of the id {name}: export the file again")
         seen.add(name)
         kind = one.get("category_id")
+        if isinstance(one.get("segmentation"), list):
+            import_mask()  # said before anything is decoded
         label, key = names.get(kind, str(kind)), kind if isinstance(kind, int) else None
         found.append(Annotation(image["file_name"], name, label, key, partial(decode, one.get("segmentation"), image)))
     return found
 
 
 def decode(segmentation: Any, image: dict[str, Any]) -> np.ndarray:
-    """A segmentation -> bool `[h, w]`, by pycocotools. ValueError where it is none, or not of its image's size."""
-    coder = import_mask()
+    """A segmentation -> bool `[h, w]`. ValueError where it is none, or not of its image's size.
+
+    Polygons are those of pycocotools, pixel by pixel.
+    """
     try:
         shape = (int(image["height"]), int(image["width"]))
     except (KeyError, TypeError, ValueError):
@@ -59,25 +63,25 @@ def decode(segmentation: Any, image: dict[str, Any]) -> np.ndarray:
             raise ValueError("it has no polygon of three corners or more")
         if not all(isinstance(value, int | float) and np.isfinite(value) for part in corners for value in part):
             raise ValueError("a corner of its polygon is no number")
-        coded = coder.merge(coder.frPyObjects(corners, *shape))
+        coder = import_mask()
+        runs = _unpacked(coder.merge(coder.frPyObjects(corners, *shape))["counts"].decode("ascii"))
     else:
-        coded = _coded(segmentation, shape, coder)
-    return coder.decode(coded).astype(bool)
+        runs = _runs(segmentation, shape)
+    return from_runs(runs, shape[0] * shape[1]).reshape(shape[::-1]).T  # COCO counts down the columns
 
 
-def _coded(segmentation: Any, shape: tuple[int, int], coder: Any) -> dict[str, Any]:
-    """Run lengths, compressed. pycocotools trusts them, so their sum is looked at first."""
+def _runs(segmentation: Any, shape: tuple[int, int]) -> list[int]:
+    """The run lengths of a segmentation, unpacked where they are compressed."""
     if not isinstance(segmentation, dict) or "counts" not in segmentation:
         raise ValueError("it has no segmentation: boxes alone are no masks")
     size = segmentation.get("size")
-    if not isinstance(size, list) or [*size] != [*shape]:
-        raise ValueError(f"its run lengths are of size {size}, its image of {list(shape)} (height, width)")
+    if size != [*shape]:
+        raise ValueError(f"its run lengths are of size {size}, its image of {[*shape]} (height, width)")
     counts = segmentation["counts"]
     runs = _unpacked(counts) if isinstance(counts, str) else counts
-    whole = isinstance(runs, list) and all(isinstance(run, int) and run >= 0 for run in runs)
-    if not whole or sum(runs) != shape[0] * shape[1]:
-        raise ValueError(f"its run lengths do not have the {shape[0] * shape[1]} pixels of its image")
-    return coder.frPyObjects({"size": [*shape], "counts": runs}, *shape)
+    if not isinstance(runs, list) or not all(isinstance(run, int) for run in runs):
+        raise ValueError("its run lengths are no whole numbers")
+    return runs
 
 
 def _unpacked(text: str) -> list[int]:
