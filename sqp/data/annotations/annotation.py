@@ -14,6 +14,8 @@ from sqp.core.errors import ConfigError
 from sqp.core.volume import Geometry
 
 EXTRA = "pip install 'sqp[formats]'"
+MOST_PIXELS = 2 * 89_478_485
+"""Beyond it Pillow takes an image for a bomb."""
 Mask = np.ndarray | tuple[np.ndarray, Geometry]
 T = TypeVar("T")
 
@@ -52,6 +54,26 @@ def field(values: Any, name: str, kind: type[T] | tuple[type, ...], where: str) 
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ConfigError(f"{where} has no {name}, or one that is not what the format says: export the file again")
     return value  # type: ignore[return-value]
+
+
+def size_of(height: Any, width: Any) -> tuple[int, int]:
+    """(h, w) of an image as a file tells it. ValueError where it tells none, or what no image can have."""
+    try:
+        shape = (int(height), int(width))
+    except (TypeError, ValueError):
+        raise ValueError("the file does not tell the height and width of its image") from None
+    if min(shape) < 1 or shape[0] * shape[1] > MOST_PIXELS:
+        raise ValueError(f"the file says that its image has {shape[1]} x {shape[0]} pixels")
+    return shape
+
+
+def mappings(values: Any, where: str) -> list[Mapping[str, Any]]:
+    """The members of a list, where each is a mapping; nothing for None. ConfigError naming the place where not."""
+    if values is None:
+        return []
+    if not isinstance(values, list) or not all(isinstance(value, Mapping) for value in values):
+        raise ConfigError(f"{where} holds something else than the format says: export the file again")
+    return values
 
 
 def check_once(names: Sequence[str], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sqp.core.errors import ConfigError
-from sqp.data.annotations.annotation import Annotation, check_once, field, needed
+from sqp.data.annotations.annotation import Annotation, check_once, field, mappings, needed, size_of
 from sqp.data.annotations.runs import from_runs
 
 
@@ -20,14 +21,14 @@ def recognise(content: Any) -> bool:
 
 def annotations(path: Path, content: Any) -> list[Annotation]:
     """Those of a file. ConfigError for one that is no COCO, or names an image twice or one that it does not list."""
-    images: dict[Any, dict[str, Any]] = {}
-    for image in field(content, "images", list, str(path)):
+    images: dict[Any, Mapping[str, Any]] = {}
+    for image in mappings(field(content, "images", list, str(path)), f"images of {path}"):
         images[field(image, "id", (int, str), f"an image of {path}")] = image
     check_once([field(image, "file_name", str, f"an image of {path}") for image in content["images"]], path)
     if len(images) < len(content["images"]):
         raise ConfigError(f"{path} lists two images of one id: export the file again")
     names = {}
-    for category in content.get("categories") or []:
+    for category in mappings(content.get("categories"), f"categories of {path}"):
         where = f"a category of {path}"
         names[field(category, "id", (int, str), where)] = field(category, "name", str, where)
     found, seen = [], set()
@@ -41,6 +42,7 @@ def annotations(path: Path, content: Any) -> list[Annotation]:
             raise ConfigError(f"{path} has two annotations of the id {name}: export the file again")
         seen.add(name)
         kind = one.get("category_id")
+        kind = kind if isinstance(kind, int | str) else ""
         if isinstance(one.get("segmentation"), list):
             import_mask()  # said before anything is decoded
         label, key = names.get(kind, str(kind)), kind if isinstance(kind, int) else None
@@ -48,15 +50,12 @@ def annotations(path: Path, content: Any) -> list[Annotation]:
     return found
 
 
-def decode(segmentation: Any, image: dict[str, Any]) -> np.ndarray:
+def decode(segmentation: Any, image: Mapping[str, Any]) -> np.ndarray:
     """A segmentation -> bool `[h, w]`. ValueError where it is none, or not of its image's size.
 
     Polygons are those of pycocotools, pixel by pixel.
     """
-    try:
-        shape = (int(image["height"]), int(image["width"]))
-    except (KeyError, TypeError, ValueError):
-        raise ValueError("its image has no height and width in the file") from None
+    shape = size_of(image.get("height"), image.get("width"))
     if isinstance(segmentation, list):
         corners = [part for part in segmentation if isinstance(part, list)]
         if not segmentation or len(corners) < len(segmentation) or any(len(p) < 6 or len(p) % 2 for p in corners):

@@ -10,7 +10,7 @@ import numpy as np
 
 from sqp.core.errors import ConfigError
 from sqp.core.untrusted import read_text
-from sqp.data.annotations.annotation import Annotation, check_once, polygon_mask
+from sqp.data.annotations.annotation import Annotation, check_once, polygon_mask, size_of
 from sqp.data.annotations.runs import from_box
 
 VERSION = "1.1"
@@ -46,8 +46,8 @@ def annotations(path: Path) -> list[Annotation]:
 
 def decode(shape: ElementTree.Element, image: ElementTree.Element) -> np.ndarray:
     """bool `[h, w]` of the image's size. ValueError where shape or size are damaged."""
+    size = size_of(image.get("height"), image.get("width"))
     try:
-        size = (int(image.attrib["height"]), int(image.attrib["width"]))
         if shape.tag == "mask":
             runs = [int(run) for run in shape.attrib["rle"].split(",")]
             left, top, width, height = (int(shape.attrib[name]) for name in ("left", "top", "width", "height"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from sqp.core.errors import ConfigError
-from sqp.data.annotations.annotation import Annotation, check_once, field, polygon_mask
+from sqp.data.annotations.annotation import Annotation, check_once, field, mappings, polygon_mask, size_of
 from sqp.data.annotations.runs import from_brush
 
 UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of a file that was uploaded
@@ -34,29 +35,27 @@ def annotations(path: Path, content: Any) -> list[Annotation]:
     for task, image in tasks:
         where = f"task {task.get('id', image)} of {path}"
         for kind in ("annotations", "predictions"):
-            for number, one in enumerate(task.get(kind) or [], start=1):
+            for number, one in enumerate(mappings(task.get(kind), where), start=1):
                 if one.get("was_cancelled"):
                     continue
                 prefix = f"{kind[0]}{one.get('id', number)}"
-                regions = [r for r in field(one, "result", list, where) if r.get("type") in KINDS]
-                for region in regions:
+                for region in mappings(field(one, "result", list, where), where):
+                    if region.get("type") not in KINDS:
+                        continue
                     value = field(region, "value", dict, where)
-                    labels = value.get("brushlabels") or value.get("polygonlabels") or []
-                    label = str(labels[0]) if labels else ""
+                    labels = value.get("brushlabels") or value.get("polygonlabels")
+                    label = str(labels[0]) if isinstance(labels, list) and labels else ""
                     name = f"{prefix}_{region.get('id', len(found))}"
                     found.append(Annotation(image, name, label, None, partial(decode, region)))
     return found
 
 
-def decode(region: dict[str, Any]) -> np.ndarray:
+def decode(region: Mapping[str, Any]) -> np.ndarray:
     """bool `[original_height, original_width]`. ValueError where the region has no size, or another one."""
     value = region["value"]
     if region.get("image_rotation"):
         raise ValueError("it was drawn on an image that Label Studio turned: turn it back")
-    try:
-        shape = (int(region["original_height"]), int(region["original_width"]))
-    except (KeyError, TypeError, ValueError):
-        raise ValueError("it has no original_height and original_width") from None
+    shape = size_of(region.get("original_height"), region.get("original_width"))
     if value.get("format", "rle") == "rle" and "rle" in value:
         runs = value["rle"]
         if not isinstance(runs, list) or not all(isinstance(b, int) and 0 <= b < 256 for b in runs):
