@@ -21,7 +21,7 @@ CASES = {
     "aurc": (AURC, (PREDICTED, DICE), aurc(PREDICTED, 1 - DICE)),
     "risk": (RiskAtCoverage, (PREDICTED, DICE), risk_at_coverage(PREDICTED, 1 - DICE)),
     "risk at half": (
-        lambda: RiskAtCoverage(0.5),
+        lambda **options: RiskAtCoverage(0.5, **options),
         (PREDICTED, DICE),
         risk_at_coverage(PREDICTED, 1 - DICE, 0.5),
     ),
@@ -63,14 +63,11 @@ def test_forward_gives_the_batch_and_keeps_all(case):
 def test_two_processes_are_one(case):
     """What torchmetrics does over processes: every state is gathered, then joined as the metric says."""
     make, columns, expected = case
-    parts = [make(), make()]
-    for part, batch in zip(parts, batches(columns, 30), strict=True):
-        part.update(*batch)
-    whole = [iter([[torch.cat(getattr(part, name)) for part in parts] for name in parts[0].names])] * 2
-    for part, gathered in zip(parts[:1], whole, strict=False):
-        part.sync(lambda tensor, group, gathered=gathered: next(gathered), distributed_available=lambda: True)
-        assert part.compute().item() == pytest.approx(expected, abs=1e-6)
-        part.unsync()
+    first, second = batches(columns, 30)
+    gathered = iter([[a, b] for a, b in zip(first, second, strict=True)])
+    one = make(dist_sync_fn=lambda state, group: next(gathered), distributed_available_fn=lambda: True)
+    one.update(*first)
+    assert one.compute().item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_merged_states_are_those_of_all_rows(case):

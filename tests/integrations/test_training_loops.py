@@ -15,6 +15,7 @@ from sqp.core.errors import CaseError, ConfigError
 from sqp.integrations.lightning import PredictedDice
 from sqp.integrations.monai import PredictedDiceHandler
 from sqp.integrations.unlabelled import Unlabelled, segment
+from sqp.training.trainer import _quiet
 
 
 class Area:
@@ -107,7 +108,8 @@ def test_lightning_logs_them_each_epoch(tmp_path):
     trainer = pl.Trainer(max_epochs=4, accelerator="cpu", callbacks=callbacks, default_root_dir=tmp_path, **options)
     data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(1, 1)), num_workers=0)
     network = Network()
-    trainer.fit(network, data)
+    with _quiet():
+        trainer.fit(network, data)
     assert seen[0] == {} and seen[1]["unlabelled/predicted_dice"] == pytest.approx(0.35)
     assert seen[3]["unlabelled/accepted"] == pytest.approx(1 / 3, abs=1e-6)
     with pytest.raises(ValueError, match="every_n_epochs is 0"):
