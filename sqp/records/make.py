@@ -162,6 +162,8 @@ def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], S
     """
     annotated = holds_annotations(config.masks)
     if config.masks is not None and annotated:
+        if config.probs is not None:
+            raise ConfigError(f"--probs goes with a folder of masks, and --masks {config.masks} is a tool's file")
         where = (config.images, config.masks, config.out, config.truth, config.layout)
         listed = annotated_cases(*where, labels=config.label)
     else:

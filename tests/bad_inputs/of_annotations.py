@@ -73,6 +73,7 @@ CASES = [
         1,
         "1 images skipped",
     ),
+    Case("coco-with-probs", coco(), COCO + " --probs {probs}", 2, "--probs goes with a folder of masks"),
     Case("labelstudio-empty", d.write("m.json", "[]"), COCO, 2, "holds no masks"),
     Case("labelstudio-no-image", tasks(data={}), COCO, 2, "has no image in its data"),
     Case("labelstudio-results-a-word", tasks("x"), COCO, 2, "task 1 of"),
