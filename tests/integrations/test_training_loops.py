@@ -33,7 +33,7 @@ class Area:
 
 
 class Network(pl.LightningModule):
-    """Its logit is the brightness less a threshold that training lowers; half the size of the image."""
+    """Its logit is the brightness less a threshold that training hardly lowers; half the size of the image."""
 
     def __init__(self, channels: int = 1) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Network(pl.LightningModule):
         return self.threshold * batch[0].mean()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.25)
+        return torch.optim.SGD(self.parameters(), lr=1e-3)
 
 
 def image(share: float) -> np.ndarray:
