@@ -335,3 +335,14 @@ def test_a_volume_mask_is_what_the_house_writes(tmp_path):
     geometry = Geometry((2, 3, 4), np.eye(4))
     write_volume_mask(tmp_path / "m.nii.gz", np.ones(geometry.canonical_shape, bool), geometry)
     assert read_structure_or_mask(tmp_path / "m.nii.gz", given=True).all()
+
+
+@pytest.mark.parametrize(("masks", "labels"), [("m.json", ()), ("ct.seg.nrrd", ()), ("masks", (2,)), (None, (2,))])
+def test_a_record_set_reads_its_truth_by_labels_that_are_values_alone(masks, labels):
+    """Of a tool's file they chose a category, and the truth beside it is read without them."""
+    from types import SimpleNamespace
+
+    from sqp.records import RecordSet
+
+    config = SimpleNamespace(config={"label": [2], "masks": masks})
+    assert RecordSet.labels.fget(config) == labels

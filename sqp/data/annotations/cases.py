@@ -41,17 +41,17 @@ def read_annotations(path: Path) -> list[Annotation]:
     """The annotations of a file of COCO, Label Studio, CVAT or 3D Slicer. ConfigError where it is none of them."""
     if path.is_dir():
         files = sorted(path.glob(f"[!.]*{seg_nrrd.SUFFIX}"))
-        return [one for file in files for one in seg_nrrd.annotations(file)]
+        return [one for file in files for one in seg_nrrd.read(file)]
     if not path.is_file():
         raise ConfigError(f"--masks {path} does not exist: check the path")
     if path.name.lower().endswith(seg_nrrd.SUFFIX):
-        return seg_nrrd.annotations(path)
+        return seg_nrrd.read(path)
     if path.suffix.lower() == ".xml":
-        return cvat.annotations(path)
+        return cvat.read(path)
     content = read_json(path)
     for reader in (coco, label_studio):
         if reader.recognise(content):
-            return reader.annotations(path, content)
+            return reader.read(path, content)
     raise ConfigError(
         f"--masks {path} is neither COCO (images and annotations) nor an export of Label Studio (a list of tasks with "
         "data): export one of them as JSON"

@@ -19,7 +19,7 @@ def recognise(content: Any) -> bool:
     return isinstance(content, dict) and {"images", "annotations"} <= content.keys()
 
 
-def annotations(path: Path, content: Any) -> list[Annotation]:
+def read(path: Path, content: Any) -> list[Annotation]:
     """Those of a file. ConfigError for one that is no COCO, or names an image twice or one that it does not list."""
     images: dict[Any, Mapping[str, Any]] = {}
     for image in mappings(field(content, "images", list, str(path)), f"images of {path}"):
@@ -27,7 +27,7 @@ def annotations(path: Path, content: Any) -> list[Annotation]:
     check_once([field(image, "file_name", str, f"an image of {path}") for image in content["images"]], path)
     if len(images) < len(content["images"]):
         raise ConfigError(f"{path} lists two images of one id: export the file again")
-    names = {}
+    names: dict[Any, str] = {}
     for category in mappings(content.get("categories"), f"categories of {path}"):
         where = f"a category of {path}"
         names[field(category, "id", (int, str), where)] = field(category, "name", str, where)
@@ -35,8 +35,8 @@ def annotations(path: Path, content: Any) -> list[Annotation]:
     for number, one in enumerate(field(content, "annotations", list, str(path)), start=1):
         where = f"annotation {number} of {path}"
         name = str(field(one, "id", (int, str), where))
-        image = images.get(field(one, "image_id", (int, str), where))
-        if image is None:
+        owner = images.get(field(one, "image_id", (int, str), where))
+        if owner is None:
             raise ConfigError(f"annotation {name} of {path} is of an image that it does not list: export it again")
         if name in seen:
             raise ConfigError(f"{path} has two annotations of the id {name}: export the file again")
@@ -46,7 +46,7 @@ def annotations(path: Path, content: Any) -> list[Annotation]:
         if isinstance(one.get("segmentation"), list):
             import_mask()  # said before anything is decoded
         label, key = names.get(kind, str(kind)), kind if isinstance(kind, int) else None
-        found.append(Annotation(image["file_name"], name, label, key, partial(decode, one.get("segmentation"), image)))
+        found.append(Annotation(owner["file_name"], name, label, key, partial(decode, one.get("segmentation"), owner)))
     return found
 
 

@@ -16,7 +16,7 @@ from sqp.data.annotations.runs import from_box
 VERSION = "1.1"
 
 
-def annotations(path: Path) -> list[Annotation]:
+def read(path: Path) -> list[Annotation]:
     """Masks and polygons, each a case; other shapes are left out.
 
     ConfigError for a file that is no XML of CVAT, of another version, or that names an image twice.

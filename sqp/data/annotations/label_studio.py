@@ -24,14 +24,14 @@ def recognise(content: Any) -> bool:
     return isinstance(content, list) and all(isinstance(task, dict) and "data" in task for task in content)
 
 
-def annotations(path: Path, content: Any) -> list[Annotation]:
+def read(path: Path, content: Any) -> list[Annotation]:
     """Regions of the annotations and the predictions that were not cancelled; other kinds of regions are left out.
 
     Each brush and each polygon is one. ConfigError for a task without an image, and two tasks of one image.
     """
     tasks = [(task, _image(task, path)) for task in content]
     check_once([image for _, image in tasks], path)
-    found = []
+    found: list[Annotation] = []
     for task, image in tasks:
         where = f"task {task.get('id', image)} of {path}"
         for kind in ("annotations", "predictions"):

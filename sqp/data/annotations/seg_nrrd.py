@@ -25,7 +25,7 @@ TO_RAS = {
 """The spaces of NRRD, and the signs that lead to NIfTI's."""
 
 
-def annotations(path: Path) -> list[Annotation]:
+def read(path: Path) -> list[Annotation]:
     """The segments of a file. ConfigError for one that is no segmentation, or keeps its voxels in another file."""
     header = read_header(path)
     numbers = sorted(int(found[1]) for key in header if (found := NAME.fullmatch(key)))
