@@ -69,6 +69,10 @@ KINDS: dict[tuple[Any, ...], str] = {
 """What the names of a list are called, where that is not the option's own name."""
 
 
+OF_TOOLS = (".json", ".xml", ".nrrd")
+"""Suffixes of the files of annotation tools."""
+
+
 def choices(hint: Any) -> tuple[Any, ...]:
     """The names that an annotation lists: of a Literal, or of what holds it (a list, a mapping by such keys).
 
@@ -240,14 +244,28 @@ class CommandConfig(Config):
         check_ranges(self, self.BOUNDS)
 
 
-def as_labels(values: Iterable[int | str]) -> list[int | str]:
+def as_labels(values: Iterable[int | str], masks: Path | None = None) -> list[int | str]:
     """What `--label` gives: a whole number (also 0xRRGGBB) where it is one, else a name.
 
+    ConfigError for a name where `masks` can be no file of an annotation tool.
+
     Examples:
-        >>> as_labels(["2", "0xff0000", "lesion", 3])
+        >>> as_labels(["2", "0xff0000", "lesion", 3], Path("coco.json"))
         [2, 16711680, 'lesion', 3]
     """
-    return [_as_number(value) if isinstance(value, str) else value for value in values]
+    labels = [_as_number(value) if isinstance(value, str) else value for value in values]
+    for label in labels:
+        if isinstance(label, str) and (masks is None or not (masks.is_dir() or masks.suffix.lower() in OF_TOOLS)):
+            raise label_error(label)
+    return labels
+
+
+def label_error(label: str) -> ConfigError:
+    """The error for a name where labels are values."""
+    return ConfigError(
+        f"the option --label is '{label}'; it must be a whole number, or several of them; names are those of "
+        "categories in a file of COCO, Label Studio, CVAT or 3D Slicer, given as --masks"
+    )
 
 
 def _as_number(text: str) -> int | str:

@@ -147,7 +147,7 @@ class GenerateConfig(Config):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        self.label = as_labels(self.label)
+        self.label = as_labels(self.label, self.masks)
         self.sampler = sampler_for(self.sampler, self.segmenter)
         self.referee_by_default = self.referee.name == "auto"
         if self.referee_by_default:

@@ -103,7 +103,7 @@ class PredictConfig(CommandConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.label = as_labels(self.label)
+        self.label = as_labels(self.label, self.masks)
         check_thresholds(self.accept, self.reject)
         if (self.images is None) == (not self.records):
             raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")

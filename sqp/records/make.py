@@ -167,7 +167,7 @@ def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], S
         where = (config.images, config.masks, config.out, config.truth, config.layout)
         listed = annotated_cases(*where, labels=config.label)
     else:
-        labels = number_labels(config.label, config.masks)
+        labels = number_labels(config.label)
         listed = find_cases(config.images, config.truth, config.masks, config.probs, config.layout, labels)
     cases = list(listed.cases)
     kept, made = config.out / KEPT_SPLITS, None

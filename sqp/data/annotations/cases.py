@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sqp.config.checks import label_error
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import write_mask
 from sqp.core.ownership import remove_written
@@ -210,13 +211,9 @@ def without_broken(cases: list[Case], broken: Mapping[str, str], strict: bool = 
     return [case for case in cases if case.image_id not in broken]
 
 
-def number_labels(labels: Sequence[Label], masks: Path | None) -> list[int]:
+def number_labels(labels: Sequence[Label]) -> list[int]:
     """The labels of files of masks, which are numbers. ConfigError for a name, which only annotations have."""
     for label in labels:
-        if not isinstance(label, int):
-            what = f"--masks {masks} holds" if masks else "the label maps hold"
-            raise ConfigError(
-                f"--label {label} is a name, and {what} values: give the value, or as --masks the file of an "
-                "annotation tool (COCO, Label Studio, CVAT, .seg.nrrd)"
-            )
+        if isinstance(label, str):
+            raise label_error(label)
     return [label for label in labels if isinstance(label, int)]

@@ -31,7 +31,7 @@ def read(path: Path) -> list[Annotation]:
     numbers = sorted(int(found[1]) for key in header if (found := NAME.fullmatch(key)))
     if not numbers:
         raise ConfigError(f"{path} names no segment (Segment0_Name …): save the segmentation from 3D Slicer again")
-    found = []
+    segments: list[Annotation] = []
     for number in numbers:
         try:
             value = int(header.get(f"Segment{number}_LabelValue", 1))
@@ -40,8 +40,8 @@ def read(path: Path) -> list[Annotation]:
             raise ConfigError(f"{path}: the label value or layer of segment {number} is no number") from None
         name = str(header[f"Segment{number}_Name"])
         key = str(header.get(f"Segment{number}_ID", f"Segment{number}"))
-        found.append(Annotation(path.name[: -len(SUFFIX)], key, name, value, partial(decode, path, value, layer)))
-    return found
+        segments.append(Annotation(path.name[: -len(SUFFIX)], key, name, value, partial(decode, path, value, layer)))
+    return segments
 
 
 def read_header(path: Path) -> dict[str, Any]:
