@@ -25,7 +25,7 @@ def check() -> None:
 def write(rows: Iterable[Judged], folder: Path) -> list[Path]:
     """FOLDER/coco.json: an annotation a prediction, its mask in run lengths, its score the predicted Dice."""
     images: dict[int, dict[str, Any]] = {}
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for row in rows:
         height, width = row.mask.shape
         images[row.group] = {"id": row.group + 1, "file_name": row.image, "height": height, "width": width}

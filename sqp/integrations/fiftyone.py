@@ -101,7 +101,8 @@ def said(found: Any) -> dict[str, Any]:
 
 def flat(mask: np.ndarray) -> np.ndarray:
     """bool `[h, w]` of a label map `[h, w]` or of colours `[h, w, 3]`: what is not 0."""
-    return mask.any(axis=2) if mask.ndim == 3 else mask != 0
+    found = mask != 0
+    return np.asarray(found.any(axis=2) if found.ndim == 3 else found)
 
 
 def whole(mask: np.ndarray, box: list[float], shape: tuple[int, ...]) -> np.ndarray:

@@ -57,7 +57,7 @@ def judged_rows(table: pd.DataFrame) -> Iterator[Judged]:
             mask, geometry = records.volume_mask(name) if records.volumes else (records.mask(name), None)
         except (CaseError, OSError, ValueError):  # its row says unreadable, and why
             continue
-        attributes = {key: number(row[key]) for key in ("predicted_dice", "low", "high")}
+        attributes: dict[str, Any] = {key: number(row[key]) for key in ("predicted_dice", "low", "high")}
         attributes |= {"verdict": str(row["verdict"]), "reason": str(row["reason"] or ""), "record_id": name}
         path = str(row["image_path"])
         yield Judged(names[path], numbers[path], mask, attributes, geometry)
