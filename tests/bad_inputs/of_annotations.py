@@ -92,7 +92,7 @@ CASES = [
         d.folder("other"),
         "generate --images {images} --masks {masks} --label mole --out {out}",
         2,
-        "--label mole",
+        "--label is 'mole'",
     ),
     Case(
         "write-nothing-known",
