@@ -49,9 +49,10 @@ class Assessment:
     """What is said of one mask: predicted Dice, its interval (NaN where there is none), verdict, and why it abstains.
 
     maps: by name, over the whole image, each on its own grid: `self/entropy` … float16 `[gh, gw]`, and where the bundle
-    draws it `error` `[s, s]`, the probability that a pixel of the mask is wrong. scores: by name, as in predictions.csv
-    (`referee_dice` …; NaN where there is none). ood: whether it is out of distribution. covered: the (rows, columns) of
-    a map that the image takes, by name; the last cells of a network of stride 4 may reach past its border.
+    draws it `error` `[s, s]`, the probability that a pixel of the mask is wrong. scores: by name, as the columns of
+    predictions.parquet (`referee_dice` …; NaN where there is none). ood: whether it is out of distribution. covered:
+    the (rows, columns) of a map that the image takes, by name; the last cells of a network of stride 4 may reach past
+    its border.
     """
 
     dice: float

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from sqp.config.checks import Config, check_choices, check_ranges
+from sqp.config.checks import Config, as_labels, check_choices, check_ranges
 from sqp.config.fit import PLAIN
 from sqp.config.referee import IN_CONTEXT, NONE, SUPERVISED, RefereeConfig, SupervisedConfig
 from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, check_segmenter, sampler_for
@@ -65,10 +65,12 @@ class GenerateConfig(Config):
         images: Folder of images, one image, a CSV of cases, or the root of a data set as downloaded.
         out: Folder of the record set; a run that was interrupted goes on there.
         truth: Folder of ground-truth masks.
-        masks: Folder of masks made elsewhere; these are judged instead of the segmenter's own.
+        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images or 3D Slicer (.json,
+            .xml, .seg.nrrd); these are judged instead of the segmenter's own.
         label: The value, or values, of the label maps that make the structure; several are merged. Of images also
             0xRRGGBB, the colour of a structure. A mask that lacks the value is empty;
-            one that holds 255 (or 65535) alone is the structure itself.
+            one that holds 255 (or 65535) alone is the structure itself. Of a tool's file: names or numbers of
+            categories, or segments.
         probs: Folder of the foreground probabilities behind them (float npy, or 8- or 16-bit PNG); without masks these
             are cut at 0.5.
         references: Examples of the task, 1 to 32 images with masks, as a folder or a CSV. Of each mask it is told how
@@ -115,7 +117,7 @@ class GenerateConfig(Config):
     out: Path
     truth: Path | None = None
     masks: Path | None = None
-    label: list[int] = field(default_factory=list)
+    label: list[int | str] = field(default_factory=list)
     probs: Path | None = None
     references: Path | None = None
     layout: Layout = "auto"
@@ -149,6 +151,7 @@ class GenerateConfig(Config):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        self.label = as_labels(self.label, self.masks)
         self.sampler = sampler_for(self.sampler, self.segmenter)
         self.referee_by_default = self.referee.name == "auto"
         if self.referee_by_default:
