@@ -18,8 +18,10 @@ from sqp.evaluation.rows import Rows
 from sqp.evaluation.subsets import Comparison, Subset, compare_subsets
 from sqp.quality.judging.columns import score_names
 from sqp.report import figures
-from sqp.report.figures import DISTRIBUTION, distribution, save
+from sqp.report.drawing import save_picture
+from sqp.report.figures import save
 from sqp.report.findings import evaluation_findings
+from sqp.report.histogram import DISTRIBUTION, distribution
 from sqp.report.html import Section
 from sqp.report.overlays import write_overlays
 from sqp.report.page import ErrorMaps, write_page
@@ -79,7 +81,7 @@ class Evaluation:
             "scatter": save(figures.predicted_vs_true(panels), out / "predicted_vs_true.png"),
             "calibration": save(figures.calibration(panels), out / "calibration.png"),
         }
-        shown = save(distribution(test), out / "distribution.png")
+        shown = save_picture(distribution(test), out / "distribution.png")
         sections = [
             Section("Predicted against true Dice", files["scatter"], "A point is a mask; on the line is right."),
             Section(

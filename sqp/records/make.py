@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
@@ -15,6 +14,7 @@ from sqp.config.referee import NONE
 from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.files import write_text
 from sqp.core.ownership import owned
+from sqp.core.progress import Progress
 from sqp.core.tables import csv_text
 from sqp.core.types import Case
 from sqp.data import find_cases
@@ -117,7 +117,7 @@ def _make(config: GenerateConfig) -> GenerateResult:
     writer.drop(finished.stale)
     pending = [case for case in cases if not finished.done.issuperset(plans[case.image_id])]
     written = 0
-    progress = tqdm(total=len(pending), unit="image", desc="generate", disable=None)
+    progress = Progress(len(pending), "generate", "image")
     try:
         for image_id, count, problems in make_records(config, pending, everything, finished.done):
             written += count
@@ -125,7 +125,7 @@ def _make(config: GenerateConfig) -> GenerateResult:
             for problem in problems:
                 if config.strict:
                     raise CaseError(f"{image_id}: {problem}")
-                tqdm.write(f"skipped {image_id}: {problem}")
+                progress.say(f"skipped {image_id}: {problem}")
             if problems:
                 skipped[image_id] = "; ".join(problems)
     finally:
