@@ -13,7 +13,7 @@ from sqp.core.errors import ConfigError
 from sqp.core.ownership import owned
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
-from sqp.quality.judging.error_map import ErrorMaps
+from sqp.quality.judging.error_map import ErrorMapStore
 from sqp.quality.judging.predict import predict_records
 from sqp.quality.judging.risk import RiskRule, risk_rule
 from sqp.records.make import GenerateResult, make_record_set
@@ -48,7 +48,7 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     if config.images is not None:
         records = _records_of_images(config, bundle)
         folders, skipped, record_ids, notes = [records.out], records.skipped, records.record_ids, records.notes
-    drawn = ErrorMaps(bundle, config.batch_size, config.device)
+    drawn = ErrorMapStore(bundle, config.batch_size, config.device)
     table = predict_records(
         bundle,
         folders,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -154,8 +154,7 @@ def _of_model(config: EvaluateConfig) -> tuple[float | None, ErrorMaps | None]:
     if config.model is None:
         return None, None
     from sqp.bundles import bundle_folder
-    from sqp.quality import Bundle, error_maps  # torch and the networks: only where a model runs
+    from sqp.quality import Bundle, ErrorMapStore  # torch and the networks: only where a model runs
 
     bundle = Bundle.load(bundle_folder(config.model))
-    drawn = partial(error_maps, bundle, batch_size=config.batch_size, device=config.device)
-    return 1 - bundle.conformal.alpha, drawn
+    return 1 - bundle.conformal.alpha, ErrorMapStore(bundle, config.batch_size, config.device)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -13,6 +15,7 @@ from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
 from sqp.config.referee import NONE
 from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.files import write_text
+from sqp.core.names import Precision
 from sqp.core.ownership import owned
 from sqp.core.progress import Progress
 from sqp.core.tables import csv_text
@@ -33,7 +36,7 @@ from sqp.records.run_info import MaySkip, execution, stored_config, versions
 from sqp.records.supervised import check_supervised
 from sqp.records.workers import make_records
 from sqp.records.writer import FOLDERS
-from sqp.segmenters import SEGMENTERS, check_device
+from sqp.segmenters import SEGMENTERS, check_device, precision_for
 from sqp.segmenters.plain import needs_checkpoint
 from sqp.uncertainty.tta import SETS
 
@@ -91,6 +94,9 @@ def make_record_set(config: GenerateConfig) -> GenerateResult:
     the config is wrong, or another one made the records that are there; CaseError with `strict`.
     """
     check_parts(config)
+    config = copy(config)  # what is stored of it, and compared with another run's, is what this machine computes in
+    precision = cast(Precision, precision_for(config.segmenter.precision, config.device))
+    config.segmenter = replace(config.segmenter, precision=precision)
     with owned(config.out, "generate", apart=FOLDERS):
         return _make(config)
 

@@ -82,7 +82,7 @@ def line_height(size: int) -> int:
 
 
 def colour_bar(canvas: Image.Image, box: tuple[int, int, int, int], name: str, top: float, size: int) -> None:
-    """A bar of the colours from 0, at the bottom, to `top`, in the box (left, upper, right, lower), with its numbers."""
+    """A bar of the colours from 0 to `top`, upwards, in the box (left, upper, right, lower), its numbers beside it."""
     left, upper, right, lower = box
     shares = np.linspace(1, 0, lower - upper)[:, None].repeat(right - left, axis=1)
     canvas.paste(Image.fromarray(coloured(shares, name)), (left, upper))
@@ -99,7 +99,5 @@ def colour_bar(canvas: Image.Image, box: tuple[int, int, int, int], name: str, t
 def save_picture(image: Image.Image, path: Path) -> Path:
     """Write a PNG, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(
-        path, lambda file: image.save(file, format="PNG", compress_level=1)
-    )  # a fifth of the time, 1.1 x as long
+    write_atomic(path, lambda file: image.save(file, format="PNG", compress_level=1))  # half the time, 1.1 x as long
     return path

@@ -19,11 +19,11 @@ from sqp.records import RecordSet
 Key = tuple[str, str]
 """(record_set, record_id) of a row."""
 KEPT = 4096
-"""Maps that are kept of a run's own pass, 64 MB of them at 88 x 88. Of more records those that are shown are drawn anew.
+"""Maps that are kept of a run's own pass, 64 MB at 88 x 88. Of more records those that are shown are drawn anew.
 """
 
 
-class ErrorMaps:
+class ErrorMapStore:
     """`maps(rows)`: the error maps of rows of a table, each drawn once.
 
     `keep` takes those that `predict_records` makes while it predicts, the first `most`; the others are drawn when they
@@ -88,7 +88,7 @@ def error_maps(
     Returns:
         (record_set, record_id) -> float16 `[h, h]` in 0-1.
     """
-    return ErrorMaps(bundle, batch_size, device, threads)(table)
+    return ErrorMapStore(bundle, batch_size, device, threads)(table)
 
 
 def _keys(table: pd.DataFrame) -> list[Key]:
