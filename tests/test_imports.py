@@ -9,7 +9,7 @@ from sqp.data.synthetic import write_synthetic
 
 HEAVY = (
     *("pytorch_lightning", "lightning_fabric", "torchmetrics", "umap", "numba", "matplotlib", "sklearn", "monai"),
-    *("scipy.stats", "scipy.signal", "pytorch_grad_cam", "wandb", "nibabel"),
+    *("scipy.stats", "scipy.signal", "pytorch_grad_cam", "nibabel"),
 )
 
 
