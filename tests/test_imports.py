@@ -25,7 +25,7 @@ def test_judging_from_python_and_a_run_with_its_pictures_and_page(tmp_path):
     write_synthetic(tmp_path, 2, seed=0, size=(64, 64))
     args = ["predict", "--model", "fast", "--workers", "0", "--out", str(tmp_path / "out")]
     args += ["--images", str(tmp_path / "images"), "--masks", str(tmp_path / "masks")]
-    code = "import sys, numpy, sqp\nmodel = sqp.load('fast')\nmask = numpy.zeros((48, 64), bool)\nmask[9:30, 9:40] = True\n"
-    code += "model.assess(numpy.full((48, 64, 3), 200, 'uint8'), mask)\n"
+    code = "import sys, numpy, sqp\nmask = numpy.zeros((48, 64), bool)\nmask[9:30, 9:40] = True\n"
+    code += "sqp.load('fast').assess(numpy.full((48, 64, 3), 200, 'uint8'), mask)\n"
     assert loaded(code + "from sqp.cli.main import main\nassert main(sys.argv[1:]) == 0", *args) == "[]"
     assert len(list((tmp_path / "out" / "overlays").iterdir())) == 2
