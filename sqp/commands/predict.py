@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from sqp.bundles import DEFAULT, bundle_folder
@@ -15,13 +14,14 @@ from sqp.core.ownership import owned
 from sqp.integrations.writers import check_writers, write_for_tools
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
-from sqp.quality.judging.error_map import error_maps
+from sqp.quality.judging.error_map import ErrorMapStore
 from sqp.quality.judging.predict import predict_records
 from sqp.quality.judging.risk import RiskRule, risk_rule
 from sqp.records.make import GenerateResult, make_record_set
 from sqp.records.run_info import stored_config, write_run
-from sqp.report.figures import DISTRIBUTION, distribution, save
+from sqp.report.drawing import save_picture
 from sqp.report.findings import prediction_findings
+from sqp.report.histogram import DISTRIBUTION, distribution
 from sqp.report.html import Section
 from sqp.report.overlays import write_overlays
 from sqp.report.page import write_page
@@ -52,6 +52,7 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         records = _records_of_images(config, bundle)
         folders, skipped, record_ids, notes = [records.out], records.skipped, records.record_ids, records.notes
         given = records.given
+    drawn = ErrorMapStore(bundle, config.batch_size, config.device)
     table = predict_records(
         bundle,
         folders,
@@ -63,18 +64,19 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         reject=config.reject,
         choice=choice,
         strict=config.strict,
+        keep_maps=drawn.keep,
     )
     table = with_masks(table, given)
     write_predictions(config.out, table)
-    drawn = partial(error_maps, bundle, batch_size=config.batch_size, device=config.device)
     write_overlays(table, config.out / "overlays", config.worst, drawn)
+    figure = save_picture(distribution(table), config.out / "distribution.png")
     what = config.masks or config.probs or config.images or ", ".join(map(str, config.records))
     write_page(
         config.out / "report.html",
         table,
         title="Predicted quality",
         findings=prediction_findings(table, config.accept, config.reject, 1 - bundle.conformal.alpha, choice, skipped),
-        sections=[Section("Predicted Dice", save(distribution(table), config.out / "distribution.png"), DISTRIBUTION)],
+        sections=[Section("Predicted Dice", figure, DISTRIBUTION)],
         notes=f"Judged: {what}. Model: {config.model or DEFAULT}.",
         gallery=config.gallery,
         error_maps=drawn,

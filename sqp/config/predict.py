@@ -8,12 +8,12 @@ from typing import Any
 
 from sqp.config.checks import CommandConfig, as_labels, check_thresholds
 from sqp.core.errors import ConfigError
-from sqp.core.names import Layout, Split, Tool
+from sqp.core.names import Layout, Precision, Split, Tool
 
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
 MAKING = (
     *(*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "supervised", "references"),
-    *("label", "seed"),
+    *("label", "seed", "precision"),
 )
 
 
@@ -68,6 +68,8 @@ class PredictConfig(CommandConfig):
         device: cpu or cuda.
         strict: Stop at the first broken case, or record that cannot be read.
         overwrite: Make the records anew.
+        precision: Of the encoders of images: float32, bfloat16, or auto, which is bfloat16 where the CPU computes in it
+            (AMX, AVX512-BF16); default that of the records that the bundle was trained on.
         seed: Seed of the samples; default the one of the records that the bundle was trained on.
     """
 
@@ -105,6 +107,7 @@ class PredictConfig(CommandConfig):
     device: str = "cpu"
     strict: bool = False
     overwrite: bool = False
+    precision: Precision | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:

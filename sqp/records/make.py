@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
-from tqdm import tqdm
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
 from sqp.config.referee import NONE
 from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.files import write_text
+from sqp.core.names import Precision
 from sqp.core.ownership import owned
+from sqp.core.progress import Progress
 from sqp.core.tables import csv_text
 from sqp.core.types import Case
 from sqp.data import find_cases
@@ -35,7 +38,7 @@ from sqp.records.run_info import MaySkip, execution, stored_config, versions
 from sqp.records.supervised import check_supervised
 from sqp.records.workers import make_records
 from sqp.records.writer import FOLDERS
-from sqp.segmenters import SEGMENTERS, check_device
+from sqp.segmenters import SEGMENTERS, check_device, precision_for
 from sqp.segmenters.plain import needs_checkpoint
 from sqp.uncertainty.tta import SETS
 
@@ -94,6 +97,9 @@ def make_record_set(config: GenerateConfig) -> GenerateResult:
     the config is wrong, or another one made the records that are there; CaseError with `strict`.
     """
     check_parts(config)
+    config = copy(config)  # what is stored of it, and compared with another run's, is what this machine computes in
+    precision = cast(Precision, precision_for(config.segmenter.precision, config.device))
+    config.segmenter = replace(config.segmenter, precision=precision)
     with owned(config.out, "generate", apart=FOLDERS):
         return _make(config)
 
@@ -128,12 +134,12 @@ def _make(config: GenerateConfig) -> GenerateResult:
         references = load_references(config)
         notes += references.notes
         skipped |= {f"reference {name}": reason for name, reason in references.left_out.items()}
-        for name, reason in references.left_out.items():
-            if config.strict:
-                raise CaseError(reason)
-            tqdm.write(f"left out the reference {name}: {reason}")
+        for reason in references.left_out.values() if config.strict else ():
+            raise CaseError(reason)
     written, among = 0, []
-    progress = tqdm(total=len(pending), unit="image", desc="generate", disable=None)
+    progress = Progress(len(pending), "generate", "image")
+    for name, reason in references.left_out.items():
+        progress.say(f"left out the reference {name}: {reason}")
     try:
         outcomes = make_records(config, pending, everything, finished.done, references.shown)
         for image_id, count, problems, is_reference in outcomes:
@@ -143,7 +149,7 @@ def _make(config: GenerateConfig) -> GenerateResult:
             for problem in problems:
                 if config.strict:
                     raise CaseError(f"{image_id}: {problem}")
-                tqdm.write(f"skipped {image_id}: {problem}")
+                progress.say(f"skipped {image_id}: {problem}")
             if problems:
                 skipped[image_id] = "; ".join(problems)
     finally:

@@ -25,6 +25,7 @@ from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import sha256_or_nothing
 from sqp.core.types import Case, Embedding, GridFrame, InContextSegmenter, Segmenter
 from sqp.data import find_cases
+from sqp.data.annotations.cases import number_labels
 from sqp.data.cases import counted
 from sqp.data.volumes import is_volume
 from sqp.records.draft import Draft, Findings
@@ -69,7 +70,7 @@ def reference_cases(config: GenerateConfig) -> list[Case]:
     ConfigError where there are none, and for volumes.
     """
     assert config.references is not None
-    listed = find_cases(config.references, layout="auto", labels=config.label, option="--references")
+    listed = find_cases(config.references, layout="auto", labels=number_labels(config.label), option="--references")
     cases = [_pair(case, file) for case in listed if (file := _drawn(case)) is not None]
     if not cases:
         raise ConfigError(
