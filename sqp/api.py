@@ -76,7 +76,7 @@ class Model:
         self._lock = threading.Lock()
         self._config = config = replace(config, images=self._work, masks=self._work, out=self._work)
         rule = risk_rule(config)
-        self.choice: Choice | None = None if rule is None else self.bundle.choose(rule)
+        self.choice: Choice | None = None if rule is None else self.bundle.choose(rule, config.reject)
         records = generate_config(config, self.bundle.expects, self.bundle.sources)
         check_parts(records)
         self._records = records.out

@@ -40,7 +40,7 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     """Into a folder that is this run's own."""
     started = time.monotonic()
     bundle = Bundle.load(bundle_folder(config.model))
-    choice = None if rule is None else bundle.choose(rule)
+    choice = None if rule is None else bundle.choose(rule, config.reject)
     folders: list[Path] = list(config.records)
     skipped: dict[str, str] = {}
     notes: list[str] = []
