@@ -44,7 +44,9 @@ PARTS = ("format", "target", "model", "planes", "scores", "calibration", "ood", 
 INFO: dict[str, type] = {"data": dict, "training": dict, "val": dict, "versions": dict, "behind": list}
 SKIPPED = "skipped_sha256"
 """Of `Bundle.info`: hashes of the ids of records that could not be read, where there were any."""
-INFO |= {"groups_sha256": list, SKIPPED: list}
+OWN_DATA = "own_data"
+"""Of `Bundle.info`: the decisions of which interval and risk rule were made, where it was made anew of such."""
+INFO |= {"groups_sha256": list, SKIPPED: list, OWN_DATA: dict}
 EXPECTED: dict[str, type] = {"segmenter": dict, "sampler": dict, "measures": list, "seed": int, "prompter": str}
 
 

@@ -13,7 +13,7 @@ FIRST = ("image_id", "record_id", "predicted_dice", "low", "high", "verdict")
 
 OTHER = (
     *("scale", "mask_empty", "unreadable", "ood_distance", "ood_knn_distance", "ood_image_distance"),
-    *("ood_image_knn_distance", "ood", "reason", "record_set", "prompter_label"),
+    *("ood_image_knn_distance", "ood", "reason", "record_set", "prompter_label", "audit"),
 )
 """What else a prediction adds to a record's columns."""
 
