@@ -7,9 +7,13 @@ How the predicted Dice is spread, by verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+import re
+from collections.abc import Callable, Mapping
+from html import escape
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -152,7 +156,30 @@ def labelled(axes: Axes, x: str, y: str, title: str = "") -> None:
     axes.grid(alpha=0.25)
 
 
-DISTRIBUTION = "How many masks have which predicted Dice, by verdict; a mask without a prediction is not drawn."
+INK = "#010203"
+"""A colour that no figure has: what is drawn in it takes the colour of the page's text."""
+INKED = {
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "legend.facecolor"), "none"),
+    **{"grid.color": INK, "hatch.color": INK, "svg.fonttype": "none", "svg.hashsalt": "sqp"},
+    "font.sans-serif": ["system-ui", "Segoe UI", "Roboto", "DejaVu Sans"],
+}
+
+
+def inline_svg(draw: Callable[[], Figure], label: str) -> str:
+    """A figure as an SVG element in the page itself, in the page's own colour of text, light or dark; `label` says what
+    it shows to who does not see it."""
+    buffer = io.StringIO()
+    with mpl.rc_context(INKED):
+        draw().savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<(metadata|style).*?</\1>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)  # as wide as its place
+    text = text.replace(INK, "currentColor")
+    return text.replace("<svg", f'<svg class="plot" role="img" aria-label="{escape(label)}"', 1)
+
+
+DISTRIBUTION = "How many masks have which predicted Dice. Masks without a prediction are not drawn."
 FILLS = {"accept": "#66c7a8", "review": "#f2c14e", "reject": "#ee8f5e", "abstain": "#b9b9c2"}
 HATCHES = {"accept": "", "review": "//", "reject": "xx", "abstain": ".."}  # a verdict is never told by colour alone
 DICE_BINS = np.linspace(0, 1, 26)
