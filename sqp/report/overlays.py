@@ -54,7 +54,7 @@ def overlay(view: View, row: Mapping[str, Any]) -> Figure:
     maps = [(view.coloured(), view.measure, COLOURS, view.top)] if view.uncertainty is not None else []
     wrong = view.wrong()
     if wrong is not None:
-        maps.append((wrong, "mask expected to be wrong", ERROR_COLOURS, 1.0))
+        maps.append((wrong, "mask probably wrong", ERROR_COLOURS, 1.0))
     panels = 1 + len(maps)
     figure = Figure(figsize=(4.75 * max(2, panels), 4.1 * aspect + 1.4), layout="constrained")  # the caption needs two
     left, *others = figure.subplots(1, panels, squeeze=False)[0]
@@ -80,5 +80,5 @@ def caption(row: Mapping[str, Any]) -> str:
     predicted = f"predicted Dice {interval(row['predicted_dice'], row['low'], row['high'])}"
     line = "  ·  ".join([predicted, str(row["verdict"]), *remarks(row)])
     return "\n".join(
-        textwrap.fill(text.replace("$", r"\$"), 80) for text in (str(row.get("shown", row["record_id"])), line)
+        textwrap.fill(text.replace("$", r"\$"), 80) for text in (str(row.get("shown", row["record_id"])), line) if text
     )

@@ -83,7 +83,13 @@ for (const button of document.querySelectorAll("[data-decision]")) {
   button.addEventListener("click", () => decide(button.dataset.decision));
 }
 document.getElementById("undo-here").addEventListener("click", undoHere);
-noteField.addEventListener("change", () => change(listed[current], { note: noteField.value.trim() }));
+function keepNote() {
+  const [one, note] = [listed[current], noteField.value.trim()];
+  if (run && one && decidable(one) && note !== (review.decisions[one.id]?.note ?? "")) change(one, { note });
+}
+
+noteField.addEventListener("change", keepNote);
+viewer.addEventListener("close", keepNote);
 noteField.addEventListener("keydown", (event) => {
   event.stopPropagation(); // letters are words here
   if (event.key === "Enter") viewer.focus();
