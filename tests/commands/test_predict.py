@@ -241,3 +241,48 @@ def test_images_none_of_which_can_be_segmented(config, data):
         path.write_bytes(b"no image")
     with pytest.raises(ConfigError, match=r"no image of .* could be segmented: "):
         predict.run(replace(config, out=config.out / "new"))
+
+
+def test_an_audit_is_drawn_and_says_whether_the_promise_holds(config, tmp_path):
+    """Nearly everything is accepted at a risk of 0.9; a person then accepts, or rejects, what was drawn."""
+    asked = replace(config, risk=0.9, failure=0.01, confidence=0.1, reject=0.0, audit=3)
+    first = predict.run(asked)
+    drawn = first.table[first.table["audit"]]
+    assert len(drawn) == 3 and set(drawn["verdict"]) == {"accept"}
+    assert "audit: 3 accepted masks were drawn at random" in first.summary()
+    (text,) = re.findall(r'id="cases">(.*?)</script>', (config.out / "report.html").read_text())
+    shown = {case["id"]: case["mask_hash"] for case in json.loads(text) if case["audit"]}
+    assert set(shown) == set(drawn["record_id"])
+
+    def decided(decision: str, **changes) -> Path:
+        entries = [
+            {"record_id": name, "mask_hash": stamp, "decision": decision, "note": "", "time": ""}
+            for name, stamp in shown.items()
+        ]
+        stored = {"schema": "sqp-decisions/1", "threshold": 0.01, "decisions": entries} | changes
+        (tmp_path / "decisions.json").write_text(json.dumps(stored))
+        return tmp_path / "decisions.json"
+
+    kept = predict.run(replace(asked, audit_decisions=decided("accept")))
+    assert "audit: the promise holds: 0 of 3 audited masks failed" in kept.summary()
+    assert yaml.safe_load((config.out / "run.yaml").read_text())["audit"] == {
+        "drawn": 3, "seen": 3, "failed": 0, "holds": True,
+    }  # fmt: skip
+    doubtful = predict.run(replace(asked, audit_decisions=decided("reject")))
+    for said in (doubtful.summary(), (config.out / "report.html").read_text()):
+        assert "these masks cannot tell whether the promise holds: 3 of 3 audited masks failed" in said
+    with pytest.raises(ConfigError, match="accept means a Dice of at least 0.5, but the promise is about 0.01"):
+        predict.run(replace(asked, audit_decisions=decided("accept", threshold=0.5)))
+    with pytest.raises(ConfigError, match="decides on none of the drawn masks"):
+        predict.run(replace(asked, audit_decisions=decided("accept", decisions=[])))
+    with pytest.raises(ConfigError, match="--audit checks the promise of --risk"):
+        replace(config, audit=3)
+    with pytest.raises(ConfigError, match="are of the masks that --audit draws"):
+        replace(config, risk=0.1, audit_decisions=tmp_path)
+
+
+def test_other_thresholds_are_counted(config):
+    result = predict.run(config)
+    low = result.table["low"]
+    assert f"Another --accept would take: 0.40 {(low >= 0.4).sum()}, 0.45 {(low >= 0.45).sum()}" in result.summary()
+    assert "Another --accept would take" in (config.out / "report.html").read_text()
