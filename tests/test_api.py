@@ -79,16 +79,18 @@ def test_tensors_are_as_good_as_arrays(model, pair):
 
 def test_an_assessment_prints_in_one_line_and_shows_its_picture(model, pair):
     found = model.assess(*pair)
-    assert repr(found) == str(found) == f"Assessment(dice {found.dice:.3f} [{found.low:.3f}, {found.high:.3f}], {found.verdict})"
+    ends = f"[{found.low:.3f}, {found.high:.3f}]"
+    assert repr(found) == str(found) == f"Assessment(dice {found.dice:.3f} {ends}, {found.verdict})"
     figure = found.plot()
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles[0] == "mask" and "entropy" in titles[1] and found.verdict in figure.get_suptitle()
+    assert titles[0] == "mask" and "entropy" in titles[1] and found.verdict in figure._suptitle.get_text()
     html = found._repr_html_()
     assert html.startswith("<p>Assessment(dice") and 'src="data:image/png;base64,' in html
     empty = model.assess(np.full((40, 50, 3), 200, np.uint8), np.zeros((40, 50), bool))
     assert repr(empty).endswith("abstain, empty mask)") and "empty mask" in empty.plot().axes[0].get_title()
     bare = sqp.Assessment(float("nan"), float("nan"), float("nan"), "abstain", {}, "<no>")
-    assert repr(bare) == "Assessment(dice none, abstain, <no>)" and bare._repr_html_() == "<p>" + "Assessment(dice none, abstain, &lt;no&gt;)</p>"
+    assert repr(bare) == "Assessment(dice none, abstain, <no>)"
+    assert bare._repr_html_() == "<p>Assessment(dice none, abstain, &lt;no&gt;)</p>"
     with pytest.raises(ValueError, match="has no picture"):
         bare.plot()
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from sqp.config.checks import CommandConfig, check_alpha
+from sqp.config.checks import CommandConfig, Range, check_alpha
 from sqp.config.train import CalibrationSplit, TrainConfig, check_calibrate_splits
 from sqp.core.errors import ConfigError
 from sqp.core.names import RecordKind
-
 
 OF_RECORDS = ("alpha", "calibrate_on", "calibrate_over", "calibrate_splits", "ood_quantile", "cache")
 OF_DECISIONS = ("predictions", "truth", "threshold")
@@ -63,7 +63,7 @@ class RecalibrateConfig(CommandConfig):
     strict: bool = False
     overwrite: bool = False
 
-    BOUNDS = {**TrainConfig.BOUNDS, "threshold": (0.01, 1)}
+    BOUNDS: ClassVar[Mapping[str, Range]] = {**TrainConfig.BOUNDS, "threshold": (0.01, 1)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

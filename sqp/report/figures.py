@@ -185,9 +185,9 @@ HATCHES = {"accept": "", "review": "//", "reject": "xx", "abstain": ".."}  # a v
 DICE_BINS = np.linspace(0, 1, 26)
 
 
-def distribution(table: pd.DataFrame) -> Figure:
-    """Histogram of predicted_dice, stacked by verdict, over 0 to 1 in 25 bins."""
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+def distribution(table: pd.DataFrame, height: float = 4.2) -> Figure:
+    """Histogram of predicted_dice, stacked by verdict, over 0 to 1 in 25 bins; `height` in inches, of 6.4 in width."""
+    figure = Figure(figsize=(6.4, height), layout="constrained")
     axes = figure.subplots()
     known = table[table["predicted_dice"].notna()]
     bottom = np.zeros(len(DICE_BINS) - 1)
@@ -203,7 +203,8 @@ def distribution(table: pd.DataFrame) -> Figure:
     axes.set_ylabel("masks", fontsize=STYLE["label"])
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=STYLE["tick"])
-    axes.legend(fontsize=STYLE["text"], loc="upper left", framealpha=0.9)
+    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(VERDICTS)}  # no bar lies under it
+    axes.legend(fontsize=STYLE["text"], frameon=False, columnspacing=1.2, handlelength=1.5, **above)
     axes.grid(axis="y", alpha=0.25)
     return figure
 

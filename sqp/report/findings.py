@@ -119,7 +119,9 @@ def risk_sentence(choice: Choice) -> str:
     """How the masks to accept were chosen, or why none was."""
     rule, tested = choice.rule, f"tested on {choice.groups:,} calibration groups"
     if not choice.some:
-        least = "no risk below 1 works" if choice.smallest is None else f"the smallest that works is {choice.smallest:g}"
+        least = (
+            "no risk below 1 works" if choice.smallest is None else f"the smallest that works is {choice.smallest:g}"
+        )
         return (
             f"nothing is accepted, since no threshold is safe: {tested}, none lets one say {rule.sentence()}. Of the "
             f"greater risks {least}."

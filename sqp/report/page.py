@@ -71,7 +71,7 @@ def write_page(
         headline=escape(findings.headline),
         points="".join(f"<li>{escape(point)}</li>" for point in findings.points),
         counts=_counts(table),
-        notes=f"<p>{escape(notes)}</p>" if notes else "",
+        notes=f'<p id="notes">{escape(notes)}</p>' if notes else "",
         links=_links(sections, bool(skipped)),
         skipped=skipped_html(skipped or {}),
         figures=f'<div id="figures">{"".join(figures)}</div>' if figures else "",
@@ -89,7 +89,7 @@ def write_page(
 
 def plot_beside(table: pd.DataFrame) -> str:
     """The distribution of the predicted Dice, to stand beside the verdict, in the page's own colours."""
-    plot = inline_svg(lambda: distribution(table), DISTRIBUTION)
+    plot = inline_svg(lambda: distribution(table, height=3.3), DISTRIBUTION)
     return f'<figure id="plot">{plot}<figcaption>{DISTRIBUTION}</figcaption></figure>'
 
 
@@ -117,6 +117,8 @@ def _counts(table: pd.DataFrame) -> str:
 def _links(sections: Sequence[Section], skipped: bool) -> str:
     named = [("part-skipped", "Skipped images")] * skipped
     named += [(anchor(section.title), section.title) for section in sections]
+    if not named:
+        return ""  # the cases are next
     return "".join(f'<a href="#{part}">{escape(title)}</a>' for part, title in [*named, ("gallery", "All cases")])
 
 

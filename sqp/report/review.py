@@ -19,8 +19,8 @@ STEPS = 100  # a threshold moves by 0.01
 
 @dataclass(frozen=True)
 class Review:
-    """accept, reject: thresholds of the run (accept is infinite where nothing can be accepted); threshold: the least Dice
-    that a person who accepts a mask gives it."""
+    """accept, reject: thresholds of the run, accept infinite where nothing can be accepted; threshold: the least
+    Dice of a mask that a person accepts."""
 
     accept: float
     reject: float

@@ -271,7 +271,7 @@ def test_an_audit_is_drawn_and_says_whether_the_promise_holds(config, tmp_path):
     doubtful = predict.run(replace(asked, audit_decisions=decided("reject")))
     for said in (doubtful.summary(), (config.out / "report.html").read_text()):
         assert "these masks cannot tell whether the promise holds: 3 of 3 audited masks failed" in said
-    with pytest.raises(ConfigError, match="accept means a Dice of at least 0.5, but the promise is about 0.01"):
+    with pytest.raises(ConfigError, match=r"accept means a Dice of at least 0\.5, but the promise is about 0\.01"):
         predict.run(replace(asked, audit_decisions=decided("accept", threshold=0.5)))
     with pytest.raises(ConfigError, match="decides on none of the drawn masks"):
         predict.run(replace(asked, audit_decisions=decided("accept", decisions=[])))

@@ -40,7 +40,9 @@ def argv(trained, reviewed, out, *others):
 def test_interval_and_risk_rule_change_and_no_weight_does(trained, reviewed, tmp_path, capsys):
     assert main(argv(trained, reviewed, tmp_path / "new")) == 0
     said = capsys.readouterr().out
-    assert "60 decisions of " in said and "the old 90% intervals contradict" in said and "--risk 0.1 --failure 0.8" in said
+    assert (
+        "60 decisions of " in said and "the old 90% intervals contradict" in said and "--risk 0.1 --failure 0.8" in said
+    )
     old, new = Bundle.load(trained / "bundle"), Bundle.load(tmp_path / "new")
     assert new.info["own_data"]["decisions"] == 60 and new.conformal.records == 60
     assert set(new.risk.dice.tolist()) <= {0.0, pytest.approx(0.8)}

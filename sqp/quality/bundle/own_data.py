@@ -197,8 +197,8 @@ def recalibrate_on(
     old = bundle.conformal
     if len(decided) < FEWEST:
         raise ConfigError(
-            f"{len(decided)} decisions on masks with a prediction are too few to make an interval of them: decide on at "
-            f"least {FEWEST}"
+            f"{len(decided)} decisions on masks with a prediction are too few to make an interval of them: decide on "
+            f"at least {FEWEST}"
         )
     need = math.ceil(1 / old.alpha - 1 - 1e-9)
     if len(set(group)) < need:
@@ -234,8 +234,7 @@ def recalibrate_on(
 
 
 def _alike(decided: pd.DataFrame, everything: pd.DataFrame) -> float:
-    """p value that predictions of the decided masks and of the others are of one distribution; 1 where all are decided.
-    """
+    """p value that decided and other masks have predictions of one distribution; 1 where all are decided."""
     others = everything[~everything["record_id"].isin(decided["record_id"])]["predicted_dice"].dropna()
     if others.empty:
         return 1.0

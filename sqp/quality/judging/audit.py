@@ -1,8 +1,8 @@
-"""`sqp predict --risk R --audit N`: a random sample of the accepted masks, and whether a person's look keeps the promise.
+"""`sqp predict --risk R --audit N`: a random sample of the accepted masks, and whether the promise holds on it.
 
-The promise of `--risk` is about a random record of a random group that is accepted (`risk`). The sample is drawn alike:
-of each group with accepted masks one of these, and of the groups N. Who looks at the sample says of each mask whether it
-is good enough; the share that is not has an exact binomial interval (Clopper and Pearson, Biometrika 1934), two-sided at
+The promise of `--risk` is about a random record of a random group that is accepted (`risk`). The sample is drawn so:
+of each group with accepted masks one of these, and of the groups N. A person says of each of its masks whether it is
+good enough; the share that is not has an exact binomial interval (Clopper and Pearson, Biometrika 1934), two-sided at
 the confidence of the promise. The promise holds where the interval lies at or below the risk, is broken where it lies
 above, and else the sample is too small to tell. The interval is about masks like these, of which the sample is a draw;
 of the run's own accepted masks, of which there are only so many, it is wider than need be.
@@ -85,7 +85,7 @@ class Audit:
 
         Examples:
             >>> Audit(RiskRule(0.1), 50, 50, 1).sentence()
-            'the promise holds: 1 of 50 audited masks failed (2%, exact 90% interval 0.1% to 9.1%), 10% were allowed.'
+            'the promise holds: 1 of 50 audited masks failed (2%, exact 90% interval 0.1% to 9.1%), 0.1 was allowed.'
         """
         promise, sure = f"{self.rule.risk:.3g}", f"{self.rule.confidence:.0%}"
         need = math.ceil(math.log((1 - self.rule.confidence) / 2) / math.log(1 - self.rule.risk))
@@ -96,8 +96,8 @@ class Audit:
             text = f"{self.drawn} accepted masks were drawn at random: decide on each of them, then give the decisions."
             return text + (few if self.drawn < need else "")
         low, high = self.interval
-        share = f"{self.failed} of {self.seen} audited masks failed ({self.failed / self.seen:.0%}, exact {sure} interval"
-        found = f"{share} {low:.1%} to {high:.1%}), {self.rule.risk:.0%} were allowed."
+        share = f"{self.failed} of {self.seen} audited masks failed ({self.failed / self.seen:.0%}"
+        found = f"{share}, exact {sure} interval {low:.1%} to {high:.1%}), {self.rule.risk:.3g} was allowed."
         if self.seen < self.drawn:
             return f"{self.seen} of the {self.drawn} drawn masks are decided, too early to tell: {found}"
         told = {

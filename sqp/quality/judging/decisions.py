@@ -1,4 +1,4 @@
-"""What a person decided about masks on the page of `sqp predict`: `decisions.json`, read, checked, joined with its masks.
+"""What a person decided about masks on the page of `sqp predict`: `decisions.json`, read, checked, joined with masks.
 
 A decision is about a mask, and is known by the hash of its pixels: one of a mask that was made anew since is refused.
 Accept means that the Dice is at least the `threshold` that the page named, fix and reject that it is below.
@@ -27,7 +27,7 @@ TEXTS = ("record_id", "mask_hash", "note", "time")
 
 @dataclass(frozen=True)
 class Decisions:
-    """`table`: record_id, mask_hash, decision, note and time of each mask that was decided, in the order of the file."""
+    """`table`: record_id, mask_hash, decision, note and time of each decided mask, in the order of the file."""
 
     path: Path
     threshold: float
@@ -54,8 +54,8 @@ class Decisions:
         if others:
             raise ConfigError(
                 f"{self.path}: {len(others)} of {len(self.table)} decisions are of other masks than these predictions "
-                f"(the first is {others[0]}): give the predictions whose page they were made on, or decide on the masks "
-                "as they are today"
+                f"(the first is {others[0]}): give the predictions whose page they were made on, or decide on the "
+                "masks as they are today"
             )
         found = rows.loc[self.table["record_id"]].reset_index(drop=True)
         return found.assign(decision=self.table["decision"].to_numpy())

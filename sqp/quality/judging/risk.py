@@ -13,8 +13,8 @@ record drawn from those of it that are not abstained from; one that has none cou
 images or masks of another kind.
 
 A mask that the reject rule refuses is never accepted, so calibration records that it refuses are no part of the test:
-what is tested are those that can be accepted. Bundles that are older than that keep no high ends; there the refused ones
-are tested with the others.
+what is tested are those that can be accepted. Bundles that are older than that keep no high ends; there the refused
+ones are tested with the others.
 
 What is proved is less. The proof needs low ends, and records that can be accepted at all, to be fixed before the
 calibration groups are seen. Here the quantile of the interval, which every low end of val and calibration carries, and

@@ -37,7 +37,9 @@ def test_the_same_sample_in_whatever_order_and_a_larger_one_holds_the_smaller():
 
 
 def test_groups_are_drawn_alike_however_many_masks_they_have():
-    rows = pd.DataFrame({"record_id": [f"r{i}" for i in range(100)], "group": ["many"] * 90 + [f"g{i}" for i in range(10)]})
+    rows = pd.DataFrame(
+        {"record_id": [f"r{i}" for i in range(100)], "group": ["many"] * 90 + [f"g{i}" for i in range(10)]}
+    )
     rows["verdict"] = "accept"
     seen = sum("many" in set(rows[audit_sample(rows, 2, seed)]["group"]) for seed in range(600))
     assert binomtest(seen, 600, 2 / 11).pvalue > 0.001
