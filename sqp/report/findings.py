@@ -107,12 +107,12 @@ def thresholds_sentence(table: pd.DataFrame, accept: float, reject: float) -> st
     Examples:
         >>> table = pd.DataFrame({"low": [0.72, 0.81], "high": [0.9, 0.95], "verdict": ["review", "accept"]})
         >>> thresholds_sentence(table, 0.8, 0.7)
-        'Another --accept would take: 0.70 2, 0.75 1, 0.85 0, 0.90 0.'
+        'Accepted with --accept 0.70: 2, 0.75: 1, 0.85: 0, 0.90: 0.'
     """
     open_to = table[table["verdict"].ne("abstain") & table["high"].ge(reject)]
     others = [round(accept + step / 20, 2) for step in (-2, -1, 1, 2)]
-    taken = [f"{at:.2f} {int(open_to['low'].ge(at).sum()):,}" for at in others if reject <= at < 1]
-    return f"Another --accept would take: {', '.join(taken)}." if taken else ""
+    taken = [f"{at:.2f}: {int(open_to['low'].ge(at).sum()):,}" for at in others if reject <= at < 1]
+    return f"Accepted with --accept {', '.join(taken)}." if taken else ""
 
 
 def risk_sentence(choice: Choice) -> str:

@@ -284,5 +284,5 @@ def test_an_audit_is_drawn_and_says_whether_the_promise_holds(config, tmp_path):
 def test_other_thresholds_are_counted(config):
     result = predict.run(config)
     low = result.table["low"]
-    assert f"Another --accept would take: 0.40 {(low >= 0.4).sum()}, 0.45 {(low >= 0.45).sum()}" in result.summary()
-    assert "Another --accept would take" in (config.out / "report.html").read_text()
+    assert f"Accepted with --accept 0.40: {(low >= 0.4).sum()}, 0.45: {(low >= 0.45).sum()}" in result.summary()
+    assert "Accepted with --accept" in (config.out / "report.html").read_text()
