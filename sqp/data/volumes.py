@@ -60,7 +60,8 @@ def read_structure(path: str | Path, labels: Sequence[int] = (), given: bool = F
     `CaseError` where the file cannot be read, is no label map, holds several labels and none was chosen, or does not
     hold one of `labels`, or where no voxel is of the structure. A mask that is `given` to be judged may be empty, and
     may lack labels: its maker missed the structure. Where it holds 255 or 65535 alone (`mask_values.BINARY`), that
-    is the structure, whatever `labels` are; 1 alone is the label 1. Floats count as the label within `LABEL_NOISE` of them.
+    is the structure, whatever `labels` are; 1 alone is the label 1. Floats count as the label within `LABEL_NOISE` of
+    them.
     """
     array, geometry = _read(path, "label map")
     values = np.unique(array)
