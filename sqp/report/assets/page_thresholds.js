@@ -32,7 +32,7 @@ function showThresholds() {
   const shown = (value) => (value === null ? "none" : (value / 100).toFixed(Number.isInteger(Math.round(value * 1e6) / 1e6) ? 2 : 3));
   document.getElementById("accept-value").textContent = shown(at.accept);
   document.getElementById("reject-value").textContent = shown(at.reject);
-  document.getElementById("reset").disabled = !moved;
+  document.getElementById("reset").hidden = !moved;
   const counts = moved ? countsAt(moved) : run.counts;
   const silent = run.counts.abstain ?? 0;
   const share = (n) => `${n ?? 0} (${run.total ? Math.round((100 * (n ?? 0)) / run.total) : 0}%)`;
