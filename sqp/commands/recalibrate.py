@@ -108,8 +108,11 @@ def _of_decisions(config: RecalibrateConfig, bundle: Bundle) -> tuple[Recalibrat
     rows = decisions.of(table, sets)
     if len(rows) < FEWEST:
         raise ConfigError(f"{config.decisions} has {len(rows)} decisions: decide on at least {FEWEST} masks")
-    folders, ids = sorted(set(rows["record_set"])), list(rows["record_id"])
-    fresh = predict_records(bundle, folders, record_ids=ids, progress=config.progress).set_index("record_id").loc[ids]
+    keys = ["record_set", "record_id"]
+    fresh = predict_records(
+        bundle, sorted(set(rows["record_set"])), record_ids=list(rows["record_id"]), progress=config.progress
+    )
+    fresh = rows[keys].merge(fresh, on=keys, how="left", validate="one_to_one")
     told, now = (part["predicted_dice"].to_numpy(float) for part in (rows, fresh))
     if not np.allclose(told, now, rtol=0, atol=SAME, equal_nan=True):
         raise ConfigError(
@@ -119,14 +122,15 @@ def _of_decisions(config: RecalibrateConfig, bundle: Bundle) -> tuple[Recalibrat
     exact, skipped = _redrawn(config, rows, sets)
     threshold = config.threshold or decisions.threshold
     bounds = dice_bounds(rows["decision"], threshold, exact)
-    return recalibrate_on(bundle, fresh.reset_index(), bounds, table, threshold), skipped
+    return recalibrate_on(bundle, fresh, bounds, table, threshold), skipped
 
 
 def _redrawn(
     config: RecalibrateConfig, rows: pd.DataFrame, sets: Mapping[str, RecordSet]
 ) -> tuple[pd.Series, dict[str, str]]:
     """The true Dice of each row whose mask was redrawn, else NaN; by file why one was skipped."""
-    exact, skipped = pd.Series(np.nan, rows.index), {}
+    exact = pd.Series(np.nan, rows.index)
+    skipped: dict[str, str] = {}
     if config.truth is None:
         return exact, skipped
     if not config.truth.is_dir():
