@@ -140,10 +140,12 @@ def test_decisions_on_a_mask_that_was_made_anew_are_forgotten(opened, written, p
     assert marks(opened) == []
 
 
-def test_the_sample_of_an_audit_is_found(browser, opened, written, predictions):
+def test_the_sample_of_an_audit_is_found(opened, written, predictions):
     table = predictions.assign(audit=predictions.index.isin([0, 1, 2]))
-    opened.goto(written(table, Review(float("inf"), 0.7, 0.7)).as_uri() + "#mine=audit")
+    written(table, Review(float("inf"), 0.7, 0.7))
     opened.reload()
+    opened.evaluate("location.hash = '#mine=audit'")
+    opened.wait_for_function("document.getElementById('shown').textContent.startsWith('3')")
     assert opened.inner_text("#shown") == "3 of 12 cases" and opened.inner_text("#accept-value") == "none"
     opened.keyboard.press("j")
     opened.keyboard.press("a")
