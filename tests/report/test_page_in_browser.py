@@ -254,5 +254,5 @@ def test_what_was_skipped_is_listed_and_folded_where_it_is_much(browser, tmp_pat
     assert last.is_visible() != folded
     page.get_by_role("link", name="Skipped images").click()
     if folded:
-        page.locator("summary").click()
+        page.locator("#part-skipped summary").click()
     assert last.is_visible() and page.locator("#part-skipped li").count() == n
