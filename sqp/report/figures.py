@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -158,7 +159,7 @@ def labelled(axes: Axes, x: str, y: str, title: str = "") -> None:
 
 INK = "#010203"
 """A colour that no figure has: what is drawn in it takes the colour of the page's text."""
-INKED = {
+INKED: dict[Any, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "legend.facecolor"), "none"),
     **{"grid.color": INK, "hatch.color": INK, "svg.fonttype": "none", "svg.hashsalt": "sqp"},
@@ -203,8 +204,10 @@ def distribution(table: pd.DataFrame, height: float = 4.2) -> Figure:
     axes.set_ylabel("masks", fontsize=STYLE["label"])
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=STYLE["tick"])
-    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(VERDICTS)}  # no bar lies under it
-    axes.legend(fontsize=STYLE["text"], frameon=False, columnspacing=1.2, handlelength=1.5, **above)
+    axes.legend(  # above, where no bar lies under it
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(VERDICTS), fontsize=STYLE["text"], frameon=False,
+        columnspacing=1.2, handlelength=1.5,
+    )  # fmt: skip
     axes.grid(axis="y", alpha=0.25)
     return figure
 
