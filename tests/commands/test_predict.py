@@ -19,6 +19,7 @@ from sqp.config.predict import PredictConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.quality import Bundle
 from sqp.quality.judging.columns import FIRST
+from sqp.quality.judging.risk import RiskEvidence
 from sqp.records import RecordSet
 
 IMAGES = 5
@@ -243,9 +244,12 @@ def test_images_none_of_which_can_be_segmented(config, data):
         predict.run(replace(config, out=config.out / "new"))
 
 
-def test_an_audit_is_drawn_and_says_whether_the_promise_holds(config, tmp_path):
-    """Nearly everything is accepted at a risk of 0.9; a person then accepts, or rejects, what was drawn."""
-    asked = replace(config, risk=0.9, failure=0.01, confidence=0.1, reject=0.0, audit=3)
+def test_an_audit_is_drawn_and_says_whether_the_promise_holds(config, bundle, tmp_path):
+    """A bundle whose calibration groups never failed accepts everything; a person then accepts, or rejects, what was
+    drawn."""
+    sure = Bundle.load(bundle)
+    sure.risk = RiskEvidence(np.full(60, 0.9, np.float32), np.ones(60, np.float32), np.zeros(1, np.float32))
+    asked = replace(config, model=sure.save(tmp_path / "sure"), risk=0.1, reject=0.0, audit=3)
     first = predict.run(asked)
     drawn = first.table[first.table["audit"]]
     assert len(drawn) == 3 and set(drawn["verdict"]) == {"accept"}
@@ -259,19 +263,19 @@ def test_an_audit_is_drawn_and_says_whether_the_promise_holds(config, tmp_path):
             {"record_id": name, "mask_hash": stamp, "decision": decision, "note": "", "time": ""}
             for name, stamp in shown.items()
         ]
-        stored = {"schema": "sqp-decisions/1", "threshold": 0.01, "decisions": entries} | changes
+        stored = {"schema": "sqp-decisions/1", "threshold": 0.7, "decisions": entries} | changes
         (tmp_path / "decisions.json").write_text(json.dumps(stored))
         return tmp_path / "decisions.json"
 
-    kept = predict.run(replace(asked, audit_decisions=decided("accept")))
-    assert "audit: the promise holds: 0 of 3 audited masks failed" in kept.summary()
+    broken = predict.run(replace(asked, audit_decisions=decided("reject")))
+    for said in (broken.summary(), (config.out / "report.html").read_text()):
+        assert "the promise is BROKEN" in said and "3 of 3 audited masks failed" in said
+    assert yaml.safe_load((config.out / "run.yaml").read_text())["audit"]["holds"] is False
+    predict.run(replace(asked, audit_decisions=decided("accept")))
     assert yaml.safe_load((config.out / "run.yaml").read_text())["audit"] == {
-        "drawn": 3, "seen": 3, "failed": 0, "holds": True,
+        "drawn": 3, "seen": 3, "failed": 0, "holds": None,
     }  # fmt: skip
-    doubtful = predict.run(replace(asked, audit_decisions=decided("reject")))
-    for said in (doubtful.summary(), (config.out / "report.html").read_text()):
-        assert "these masks cannot tell whether the promise holds: 3 of 3 audited masks failed" in said
-    with pytest.raises(ConfigError, match=r"accept means a Dice of at least 0\.5, but the promise is about 0\.01"):
+    with pytest.raises(ConfigError, match=r"accept means a Dice of at least 0\.5, but the promise is about 0\.7"):
         predict.run(replace(asked, audit_decisions=decided("accept", threshold=0.5)))
     with pytest.raises(ConfigError, match="decides on none of the drawn masks"):
         predict.run(replace(asked, audit_decisions=decided("accept", decisions=[])))
