@@ -67,6 +67,8 @@ function apply() {
   lookAgain();
   document.getElementById("shown").textContent = `${listed.length} of ${cases.length} cases`;
   document.getElementById("nothing").hidden = listed.length > 0;
+  const asked = chosenVerdict() || mine.value || kind.value || order.selectedIndex > 0 || search.value.trim();
+  document.getElementById("clear").hidden = !asked;
   keepPlace();
 }
 
