@@ -38,6 +38,7 @@ from sqp.quality.model.backbones import dims_of
 from sqp.records import RecordSet
 from sqp.records.fitted import with_hashes
 from sqp.records.make import check_parts
+from sqp.records.references import whole_references
 from sqp.records.workers import make_maker
 from sqp.report.assessment import Assessment
 from sqp.report.scan import load_view
@@ -66,7 +67,7 @@ class Model:
         records = generate_config(config, self.bundle.expects, self.bundle.sources)
         check_parts(records)
         self._records = records.out
-        self._maker = make_maker(records)
+        self._maker = make_maker(records, references=whole_references(records))
         self._maker.writer.check(with_hashes(records))
 
     def assess(self, image: Pixels, mask: Pixels) -> Assessment:
@@ -138,6 +139,7 @@ def load(
     referee_weights: str | os.PathLike[str] | None = None,
     localizer: str | os.PathLike[str] | None = None,
     supervised: str | os.PathLike[str] | None = None,
+    references: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     device: str = "cpu",
 ) -> Model:
@@ -157,6 +159,7 @@ def load(
         referee_weights: weights of the referee.
         localizer: checkpoint of the referee's localizer.
         supervised: checkpoint of the network with which masks are compared.
+        references: examples of the task, images with masks in a folder or a CSV, for a bundle that reads them.
         seed: seed of the samples; None: that of the bundle's records.
         device: cpu, cuda, cuda:0, mps.
 
@@ -189,6 +192,7 @@ def load(
         referee_weights=_path(referee_weights),
         localizer=_path(localizer),
         supervised=_path(supervised),
+        references=_path(references),
         seed=seed,
         device=device,
     )

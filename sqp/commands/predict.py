@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,23 @@ from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError
 from sqp.core.ownership import owned
+from sqp.integrations.writers import check_writers, write_for_tools
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.audit import Audit, audit_sample
 from sqp.quality.judging.decisions import read_decisions
-from sqp.quality.judging.error_map import error_maps
+from sqp.quality.judging.error_map import ErrorMapStore
 from sqp.quality.judging.predict import predict_records
 from sqp.quality.judging.risk import RiskRule, risk_rule
 from sqp.records import RecordSet
 from sqp.records.make import GenerateResult, make_record_set
 from sqp.records.run_info import stored_config, write_run
-from sqp.report.figures import distribution, save
+from sqp.report.drawing import save_picture
 from sqp.report.findings import prediction_findings, thresholds_sentence
+from sqp.report.histogram import distribution
 from sqp.report.overlays import write_overlays
 from sqp.report.page import plot_beside, write_page
-from sqp.report.predictions import PredictResult, write_predictions
+from sqp.report.predictions import PredictResult, with_masks, write_predictions
 from sqp.report.review import Review
 from sqp.segmenters import check_device
 
@@ -38,6 +39,7 @@ def run(config: PredictConfig) -> PredictResult:
     """Make records where images are given, predict, and write predictions, overlays, the report and run.yaml."""
     rule = risk_rule(config)
     check_device(config.device)
+    check_writers(config.write)
     with owned(config.out, "predict"):
         return _run(config, rule)
 
@@ -51,9 +53,12 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     skipped: dict[str, str] = {}
     notes: list[str] = []
     record_ids: Collection[str] | None = None
+    given: dict[str, str] = {}
     if config.images is not None:
         records = _records_of_images(config, bundle)
         folders, skipped, record_ids, notes = [records.out], records.skipped, records.record_ids, records.notes
+        given = records.given
+    drawn = ErrorMapStore(bundle, config.batch_size, config.device)
     table = predict_records(
         bundle,
         folders,
@@ -65,7 +70,9 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         reject=config.reject,
         choice=choice,
         strict=config.strict,
+        keep_maps=drawn.keep,
     )
+    table = with_masks(table, given)
     audit = None
     if rule is not None and config.audit:
         table = table.assign(audit=audit_sample(table, config.audit, config.seed or 0))
@@ -73,10 +80,9 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     others = "" if choice else thresholds_sentence(table, config.accept, config.reject)
     said = [f"audit: {audit.sentence()}"] if audit else [others] if others else []
     write_predictions(config.out, table)
-    drawn = partial(error_maps, bundle, batch_size=config.batch_size, device=config.device)
     write_overlays(table, config.out / "overlays", config.worst, drawn)
+    save_picture(distribution(table), config.out / "distribution.png")
     what = config.masks or config.probs or config.images or ", ".join(map(str, config.records))
-    save(distribution(table), config.out / "distribution.png")
     found = prediction_findings(table, config.accept, config.reject, 1 - bundle.conformal.alpha, choice, skipped)
     write_page(
         config.out / "report.html",
@@ -94,7 +100,10 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         error_maps=drawn,
         skipped=skipped,
     )
-    result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label), [*notes, *said])
+    files = write_for_tools(config.write, table, config.out)
+    result = PredictResult(
+        config.out, table, skipped, config.fail_under, choice, list(config.label), [*notes, *said], files
+    )
     _write_run(config, bundle, result, audit, time.monotonic() - started)
     return result
 

@@ -10,7 +10,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 Layout = Literal["auto", "prepared", "isic", "ham10000", "table", "dicom", "folders"]
 Corruption = Literal["erosion", "dilation", "elastic", "blob_add", "blob_cut", "shift", "dropout", "swap"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "auto"]
 Sampler = Literal["deterministic", "prompt_jitter", "tta", "noise", "mc_dropout", "ensemble"]
 TransformSet = Literal["full", "paper"]
 DropoutSite = Literal["auto", "own", "decoder", "decoder_image", "neck", "encoder", "convolutions"]
@@ -19,4 +19,6 @@ Fusion = Literal["mean", "inverse", "exponential", "power_law", "learned"]
 Refinement = Literal["crf", "ur_sam_midpoint", "ur_sam_printed", "unc_fpc", "unc_fnc", "unc_fpnc"]
 IndependentPrompter = Literal["supervised", "localizer", "otsu", "centre", "whole_image"]
 """Prompters that look at nothing but the image, for a referee; supervised: the box of what a fitted network draws."""
+Tool = Literal["coco", "labelstudio", "cvat", "slicer"]
+"""Whose files `sqp predict --write` writes."""
 RecordKind = Literal["all", "natural"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 import numpy as np
-from matplotlib.figure import Figure
+from PIL import Image
 
 from sqp.report.html import data_uri
 from sqp.report.overlays import overlay
@@ -20,7 +20,7 @@ from sqp.report.view import View
 class Assessment:
     """What is said of one mask: predicted Dice, its interval (NaN where there is none), verdict, and why it abstains.
 
-    It prints in one line, a notebook shows it with its picture, and `plot()` gives that as a figure of matplotlib.
+    It prints in one line, a notebook shows it with its picture, and `plot()` gives that picture.
 
     maps: by name, over the whole image, each on its own grid: `self/entropy` … float16 `[gh, gw]`, and where the bundle
     draws it `error` `[s, s]`, the probability that a pixel of the mask is wrong. scores: by name, as in predictions.csv
@@ -44,11 +44,11 @@ class Assessment:
         why = f", {self.reason}" if self.reason else ""
         return f"Assessment(dice {interval(self.dice, self.low, self.high)}, {self.verdict}{why})"
 
-    def plot(self) -> Figure:
+    def plot(self) -> Image.Image:
         """The image with the mask's outline, its uncertainty and, where the bundle draws it, its error map.
 
         Returns:
-            A figure of matplotlib; `.savefig("a.png")` writes it.
+            A picture of Pillow, which a notebook shows; `.save("a.png")` writes it.
 
         Raises:
             ValueError: it was made without a picture, not by `Model.assess`.
@@ -64,5 +64,5 @@ class Assessment:
         if self.view is None:
             return line
         buffer = io.BytesIO()
-        self.plot().savefig(buffer, format="png", dpi=80)
+        self.plot().save(buffer, format="PNG")
         return f'{line}<img alt="image, mask and maps" src="{data_uri(buffer.getvalue(), "png")}">'

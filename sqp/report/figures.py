@@ -1,29 +1,20 @@
 """Runs beside each other: rank correlation and error of their models, and of the best free score, with intervals.
 
 Figures of predicted against true Dice. Colours by Okabe and Ito, told apart by colour-blind readers.
-
-How the predicted Dice is spread, by verdict.
 """
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Mapping
-from html import escape
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from sqp.core.files import write_atomic
 from sqp.metrics.intervals import interval_summary
-from sqp.quality.judging.verdict import VERDICTS
 from sqp.report.findings import MODEL, best_free_score
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -155,61 +146,6 @@ def labelled(axes: Axes, x: str, y: str, title: str = "") -> None:
     axes.set_ylabel(y, fontsize=STYLE["label"])
     axes.tick_params(labelsize=STYLE["tick"])
     axes.grid(alpha=0.25)
-
-
-INK = "#010203"
-"""A colour that no figure has: what is drawn in it takes the colour of the page's text."""
-INKED: dict[Any, Any] = {
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
-    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "legend.facecolor"), "none"),
-    **{"grid.color": INK, "hatch.color": INK, "svg.fonttype": "none", "svg.hashsalt": "sqp"},
-    "font.sans-serif": ["system-ui", "Segoe UI", "Roboto", "DejaVu Sans"],
-}
-
-
-def inline_svg(draw: Callable[[], Figure], label: str) -> str:
-    """A figure as an SVG element in the page itself, in the page's own colour of text, light or dark; `label` says what
-    it shows to who does not see it."""
-    buffer = io.StringIO()
-    with mpl.rc_context(INKED):
-        draw().savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<(metadata|style).*?</\1>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)  # as wide as its place
-    text = text.replace(INK, "currentColor")
-    return text.replace("<svg", f'<svg class="plot" role="img" aria-label="{escape(label)}"', 1)
-
-
-DISTRIBUTION = "How many masks have which predicted Dice. Masks without a prediction are not drawn."
-FILLS = {"accept": "#66c7a8", "review": "#f2c14e", "reject": "#ee8f5e", "abstain": "#b9b9c2"}
-HATCHES = {"accept": "", "review": "//", "reject": "xx", "abstain": ".."}  # a verdict is never told by colour alone
-DICE_BINS = np.linspace(0, 1, 26)
-
-
-def distribution(table: pd.DataFrame, height: float = 4.2) -> Figure:
-    """Histogram of predicted_dice, stacked by verdict, over 0 to 1 in 25 bins; `height` in inches, of 6.4 in width."""
-    figure = Figure(figsize=(6.4, height), layout="constrained")
-    axes = figure.subplots()
-    known = table[table["predicted_dice"].notna()]
-    bottom = np.zeros(len(DICE_BINS) - 1)
-    for verdict in VERDICTS:
-        counts, _ = np.histogram(known.loc[known["verdict"] == verdict, "predicted_dice"].clip(0, 1), DICE_BINS)
-        axes.bar(
-            DICE_BINS[:-1], counts, np.diff(DICE_BINS), bottom, align="edge", color=FILLS[verdict],
-            hatch=HATCHES[verdict], edgecolor="0.25", linewidth=0.6, label=f"{verdict} ({counts.sum():,})",
-        )  # fmt: skip
-        bottom += counts
-    axes.set(xlim=(0, 1), ylim=(0, max(1.0, 1.08 * bottom.max())))
-    axes.set_xlabel("predicted Dice", fontsize=STYLE["label"])
-    axes.set_ylabel("masks", fontsize=STYLE["label"])
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.tick_params(labelsize=STYLE["tick"])
-    axes.legend(  # above, where no bar lies under it
-        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(VERDICTS), fontsize=STYLE["text"], frameon=False,
-        columnspacing=1.2, handlelength=1.5,
-    )  # fmt: skip
-    axes.grid(axis="y", alpha=0.25)
-    return figure
 
 
 SHOWN = {"spearman": "Spearman (right is better)", "mae": "MAE (left is better)"}

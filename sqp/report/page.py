@@ -12,18 +12,17 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_hex
 from PIL import Image
 
 from sqp.core.files import write_text
 from sqp.quality.judging.verdict import VERDICTS
 from sqp.records import RecordSet
 from sqp.records.frozen import mask_hash
-from sqp.report.figures import DISTRIBUTION, distribution, inline_svg
+from sqp.report.drawing import coloured
 from sqp.report.findings import Findings, skipped_html
+from sqp.report.histogram import DISTRIBUTION, distribution_svg
 from sqp.report.html import Section, anchor, asset, data_uri, document, section_html
 from sqp.report.predictions import open_sets, prompter_label, shown_names, warnings, worst_first
 from sqp.report.review import DIGITS, Review, review_json
@@ -89,13 +88,13 @@ def write_page(
 
 def plot_beside(table: pd.DataFrame) -> str:
     """The distribution of the predicted Dice, to stand beside the verdict, in the page's own colours."""
-    plot = inline_svg(lambda: distribution(table, height=3.3), DISTRIBUTION)
+    plot = distribution_svg(table, DISTRIBUTION)
     return f'<figure id="plot">{plot}<figcaption>{DISTRIBUTION}</figcaption></figure>'
 
 
 def _gradient(name: str) -> str:
     """A colour map as a gradient of CSS, dark to bright."""
-    colours = [to_hex(mpl.colormaps[name](step / 8)) for step in range(9)]
+    colours = [f"#{bytes(colour).hex()}" for colour in coloured(np.linspace(0, 1, 9), name)]
     return f"linear-gradient(to right, {', '.join(colours)})"
 
 

@@ -71,6 +71,18 @@ CASES = [
     ],
     Case("decisions-missing", nothing, f"{DECIDED} --decisions {{bad}}/none.json", 2, "is no file of decisions"),
     Case("audit-without-risk", nothing, LINES["predict"] + " --audit 50", 2, "give --risk, too"),
+    Case("references-nowhere", nothing, LINES["generate"] + " --references {bad}/no", 2, "--references"),
+    Case("references-without-masks", nothing, LINES["generate"] + " --references {images}", 2, "image with a mask"),
+    Case(
+        "references-no-columns",
+        d.write("r.csv", "a,b\n1,2\n"),
+        LINES["generate"] + " --references {bad}/r.csv",
+        2,
+        "no column 'image'",
+    ),
+    Case(
+        "referee-without-references", nothing, LINES["generate"] + " --referee personalised", 2, "give --references DIR"
+    ),
     Case("out-a-file-generate", d.write("f", ""), LINES["generate"].replace("{out}", "{bad}/f"), 2, "/f"),
     Case("out-a-file-train", d.write("f", ""), LINES["train"].replace("{out}", "{bad}/f"), 2, "/f"),
     Case("out-a-file-predict", d.write("f", ""), LINES["predict"].replace("{out}", "{bad}/f"), 2, "/f"),

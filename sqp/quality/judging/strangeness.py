@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.covariance import LedoitWolf
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from sqp.core.seeding import numpy_generator
@@ -57,16 +55,17 @@ class Neighbours:
         return cls(unit(training[rows]).astype(np.float16), np.inf, min(NEAREST, len(rows)))
 
     @cached_property
-    def search(self) -> NearestNeighbors:
-        """The index of the reference, built once."""
-        return NearestNeighbors(n_neighbors=self.k).fit(self.reference.astype(np.float32))
+    def points(self) -> Tensor:
+        """The reference in float64, in which distances near 0 keep their digits; made once."""
+        return torch.from_numpy(self.reference.astype(np.float64))
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """Distance `[n]`, in 0 to 2, of features `[n, d]` of length 1 to the k-th nearest; NaN gives NaN."""
         known = np.isfinite(features).all(axis=1)
         out = np.full(len(features), np.nan)
         if known.any():
-            out[known] = self.search.kneighbors(unit(features[known]))[0][:, -1]
+            distances = torch.cdist(torch.from_numpy(unit(features[known]).astype(np.float64)), self.points)
+            out[known] = distances.kthvalue(self.k, dim=1).values.numpy()
         return out
 
 
@@ -86,6 +85,8 @@ class Space:
     @classmethod
     def fit(cls, training: np.ndarray) -> Space:
         """From features `[n, d]`; nothing is out yet."""
+        from sklearn.covariance import LedoitWolf  # seconds to import; a prediction needs none of it
+
         found = LedoitWolf().fit(training.astype(np.float64))
         precision = ((found.precision_ + found.precision_.T) / 2).astype(np.float32)  # symmetric to the last bit
         mean = found.location_.astype(np.float32)
@@ -177,14 +178,16 @@ class OodStatistics:
         return cls({name: spaces[name].limited(*pair) for name, pair in zip(spaces, pairs, strict=True)}, quantile)
 
     def columns(self, features: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
-        """What a prediction says of it: each distance `[n]`, and `ood`, bool `[n]`.
+        """What a prediction says of it: each distance `[n]`, `ood`, bool `[n]`, and `strangeness` `[n]`.
 
-        Out is what lies beyond any threshold, and what has no features of the model (NaN). Features of the image may
-        be lacking: what cannot be measured is not out.
+        Strangeness is the greatest of the distances, each as a share of its threshold: above 1 is out; NaN where none
+        could be measured. Out is what lies beyond any threshold, and what has no features of the model (NaN). Features
+        of the image may be lacking: what cannot be measured is not out.
         """
         n = len(features[MODEL])  # type: ignore[arg-type]
         columns: dict[str, np.ndarray] = {}
         out = np.asarray(~np.isfinite(features[MODEL]).all(axis=1))  # type: ignore[arg-type]
+        strange = np.full(n, np.nan)
         for name, pair in COLUMNS.items():
             given, space = features.get(name), self.spaces.get(name)
             missing = space is None or given is None
@@ -193,7 +196,10 @@ class OodStatistics:
             if space is not None:
                 for distance, limit in zip(found, space.limits(), strict=True):
                     out = out | (distance > limit)
-        return columns | {"ood": out}
+                    share = distance / limit if limit > 0 else np.where(distance > 0, np.inf, distance)
+                    above = np.maximum(share, np.nextafter(1.0, 2.0))  # what is out is above 1 to the last bit
+                    strange = np.fmax(strange, np.where(distance > limit, above, share))
+        return columns | {"ood": out, "strangeness": strange}
 
     def tensors(self) -> dict[str, Tensor]:
         """`ood.mean`, `ood.precision`, `ood.reference`, and the same of the image's features."""
