@@ -16,3 +16,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'sqp' has no attribute '{name}'")
     return getattr(import_module("sqp.api"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

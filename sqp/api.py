@@ -11,13 +11,14 @@ import re
 import shutil
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
 from sqp.bundles import bundle_folder
@@ -39,31 +40,15 @@ from sqp.records.fitted import with_hashes
 from sqp.records.make import check_parts
 from sqp.records.references import whole_references
 from sqp.records.workers import make_maker
+from sqp.report.assessment import Assessment
+from sqp.report.scan import load_view
 
-Pixels = np.ndarray | Image.Image | str | os.PathLike[str]
-"""An array of numpy, an image of Pillow, or the file of one."""
+__all__ = ["Assessment", "Model", "load"]
 
-
-@dataclass(frozen=True)
-class Assessment:
-    """What is said of one mask: predicted Dice, its interval (NaN where there is none), verdict, and why it abstains.
-
-    maps: by name, over the whole image, each on its own grid: `self/entropy` … float16 `[gh, gw]`, and where the bundle
-    draws it `error` `[s, s]`, the probability that a pixel of the mask is wrong. scores: by name, as the columns of
-    predictions.parquet (`referee_dice` …; NaN where there is none). ood: whether it is out of distribution. covered:
-    the (rows, columns) of a map that the image takes, by name; the last cells of a network of stride 4 may reach past
-    its border.
-    """
-
-    dice: float
-    low: float
-    high: float
-    verdict: str
-    maps: Mapping[str, np.ndarray]
-    reason: str = ""
-    scores: Mapping[str, float] = field(default_factory=dict)
-    ood: bool = False
-    covered: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+Pixels = np.ndarray | torch.Tensor | Image.Image | str | os.PathLike[str]
+"""An array of numpy, a tensor of torch, an image of Pillow, or the file of one."""
+CHANNELS = (1, 3, 4)  # of an image
+SIDE = 640  # pixels of the long side of the picture of an assessment
 
 
 class Model:
@@ -78,7 +63,7 @@ class Model:
         self._lock = threading.Lock()
         self._config = config = replace(config, images=self._work, masks=self._work, out=self._work)
         rule = risk_rule(config)
-        self.choice: Choice | None = None if rule is None else self.bundle.choose(rule)
+        self.choice: Choice | None = None if rule is None else self.bundle.choose(rule, config.reject)
         records = generate_config(config, self.bundle.expects, self.bundle.sources)
         check_parts(records)
         self._records = records.out
@@ -89,8 +74,9 @@ class Model:
         """Judge a mask of an image: arrays, Pillow's, or paths of files, which are read as `sqp predict` reads them.
 
         Args:
-            image: `[h, w]`, `[h, w, 3]` or `[h, w, 4]`, uint8 or as `image_of_array` takes it.
-            mask: `[h, w]`, bool, 0 and 1 or 0 and 255, as large as the image.
+            image: `[h, w]`, `[h, w, 3]` or `[h, w, 4]`, uint8 or as `image_of_array` takes it; a tensor may have its
+                channels first, `[c, h, w]`, and lie on a GPU.
+            mask: `[h, w]`, of a tensor `[1, h, w]` too, bool, 0 and 1 or 0 and 255, as large as the image.
 
         Returns:
             What is said of the mask.
@@ -128,14 +114,16 @@ class Model:
         maps = records.maps(name)
         covered = {key: records.covered(name, key, values.shape) for key, values in maps.items() if values.ndim == 2}
         drawn = error_maps(self.bundle, table.iloc[:1], device=config.device, threads=1)
-        if drawn:
-            maps["error"] = drawn[(row["record_set"], name)]
+        wrong = drawn.get((row["record_set"], name))
+        if wrong is not None:
+            maps["error"] = wrong
             covered["error"] = (float(maps["error"].shape[0]), float(maps["error"].shape[1]))
         dice, low, high = (float(row[name]) for name in ("predicted_dice", "low", "high"))
         shown = {name: values for name, values in maps.items() if values.ndim == 2}
         scores = {name: float(row[name]) for name in score_names(table)}
         verdict, reason = str(row["verdict"]), str(row["reason"])
-        return Assessment(dice, low, high, verdict, shown, reason, scores, bool(row["ood"]), covered)
+        view = load_view(records, row.to_dict(), SIDE, wrong)
+        return Assessment(dice, low, high, verdict, shown, reason, scores, bool(row["ood"]), covered, view)
 
 
 def load(
@@ -230,17 +218,27 @@ def _case(image: Pixels, mask: Pixels, folder: Path) -> Case:
 
 
 def _array(pixels: object, what: str, read: Callable[[Path], np.ndarray], folder: Path) -> np.ndarray:
-    """An array as it is, Pillow's image as a file of it is `read`, upright. CaseError for what is neither."""
+    """An array as it is, a tensor as one, Pillow's image as a file of it is `read`, upright. CaseError for others."""
     if isinstance(pixels, np.ndarray):
         return pixels
+    if isinstance(pixels, torch.Tensor):
+        return _of_tensor(pixels)
     if not isinstance(pixels, Image.Image):
         kind = f"{type(pixels).__module__}.{type(pixels).__name__}".removeprefix("builtins.")
         raise CaseError(
-            f"the {what} is a {kind}: give an array of numpy (of a tensor: .cpu().numpy()), an image of Pillow, or the "
-            "path of a file"
+            f"the {what} is a {kind}: give an array of numpy, a tensor of torch, an image of Pillow, or the path of a "
+            "file"
         )
     ImageOps.exif_transpose(pixels).save(folder / f"{what}.tiff")
     return read(folder / f"{what}.tiff")
+
+
+def _of_tensor(tensor: torch.Tensor) -> np.ndarray:
+    """An array of the same pixels, its channels last: torch has them first."""
+    tensor = tensor.detach().cpu()
+    array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    first = array.ndim == 3 and array.shape[0] in CHANNELS and array.shape[2] not in CHANNELS[1:]
+    return np.ascontiguousarray(np.moveaxis(array, 0, 2)) if first else array
 
 
 @contextmanager

@@ -68,6 +68,35 @@ def test_arrays_are_as_good_as_files(model, pair, tmp_path):
     assert same(model.assess(grey, mask), model.assess(np.repeat(grey[..., None], 3, axis=2), mask))
 
 
+def test_tensors_are_as_good_as_arrays(model, pair):
+    image, mask = torch.from_numpy(read_image(pair[0])), torch.from_numpy(read_mask(pair[1]))
+    expected = model.assess(image.numpy(), mask.numpy())
+    assert same(model.assess(image, mask), expected)
+    assert same(model.assess(image.permute(2, 0, 1), mask[None]), expected)
+    assert same(model.assess((image.permute(2, 0, 1).float() / 255).requires_grad_(), mask.to(torch.uint8)), expected)
+    assert same(model.assess(image, mask.to(torch.bfloat16)), expected)
+
+
+def test_an_assessment_prints_in_one_line_and_shows_its_picture(model, pair):
+    found = model.assess(*pair)
+    ends = f"[{found.low:.3f}, {found.high:.3f}]"
+    assert repr(found) == str(found) == f"Assessment(dice {found.dice:.3f} {ends}, {found.verdict})"
+    assert found.plot().mode == "RGB" and min(found.plot().size) > 200
+    html = found._repr_html_()
+    assert html.startswith("<p>Assessment(dice") and 'src="data:image/png;base64,' in html
+    empty = model.assess(np.full((40, 50, 3), 200, np.uint8), np.zeros((40, 50), bool))
+    assert repr(empty).endswith("abstain, empty mask)") and empty.plot().size[0] > 200
+    bare = sqp.Assessment(float("nan"), float("nan"), float("nan"), "abstain", {}, "<no>")
+    assert repr(bare) == "Assessment(dice none, abstain, <no>)"
+    assert bare._repr_html_() == "<p>Assessment(dice none, abstain, &lt;no&gt;)</p>"
+    with pytest.raises(ValueError, match="has no picture"):
+        bare.plot()
+
+
+def test_dir_shows_what_there_is():
+    assert dir(sqp) == ["Assessment", "Model", "__version__", "load"]
+
+
 def test_an_empty_mask(model):
     found = model.assess(np.full((40, 50, 3), 200, np.uint8), np.zeros((40, 50), bool))
     assert (found.verdict, found.reason) == ("abstain", "empty mask")
@@ -97,7 +126,7 @@ def test_at_a_chosen_risk(bundle, fake_segmenter, pair):
             np.zeros((6, 5)),
             r"^the mask is 5x6 pixels \(width x height\) but the image is 6x5 \(the sides are swapped",
         ),
-        (torch.zeros(5, 5), np.zeros((5, 5)), "the image is a torch.Tensor: give an array of numpy"),
+        (torch.zeros(2, 5, 5), np.zeros((5, 5)), r"the image array has shape \[2, 5, 5\]: give one of"),
         (np.zeros((5, 5), np.uint8), None, "the mask is a NoneType: give"),
         (np.zeros((5, 5), np.uint8), [[0, 1]], "the mask is a list: give"),
         (np.zeros((5, 5), np.uint8), Image.new("L", (5, 5), 100), "^the mask is neither 0/1 nor 0/255"),

@@ -49,7 +49,7 @@ COMMANDS = {
         Command("fit localizer", "train a small network that finds the lesion, for the prompter localizer"),
         Command("fit classifier", "train a classifier on diagnoses, for the prompter cam"),
         Command("export", "write a quality model as one ONNX file, and its model card"),
-        Command("recalibrate", "make a bundle's interval and distances anew, without training"),
+        Command("recalibrate", "make a bundle's interval and risk rule anew, of records or of your decisions"),
         Command("splits", "make a split file by group (lesion, patient)"),
         Command("freeze", "freeze the spread test masks of a record set, before any training"),
         Command("demo", "run all of it on synthetic lesions, on a CPU"),

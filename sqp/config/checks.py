@@ -152,7 +152,7 @@ RANGES: dict[str, Range] = {
     "devices": (-1, 1024),  # -1: all
     "num_nodes": (1, 10_000),
     "batch_size": (1, 10**6),
-    **dict.fromkeys(("max_images", "max_records", "worst", "gallery", "overlays"), COUNT),
+    **dict.fromkeys(("max_images", "max_records", "worst", "gallery", "overlays", "audit"), COUNT),
     **dict.fromkeys(("checked", "neighbours", "cases", "thumbnails", "ood_images"), COUNT),
     "images": (0, 100_000),
     "samples": (1, 1000),  # logits of a sample take a quarter of a megabyte and more

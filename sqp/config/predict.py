@@ -54,6 +54,9 @@ class PredictConfig(CommandConfig):
             threshold of the low end is safe, nothing is accepted.
         failure: With risk: a mask fails whose Dice is below this.
         confidence: With risk: probability with which the promise holds, over the draw of the calibration groups.
+        audit: With risk: draw so many of the accepted masks at random for a person to look at; report.html shows them
+            first, the column `audit` marks them.
+        audit_decisions: With audit: decisions.json of that page; says whether the promise of risk holds.
         fail_under: Exit status 3 if any mask's predicted Dice is below this, or its verdict is abstain.
         worst: Number of the worst records that are drawn, abstentions first.
         gallery: Most records shown in the report.
@@ -97,6 +100,8 @@ class PredictConfig(CommandConfig):
     risk: float | None = None
     failure: float = 0.7
     confidence: float = 0.9
+    audit: int = 0
+    audit_decisions: Path | None = None
     fail_under: float | None = None
     worst: int = 20
     gallery: int = 1000
@@ -114,6 +119,10 @@ class PredictConfig(CommandConfig):
         super().__post_init__()
         self.label = as_labels(self.label, self.masks)
         check_thresholds(self.accept, self.reject)
+        if self.audit and self.risk is None:
+            raise ConfigError("--audit checks the promise of --risk: give --risk, too")
+        if self.audit_decisions is not None and not self.audit:
+            raise ConfigError("--audit_decisions are of the masks that --audit draws: give --audit as in that run")
         if (self.images is None) == (not self.records):
             raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")
         if self.records:

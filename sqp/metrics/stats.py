@@ -35,6 +35,28 @@ class Interval(NamedTuple):
     high: float
 
 
+def exact_interval(hits: int, n: int, confidence: float = 0.95) -> Interval:
+    """Two-sided interval of a share by Clopper and Pearson (Biometrika 1934), scipy's; NaN where n is 0.
+
+    Args:
+        hits: how many of the n.
+        n: how many independent draws.
+        confidence: in (0, 1).
+
+    Returns:
+        The interval.
+
+    Examples:
+        >>> [round(end, 3) for end in exact_interval(0, 50, 0.9)]
+        [0.0, 0.058]
+    """
+    if n == 0:
+        return Interval(float("nan"), float("nan"))
+    from scipy.stats import binomtest  # a second to import
+
+    return Interval(*map(float, binomtest(hits, n).proportion_ci(confidence, "exact")))
+
+
 class Difference(NamedTuple):
     """The difference of a statistic between two methods on the same rows, with its interval."""
 

@@ -101,11 +101,31 @@ def prediction_findings(
     return Findings(headline, tuple(points))
 
 
+def thresholds_sentence(table: pd.DataFrame, accept: float, reject: float) -> str:
+    """How many masks other thresholds of `accept` would take; `table` has low, high and verdict.
+
+    Examples:
+        >>> table = pd.DataFrame({"low": [0.72, 0.81], "high": [0.9, 0.95], "verdict": ["review", "accept"]})
+        >>> thresholds_sentence(table, 0.8, 0.7)
+        'Accepted with --accept 0.70: 2, 0.75: 1, 0.85: 0, 0.90: 0.'
+    """
+    open_to = table[table["verdict"].ne("abstain") & table["high"].ge(reject)]
+    others = [round(accept + step / 20, 2) for step in (-2, -1, 1, 2)]
+    taken = [f"{at:.2f}: {int(open_to['low'].ge(at).sum()):,}" for at in others if reject <= at < 1]
+    return f"Accepted with --accept {', '.join(taken)}." if taken else ""
+
+
 def risk_sentence(choice: Choice) -> str:
     """How the masks to accept were chosen, or why none was."""
     rule, tested = choice.rule, f"tested on {choice.groups:,} calibration groups"
     if not choice.some:
-        return f"nothing is accepted, since no threshold is safe: {tested}, none lets one say {rule.sentence()}."
+        least = (
+            "no risk below 1 works" if choice.smallest is None else f"the smallest that works is {choice.smallest:g}"
+        )
+        return (
+            f"nothing is accepted, since no threshold is safe: {tested}, none lets one say {rule.sentence()}. Of the "
+            f"greater risks {least}."
+        )
     return (
         f"the low end of the mask's interval reaches {choice.threshold:.3f}, chosen so that {rule.sentence()} "
         f"({tested}: {choice.accepted:,} reached it, {choice.failures:,} of these failed)."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
@@ -9,7 +11,7 @@ from PIL import Image, ImageDraw
 from sqp.quality.judging.verdict import VERDICTS
 from sqp.report.drawing import INK, font, line_height
 
-DISTRIBUTION = "How many masks have which predicted Dice, by verdict; a mask without a prediction is not drawn."
+DISTRIBUTION = "How many masks have which predicted Dice. Masks without a prediction are not drawn."
 FILLS = {"accept": "#66c7a8", "review": "#f2c14e", "reject": "#ee8f5e", "abstain": "#b9b9c2"}
 BINS = 25
 FINE = 2  # drawn so many times as large, then made smaller: smooth lines
@@ -57,6 +59,62 @@ def distribution(table: pd.DataFrame) -> Image.Image:
     _legend(canvas, {name: f"{name} ({counts.sum():,})" for name, counts in bars.items()})
     _upright(canvas, "masks", (FINE * 6, FINE * (UPPER + LOWER) // 2))
     return canvas.resize(SIZE, Image.Resampling.LANCZOS)
+
+
+PATTERNS = {"review": "M0 8L8 0", "reject": "M0 0L8 8M0 8L8 0", "abstain": "M4 4h.1"}
+"""What is drawn over the colour of a verdict, on a square of 8: it is never told by colour alone."""
+
+
+def distribution_svg(table: pd.DataFrame, label: str) -> str:
+    """`distribution` as an SVG element of a page, its lines and letters in the page's own colour, light or dark.
+
+    Args:
+        table: a predictions table.
+        label: what it shows, for who does not see it.
+    """
+    bars = heights(table)
+    total = np.sum(list(bars.values()), axis=0)
+    step = _step(max(1, int(total.max())))
+    most = step * -(-max(1, int(total.max())) // step)
+    left, right, upper, lower = 44, 508, 30, 220
+    wide, high = (right - left) / BINS, (lower - upper) / most
+    parts = []
+    for count in range(0, most + 1, step):
+        y = lower - count * high
+        parts.append(f'<path d="M{left} {y:.1f}H{right}" stroke="currentColor" stroke-opacity=".25"/>')
+        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{count:,}</text>')
+    bottom = np.zeros(BINS, int)
+    for name, counts in bars.items():
+        for place in np.flatnonzero(counts):
+            y, tall = lower - (bottom[place] + counts[place]) * high, counts[place] * high
+            parts.append(_bar(name, left + place * wide, y, wide, tall))
+        bottom += counts
+    for tenth in range(0, 11, 2):
+        x = left + tenth / 10 * (right - left)
+        parts.append(f'<text x="{x:.1f}" y="{lower + 16}" text-anchor="middle">{tenth / 10:.1f}</text>')
+    parts.append(f'<path d="M{left} {lower}H{right}" stroke="currentColor"/>')
+    parts.append(f'<text x="{(left + right) / 2}" y="{lower + 34}" text-anchor="middle">predicted Dice</text>')
+    middle = (upper + lower) / 2
+    parts.append(f'<text transform="rotate(-90 12 {middle})" x="12" y="{middle}" text-anchor="middle">masks</text>')
+    for place, (name, counts) in enumerate(bars.items()):
+        x = left + place * 118
+        parts.append(_bar(name, x, 4, 20, 12) + f'<text x="{x + 26}" y="15">{name} ({counts.sum():,})</text>')
+    drawn = "".join(
+        f'<pattern id="fill-{name}" width="8" height="8" patternUnits="userSpaceOnUse"><path d="{path}" '
+        'stroke="#333" stroke-width="1.2" stroke-linecap="round"/></pattern>'
+        for name, path in PATTERNS.items()
+    )
+    return (
+        f'<svg class="plot" role="img" aria-label="{escape(label)}" viewBox="0 0 520 260" font-size="13"><defs>{drawn}'
+        f"</defs>{''.join(parts)}</svg>"
+    )
+
+
+def _bar(verdict: str, x: float, y: float, width: float, height: float) -> str:
+    """A box in the colour of a verdict, and its pattern."""
+    box = f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    over = f'{box} fill="url(#fill-{verdict})"/>' if verdict in PATTERNS else ""
+    return f'{box} fill="{FILLS[verdict]}" stroke="#333" stroke-width=".6"/>{over}'
 
 
 def _step(most: int) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sqp.config.predict import PredictConfig
 from sqp.quality.bundle.licences import licences_behind
 from sqp.quality.bundle.onnx_graph import SCORES, Graph, Input
 from sqp.quality.bundle.sources import REFEREE, SELF, SUPERVISED
@@ -67,6 +68,7 @@ BUNDLE = "bundle"
 HEADING = ", predicted quality of a segmentation"  # by it a file is known to be such a card
 RESERVATIONS = "reservations"
 """Key of bundle.json: sentences, written by hand, on what has been found out since the bundle was trained."""
+REJECT = PredictConfig.reject
 RISKS = (0.02, 0.05, 0.1)
 FIGURES = ("n", "sd", "sd_dice", "pearson", "spearman", "r2", "mae", "rmse", "coverage", "width")
 LIMITS = (
@@ -206,7 +208,7 @@ def _number(value: float) -> str:
 def _risks(bundle: Bundle) -> str:
     if bundle.risk is None:
         return ""
-    return _list([f"`--risk {risk:g}`: {risk_sentence(bundle.choose(RiskRule(risk)))}" for risk in RISKS])
+    return _list([f"`--risk {risk:g}`: {risk_sentence(bundle.choose(RiskRule(risk), REJECT))}" for risk in RISKS])
 
 
 def _list(lines: list[str] | tuple[str, ...]) -> str:

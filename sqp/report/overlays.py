@@ -70,7 +70,7 @@ def panels(view: View) -> list[Panel]:
         out.append(Panel(view.coloured(), view.measure, COLOURS, view.top))
     wrong = view.wrong()
     if wrong is not None:
-        out.append(Panel(wrong, "mask expected to be wrong", ERROR_COLOURS))
+        out.append(Panel(wrong, "mask probably wrong", ERROR_COLOURS))
     return out
 
 
@@ -120,4 +120,4 @@ def caption(row: Mapping[str, Any]) -> str:
     """Its name; then a line with predicted Dice, interval, verdict, reason, and truth where known."""
     predicted = f"predicted Dice {interval(row['predicted_dice'], row['low'], row['high'])}"
     name = " ".join(str(row.get("shown", row["record_id"])).split())
-    return "\n".join([name, "  ·  ".join([predicted, str(row["verdict"]), *remarks(row)])])
+    return "\n".join(filter(None, [name, "  ·  ".join([predicted, str(row["verdict"]), *remarks(row)])]))

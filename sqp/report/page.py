@@ -19,10 +19,13 @@ from PIL import Image
 from sqp.core.files import write_text
 from sqp.quality.judging.verdict import VERDICTS
 from sqp.records import RecordSet
+from sqp.records.frozen import mask_hash
 from sqp.report.drawing import coloured
 from sqp.report.findings import Findings, skipped_html
+from sqp.report.histogram import DISTRIBUTION, distribution_svg
 from sqp.report.html import Section, anchor, asset, data_uri, document, section_html
 from sqp.report.predictions import open_sets, prompter_label, shown_names, warnings, worst_first
+from sqp.report.review import DIGITS, Review, review_json
 from sqp.report.scan import load_scan
 from sqp.report.view import COLOURS, ERROR_COLOURS, View, outline
 
@@ -32,7 +35,9 @@ SIGNS = {
     "reject": "✗",
     "abstain": "–",
 }  # a verdict is never told by colour alone
-SCRIPTS = ("page_theme.js", "page_cards.js", "page_viewer.js", "page_gallery.js")  # in the order in which they run
+SCRIPTS = (
+    *("page_theme.js", "page_cards.js", "page_review.js", "page_viewer.js", "page_thresholds.js", "page_gallery.js"),
+)  # in the order in which they run
 
 
 def write_page(
@@ -46,13 +51,16 @@ def write_page(
     gallery: int = 1000,
     error_maps: ErrorMaps | None = None,
     skipped: Mapping[str, str] | None = None,
+    beside: str = "",
+    review: Review | None = None,
 ) -> Path:
     """Write the page; returns its path.
 
     `table` is a predictions table (with `record_set`, where a gallery is wanted), `findings` the verdict in words,
     `sections` figures and tables in order, `gallery` the most cases: with more records half of the places go to the
     lowest predictions, the rest evenly over the others. `error_maps` draws those of the cases that are shown; `skipped`
-    maps the images that have no prediction to why.
+    maps the images that have no prediction to why. `beside` is HTML that stands beside the verdict where there is room;
+    with `review` the page keeps decisions on its cases, and its thresholds can be moved.
     """
     said, cases = _gallery(table, gallery, error_maps)
     figures = [section_html(section) for section in sections if section.is_figure]
@@ -62,18 +70,26 @@ def write_page(
         headline=escape(findings.headline),
         points="".join(f"<li>{escape(point)}</li>" for point in findings.points),
         counts=_counts(table),
-        notes=f"<p>{escape(notes)}</p>" if notes else "",
+        notes=f'<p id="notes">{escape(notes)}</p>' if notes else "",
         links=_links(sections, bool(skipped)),
         skipped=skipped_html(skipped or {}),
         figures=f'<div id="figures">{"".join(figures)}</div>' if figures else "",
         tables="".join(tables),
         said=said,
         cases=cases,
+        beside=beside,
+        run=review_json(review, table),
     )
     script = "\n".join(['(() => {\n"use strict";', *map(asset, SCRIPTS), "})();"])
     colours = f":root {{ --uncertainty: {_gradient(COLOURS)}; --error: {_gradient(ERROR_COLOURS)}; }}"
     write_text(Path(path), document(title, asset("page_gallery.css") + colours, body, script))
     return Path(path)
+
+
+def plot_beside(table: pd.DataFrame) -> str:
+    """The distribution of the predicted Dice, to stand beside the verdict, in the page's own colours."""
+    plot = distribution_svg(table, DISTRIBUTION)
+    return f'<figure id="plot">{plot}<figcaption>{DISTRIBUTION}</figcaption></figure>'
 
 
 def _gradient(name: str) -> str:
@@ -100,6 +116,8 @@ def _counts(table: pd.DataFrame) -> str:
 def _links(sections: Sequence[Section], skipped: bool) -> str:
     named = [("part-skipped", "Skipped images")] * skipped
     named += [(anchor(section.title), section.title) for section in sections]
+    if not named:
+        return ""  # the cases are next
     return "".join(f'<a href="#{part}">{escape(title)}</a>' for part, title in [*named, ("gallery", "All cases")])
 
 
@@ -113,10 +131,16 @@ def _gallery(table: pd.DataFrame, most: int, error_maps: ErrorMaps | None) -> tu
         return "No gallery: the record sets of this table are not there, or it names none.", "[]"
     if len(rows) == len(table):
         return f"All {len(table):,} cases.", as_json(cases)
-    return (
-        f"{len(rows):,} of {len(table):,} cases: the {most - most // 2:,} worst, and an even choice of the others.",
-        as_json(cases),
-    )
+    drawn = int(_audited(table).sum())
+    left = max(0, most - drawn)
+    sample = f"the {drawn:,} of the audit, " if drawn else ""
+    what = f"{sample}the {left - left // 2:,} worst, and an even choice of the others"
+    return f"{len(rows):,} of {len(table):,} cases: {what}.", as_json(cases)
+
+
+def _audited(table: pd.DataFrame) -> pd.Series:
+    """bool: drawn for an audit."""
+    return table["audit"].eq(True) if "audit" in table else pd.Series(False, table.index)
 
 
 SIDE, MAP_SIDE = 256, 128  # pixels of the long side of the image, and of a map, which is smooth
@@ -128,10 +152,18 @@ ErrorMaps = Callable[[pd.DataFrame], Mapping[tuple[str, str], np.ndarray]]
 
 
 def chosen(table: pd.DataFrame, most: int) -> pd.DataFrame:
-    """The rows of the gallery, worst first: with more than `most` half of them the worst, the rest evenly spread."""
+    """The rows of the gallery, worst first: with more than `most` half of them the worst, the rest evenly spread.
+
+    Those of an audit are all there, and leave so much less room for others.
+    """
     table = worst_first(table)
     if len(table) <= most:
         return table
+    audited = _audited(table)
+    if audited.any():
+        others = table[~audited]
+        left = max(0, most - int(audited.sum()))
+        return worst_first(pd.concat([table[audited], chosen(others, left) if left else others.head(0)]))
     worst = most - most // 2
     spread = np.linspace(worst, len(table) - 1, most - worst).round().astype(int)
     return table.iloc[[*range(worst), *spread]]
@@ -176,6 +208,8 @@ def _case(records: RecordSet, row: Mapping[str, Any], error: np.ndarray | None, 
         "kind": str(row.get("variant", "")),
         "remarks": list(dict.fromkeys([*warnings(row), *view.lacks()])),
         "facts": _facts(row),
+        "mask_hash": mask_hash(scan.mask if records.volumes else scan.mask[0]) if scan.readable else "",
+        "audit": row.get("audit") is True,
         **drawn,
     }
 
@@ -204,7 +238,7 @@ def _facts(row: Mapping[str, Any]) -> list[str]:
 
 
 def _number(value: Any) -> float | None:
-    return round(float(value), 4) if math.isfinite(value) else None
+    return round(float(value), DIGITS) if math.isfinite(value) else None
 
 
 def _webp(pixels: np.ndarray, side: int | None = None) -> str:

@@ -26,6 +26,7 @@ LINES = {
     "freeze": "freeze --records {records} --out {out}/frozen.json",
     "recalibrate": "recalibrate --model {bundle} --records {records} --out {out}",
 }
+DECIDED = "recalibrate --model {bundle} --predictions {predictions} --out {out}"
 WRONG: dict[type, tuple[float, ...]] = {int: (-7, 2**70), float: (float("nan"), float("inf"), -7.0)}
 SEEDED = [verb for verb in LINES if verb not in ("export", "recalibrate")]
 
@@ -53,6 +54,23 @@ CASES = [
         for v, line in LINES.items()
     ],
     *[Case(f"no-options-{v.replace(' ', '-')}", nothing, v, 2, v.split()[0]) for v in LINES if v not in ("demo",)],
+    *[
+        Case(f"decisions-{name}", d.write("d.json", text), f"{DECIDED} --decisions {{bad}}/d.json", 2, words)
+        for name, text, words in (
+            ("empty", "", "is no JSON"),
+            ("list", "[]", "has the schema None"),
+            ("schema", '{"schema": "sqp-decisions/9"}', "has the schema 'sqp-decisions/9'"),
+            ("few", '{"schema": "sqp-decisions/1", "threshold": 0.8, "decisions": []}', "decide on at least 50"),
+            (
+                "other",
+                '{"schema": "sqp-decisions/1", "threshold": 0.8, "decisions": [{"record_id": "elsewhere", '
+                '"mask_hash": "0", "decision": "fix", "note": "", "time": ""}]}',
+                "1 of 1 decisions are of other masks",
+            ),
+        )
+    ],
+    Case("decisions-missing", nothing, f"{DECIDED} --decisions {{bad}}/none.json", 2, "is no file of decisions"),
+    Case("audit-without-risk", nothing, LINES["predict"] + " --audit 50", 2, "give --risk, too"),
     Case("references-nowhere", nothing, LINES["generate"] + " --references {bad}/no", 2, "--references"),
     Case("references-without-masks", nothing, LINES["generate"] + " --references {images}", 2, "image with a mask"),
     Case(

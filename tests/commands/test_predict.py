@@ -19,6 +19,7 @@ from sqp.config.predict import PredictConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.quality import Bundle
 from sqp.quality.judging.columns import DIGEST, dictionary
+from sqp.quality.judging.risk import RiskEvidence
 from sqp.records import RecordSet
 
 IMAGES = 5
@@ -135,7 +136,7 @@ def test_verdicts_at_a_chosen_risk(config, bundle):
     told = yaml.safe_load((config.out / "run.yaml").read_text())
     assert told["risk"] == {
         "rule": {"risk": 0.9, "failure": 0.01, "confidence": 0.1}, "threshold": choice.threshold,
-        "groups": choice.groups, "accepted": choice.accepted, "failures": choice.failures,
+        "groups": choice.groups, "accepted": choice.accepted, "failures": choice.failures, "smallest": None,
     }  # fmt: skip
 
 
@@ -245,3 +246,51 @@ def test_images_none_of_which_can_be_segmented(config, data):
         path.write_bytes(b"no image")
     with pytest.raises(ConfigError, match=r"no image of .* could be segmented: "):
         predict.run(replace(config, out=config.out / "new"))
+
+
+def test_an_audit_is_drawn_and_says_whether_the_promise_holds(config, bundle, tmp_path):
+    """A bundle whose calibration groups never failed accepts everything; a person then accepts, or rejects, what was
+    drawn."""
+    sure = Bundle.load(bundle)
+    sure.risk = RiskEvidence(np.full(60, 0.9, np.float32), np.ones(60, np.float32), np.zeros(1, np.float32))
+    asked = replace(config, model=sure.save(tmp_path / "sure"), risk=0.1, reject=0.0, audit=3)
+    first = predict.run(asked)
+    drawn = first.table[first.table["audit"]]
+    assert len(drawn) == 3 and set(drawn["verdict"]) == {"accept"}
+    assert "audit: 3 accepted masks were drawn at random" in first.summary()
+    (text,) = re.findall(r'id="cases">(.*?)</script>', (config.out / "report.html").read_text())
+    shown = {case["id"]: case["mask_hash"] for case in json.loads(text) if case["audit"]}
+    assert set(shown) == set(drawn["record_id"])
+
+    def decided(decision: str, **changes) -> Path:
+        entries = [
+            {"record_id": name, "mask_hash": stamp, "decision": decision, "note": "", "time": ""}
+            for name, stamp in shown.items()
+        ]
+        stored = {"schema": "sqp-decisions/1", "threshold": 0.7, "decisions": entries} | changes
+        (tmp_path / "decisions.json").write_text(json.dumps(stored))
+        return tmp_path / "decisions.json"
+
+    broken = predict.run(replace(asked, audit_decisions=decided("reject")))
+    for said in (broken.summary(), (config.out / "report.html").read_text()):
+        assert "the promise is BROKEN" in said and "3 of 3 audited masks failed" in said
+    assert yaml.safe_load((config.out / "run.yaml").read_text())["audit"]["holds"] is False
+    predict.run(replace(asked, audit_decisions=decided("accept")))
+    assert yaml.safe_load((config.out / "run.yaml").read_text())["audit"] == {
+        "drawn": 3, "seen": 3, "failed": 0, "holds": None,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match=r"accept means a Dice of at least 0\.5, but the promise is about 0\.7"):
+        predict.run(replace(asked, audit_decisions=decided("accept", threshold=0.5)))
+    with pytest.raises(ConfigError, match="decides on none of the drawn masks"):
+        predict.run(replace(asked, audit_decisions=decided("accept", decisions=[])))
+    with pytest.raises(ConfigError, match="--audit checks the promise of --risk"):
+        replace(config, audit=3)
+    with pytest.raises(ConfigError, match="are of the masks that --audit draws"):
+        replace(config, risk=0.1, audit_decisions=tmp_path)
+
+
+def test_other_thresholds_are_counted(config):
+    result = predict.run(config)
+    low = result.table["low"]
+    assert f"Accepted with --accept 0.40: {(low >= 0.4).sum()}, 0.45: {(low >= 0.45).sum()}" in result.summary()
+    assert "Accepted with --accept" in (config.out / "report.html").read_text()

@@ -99,5 +99,5 @@ def test_a_bundle_that_is_calibrated_anew_keeps_its_network(made, tmp_path):
     bundle = tmp_path / "bundle"
     shutil.copytree(trained, bundle)
     shutil.copy(network, bundle / NETWORK)
-    recalibrate.run(RecalibrateConfig(bundle, folders, tmp_path / "new", progress=False))
+    recalibrate.run(RecalibrateConfig(bundle, tmp_path / "new", folders, progress=False))
     assert (tmp_path / "new" / NETWORK).read_bytes() == network.read_bytes()

@@ -224,11 +224,11 @@ def test_a_card_shows_the_expected_error_where_there_is_no_uncertainty(browser, 
     wrong = {(str(r.record_set), r.record_id): np.eye(8, dtype=np.float16) for r in without_maps.itertuples()}
     page = open_page(browser, tmp_path / "r.html", table=without_maps, error_maps=lambda rows: wrong)
     assert page.locator("#cards .card").first.locator("img").count() == 2
-    assert page.locator("#cards img[alt='mask expected to be wrong in image3.png']").count() == 1
+    assert page.locator("#cards img[alt='mask probably wrong in image3.png']").count() == 1
     assert page.is_visible("#key-error") and not page.is_visible("#key-uncertainty")
     page.locator(".card").first.click()
     assert page.locator("#panels figcaption").all_inner_texts() == [
-        "image, mask and truth", "mask expected to be wrong: unlikelylikely"
+        "image, mask and truth", "mask probably wrong: unlikelylikely"
     ]  # fmt: skip
 
 
@@ -254,5 +254,5 @@ def test_what_was_skipped_is_listed_and_folded_where_it_is_much(browser, tmp_pat
     assert last.is_visible() != folded
     page.get_by_role("link", name="Skipped images").click()
     if folded:
-        page.locator("summary").click()
+        page.locator("#part-skipped summary").click()
     assert last.is_visible() and page.locator("#part-skipped li").count() == n

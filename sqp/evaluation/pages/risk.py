@@ -56,7 +56,7 @@ def by_risk(evidence: Evidence, rows: pd.DataFrame) -> pd.DataFrame:
     resamples, bad = evidence.resamples(rows), (rows["dice"] < RiskRule().failure).to_numpy(float)
     table = []
     for asked in RISKS:
-        choice = None if evidence.risk is None else evidence.risk.choose(RiskRule(asked))
+        choice = None if evidence.risk is None else evidence.risk.choose(RiskRule(asked), evidence.config.reject)
         accepted = np.zeros(len(rows), bool)
         if choice is not None:
             accepted = at_risk(rows, choice)["verdict"].eq("accept").to_numpy(bool)

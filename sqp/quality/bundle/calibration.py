@@ -113,7 +113,8 @@ def calibrate(
     tested, ordering = (part[part["verdict"] != "abstain"] for part in parts)
     risk = None
     if len(tested) and len(ordering):
-        risk = RiskEvidence.fit(tested["low"], tested["dice"], tested["group"], ordering["low"], config.seed)
+        ends = (tested["low"], tested["dice"], tested["group"], ordering["low"])
+        risk = RiskEvidence.fit(*ends, config.seed, tested["high"])
     bundle = Bundle(model.eval(), standardizer, conformal, ood, expects, info, risk=risk)
     return Calibrated(bundle, metrics, table)
 

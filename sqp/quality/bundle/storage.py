@@ -44,7 +44,9 @@ PARTS = ("format", "target", "model", "planes", "scores", "calibration", "ood", 
 INFO: dict[str, type] = {"data": dict, "training": dict, "val": dict, "versions": dict, "behind": list}
 SKIPPED = "skipped_sha256"
 """Of `Bundle.info`: hashes of the ids of records that could not be read, where there were any."""
-INFO |= {"groups_sha256": list, SKIPPED: list}
+OWN_DATA = "own_data"
+"""Of `Bundle.info`: the decisions of which interval and risk rule were made, where it was made anew of such."""
+INFO |= {"groups_sha256": list, SKIPPED: list, OWN_DATA: dict}
 EXPECTED: dict[str, type] = {"segmenter": dict, "sampler": dict, "measures": list, "seed": int, "prompter": str}
 
 
@@ -138,14 +140,15 @@ class Bundle:
         """This bundle for records made in any way: foreign ones to it, which whoever shows the result must say."""
         return replace(self, expects=[])
 
-    def choose(self, rule: RiskRule) -> Choice:
-        """The threshold that is safe at this risk. ConfigError for a bundle that has nothing to test it on."""
+    def choose(self, rule: RiskRule, reject: float = 0.0) -> Choice:
+        """The threshold that is safe at this risk for masks whose high end reaches `reject`. ConfigError for a bundle
+        that has nothing to test it on."""
         if self.risk is None:
             raise ConfigError(
                 f"{self.name} keeps no calibration records, so no threshold can be tested at a risk: train it again "
                 "with this sqp, or leave out --risk"
             )
-        return self.risk.choose(rule)
+        return self.risk.choose(rule, reject)
 
     def save(self, folder: str | Path) -> Path:
         """Write both files, `bundle.json` last, so that a folder that has it is whole; returns the folder.
@@ -162,7 +165,8 @@ class Bundle:
         weights = packed({k: v.detach().cpu() for k, v in self.model.state_dict().items()})
         tensors = {f"model.{k}": v.contiguous().clone() for k, v in weights.items()}
         if self.risk is not None:
-            tensors |= {RISK + name: torch.from_numpy(value) for name, value in vars(self.risk).items()}
+            kept = {name: value for name, value in vars(self.risk).items() if value is not None}
+            tensors |= {RISK + name: torch.from_numpy(value) for name, value in kept.items()}
         content = safetensors_bytes(tensors | self.ood.tensors())
         write_atomic(folder / "model.safetensors", lambda file: file.write(content))  # the library's own is 0600
         write_text(folder / "bundle.json", json.dumps(self.description(), indent=2) + "\n")

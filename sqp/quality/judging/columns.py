@@ -40,6 +40,7 @@ PREDICTED: Mapping[str, str] = {
     "ood": "whether a distance is beyond its threshold, or there are no features",
     "record_set": "folder of the record set",
     "prompter_label": "the prompter; one that knows the truth is marked (simulated manual)",
+    "audit": "with --audit: whether the mask was drawn for a person to look at",
 }
 """What else a prediction adds to a record's columns."""
 

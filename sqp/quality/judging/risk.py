@@ -12,6 +12,10 @@ of a random group like them, if it is accepted, fails with a probability of at m
 record drawn from those of it that are not abstained from; one that has none counts for nothing. It says nothing about
 images or masks of another kind.
 
+A mask that the reject rule refuses is never accepted, so calibration records that it refuses are no part of the test:
+what is tested are those that can be accepted. Bundles that are older than that keep no high ends; there the refused
+ones are tested with the others.
+
 What is proved is less. The proof needs low ends, and records that can be accepted at all, to be fixed before the
 calibration groups are seen. Here the quantile of the interval, which every low end of val and calibration carries, and
 the thresholds of strangeness, by which records abstain, come from the same groups (and the quantile from val, too,
@@ -25,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,13 +79,17 @@ def risk_rule(config: PredictConfig) -> RiskRule | None:
 
 @dataclass(frozen=True)
 class Choice:
-    """The threshold of the low end (infinite where none is safe), and what its test saw: accepted and failed groups."""
+    """The threshold of the low end (infinite where none is safe), and what its test saw: accepted and failed groups.
+
+    `smallest`: where none is safe, the smallest risk in steps of 0.01 at which one is; None where there is none either.
+    """
 
     rule: RiskRule
     threshold: float
     groups: int
     accepted: int
     failures: int
+    smallest: float | None = None
 
     @property
     def some(self) -> bool:
@@ -91,15 +99,25 @@ class Choice:
 
 @dataclass(frozen=True)
 class RiskEvidence:
-    """low and dice float32 `[g]`, a record a calibration group; thresholds float32 `[k]`, strict to loose."""
+    """low, high and dice float32 `[g]`, a record a calibration group; thresholds float32 `[k]`, strict to loose.
+
+    high is None in bundles that are older than it.
+    """
 
     low: np.ndarray
     dice: np.ndarray
     thresholds: np.ndarray
+    high: np.ndarray | None = None
 
     @classmethod
     def fit(
-        cls, low: ArrayLike, dice: ArrayLike, group: Sequence[Any], val_low: ArrayLike, seed: int = 0
+        cls,
+        low: ArrayLike,
+        dice: ArrayLike,
+        group: Sequence[Any],
+        val_low: ArrayLike,
+        seed: int = 0,
+        high: ArrayLike | None = None,
     ) -> RiskEvidence:
         """From calibration records that can be accepted at all; of each group one is drawn. `val_low`: those of val.
 
@@ -111,6 +129,7 @@ class RiskEvidence:
             group: the group of each record `[n]`.
             val_low: low ends of the split val, from which the thresholds are taken.
             seed: seed of the draw of a record a group.
+            high: high ends `[n]`, by which the reject rule refuses.
 
         Returns:
             What thresholds are tested on.
@@ -118,20 +137,33 @@ class RiskEvidence:
         rows = one_of_each(group, numpy_generator(seed, "risk"))
         shares = np.arange(1, STEPS + 1) / STEPS
         thresholds = np.quantile(np.asarray(val_low, float), 1 - shares, method="higher")
-        return cls(np.asarray(low, np.float32)[rows], np.asarray(dice, np.float32)[rows], thresholds.astype(np.float32))
+        known = [None if ends is None else np.asarray(ends, np.float32)[rows] for ends in (low, dice, high)]
+        return cls(known[0], known[1], thresholds.astype(np.float32), known[2])  # type: ignore[arg-type]
 
-    def choose(self, rule: RiskRule) -> Choice:
+    def choose(self, rule: RiskRule, reject: float = 0.0) -> Choice:
         """The loosest threshold of the sequence that passed before the first that did not.
 
         Args:
             rule: what is promised.
+            reject: masks whose high end is below it are refused, and are no part of the test.
 
         Returns:
             The threshold; infinite where none passed.
         """
-        groups, level, safe = len(self.dice), 1 - rule.confidence, Choice(rule, math.inf, len(self.dice), 0, 0)
+        choice = self._tested(rule, reject)
+        if choice.some:
+            return choice
+        larger = (step / 100 for step in range(1, 100) if step / 100 > rule.risk)
+        works = (risk for risk in larger if self._tested(replace(rule, risk=risk), reject).some)
+        return replace(choice, smallest=next(works, None))
+
+    def _tested(self, rule: RiskRule, reject: float) -> Choice:
+        """The threshold at this risk alone."""
+        open_to = np.ones(len(self.dice), bool) if self.high is None else self.high >= reject
+        groups, level = int(open_to.sum()), 1 - rule.confidence
+        safe = Choice(rule, math.inf, groups, 0, 0)
         for threshold in self.thresholds[self._start(rule) :]:
-            accepted = self.low >= threshold
+            accepted = (self.low >= threshold) & open_to
             n, failures = int(accepted.sum()), int((self.dice[accepted] < rule.failure).sum())
             if p_value(failures, n, rule.risk) > level:
                 break
@@ -148,9 +180,9 @@ class RiskEvidence:
 
 
 def at_risk(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
-    """The table with its verdicts made anew: accept where low reaches the threshold, whatever was said before.
+    """The table with its verdicts made anew: accept where low reaches the threshold, unless the mask was rejected.
 
-    What was accepted and does not reach it is for review. Abstentions stay.
+    What was accepted and does not reach it is for review. Abstentions and rejections stay.
 
     Args:
         table: predictions with low, verdict and reason.
@@ -159,7 +191,7 @@ def at_risk(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
     Returns:
         The table.
     """
-    safe = table["low"].ge(choice.threshold) & table["verdict"].ne("abstain")
+    safe = table["low"].ge(choice.threshold) & ~table["verdict"].isin(["abstain", "reject"])
     verdicts = table["verdict"].mask(table["verdict"].eq("accept"), "review").mask(safe, "accept")
     return table.assign(verdict=verdicts)
 

@@ -88,7 +88,7 @@ function shownMap(one) {
   return ["uncertainty", "error"].find((name) => one[name]);
 }
 
-const WRONG = "mask expected to be wrong";
+const WRONG = "mask probably wrong";
 
 function map(one, name) {
   const what = name === "error" ? WRONG : one.measure;
@@ -101,6 +101,7 @@ function card(one, open) {
   const pair = make("span", "pair");
   pair.append(outlined(one), ...(shownMap(one) ? [map(one, shownMap(one))] : []));
   button.append(pair, make("span", "id", one.name), scale(one), numbers(one), verdictMark(one));
+  if (run) button.append(one.mark = decisionMark(one));
   button.addEventListener("click", open);
   const item = make("li");
   item.append(button);

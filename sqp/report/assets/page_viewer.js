@@ -33,8 +33,21 @@ function showCase(index) {
   }
   const facts = make("p", "remark", [`image ${one.image_id}`, `record ${one.id}`, one.kind, ...one.facts].filter(Boolean).join(" · "));
   document.getElementById("viewer-facts").replaceChildren(numbers(one), scale(one), verdictMark(one), facts);
+  const truth = Boolean(one.truth ?? one.slices?.some((part) => part.truth));
+  document.getElementById("truth-label").hidden = !truth;
+  if (run) showDeciding(one);
   if (!viewer.open) viewer.showModal();
   viewer.focus();
+}
+
+function decide(decision) { // and on to the next case
+  change(listed[current], { decision });
+  if (current + 1 < listed.length) showCase(current + 1);
+}
+
+function undoHere() {
+  const one = undo();
+  if (one && listed.includes(one)) showCase(listed.indexOf(one));
 }
 
 function showSlice(index) {
@@ -48,7 +61,8 @@ function showSlice(index) {
 
 function showPanels(one) {
   panels.replaceChildren(panel(outlined(one), one.truth === null ? "image and mask" : "image, mask and truth"));
-  if (one.uncertainty) panels.append(panel(map(one, "uncertainty"), one.measure, "uncertainty", ["low", "high"]));
+  const measure = `uncertainty, as ${one.measure}`;
+  if (one.uncertainty) panels.append(panel(map(one, "uncertainty"), measure, "uncertainty", ["low", "high"]));
   if (one.error) panels.append(panel(map(one, "error"), WRONG, "error", ["unlikely", "likely"]));
 }
 
@@ -65,6 +79,21 @@ panels.addEventListener("wheel", (event) => {
   event.preventDefault();
   showSlice(Number(slice.value) - Math.sign(event.deltaY));
 }, { passive: false });
+for (const button of document.querySelectorAll("[data-decision]")) {
+  button.addEventListener("click", () => decide(button.dataset.decision));
+}
+document.getElementById("undo-here").addEventListener("click", undoHere);
+function keepNote() {
+  const [one, note] = [listed[current], noteField.value.trim()];
+  if (run && one && decidable(one) && note !== (review.decisions[one.id]?.note ?? "")) change(one, { note });
+}
+
+noteField.addEventListener("change", keepNote);
+viewer.addEventListener("close", keepNote);
+noteField.addEventListener("keydown", (event) => {
+  event.stopPropagation(); // letters are words here
+  if (event.key === "Enter") viewer.focus();
+});
 document.getElementById("close").addEventListener("click", () => viewer.close());
 viewer.addEventListener("click", (event) => { if (event.target === viewer) viewer.close(); });
 for (const name of ["mask", "truth"]) {
@@ -78,6 +107,11 @@ viewer.addEventListener("keydown", (event) => {
     m: () => contoursShown("mask", !document.getElementById("show-mask").checked),
     t: () => contoursShown("truth", !document.getElementById("show-truth").checked),
   };
+  if (decidable(listed[current])) {
+    for (const [key, decision] of Object.entries(KEYS)) keys[key] = () => decide(decision);
+    keys.n = () => noteField.focus();
+  }
+  if (run) keys.u = undoHere;
   if (listed[current]?.slices) {
     keys.ArrowUp = () => showSlice(Number(slice.value) + 1);
     keys.ArrowDown = () => showSlice(Number(slice.value) - 1);

@@ -133,9 +133,37 @@ def test_verdicts_are_made_anew():
         }
     )
     told = at_risk(table, Choice(RiskRule(), 0.6, 100, 80, 1))
-    assert told["verdict"].tolist() == ["accept", "accept", "review", "accept", "abstain", "abstain"]
+    assert told["verdict"].tolist() == ["accept", "accept", "review", "reject", "abstain", "abstain"]
     told = at_risk(table, Choice(RiskRule(), math.inf, 100, 0, 0))
     assert told["verdict"].tolist() == ["review", "review", "review", "reject", "abstain", "abstain"]
+
+
+def test_what_the_reject_rule_refuses_is_neither_accepted_nor_tested():
+    """Masks whose interval ends below `reject` are a third of the calibration groups, and all of them fail."""
+    low = np.linspace(0.5, 0.9, 300)
+    refused = np.arange(300) % 3 == 0
+    high, dice = np.where(refused, 0.69, 0.95), np.where(refused, 0.1, 0.95)
+    evidence = RiskEvidence.fit(low, dice, np.arange(300), low, high=high)
+    assert not evidence.choose(RiskRule()).some  # as if a refused mask could be accepted
+    choice = evidence.choose(RiskRule(), reject=0.7)
+    assert (choice.groups, choice.accepted, choice.failures) == (200, 200, 0)
+    table = pd.DataFrame({"low": low, "verdict": np.where(refused, "reject", "review")})
+    assert at_risk(table, choice)["verdict"].eq("accept").tolist() == (~refused).tolist()
+    older = RiskEvidence(evidence.low, evidence.dice, evidence.thresholds)
+    assert older.choose(RiskRule(), reject=0.7) == older.choose(RiskRule())  # it keeps no high ends
+
+
+def test_the_smallest_risk_that_works_is_named():
+    rng = np.random.default_rng(3)
+    low, dice = rng.uniform(0, 1, 200), np.where(rng.uniform(0, 1, 200) < 0.15, 0.0, 1.0)
+    evidence = RiskEvidence.fit(low, dice, np.arange(200), low)
+    choice = evidence.choose(RiskRule(0.05))
+    assert not choice.some and choice.smallest is not None and choice.smallest > 0.05
+    assert evidence.choose(RiskRule(choice.smallest)).some
+    assert not evidence.choose(RiskRule(round(choice.smallest - 0.01, 2))).some
+    hopeless = RiskEvidence.fit(low, np.zeros(200), np.arange(200), low)
+    assert hopeless.choose(RiskRule()).smallest is None
+    assert evidence.choose(RiskRule(choice.smallest)).smallest is None  # nothing to name
 
 
 @pytest.mark.parametrize("values", [{"risk": 0.0}, {"failure": 1.0}, {"confidence": float("nan")}])
