@@ -11,6 +11,7 @@ from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError
 from sqp.core.ownership import owned
+from sqp.integrations.writers import check_writers, write_for_tools
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.error_map import ErrorMapStore
@@ -24,7 +25,7 @@ from sqp.report.histogram import DISTRIBUTION, distribution
 from sqp.report.html import Section
 from sqp.report.overlays import write_overlays
 from sqp.report.page import write_page
-from sqp.report.predictions import PredictResult, write_predictions
+from sqp.report.predictions import PredictResult, with_masks, write_predictions
 from sqp.segmenters import check_device
 
 
@@ -32,6 +33,7 @@ def run(config: PredictConfig) -> PredictResult:
     """Make records where images are given, predict, and write predictions, overlays, the report and run.yaml."""
     rule = risk_rule(config)
     check_device(config.device)
+    check_writers(config.write)
     with owned(config.out, "predict"):
         return _run(config, rule)
 
@@ -45,9 +47,11 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     skipped: dict[str, str] = {}
     notes: list[str] = []
     record_ids: Collection[str] | None = None
+    given: dict[str, str] = {}
     if config.images is not None:
         records = _records_of_images(config, bundle)
         folders, skipped, record_ids, notes = [records.out], records.skipped, records.record_ids, records.notes
+        given = records.given
     drawn = ErrorMapStore(bundle, config.batch_size, config.device)
     table = predict_records(
         bundle,
@@ -62,6 +66,7 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         strict=config.strict,
         keep_maps=drawn.keep,
     )
+    table = with_masks(table, given)
     write_predictions(config.out, table)
     write_overlays(table, config.out / "overlays", config.worst, drawn)
     figure = save_picture(distribution(table), config.out / "distribution.png")
@@ -77,7 +82,8 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         error_maps=drawn,
         skipped=skipped,
     )
-    result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label), notes)
+    files = write_for_tools(config.write, table, config.out)
+    result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label), notes, files)
     _write_run(config, bundle, result, time.monotonic() - started)
     return result
 

@@ -6,21 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqp.config.checks import CommandConfig, check_thresholds
+from sqp.config.checks import CommandConfig, as_labels, check_thresholds
 from sqp.core.errors import ConfigError
-from sqp.core.names import Layout, Precision, Split
+from sqp.core.names import Layout, Precision, Split, Tool
 
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
 MAKING = (
-    *PROMPTING,
-    "checkpoint",
-    "checkpoints",
-    "referee_weights",
-    "localizer",
-    "supervised",
-    "label",
-    "seed",
-    "precision",
+    *(*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "supervised", "references"),
+    *("label", "seed", "precision"),
 )
 
 
@@ -31,14 +24,18 @@ class PredictConfig(CommandConfig):
     Attributes:
         model: Bundle of a trained quality model: its folder, or the name of one that comes with sqp; default is sqp's
             own, `default`.
-        out: Folder of predictions.csv, predictions.parquet, overlays and the report.
+        out: Folder of predictions.csv (ten columns), predictions.parquet (all), overlays and the report.
         images: Folder of images, one image, a CSV, or the root of a data set; records are made in OUT/records.
-        masks: Folder of masks made elsewhere; without it the segmenter's own masks are judged.
+        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images or 3D Slicer (.json,
+            .xml, .seg.nrrd), of which each annotation is judged; without it the segmenter's own masks are.
         probs: Folder of the foreground probabilities behind the masks (float npy, or 8- or 16-bit PNG), if there are
             any; without masks these are cut at 0.5.
         truth: Folder of ground-truth masks, if there are any; they only add the true Dice.
         label: The value, or values, of the label maps that make the structure; several are merged. Of images also
-            0xRRGGBB, the colour of a structure.
+            0xRRGGBB, the colour of a structure. Of an annotation tool's file the names or numbers of the categories,
+            or segments, that are judged.
+        references: Examples of the task, 1 to 32 images with masks, a folder or a CSV: what they say of each mask
+            (rca_max, rca_mean, rca_median) stands in predictions.parquet, and a bundle may read it.
         layout: Layout of the data, or auto.
         records: Record sets made before, in place of images.
         split: Only the records of these splits; default all.
@@ -60,6 +57,8 @@ class PredictConfig(CommandConfig):
         fail_under: Exit status 3 if any mask's predicted Dice is below this, or its verdict is abstain.
         worst: Number of the worst records that are drawn, abstentions first.
         gallery: Most records shown in the report.
+        write: Also write the masks with their predicted Dice for other tools: coco (coco.json), labelstudio
+            (labelstudio.json), cvat (cvat.xml), slicer (slicer/IMAGE.seg.nrrd).
         batch_size: Records predicted at once.
         workers: Processes that segment; 0 runs in this one. By default so many that all cores work, where there are
             many images: one for two cores and 32 images (one for a core and 500 images where no network runs on them),
@@ -80,7 +79,8 @@ class PredictConfig(CommandConfig):
     masks: Path | None = None
     probs: Path | None = None
     truth: Path | None = None
-    label: list[int] = field(default_factory=list)
+    references: Path | None = None
+    label: list[int | str] = field(default_factory=list)
     layout: Layout = "auto"
     records: list[Path] = field(default_factory=list)
     split: list[Split] = field(default_factory=list)
@@ -100,6 +100,7 @@ class PredictConfig(CommandConfig):
     fail_under: float | None = None
     worst: int = 20
     gallery: int = 1000
+    write: list[Tool] = field(default_factory=list)
     batch_size: int = 64
     workers: int | None = None
     encodings: Path | None = None
@@ -111,6 +112,7 @@ class PredictConfig(CommandConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.label = as_labels(self.label, self.masks)
         check_thresholds(self.accept, self.reject)
         if (self.images is None) == (not self.records):
             raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")

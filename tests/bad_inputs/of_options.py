@@ -53,6 +53,18 @@ CASES = [
         for v, line in LINES.items()
     ],
     *[Case(f"no-options-{v.replace(' ', '-')}", nothing, v, 2, v.split()[0]) for v in LINES if v not in ("demo",)],
+    Case("references-nowhere", nothing, LINES["generate"] + " --references {bad}/no", 2, "--references"),
+    Case("references-without-masks", nothing, LINES["generate"] + " --references {images}", 2, "image with a mask"),
+    Case(
+        "references-no-columns",
+        d.write("r.csv", "a,b\n1,2\n"),
+        LINES["generate"] + " --references {bad}/r.csv",
+        2,
+        "no column 'image'",
+    ),
+    Case(
+        "referee-without-references", nothing, LINES["generate"] + " --referee personalised", 2, "give --references DIR"
+    ),
     Case("out-a-file-generate", d.write("f", ""), LINES["generate"].replace("{out}", "{bad}/f"), 2, "/f"),
     Case("out-a-file-train", d.write("f", ""), LINES["train"].replace("{out}", "{bad}/f"), 2, "/f"),
     Case("out-a-file-predict", d.write("f", ""), LINES["predict"].replace("{out}", "{bad}/f"), 2, "/f"),
