@@ -15,6 +15,8 @@ READ = (
     *("referee_weights", "localizer", "supervised", "network", "pretrained_file"),
 )
 """Options that name files or folders which a command reads, and nothing else."""
+REMEDIES = {"splits": "make it with `sqp splits --images DATA --out OUT.json`"}
+"""Option -> what to do where its file is not there; of all others the path is to be checked."""
 
 
 def check_early(config: Any) -> None:
@@ -24,7 +26,7 @@ def check_early(config: Any) -> None:
     """
     for option, path in _files(config):
         if _lost(path):
-            raise ConfigError(f"--{option} {path} does not exist: check the path")
+            raise ConfigError(f"--{option} {path} does not exist: {REMEDIES.get(option, 'check the path')}")
     model = getattr(config, "model", None)
     if isinstance(model, Path) and not (bundle_folder(model) / "bundle.json").is_file():
         if _lost(model) and len(model.parts) == 1:

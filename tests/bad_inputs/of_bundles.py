@@ -162,9 +162,9 @@ CASES = [
     network("spec-width-absurd", told(json.dumps(SPEC | {"spec": {"name": "unet", "width": 10**9}})), ""),
     network("info-a-list", told(json.dumps({"format": "1", "spec": {"name": "unet"}, "info": [1]})), ""),
     network("info-without-images", told(json.dumps(SPEC | {"spec": {"name": "unet", "width": 4}})), ""),
-    Case("checkpoint-missing", d.folder("x"), NETWORK, 2, "no such file"),
+    Case("checkpoint-missing", d.folder("x"), NETWORK, 2, "n.safetensors does not exist"),
     Case("checkpoint-folder", d.folder("n.safetensors"), NETWORK, 2, "n.safetensors"),
-    Case("checkpoint-dangling", d.link("n.safetensors"), NETWORK, 2, "no such file"),
+    Case("checkpoint-dangling", d.link("n.safetensors"), NETWORK, 2, "n.safetensors does not exist"),
     Case(
         "checkpoint-of-another",
         d.copied("data"),
