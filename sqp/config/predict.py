@@ -9,8 +9,14 @@ from typing import Any
 from sqp.config.checks import CommandConfig, check_thresholds
 from sqp.core.errors import ConfigError
 from sqp.core.names import Layout, Split
+from sqp.core.shards import Shard
 
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
+EXECUTION_KEYS = (
+    *("out", "shard", "batch_size", "workers", "encodings", "device", "strict", "overwrite"),
+    *("worst", "gallery", "fail_under"),
+)
+"""Keys that say how a run goes, and what is drawn of it, not what is predicted."""
 MAKING = (*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "supervised", "label", "seed")
 
 
@@ -51,6 +57,7 @@ class PredictConfig(CommandConfig):
         worst: Number of the worst records that are drawn, abstentions first.
         gallery: Most records shown in the report.
         batch_size: Records predicted at once.
+        shard: Part i of n, e.g. 3/16: only its images, into OUT/shards/3-of-16; `sqp merge --out OUT` joins the parts.
         workers: Processes that segment; 0 runs in this one. By default so many that all cores work, where there are
             many images: one for two cores and 32 images (one for a core and 500 images where no network runs on them),
             but no more than the free memory holds (2 GB each, more with the large SAMs); 0 where that is one, for
@@ -89,6 +96,7 @@ class PredictConfig(CommandConfig):
     worst: int = 20
     gallery: int = 1000
     batch_size: int = 64
+    shard: str | None = None
     workers: int | None = None
     encodings: Path | None = None
     device: str = "cpu"
@@ -99,6 +107,8 @@ class PredictConfig(CommandConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_thresholds(self.accept, self.reject)
+        if self.shard is not None:
+            Shard.parse(self.shard)
         if (self.images is None) == (not self.records):
             raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")
         if self.records:
@@ -109,6 +119,11 @@ class PredictConfig(CommandConfig):
             self._refuse(MAKING, "is about records that are made of --images, and --records are made already")
         elif self.masks or self.probs:
             self._refuse(PROMPTING, "is about the segmenter's own masks, and here given masks are judged")
+
+    @property
+    def part(self) -> Shard | None:
+        """The part that is asked for."""
+        return None if self.shard is None else Shard.parse(self.shard)
 
     def _refuse(self, names: tuple[str, ...], why: str) -> None:
         """ConfigError for the first of the options that is given, and would say nothing."""

@@ -24,10 +24,12 @@ LINES = {
     "demo": "demo --out {out}",
     "splits": "splits --images {data} --out {out}/splits.json",
     "freeze": "freeze --records {records} --out {out}/frozen.json",
+    "status": "status {out}",
+    "merge": "merge {out} --out {out}/joined",
     "recalibrate": "recalibrate --model {bundle} --records {records} --out {out}",
 }
 WRONG: dict[type, tuple[float, ...]] = {int: (-7, 2**70), float: (float("nan"), float("inf"), -7.0)}
-SEEDED = [verb for verb in LINES if verb not in ("export", "recalibrate")]
+SEEDED = [verb for verb in LINES if verb not in ("export", "recalibrate", "status", "merge")]
 
 
 def numbers(verb: str) -> list[tuple[str, float]]:
@@ -53,6 +55,16 @@ CASES = [
         for v, line in LINES.items()
     ],
     *[Case(f"no-options-{v.replace(' ', '-')}", nothing, v, 2, v.split()[0]) for v in LINES if v not in ("demo",)],
+    Case("shard-17-of-16", nothing, LINES["generate"] + " --shard 17/16", 2, "shard is '17/16'; it must be i/n"),
+    Case("shard-17-of-16-predict", nothing, LINES["predict"] + " --shard 17/16", 2, "shard is '17/16'; it must be i/n"),
+    Case("shard-no-number", nothing, LINES["generate"] + " --shard all", 2, "shard is 'all'"),
+    Case("status-nothing", nothing, LINES["status"], 2, "no folder that `sqp generate` or `sqp predict` wrote"),
+    Case("status-of-a-user", nothing, "status {images}", 2, "no folder that `sqp generate` or `sqp predict` wrote"),
+    Case("status-of-a-model", nothing, "status {bundle}", 2, "no folder that `sqp generate` or `sqp predict` wrote"),
+    Case("merge-nothing", nothing, LINES["merge"], 2, "is no folder: name the --out of the runs"),
+    Case("merge-no-parts", nothing, "merge --out {images}", 2, "holds no parts"),
+    Case("merge-of-a-user", nothing, "merge {images} --out {out}", 2, "no folder that `sqp generate`"),
+    Case("merge-two-kinds", nothing, "merge {records} {predictions} --out {out}", 2, ""),
     Case("out-a-file-generate", d.write("f", ""), LINES["generate"].replace("{out}", "{bad}/f"), 2, "/f"),
     Case("out-a-file-train", d.write("f", ""), LINES["train"].replace("{out}", "{bad}/f"), 2, "/f"),
     Case("out-a-file-predict", d.write("f", ""), LINES["predict"].replace("{out}", "{bad}/f"), 2, "/f"),
