@@ -29,8 +29,9 @@ from scipy.ndimage import gaussian_filter
 from sqp.data.synthetic import synthetic_lesion
 from sqp.quality.judging.verdict import judged
 from sqp.records import Record, RecordSet, RecordWriter
-from sqp.report.figures import DISTRIBUTION, distribution, save
+from sqp.report.drawing import save_picture
 from sqp.report.findings import prediction_findings
+from sqp.report.histogram import DISTRIBUTION, distribution
 from sqp.report.html import Section
 from sqp.report.page import write_page
 
@@ -122,7 +123,7 @@ def row(what: str, value: float, unit: str, target: str) -> dict[str, object]:
 def synthetic_page(folder: Path) -> tuple[Path, list[dict[str, object]]]:
     """The page of synthetic cases, and what writing it costs."""
     table = make_records(folder / "records")
-    figure = save(distribution(table), folder / "distribution.png")
+    figure = save_picture(distribution(table), folder / "distribution.png")
     start = time.process_time()
     page = write_page(
         folder / "report.html", table, title="1,000 synthetic lesions",

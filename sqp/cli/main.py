@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+from sqp.cli.early import check_early
 from sqp.cli.overview import COMMANDS, overview
 from sqp.cli.parser import parse
 from sqp.cli.streams import complain, forget, lost, open_streams
@@ -78,6 +79,7 @@ def _run(args: list[str]) -> int:
     config = parse(args[0], args[1:])
     if config is None:
         return DONE
+    check_early(config)
     keep_freed_memory()
     with _terminated_like_interrupted():
         result = import_module(command.module).run(config)

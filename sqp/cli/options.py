@@ -222,6 +222,26 @@ def expected(hint: Any) -> str:
     return "a mapping, e.g. {key: value}, or a YAML file of one"
 
 
+def written(hint: Any) -> str:
+    """What is written behind an option, in the help: a placeholder, or the choices; nothing for true or false.
+
+    Examples:
+        >>> written(int | None), written(list[Path]), written(bool), written(typing.Literal["a", "b"])
+        ('N', 'PATH ...', '', '{a,b}')
+    """
+    names = {int: "N", float: "NUMBER", bool: "", str: "TEXT", Path: "PATH", type(None): ""}
+    parts = [part for part in typing.get_args(hint) if part is not Ellipsis]
+    if hint in names:
+        return names[hint]
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        return f"{{{','.join(map(str, parts))}}}"
+    if origin in (list, tuple):
+        return f"{written(parts[0])} ..."
+    kinds = [written(part) for part in parts] if origin is not dict else []
+    return "|".join(filter(None, kinds)) or "{KEY: VALUE}"
+
+
 def _nearest(option: str, known: Sequence[str]) -> str | None:
     """The known option, with all its dots, that is nearest by its full name, its last part or its group."""
     full = {group: group for name in known for group in name.split(".")[:-1] if group != "*"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from sqp.cli.options import check_values, expected, explain, flat_hints, friendly, section
+from sqp.cli.groups import arrange
+from sqp.cli.options import check_values, explain, flat_hints, friendly, section, written
 from sqp.cli.overview import COMMANDS, SHORT_FORMS
-from sqp.config.checks import choices
 from sqp.core.errors import ConfigError
 
 
@@ -49,8 +50,9 @@ def _read(name: str, read: Callable[[Any], Any]) -> Any:
         formatter_class=_formatter(jsonargparse.DefaultHelpFormatter),
         allow_abbrev=False,  # `--epoch` is told, not taken for `--epochs`
     )
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
+    parser.add_argument("--config", action="config", help="YAML file with any of the options.")
     parser.add_class_arguments(cls, None)
+    arrange(parser, name, [field.name for field in dataclasses.fields(cls) if _required(field)])
     try:
         namespace = read(parser)
     except jsonargparse.ArgumentError as error:
@@ -63,14 +65,30 @@ def _read(name: str, read: Callable[[Any], Any]) -> Any:
 
 
 def _formatter(base: Any) -> Any:
-    """jsonargparse's formatter of the help, which says the choices of an option in words, those of a list too."""
+    """jsonargparse's formatter of the help, which says an option as people write it, with its choices and default."""
 
     class Formatter(base):
-        def _get_type_str(self, action: Any) -> str | None:
+        def _format_action_invocation(self, action: Any) -> str:
             hint = getattr(action, "_typehint", None)
-            return expected(hint) if choices(hint) else super()._get_type_str(action)
+            if hint is None or not action.option_strings:
+                return super()._format_action_invocation(action)
+            return f"{action.option_strings[0]} {written(hint)}".rstrip()
+
+        def _get_help_string(self, action: Any) -> str:
+            if getattr(action, "_typehint", None) is None:
+                return super()._get_help_string(action)
+            if action.required:
+                return f"{action.help} (required)"
+            default = action.default
+            shown = str(default).lower() if isinstance(default, bool) else default
+            some = default is not None and default is not False and default not in ([], {}, (), "")
+            return f"{action.help} (default: {shown})".replace("%", "%%") if some else action.help
 
     return Formatter
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _sections(name: str, args: list[str]) -> list[str]:

@@ -23,6 +23,7 @@ from sqp.core.ownership import lock_of, owned
 from sqp.core.shards import NAME, Shard, parts_in
 from sqp.core.untrusted import read_run
 from sqp.quality.bundle.storage import Bundle
+from sqp.quality.judging.error_map import ErrorMapStore
 from sqp.quality.judging.risk import risk_rule
 from sqp.records.join import check_configs, join_records, skipped_of
 from sqp.records.run_info import MaySkip
@@ -152,6 +153,6 @@ def _join_predictions(parts: list[Path], out: Path, inner: str) -> MergeResult:
     result = PredictResult(out, table, skipped, config.fail_under, choice, list(config.label))
     if len(table):
         write_predictions(out, table)
-        write_report(config, bundle, result)
+        write_report(config, bundle, result, ErrorMapStore(bundle, config.batch_size, config.device))
     write_result(config, bundle, result, time.monotonic() - started)
     return MergeResult(out, parts, len(table), skipped)

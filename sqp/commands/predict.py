@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from sqp.core.untrusted import read_run
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import FIRST
-from sqp.quality.judging.error_map import error_maps
+from sqp.quality.judging.error_map import ErrorMapStore
 from sqp.quality.judging.predict import predict_records
 from sqp.quality.judging.risk import RiskRule, risk_rule
 from sqp.records.join import check_configs
@@ -29,8 +28,9 @@ from sqp.records.make import GenerateResult, make_record_set
 from sqp.records.reader import read_record_sets
 from sqp.records.run_info import stored_config, write_run
 from sqp.records.shards import check_whole, claim
-from sqp.report.figures import DISTRIBUTION, distribution, save
+from sqp.report.drawing import save_picture
 from sqp.report.findings import prediction_findings
+from sqp.report.histogram import DISTRIBUTION, distribution
 from sqp.report.html import Section
 from sqp.report.overlays import write_overlays
 from sqp.report.page import write_page
@@ -77,6 +77,7 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     if not some:  # a part may have no image
         write_predictions(config.out, nothing())
         return _finish(config, bundle, PredictResult(config.out, nothing(), skipped, config.fail_under), started)
+    drawn = ErrorMapStore(bundle, config.batch_size, config.device)
     table = predict_records(
         bundle,
         folders,
@@ -88,26 +89,27 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         reject=config.reject,
         choice=choice,
         strict=config.strict,
+        keep_maps=drawn.keep if config.part is None else None,
     )
     write_predictions(config.out, table)
     result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label), notes)
     if config.part is None:
-        write_report(config, bundle, result)
+        write_report(config, bundle, result, drawn)
     return _finish(config, bundle, result, started)
 
 
-def write_report(config: PredictConfig, bundle: Bundle, result: PredictResult) -> None:
+def write_report(config: PredictConfig, bundle: Bundle, result: PredictResult, drawn: ErrorMapStore) -> None:
     """Overlays and the page of a run's predictions."""
     table, choice, skipped = result.table, result.choice, result.skipped
-    drawn = partial(error_maps, bundle, batch_size=config.batch_size, device=config.device)
     write_overlays(table, config.out / "overlays", config.worst, drawn)
+    figure = save_picture(distribution(table), config.out / "distribution.png")
     what = config.masks or config.probs or config.images or ", ".join(map(str, config.records))
     write_page(
         config.out / "report.html",
         table,
         title="Predicted quality",
         findings=prediction_findings(table, config.accept, config.reject, 1 - bundle.conformal.alpha, choice, skipped),
-        sections=[Section("Predicted Dice", save(distribution(table), config.out / "distribution.png"), DISTRIBUTION)],
+        sections=[Section("Predicted Dice", figure, DISTRIBUTION)],
         notes=f"Judged: {what}. Model: {config.model or DEFAULT}.",
         gallery=config.gallery,
         error_maps=drawn,

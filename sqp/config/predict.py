@@ -8,7 +8,7 @@ from typing import Any
 
 from sqp.config.checks import CommandConfig, check_thresholds
 from sqp.core.errors import ConfigError
-from sqp.core.names import Layout, Split
+from sqp.core.names import Layout, Precision, Split
 from sqp.core.shards import Shard
 
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
@@ -17,7 +17,17 @@ EXECUTION_KEYS = (
     *("worst", "gallery", "fail_under"),
 )
 """Keys that say how a run goes, and what is drawn of it, not what is predicted."""
-MAKING = (*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "supervised", "label", "seed")
+MAKING = (
+    *PROMPTING,
+    "checkpoint",
+    "checkpoints",
+    "referee_weights",
+    "localizer",
+    "supervised",
+    "label",
+    "seed",
+    "precision",
+)
 
 
 @dataclass
@@ -66,6 +76,8 @@ class PredictConfig(CommandConfig):
         device: cpu or cuda.
         strict: Stop at the first broken case, or record that cannot be read.
         overwrite: Make the records anew.
+        precision: Of the encoders of images: float32, bfloat16, or auto, which is bfloat16 where the CPU computes in it
+            (AMX, AVX512-BF16); default that of the records that the bundle was trained on.
         seed: Seed of the samples; default the one of the records that the bundle was trained on.
     """
 
@@ -102,6 +114,7 @@ class PredictConfig(CommandConfig):
     device: str = "cpu"
     strict: bool = False
     overwrite: bool = False
+    precision: Precision | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:

@@ -59,7 +59,7 @@ class SegmenterConfig(Config):
             box of each mask to the next slice, until a mask is empty.
         window: Of volumes, segmented slice by slice: what is black and white, in the units of the volume, e.g. [-160,
             240] HU for soft tissue in CT; default: the percentiles 0.5 and 99.5 of the volume.
-        precision: float32, or bfloat16 (autocast).
+        precision: float32, bfloat16 (autocast), or auto: bfloat16 where the CPU computes in it (AMX, AVX512-BF16).
         multimask: Whether three candidates are decoded and the one of highest predicted IoU kept.
     """
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import sha256_of, write_text
 from sqp.core.frame import frame_from
+from sqp.core.progress import followed
 from sqp.core.tables import csv_text, read_own_csv
 from sqp.data.reading import read_structure_or_mask
 from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
@@ -87,7 +87,7 @@ def measured(rows: pd.DataFrame, out: Path, probability: bool = True, surface: b
     results: dict[Any, dict[Any, Any]] = {}
     opened = cache(RecordSet)
     known = len(before)
-    for index, row in tqdm(rows.iterrows(), total=len(rows), unit="record", desc="measure", disable=None):
+    for index, row in followed(rows.iterrows(), len(rows), "measure", "record"):
         try:
             records = opened(str(row.get("record_set", "")))
             key = (str(records.folder), str(row["record_id"]), _digest(records, row, probability, surface))

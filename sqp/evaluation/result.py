@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -18,8 +18,10 @@ from sqp.evaluation.rows import Rows
 from sqp.evaluation.subsets import Comparison, Subset, compare_subsets
 from sqp.quality.judging.columns import score_names
 from sqp.report import figures
-from sqp.report.figures import DISTRIBUTION, distribution, save
+from sqp.report.drawing import save_picture
+from sqp.report.figures import save
 from sqp.report.findings import evaluation_findings
+from sqp.report.histogram import DISTRIBUTION, distribution
 from sqp.report.html import Section
 from sqp.report.overlays import write_overlays
 from sqp.report.page import ErrorMaps, write_page
@@ -79,7 +81,7 @@ class Evaluation:
             "scatter": save(figures.predicted_vs_true(panels), out / "predicted_vs_true.png"),
             "calibration": save(figures.calibration(panels), out / "calibration.png"),
         }
-        shown = save(distribution(test), out / "distribution.png")
+        shown = save_picture(distribution(test), out / "distribution.png")
         sections = [
             Section("Predicted against true Dice", files["scatter"], "A point is a mask; on the line is right."),
             Section(
@@ -152,8 +154,7 @@ def _of_model(config: EvaluateConfig) -> tuple[float | None, ErrorMaps | None]:
     if config.model is None:
         return None, None
     from sqp.bundles import bundle_folder
-    from sqp.quality import Bundle, error_maps  # torch and the networks: only where a model runs
+    from sqp.quality import Bundle, ErrorMapStore  # torch and the networks: only where a model runs
 
     bundle = Bundle.load(bundle_folder(config.model))
-    drawn = partial(error_maps, bundle, batch_size=config.batch_size, device=config.device)
-    return 1 - bundle.conformal.alpha, drawn
+    return 1 - bundle.conformal.alpha, ErrorMapStore(bundle, config.batch_size, config.device)

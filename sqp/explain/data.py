@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from sqp.config.explain import ExplainConfig
 from sqp.core.errors import CaseError, ConfigError
+from sqp.core.progress import Progress
 from sqp.core.seeding import numpy_generator
 from sqp.evaluation.rows import frozen_members
 from sqp.metrics.stats import Resamples
@@ -83,7 +83,7 @@ def load_material(config: ExplainConfig, bundle: Bundle) -> Material:
     sets = {folder: RecordSet(folder) for folder in rows["record_set"].unique()}
     tables, planes, scores, features, masks, truths = [], [], [], [], [], []
     left_out: dict[str, str] = {}
-    bar = tqdm(total=len(rows), unit="record", desc="read and predict", disable=None)
+    bar = Progress(len(rows), "read and predict", "record")
     with bar, ThreadPoolExecutor(2) as pool:
         for folder, of_set in rows.groupby("record_set", sort=False):
             for start in range(0, len(of_set), config.batch_size):

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
-from tqdm import tqdm
 
 from sqp.config.explain import ExplainConfig
+from sqp.core.progress import followed
 from sqp.core.seeding import numpy_generator
 from sqp.evaluation.paired import mean_cells
 from sqp.explain.attribution import group_maps, shares
@@ -53,7 +53,8 @@ def study_maps(config: ExplainConfig, material: Material, layers: dict[str, Laye
     names: list[str] = list(config.cams)
     alike = {name: np.full(n, np.nan) for name in names}
     traces: dict[str, list[Curves]] = {}
-    for start in tqdm(range(0, n, config.batch_size), unit="batch", desc="maps", disable=None):
+    starts = range(0, n, config.batch_size)
+    for start in followed(starts, len(starts), "maps", "batch"):
         index = np.arange(start, min(start + config.batch_size, n))
         planes, scores = material.batch(index, config.device)
         cams = config_cams(config, model, planes, scores, layer)

@@ -23,11 +23,11 @@ import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler
-from tqdm import tqdm
 
 from sqp.core.errors import CaseError
 from sqp.core.files import look_of, reserve_arrays, write_json
 from sqp.core.frame import Frame
+from sqp.core.progress import Progress
 from sqp.core.types import Case
 from sqp.core.untrusted import read_json
 from sqp.core.volume import Volume
@@ -70,7 +70,7 @@ def fill_cache(
         broken: dict[int, str] = {}
         work, rows = partial(_filled, fill), list(enumerate(cases))
         pool: Any = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext()
-        bar = tqdm(total=len(cases), unit=unit, desc=f"reading {unit}s", disable=None if progress else True)
+        bar = Progress(len(cases), f"reading {unit}s", unit, shown=progress)
         with pool, bar:
             chunk = max(1, min(16, len(rows) // (4 * max(1, workers))))
             for row, why in pool.map(work, rows, chunksize=chunk) if workers > 1 else map(work, rows):

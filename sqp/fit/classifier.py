@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
-from tqdm import tqdm
 
 from sqp.config.fit import FitClassifierConfig
 from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.files import write_text
+from sqp.core.progress import followed
 from sqp.core.tables import csv_text
 from sqp.core.types import Case
 from sqp.data import read_image
@@ -89,7 +89,7 @@ def _predicted(
     """Probabilities `[n, classes]`, class numbers `[n]` and groups."""
     index = {name: k for k, name in enumerate(classifier.spec.classes)}
     probability, truth, group = [], [], []
-    for case in tqdm(cases, unit="image", desc="report", disable=None if progress else True):
+    for case in followed(cases, len(cases), "report", "image", shown=progress):
         label = index.get(label_of(case, target))
         try:
             pixels, _ = classifier.pixels(read_image(case.image_path))

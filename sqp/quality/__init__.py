@@ -11,6 +11,7 @@ _HOMES = {
     "BACKBONES": "model.backbones",
     "LOSSES": "model.losses",
     "Bundle": "bundle.storage",
+    "ErrorMapStore": "judging.error_map",
     "error_maps": "judging.error_map",
     "QualityModel": "model.module",
     "QualityOutput": "model.module",

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from sqp.core.errors import ConfigError
 from sqp.core.files import content_of, write_atomic
 from sqp.core.ownership import owned
+from sqp.core.progress import followed
 from sqp.core.tables import read_own_csv
 from sqp.core.untrusted import read_run
 from sqp.data.split_files import read_splits, write_splits
@@ -132,7 +132,7 @@ def _check_records(parts: Sequence[Path]) -> list[str]:
         table, contents = records.table, records.contents
         scores |= dict.fromkeys(name for name in table if name not in (*COLUMNS, *RENAMED, CONTENT))
         rows = zip(table["record_id"], table["mask_path"], strict=True)
-        for name, mask in tqdm(rows, total=len(table), unit="record", desc=f"check {part.name}", disable=None):
+        for name, mask in followed(rows, len(table), f"check {part.name}", "record"):
             content = contents[name]
             files = RecordWriter(part).parts(name, mask)
             if not all(file.is_file() for file in files) or (

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
-from tqdm import tqdm
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
 from sqp.config.referee import NONE
 from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.files import write_text
+from sqp.core.names import Precision
 from sqp.core.ownership import owned
+from sqp.core.progress import Progress
 from sqp.core.shards import beside
 from sqp.core.tables import csv_text
 from sqp.core.types import Case
@@ -37,7 +39,7 @@ from sqp.records.run_info import MaySkip, execution, stored_config, versions
 from sqp.records.supervised import check_supervised
 from sqp.records.workers import make_records
 from sqp.records.writer import FINISHED, FOLDERS, first_difference, with_defaults
-from sqp.segmenters import SEGMENTERS, check_device
+from sqp.segmenters import SEGMENTERS, check_device, precision_for
 from sqp.segmenters.plain import needs_checkpoint
 from sqp.uncertainty.tta import SETS
 
@@ -95,6 +97,9 @@ def make_record_set(config: GenerateConfig) -> GenerateResult:
     the config is wrong, or another one made the records that are there; CaseError with `strict`.
     """
     check_parts(config)
+    config = copy(config)  # what is stored of it, and compared with another run's, is what this machine computes in
+    precision = cast(Precision, precision_for(config.segmenter.precision, config.device))
+    config.segmenter = replace(config.segmenter, precision=precision)
     with owned(config.out, "generate", apart=FOLDERS):
         return _make(config)
 
@@ -127,7 +132,7 @@ def _make(config: GenerateConfig) -> GenerateResult:
     writer.drop(finished.stale)
     pending = [case for case in cases if not finished.done.issuperset(plans[case.image_id])]
     written, ended = 0, False
-    progress = tqdm(total=len(pending), unit="image", desc="generate", disable=None)
+    progress = Progress(len(pending), "generate", "image")
     try:
         for image_id, count, problems in make_records(config, pending, everything, finished.done):
             written += count
@@ -135,7 +140,7 @@ def _make(config: GenerateConfig) -> GenerateResult:
             for problem in problems:
                 if config.strict:
                     raise CaseError(f"{image_id}: {problem}")
-                tqdm.write(f"skipped {image_id}: {problem}")
+                progress.say(f"skipped {image_id}: {problem}")
             if problems:
                 skipped[image_id] = "; ".join(problems)
         ended = True

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
 
 from sqp.core.files import clear_left
 from sqp.core.ownership import remove_written
-from sqp.report.figures import save
+from sqp.report.drawing import INK, colour_bar, font, line_height, save_picture, wrapped, write_lines
 from sqp.report.page import ErrorMaps
 from sqp.report.predictions import interval, open_sets, remarks, shown_names, worst_first
 from sqp.report.scan import load_view
 from sqp.report.view import COLOURS, ERROR_COLOURS, MASK_COLOUR, TRUTH_COLOUR, View
 
 SIDE = 640  # pixels of the long side of the picture inside the overlay
+MARGIN, GAP = 14, 10
+CAPTION, TITLE, TEXT = 19, 17, 15  # sizes of letters
+BAR, NUMBERS = 18, 60  # widths of a colour bar and of the numbers beside it
+NARROWEST = 300  # a panel: its title stays readable above a slender picture
+
+
+class Panel(NamedTuple):
+    """A picture uint8 `[h, w, 3]` and its title; a map has the name of its colours and the value of the brightest."""
+
+    pixels: np.ndarray
+    title: str
+    colours: str = ""
+    top: float = 1.0
+
+    @property
+    def width(self) -> int:
+        """With the colour bar."""
+        return max(NARROWEST, self.pixels.shape[1] + (GAP + BAR + NUMBERS) * bool(self.colours))
 
 
 def write_overlays(
@@ -43,42 +59,65 @@ def write_overlays(
     paths = []
     for rank, row in enumerate(rows.to_dict("records"), start=1):
         view = load_view(sets[row["record_set"]], row, SIDE, wrong.get((row["record_set"], row["record_id"])))
-        paths.append(save(overlay(view, row), folder / f"{rank:03d}-{row['record_id']}.png", dpi=110))
+        paths.append(save_picture(overlay(view, row), folder / f"{rank:03d}-{row['record_id']}.png"))
     return paths
 
 
-def overlay(view: View, row: Mapping[str, Any]) -> Figure:
-    """One record's figure; `row` has record_id, predicted_dice, low, high, verdict and, if known, dice."""
-    height, width = view.mask.shape
-    aspect = min(max(height / width, 0.4), 2.0)
-    maps = [(view.coloured(), view.measure, COLOURS, view.top)] if view.uncertainty is not None else []
+def panels(view: View) -> list[Panel]:
+    """Image with contours, uncertainty map and error map, as far as they are there."""
+    out = [Panel(view.outlined(), ", ".join(filter(None, ["mask", view.place, *view.lacks()])))]
+    if view.uncertainty is not None:
+        out.append(Panel(view.coloured(), view.measure, COLOURS, view.top))
     wrong = view.wrong()
     if wrong is not None:
-        maps.append((wrong, "mask expected to be wrong", ERROR_COLOURS, 1.0))
-    panels = 1 + len(maps)
-    figure = Figure(figsize=(4.75 * max(2, panels), 4.1 * aspect + 1.4), layout="constrained")  # the caption needs two
-    left, *others = figure.subplots(1, panels, squeeze=False)[0]
-    left.imshow(view.outlined(), interpolation="nearest")
-    left.set_title(", ".join(filter(None, ["mask", view.place, *view.lacks()])), fontsize=11)
-    left.set_axis_off()
-    for axes, (pixels, title, colours, top) in zip(others, maps, strict=True):
-        axes.imshow(pixels, interpolation="nearest")
-        axes.set_title(title, fontsize=11)
-        axes.set_axis_off()
-        bar = ScalarMappable(Normalize(0, top), colours)
-        figure.colorbar(bar, ax=axes, fraction=0.046, pad=0.02).ax.tick_params(labelsize=10)
-    left.plot([], [], color=MASK_COLOUR, lw=4, label="mask")
-    if view.truth is not None:
-        left.plot([], [], color=TRUTH_COLOUR, lw=4, label="truth")
-    left.legend(loc="lower left", fontsize=9, framealpha=0.85)
-    figure.suptitle(caption(row), fontsize=12)
-    return figure
+        out.append(Panel(wrong, "mask expected to be wrong", ERROR_COLOURS))
+    return out
+
+
+def overlay(view: View, row: Mapping[str, Any]) -> Image.Image:
+    """One record's picture; `row` has record_id, predicted_dice, low, high, verdict and, if known, dice."""
+    shown = panels(view)
+    inner = max(2 * NARROWEST, sum(panel.width for panel in shown) + 2 * GAP * (len(shown) - 1))
+    said = [line for text in caption(row).splitlines() for line in wrapped(text, CAPTION, inner)]
+    titles = [wrapped(panel.title, TITLE, panel.width) for panel in shown]
+    above = MARGIN + len(said) * line_height(CAPTION) + GAP
+    top = above + max(map(len, titles)) * line_height(TITLE) + GAP // 2
+    height = view.mask.shape[0]
+    canvas = Image.new("RGB", (inner + 2 * MARGIN, top + height + MARGIN), "white")
+    draw = ImageDraw.Draw(canvas)
+    write_lines(draw, (MARGIN, MARGIN), said, CAPTION)
+    left = MARGIN
+    for panel, title in zip(shown, titles, strict=True):
+        write_lines(draw, (left, above), title, TITLE)
+        canvas.paste(Image.fromarray(panel.pixels), (left, top))
+        if panel.colours:
+            bar = left + panel.pixels.shape[1] + GAP
+            colour_bar(canvas, (bar, top, bar + BAR, top + height), panel.colours, panel.top, TEXT)
+        left += panel.width + 2 * GAP
+    named = {"mask": MASK_COLOUR} | ({"truth": TRUTH_COLOUR} if view.truth is not None else {})
+    _legend(canvas, (MARGIN, top + height), named)
+    return canvas
+
+
+def _legend(canvas: Image.Image, corner: tuple[int, int], named: Mapping[str, str]) -> None:
+    """Names of the lines in a box that stands in the lower left corner of a picture."""
+    step, sample = line_height(TEXT), 26
+    width = round(max(font(TEXT).getlength(name) for name in named)) + sample + 22
+    left, upper = corner[0] + 6, corner[1] - 6 - step * len(named) - 8
+    if upper < 0:
+        return
+    box = (left, upper, left + width, upper + step * len(named) + 8)
+    canvas.paste(Image.blend(canvas.crop(box), Image.new("RGB", (box[2] - left, box[3] - upper), "white"), 0.85), box)
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((left, upper, box[2] - 1, box[3] - 1), outline="#b0b0b0")
+    for place, (name, colour) in enumerate(named.items()):
+        y = upper + 4 + place * step + step // 2
+        draw.rectangle((left + 7, y - 3, left + 7 + sample, y + 3), colour, "black")
+        draw.text((left + 14 + sample, y), name, INK, font(TEXT), anchor="lm")
 
 
 def caption(row: Mapping[str, Any]) -> str:
-    """Its name, wrapped; then a line with predicted Dice, interval, verdict, reason, and truth where known."""
+    """Its name; then a line with predicted Dice, interval, verdict, reason, and truth where known."""
     predicted = f"predicted Dice {interval(row['predicted_dice'], row['low'], row['high'])}"
-    line = "  ·  ".join([predicted, str(row["verdict"]), *remarks(row)])
-    return "\n".join(
-        textwrap.fill(text.replace("$", r"\$"), 80) for text in (str(row.get("shown", row["record_id"])), line)
-    )
+    name = " ".join(str(row.get("shown", row["record_id"])).split())
+    return "\n".join([name, "  ·  ".join([predicted, str(row["verdict"]), *remarks(row)])])

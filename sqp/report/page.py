@@ -12,15 +12,14 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_hex
 from PIL import Image
 
 from sqp.core.files import write_text
 from sqp.quality.judging.verdict import VERDICTS
 from sqp.records import RecordSet
+from sqp.report.drawing import coloured
 from sqp.report.findings import Findings, skipped_html
 from sqp.report.html import Section, anchor, asset, data_uri, document, section_html
 from sqp.report.predictions import open_sets, prompter_label, shown_names, warnings, worst_first
@@ -79,7 +78,7 @@ def write_page(
 
 def _gradient(name: str) -> str:
     """A colour map as a gradient of CSS, dark to bright."""
-    colours = [to_hex(mpl.colormaps[name](step / 8)) for step in range(9)]
+    colours = [f"#{bytes(colour).hex()}" for colour in coloured(np.linspace(0, 1, 9), name)]
     return f"linear-gradient(to right, {', '.join(colours)})"
 
 

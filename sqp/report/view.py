@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageColor
 from scipy.ndimage import binary_dilation, binary_erosion
-from skimage.measure import approximate_polygon, find_contours
+from skimage.measure import find_contours
+
+from sqp.report.drawing import coloured
 
 MASK_COLOUR, TRUTH_COLOUR = "#FFC107", "#56B4E9"  # apart to all eyes; on a black edge, on any skin
 COLOURS = "cividis"  # made for colour-blind readers, monotone in grey
@@ -55,11 +56,11 @@ class View:
         """uint8 `[h, w, 3]`: the uncertainty map in colours; even grey where there is none."""
         if self.uncertainty is None:
             return np.full((*self.mask.shape, 3), 128, np.uint8)
-        return mpl.colormaps[COLOURS](self.uncertainty, bytes=True)[..., :3]
+        return coloured(self.uncertainty, COLOURS)
 
     def wrong(self) -> np.ndarray | None:
         """uint8 `[h, w, 3]`: the error map in colours; None where the model has none."""
-        return None if self.error is None else mpl.colormaps[ERROR_COLOURS](self.error, bytes=True)[..., :3]
+        return None if self.error is None else coloured(self.error, ERROR_COLOURS)
 
 
 def outline(mask: np.ndarray) -> str:
@@ -70,10 +71,32 @@ def outline(mask: np.ndarray) -> str:
         'M.5 1L0 .5L.5 0L1 .5Z'
     """
     lines = [
-        approximate_polygon(line - 0.5, 0.4)[:-1]  # from the padded frame, and from a pixel's centre to its corner
+        simplified(line - 0.5, 0.4)[:-1]  # from the padded frame, and from a pixel's centre to its corner
         for line in find_contours(np.pad(mask.astype(np.float32), 1), 0.5)
     ]
     return "".join(f"M{'L'.join(f'{_short(x)} {_short(y)}' for y, x in line)}Z" for line in lines if len(line) > 2)
+
+
+def simplified(line: np.ndarray, tolerance: float) -> np.ndarray:
+    """The points of a line `[n, 2]` without which it would move by more than `tolerance` (Douglas and Peucker, 1973).
+
+    As `skimage.measure.approximate_polygon`, which brings scipy.signal and scipy.stats: a second to import.
+    """
+    kept = np.zeros(len(line), bool)
+    kept[[0, -1]] = True
+    parts = [(0, len(line) - 1)]
+    while parts:
+        first, last = parts.pop()
+        if last - first < 2:
+            continue
+        along, points = line[last] - line[first], line[first + 1 : last] - line[first]
+        share = np.clip(points @ along / max(along @ along, np.finfo(float).tiny), 0, 1)
+        distance = np.hypot(*(points - share[:, None] * along).T)
+        if distance.max() > tolerance:
+            farthest = first + 1 + int(distance.argmax())
+            kept[farthest] = True
+            parts += [(first, farthest), (farthest, last)]
+    return line[kept]
 
 
 def _short(number: float) -> str:

@@ -13,12 +13,15 @@ import torch
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.types import Segmenter
 
-__all__ = ["PRECISIONS", "SEGMENTERS", "build_segmenter", "check_device"]
+__all__ = ["PRECISIONS", "SEGMENTERS", "build_segmenter", "check_device", "precision_for"]
 
-PRECISIONS = ("float32", "bfloat16")
-"""In which precision a segmenter's image encoder may run."""
+PRECISIONS = ("float32", "bfloat16", "auto")
+"""In which precision a segmenter's image encoder may run; auto is what `precision_for` says."""
 
 NO_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")  # torch's names of instruction sets without it
+
+BFLOAT16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+"""torch.cpu's questions for instruction sets that multiply in bfloat16."""
 
 
 def _later(module: str, builder: str, *first: str) -> Callable[..., Segmenter]:
@@ -59,7 +62,7 @@ def build_segmenter(
         name: a name of `SEGMENTERS`.
         checkpoint: a file; None: the packaged or official one, where there is one.
         device: cpu, cuda, cuda:0, mps.
-        precision: float32 or bfloat16.
+        precision: float32, bfloat16 or auto.
         **options: the segmenter's own (`multimask`, `chunk`).
 
     Returns:
@@ -72,9 +75,27 @@ def build_segmenter(
     if precision not in PRECISIONS:
         raise ConfigError(f"unknown precision '{precision}'. known: {', '.join(PRECISIONS)}")
     device = check_device(device)
+    precision = precision_for(precision, device)
     if precision == "bfloat16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in NO_BFLOAT16:
         warnings.warn("this CPU emulates bfloat16, about 10 times slower than float32", stacklevel=2)
     return builder(checkpoint, device=device, precision=precision, **options)
+
+
+def precision_for(precision: str, device: str | torch.device) -> str:
+    """A precision by its name; of auto bfloat16 on a CPU that computes in it (AMX, AVX512-BF16), else float32.
+
+    Args:
+        precision: float32, bfloat16 or auto.
+        device: cpu, cuda, cuda:0, mps.
+
+    Returns:
+        float32 or bfloat16.
+    """
+    if precision != "auto":
+        return precision
+    asked = [getattr(torch.cpu, name, None) for name in BFLOAT16]  # torch's own, not public yet
+    fast = torch.device(device).type == "cpu" and any(known() for known in asked if known is not None)
+    return "bfloat16" if fast else "float32"
 
 
 def check_device(device: str | torch.device) -> torch.device:

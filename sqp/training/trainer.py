@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from sqp.core.errors import ConfigError
 from sqp.core.files import full_disk_told, note_written, write_atomic
 from sqp.core.ownership import remove_empty
+from sqp.core.progress import EVERY
 from sqp.networks.weight_files import damage_of
 
 EXPECTED = (
@@ -47,6 +49,21 @@ class FiniteLoss(Callback):
                 f"the training loss of epoch {trainer.current_epoch} is {float(loss)}: start anew (--overwrite) with a "
                 f"lower --learning_rate, or with --precision 32-true if it is another"
             )
+
+
+class EpochLines(Callback):
+    """A plain line on stderr after an epoch, at most one a minute: progress where there is no terminal."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Epoch, loss, and what is measured on val."""
+        if trainer.is_global_zero and time.monotonic() - self._said >= EVERY:
+            self._said = time.monotonic()
+            numbers = [f"{name} {float(value):.4g}" for name, value in sorted(trainer.callback_metrics.items())]
+            epoch = f"train: epoch {trainer.current_epoch + 1} of at most {trainer.max_epochs}"
+            print(", ".join([epoch, *numbers]), file=sys.stderr, flush=True)
 
 
 def run_trainer(
@@ -84,17 +101,18 @@ def run_trainer(
     for name in LOGGED:
         note_written(folder / "logs" / str(attempt) / name)
     _check_devices(dict(options or {}))
+    lines = [] if sys.stderr.isatty() or not progress else [EpochLines()]
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             trainer = pl.Trainer(
                 max_epochs=epochs,
                 logger=[csv, *loggers],
-                callbacks=[*callbacks, FiniteLoss(), last],
+                callbacks=[*callbacks, FiniteLoss(), *lines, last],
                 log_every_n_steps=1,
                 num_sanity_val_steps=0,
                 enable_model_summary=False,
-                enable_progress_bar=progress,
+                enable_progress_bar=progress and sys.stderr.isatty(),  # a log would be flooded with it
                 gradient_clip_val=1.0,
                 default_root_dir=str(folder),
                 plugins=[AtomicCheckpoints()],

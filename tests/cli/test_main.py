@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from types import SimpleNamespace
 import pytest
 
 from sqp.cli import main as cli
+from sqp.cli.groups import BASIC, GENERAL, GROUPS
 from sqp.cli.main import main
-from sqp.cli.options import option_names
+from sqp.cli.options import flat_hints, option_names
 from sqp.cli.overview import COMMANDS
 from sqp.cli.parser import config_class, from_mapping, parse
 from sqp.config.generate import GenerateConfig
@@ -337,11 +339,49 @@ def test_a_wrong_choice_is_told_with_the_nearest_and_all_names(options, message,
     assert err.startswith(f"sqp: {message}") and "fit segmenter" not in err
 
 
+@pytest.mark.parametrize("name", GROUPS)
+def test_help_has_basic_options_first_and_every_option_once(name, capsys):
+    main([name, "--help"])
+    text = capsys.readouterr().out
+    titles = [line.rstrip(":") for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert titles[: len(GROUPS[name])] == list(GROUPS[name]) and titles[-1] == GENERAL
+    shown = re.findall(r"^  --([\w.]+)", text, re.M)
+    assert len(shown) == len(set(shown)) and set(flat_hints(config_class(name))) <= set(shown)
+    assert shown[: len(GROUPS[name][BASIC])] == list(GROUPS[name][BASIC])
+    assert (
+        "<class" not in text and "ITEM" not in text and "null" not in text.partition(GENERAL)[0].replace(", null", "")
+    )
+
+
+def test_predict_help_fits_two_screens(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["predict", "--help"])
+    assert capsys.readouterr().out.count("\n") <= 2 * 56
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["predict", "--images", "/nowhere", "--model", "fast"], "--images /nowhere does not exist: check the path"),
+        (["predict", "--images", ".", "--masks", "/no"], "--masks /no does not exist"),
+        (["predict", "--images", ".", "--model", "fst"], "'fst', did you mean 'fast'?"),
+        (["predict", "--images", ".", "--checkpoints", ".", "/n.pth"], "--checkpoints /n.pth does not exist"),
+        (["generate", "--images", ".", "--out", "x", "--referee.weights", "/n"], "--referee.weights /n does not exist"),
+        (["train", "--records", ".", "--out", "x", "--pretrained_file", "/n"], "--pretrained_file /n does not exist"),
+        (["train", "--records", ".", "--out", "x", "--optimizer", "adamv"], "did you mean 'adamw'?"),
+    ],
+)
+def test_small_mistakes_are_told_before_torch_is_imported(args, message):
+    code = "import sys; from sqp.cli.main import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True)
+    assert message in done.stderr and done.stdout.split() == ["2", "False"]
+
+
 def test_help_lists_the_choices_of_an_option_and_of_a_list(capsys):
     main(["fit", "segmenter", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "type: one of unet, fpn_resnet50, fpn, swin_unet, unet3d, unet25d, litemedsam, default: unet" in said
-    assert "type: one of segmenter, train, calibration, val, test, raters, or several of them" in said
+    assert "{unet,fpn_resnet50,fpn,swin_unet,unet3d,unet25d,litemedsam}" in said and "(default: unet)" in said
+    assert "{segmenter,train,calibration,val,test,raters} ..." in said
 
 
 def test_a_tilde_of_a_config_leads_home_whoever_gives_it():

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import numpy as np
+from PIL import ImageColor
+
 from sqp.quality.judging.verdict import VERDICTS
-from sqp.report.figures import distribution
+from sqp.report.histogram import FILLS, SIZE, distribution, heights
 
 
 def test_bars_add_up_to_the_counts_of_the_verdicts(predictions):
-    axes = distribution(predictions).axes[0]
-    counts = predictions.dropna(subset=["predicted_dice"])["verdict"].value_counts()
-    heights = [sum(bar.get_height() for bar in bars) for bars in axes.containers]
-    assert heights == [counts.get(name, 0) for name in VERDICTS]
-    tops = [bar.get_y() + bar.get_height() for bar in axes.containers[-1]]
-    assert sum(tops) == counts.sum()  # stacked, not side by side
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels[0] == f"accept ({counts['accept']})"
+    bars = heights(predictions)
+    known = predictions.dropna(subset=["predicted_dice"])
+    assert list(bars) == list(VERDICTS)
+    assert {name: counts.sum() for name, counts in bars.items()} == {
+        name: (known["verdict"] == name).sum() for name in VERDICTS
+    }
+    one = bars["reject"].nonzero()[0][0]
+    assert known.loc[known["verdict"] == "reject", "predicted_dice"].between(one / 25, (one + 1) / 25).any()
+
+
+def test_a_bar_is_as_high_as_its_count(predictions):
+    """Two bars of one colour, one with twice the masks."""
+    table = predictions.head(3).assign(predicted_dice=[0.53, 0.54, 0.93], verdict="accept")
+    drawn = np.asarray(distribution(table)).astype(int)
+    assert drawn.shape == (SIZE[1], SIZE[0], 3)
+    near = (abs(drawn - ImageColor.getrgb(FILLS["accept"])).sum(axis=-1) < 12)[:, 300:]  # right of the legend
+    columns = near.sum(axis=0)
+    two, one = columns[:300].max(), columns[300:].max()
+    assert abs(two - 2 * one) <= 4 and one > 50
 
 
 def test_no_predictions_still_draw(predictions):
-    assert distribution(predictions.head(0)).axes[0].get_xlim() == (0, 1)
+    assert distribution(predictions.head(0)).size == SIZE

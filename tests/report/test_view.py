@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageColor
+from skimage.measure import approximate_polygon
 
 from sqp.core.ownership import owned
 from sqp.records import RecordSet
-from sqp.report.overlays import caption, overlay, write_overlays
+from sqp.report.drawing import coloured
+from sqp.report.overlays import NARROWEST, caption, overlay, panels, write_overlays
 from sqp.report.scan import load_view
-from sqp.report.view import MASK_COLOUR, TRUTH_COLOUR, View
+from sqp.report.view import MASK_COLOUR, TRUTH_COLOUR, View, simplified
 
 
 @pytest.fixture
@@ -59,7 +65,8 @@ def test_a_lost_image_is_told_not_fatal(record_set, rows, tmp_path):
         view = load_view(RecordSet(record_set), rows[0] | {"image_path": path, "truth_path": ["/nowhere/t.png"]}, 90)
         assert view.image is None
         assert view.truth is None
-        assert "not readable" in overlay(view, rows[0]).axes[0].get_title()
+        assert "image not readable" in panels(view)[0].title
+        overlay(view, rows[0])
 
 
 def test_caption_has_prediction_interval_verdict_and_truth(rows):
@@ -71,17 +78,43 @@ def test_overlays_of_the_worst_k(tmp_path, predictions):
     paths = write_overlays(predictions, tmp_path, k=2)
     assert [path.name for path in paths] == ["001-rec-011.png", "002-rec-009.png"]
     with Image.open(paths[1]) as image:
-        assert image.size[0] == 1045
+        assert (np.asarray(image) == ImageColor.getrgb(MASK_COLOUR)).all(axis=-1).any()
     assert write_overlays(predictions, tmp_path / "none", k=0) == []
 
 
 def test_nothing_lies_outside_of_the_overlay(record_set, rows):
     long = rows[9] | {"record_id": "rec-009", "verdict": "review"}
-    figure = overlay(load_view(RecordSet(record_set), long, 300), long | {"record_id": "x" * 190 + "$"})
-    figure.canvas.draw()
-    box = figure.get_tightbbox()
-    width, height = figure.get_size_inches()
-    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+    for side in (300, 40):  # narrower than its title, lower than its legend
+        view = load_view(RecordSet(record_set), long, side)
+        drawn = np.asarray(overlay(view, long | {"record_id": "x" * 190 + " Ж\udce9\n$"}))
+        assert all((edge == 255).all() for edge in (drawn[:8], drawn[-8:], drawn[:, :8], drawn[:, -8:]))
+
+
+def test_each_map_has_a_bar_from_its_darkest_to_its_brightest_colour(record_set, rows):
+    view = load_view(RecordSet(record_set), rows[9], 400)
+    plain = np.asarray(overlay(view, rows[9]))
+    _, uncertain, wrong = panels(replace(view, error=view.uncertainty))
+    assert uncertain.title == "entropy (bits)" and wrong.title == "mask expected to be wrong"
+    assert uncertain.width > max(NARROWEST, 400) and (uncertain.pixels != wrong.pixels).any()
+    both = np.asarray(overlay(replace(view, error=view.uncertainty), rows[9]))
+    assert both.shape[1] - plain.shape[1] == wrong.width + 20
+    for colour in (coloured(np.zeros(1), "cividis"), coloured(np.ones(1), "cividis")):
+        assert (plain == colour[0]).all(axis=-1).sum() > 10
+
+
+def test_colours_are_matplotlibs():
+    values = np.array([0, 1e-9, 0.1, 0.5, 0.999, 1, -1, 2])
+    for name in ("cividis", "magma"):
+        np.testing.assert_array_equal(coloured(values, name), mpl.colormaps[name](values, bytes=True)[:, :3])
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=20))
+@settings(deadline=None, max_examples=50)
+def test_a_line_is_simplified_as_by_scikit_image(points):
+    line = np.array(points, float) + np.linspace(0, 0.1, len(points))[:, None] ** 2  # no two distances alike
+    short = simplified(line, 0.4)
+    assert len(short) <= len(line) and (short[[0, -1]] == line[[0, -1]]).all()
+    assert len(short) == len(approximate_polygon(line, 0.4))
 
 
 def test_folder_is_made_only_when_needed(tmp_path, predictions):
@@ -107,7 +140,8 @@ def test_a_lost_mask_is_told_not_fatal(rows, tmp_path):
     lost = rows[2] | {"record_id": "gone"}
     view = load_view(RecordSet(lost["record_set"]), lost, 90)
     assert view.mask.shape == (90, 56) and not view.mask.any() and view.uncertainty is None
-    assert "mask not readable" in overlay(view, lost).axes[0].get_title()
+    assert panels(view)[0].title == "mask, mask not readable"
+    overlay(view, lost)
 
 
 def test_a_mask_too_small_for_the_picture_is_not_called_empty(record_set, rows, monkeypatch):

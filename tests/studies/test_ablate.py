@@ -20,8 +20,8 @@ from sqp.core.errors import ConfigError
 from sqp.quality import Bundle, predict_records
 from sqp.quality.judging.predict import read_batch
 from sqp.quality.model import training
-from sqp.quality.model.augment import turned
 from sqp.quality.model.inference import SYMMETRIES
+from sqp.quality.model.symmetries import turned
 from sqp.quality.model.truth_map import compare
 from sqp.records import RecordSet
 from sqp.records.frozen import freeze, write_frozen

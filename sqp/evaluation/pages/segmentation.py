@@ -8,9 +8,9 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from sqp.core.errors import CaseError, ConfigError
+from sqp.core.progress import followed
 from sqp.evaluation.evidence import Evidence, Page, known
 from sqp.evaluation.paired import correlation_rows, mean_cells, mean_rows
 from sqp.evaluation.pixels import WORST_SLICE, measured, read_pixels
@@ -182,7 +182,7 @@ def _scaled(segmenter: str, test: pd.DataFrame, calibration: pd.DataFrame, resam
 def _maps(rows: pd.DataFrame, word: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(index, map once a truth, truths `[raters, h, w]`) of each record whose map can be read and holds no NaN."""
     opened = cache(RecordSet)
-    for index, row in tqdm(rows.iterrows(), total=len(rows), unit="record", desc=word, disable=None):
+    for index, row in followed(rows.iterrows(), len(rows), word, "record"):
         try:
             pixels = read_pixels(opened(str(row["record_set"])), row)
         except (CaseError, ConfigError):

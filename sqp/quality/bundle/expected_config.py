@@ -93,6 +93,7 @@ def segmenter_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequ
     ConfigError where these records had no segmenter, and no masks are given.
     """
     options = {key: value for key, value in like["segmenter"].items() if key not in HASHES}
+    options |= {"precision": config.precision} if config.precision else {}
     if SELF not in sources:
         if config.checkpoint or config.checkpoints:
             given = "checkpoint" if config.checkpoint else "checkpoints"

@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from sqp.core.errors import ConfigError
 from sqp.core.files import write_atomic
 from sqp.quality.bundle.storage import Bundle
-from sqp.quality.model.augment import turned
 from sqp.quality.model.backbones import dims_of
 from sqp.quality.model.channels import IMAGE, MASK
 from sqp.quality.model.inference import SYMMETRIES, turned_back
+from sqp.quality.model.symmetries import turned
 from sqp.quality.model.tabular import CLIP
 
 OPSET = 18

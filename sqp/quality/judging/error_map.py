@@ -10,16 +10,69 @@ import torch
 from torch import Tensor
 
 from sqp.quality.bundle.storage import Bundle
-from sqp.quality.judging.predict import read_batch
+from sqp.quality.judging.predict import predict_batch, read_batch
 from sqp.quality.model.ensemble import Ensemble
 from sqp.quality.model.inference import over_symmetries
 from sqp.quality.model.module import QualityModel
 from sqp.records import RecordSet
 
+Key = tuple[str, str]
+"""(record_set, record_id) of a row."""
+KEPT = 4096
+"""Maps that are kept of a run's own pass, 64 MB at 88 x 88. Of more records those that are shown are drawn anew.
+"""
+
+
+class ErrorMapStore:
+    """`maps(rows)`: the error maps of rows of a table, each drawn once.
+
+    `keep` takes those that `predict_records` makes while it predicts, the first `most`; the others are drawn when they
+    are asked for, and kept.
+    """
+
+    def __init__(
+        self, bundle: Bundle, batch_size: int = 64, device: str = "cpu", threads: int = 2, most: int = KEPT
+    ) -> None:
+        self.bundle, self.batch_size, self.device, self.threads = bundle, batch_size, device, threads
+        self.most = most
+        self._maps: dict[Key, np.ndarray | None] = {}
+
+    def keep(self, rows: pd.DataFrame, maps: np.ndarray, unreadable: np.ndarray) -> None:
+        """Maps `[n, h, h]` of rows, of which `[n]` could not be read: these have none."""
+        if len(self._maps) < self.most:
+            self._add(rows, maps, unreadable)
+
+    def _add(self, rows: pd.DataFrame, maps: np.ndarray, unreadable: np.ndarray) -> None:
+        for key, values, lost in zip(_keys(rows), maps.astype(np.float16), unreadable, strict=True):
+            self._maps[key] = None if lost else values
+
+    def __call__(self, table: pd.DataFrame) -> dict[Key, np.ndarray]:
+        """float16 `[h, h]` in 0-1 over the squashed frame, by (record_set, record_id): is the mask wrong there.
+
+        Args:
+            table: rows with record_set and record_id.
+
+        Returns:
+            What is drawn; nothing of a record that cannot be read, nor of a bundle without `error_map`.
+        """
+        if not self.bundle.model.spec.error_map:
+            return {}
+        lacking = table[[key not in self._maps for key in _keys(table)]]
+        with ThreadPoolExecutor(max(1, self.threads)) as pool:
+            for folder, rows in lacking.groupby("record_set", sort=False):
+                records = RecordSet(str(folder))
+                for start in range(0, len(rows), self.batch_size):
+                    part = rows.iloc[start : start + self.batch_size]
+                    predict_batch(
+                        self.bundle, part, read_batch(self.bundle, records, part, pool), self.device, self._add
+                    )
+        found = {key: self._maps[key] for key in _keys(table)}
+        return {key: values for key, values in found.items() if values is not None}
+
 
 def error_maps(
     bundle: Bundle, table: pd.DataFrame, batch_size: int = 64, device: str = "cpu", threads: int = 2
-) -> dict[tuple[str, str], np.ndarray]:
+) -> dict[Key, np.ndarray]:
     """float16 `[h, h]` in 0-1 over the squashed frame, by (record_set, record_id): is the mask wrong there.
 
     A record that cannot be read has none, nor has any where the model was trained without the second head
@@ -35,21 +88,11 @@ def error_maps(
     Returns:
         (record_set, record_id) -> float16 `[h, h]` in 0-1.
     """
-    maps: dict[tuple[str, str], np.ndarray] = {}
-    if not bundle.model.spec.error_map:
-        return maps
-    model = bundle.model.to(device).eval()
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        for folder, rows in table.groupby("record_set", sort=False):
-            records = RecordSet(str(folder))
-            for start in range(0, len(rows), batch_size):
-                batch = rows.iloc[start : start + batch_size]
-                read = read_batch(bundle, records, batch, pool)
-                inputs = {name: values.to(device) for name, values in read.inputs().items()}
-                values = error_map(model, **inputs).astype(np.float16)
-                named = zip(batch["record_id"], values, read.reasons, strict=True)
-                maps |= {(str(folder), name): value for name, value, reason in named if not reason}
-    return maps
+    return ErrorMapStore(bundle, batch_size, device, threads)(table)
+
+
+def _keys(table: pd.DataFrame) -> list[Key]:
+    return list(zip(table["record_set"].astype(str), table["record_id"].astype(str), strict=True))
 
 
 @torch.inference_mode()

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from sqp.core.errors import CaseError, ConfigError
+from sqp.core.progress import Progress
 from sqp.quality.bundle.provenance import image_feature
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.risk import Choice, at_risk
@@ -28,6 +28,8 @@ from sqp.records import RecordSet
 from sqp.records.schema import FEATURE_PREFIX
 
 T = TypeVar("T")
+KeepMaps = Callable[[pd.DataFrame, np.ndarray, np.ndarray], None]
+"""Rows of a batch, their error maps `[n, h, h]`, and bool `[n]`: could the row not be read."""
 
 
 def predict_records(
@@ -44,6 +46,7 @@ def predict_records(
     choice: Choice | None = None,
     strict: bool = False,
     progress: bool = True,
+    keep_maps: KeepMaps | None = None,
 ) -> pd.DataFrame:
     """The rows of record sets with predicted_dice, low, high, verdict and the columns `columns.OTHER`.
 
@@ -63,7 +66,8 @@ def predict_records(
         reject: a mask whose high end is below it is rejected, a Dice.
         choice: of `bundle.choose`: accepted is what is safe at its risk, in place of `accept`.
         strict: True ends at the first record that cannot be read.
-        progress: whether a bar is shown.
+        progress: whether progress is shown: a bar on a terminal, else a line a minute.
+        keep_maps: what takes the error maps of a batch, where the bundle draws them: the same pass makes them.
 
     Returns:
         One row for each record.
@@ -81,14 +85,14 @@ def predict_records(
     for records in sets:
         bundle.check_records(records)
     tables = [_restricted(records, splits, record_ids) for records in sets]
-    bar = tqdm(total=sum(map(len, tables)), unit="record", desc="predict", disable=None if progress else True)
+    bar = Progress(sum(map(len, tables)), "predict", "record", shown=progress)
     with bar, ThreadPoolExecutor(max(1, threads)) as pool:
         parts = []
         for records, table in zip(sets, tables, strict=True):
             by_image = table.sort_values("image_path", kind="stable")
             for start in range(0, len(table), batch_size):
                 rows = by_image.iloc[start : start + batch_size]
-                parts.append(_predict_rows(bundle, records, rows, pool, device, strict))
+                parts.append(_predict_rows(bundle, records, rows, pool, device, strict, keep_maps))
                 bar.update(len(rows))
     if not parts:
         raise ConfigError(f"no record to predict in {', '.join(map(str, folders))}: check --records and the splits")
@@ -107,13 +111,19 @@ def _restricted(records: RecordSet, splits: Sequence[str] | None, record_ids: Co
 
 
 def _predict_rows(
-    bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: ThreadPoolExecutor, device: str, strict: bool
+    bundle: Bundle,
+    records: RecordSet,
+    rows: pd.DataFrame,
+    pool: ThreadPoolExecutor,
+    device: str,
+    strict: bool,
+    keep_maps: KeepMaps | None,
 ) -> pd.DataFrame:
     """One batch."""
     batch = read_batch(bundle, records, rows, pool)
     if strict and any(batch.reasons):
         raise CaseError(next(filter(None, batch.reasons)))
-    return predict_batch(bundle, rows, batch, device)[0]
+    return predict_batch(bundle, rows, batch, device, keep_maps)[0]
 
 
 class Batch(NamedTuple):
@@ -156,7 +166,7 @@ def read_batch(bundle: Bundle, records: RecordSet, rows: pd.DataFrame, pool: Thr
 
 
 def predict_batch(
-    bundle: Bundle, rows: pd.DataFrame, batch: Batch, device: str = "cpu"
+    bundle: Bundle, rows: pd.DataFrame, batch: Batch, device: str = "cpu", keep_maps: KeepMaps | None = None
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows with their prediction but the verdict, and the features `[n, d]`; NaN where a row cannot be read.
 
@@ -165,13 +175,16 @@ def predict_batch(
         rows: rows of a record set's table.
         batch: what `read_batch` gave for them.
         device: cpu, cuda, cuda:0, mps.
+        keep_maps: takes (rows, error maps float32 `[n, h, h]`, bool `[n]` could the row not be read).
 
     Returns:
         The table, and features `[n, d]`.
     """
     unreadable = np.array([bool(reason) for reason in batch.reasons])
-    out = infer(bundle.model, [batch.inputs()], device)
-    for values in out:
+    out = infer(bundle.model, [batch.inputs()], device, error_map=keep_maps is not None)
+    if keep_maps is not None and out.error_map is not None:
+        keep_maps(rows, out.error_map, unreadable)
+    for values in (out.dice, out.scale, out.features):
         values[unreadable] = np.nan
     low, high = bundle.conformal.interval(out.dice, out.scale)
     table = rows.assign(

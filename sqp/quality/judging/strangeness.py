@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.covariance import LedoitWolf
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from sqp.core.seeding import numpy_generator
@@ -57,16 +55,17 @@ class Neighbours:
         return cls(unit(training[rows]).astype(np.float16), np.inf, min(NEAREST, len(rows)))
 
     @cached_property
-    def search(self) -> NearestNeighbors:
-        """The index of the reference, built once."""
-        return NearestNeighbors(n_neighbors=self.k).fit(self.reference.astype(np.float32))
+    def points(self) -> Tensor:
+        """The reference in float64, in which distances near 0 keep their digits; made once."""
+        return torch.from_numpy(self.reference.astype(np.float64))
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """Distance `[n]`, in 0 to 2, of features `[n, d]` of length 1 to the k-th nearest; NaN gives NaN."""
         known = np.isfinite(features).all(axis=1)
         out = np.full(len(features), np.nan)
         if known.any():
-            out[known] = self.search.kneighbors(unit(features[known]))[0][:, -1]
+            distances = torch.cdist(torch.from_numpy(unit(features[known]).astype(np.float64)), self.points)
+            out[known] = distances.kthvalue(self.k, dim=1).values.numpy()
         return out
 
 
@@ -86,6 +85,8 @@ class Space:
     @classmethod
     def fit(cls, training: np.ndarray) -> Space:
         """From features `[n, d]`; nothing is out yet."""
+        from sklearn.covariance import LedoitWolf  # seconds to import; a prediction needs none of it
+
         found = LedoitWolf().fit(training.astype(np.float64))
         precision = ((found.precision_ + found.precision_.T) / 2).astype(np.float32)  # symmetric to the last bit
         mean = found.location_.astype(np.float32)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sqp.quality.model.symmetries import turned
 from sqp.training.augmentation import coloured, moved
 from sqp.training.cameras import photographed
 
@@ -70,10 +71,3 @@ def dihedral(planes: Tensor, turns: Tensor) -> Tensor:
         index = (turns == turn).nonzero()[:, 0].to(planes.device)
         out[index] = turned(planes[index], turn)
     return out
-
-
-def turned(planes: Tensor, turn: int) -> Tensor:
-    """All rows of `[n, c, s, s]` flipped if turn >= 4, then turned by turn % 4 quarters; volumes as `dihedral` says."""
-    if planes.ndim == 5:
-        return planes.flip([-1 - bit for bit in range(3) if turn >> bit & 1])
-    return torch.rot90(planes.flip(-1) if turn >= 4 else planes, turn % 4, dims=(-2, -1))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -85,36 +84,6 @@ class BatchPlan(Sampler[list[int]]):
 def loader(data: CachedRecords, plan: BatchPlan, workers: int = 0) -> DataLoader:  # type: ignore[type-arg]
     """Batches of the plan, read in this process: a memory map is quicker than sending tensors."""
     return DataLoader(data, sampler=plan, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available())
-
-
-@dataclass(eq=False)
-class RecordsModule(pl.LightningDataModule):
-    """Train and val batches; the order depends on the seed and the epoch, the share on the rank."""
-
-    train: CachedRecords
-    val: CachedRecords
-    batch_size: int
-    seed: int
-    workers: int = 0
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def _loader(self, data: CachedRecords, seed: int | None) -> DataLoader:  # type: ignore[type-arg]
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return loader(data, BatchPlan(len(data), self.batch_size, seed, rank, world), self.workers)
-
-    def train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
-        """Shuffled."""
-        return self._loader(self.train, self.seed)
-
-    def val_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
-        """In order. Ranks get equally many batches, so that with several of them up to world - 1 batches count twice.
-
-        The val metrics of `metrics.csv`, which early stopping reads, are then those of slightly more rows than the
-        split has; those of `run.yaml` come from rank 0 alone over every row once.
-        """
-        return self._loader(self.val, None)
 
 
 def plane_statistics(data: CachedRecords, most: int = 2048, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:

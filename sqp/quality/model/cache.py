@@ -24,10 +24,10 @@ import pandas as pd
 import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
-from tqdm import tqdm
 
 from sqp.core.errors import CaseError, ConfigError, SqpError
 from sqp.core.files import look_of, reserve_arrays, write_json
+from sqp.core.progress import Progress
 from sqp.core.untrusted import read_json
 from sqp.quality.model.channels import IMAGE, image_planes, plane_names, record_planes, space, truth_plane
 from sqp.records import RecordSet
@@ -147,7 +147,7 @@ def build_cache(
                 for i, part in enumerate(parts)
             ]
             run = _in_processes if workers > 1 and len(tasks) >= FEW_IMAGES else _here
-            bar = tqdm(total=len(table), unit="record", desc="reading records", disable=None if progress else True)
+            bar = Progress(len(table), "reading records", "record", shown=progress)
             broken: dict[int, str] = {}
             with bar:
                 for count, unreadable in run(tasks, home, held, size, workers):

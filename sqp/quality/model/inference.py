@@ -9,30 +9,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sqp.quality.model.augment import turned
 from sqp.quality.model.ensemble import Ensemble
 from sqp.quality.model.module import QualityModel
+from sqp.quality.model.symmetries import turned
 
 SYMMETRIES = (0, 4, 2, 6, 1, 3, 5, 7)
-"""Turns of `augment.turned`: as it is, left-right, upside down and both of them come first, then quarter turns."""
+"""Turns of `symmetries.turned`: as it is, left-right, upside down and both of them come first, then quarter turns."""
 
 
 class Outputs(NamedTuple):
-    """dice `[n]`, scale `[n]`, features `[n, d]`, float32."""
+    """dice `[n]`, scale `[n]`, features `[n, d]`, float32, and, where it was asked for, error map `[n, h, h]`."""
 
     dice: np.ndarray
     scale: np.ndarray
     features: np.ndarray
+    error_map: np.ndarray | None = None
 
 
 @torch.inference_mode()
 def infer(
-    model: QualityModel | Ensemble, batches: Iterable[dict[str, Tensor]], device: str | torch.device = "cpu"
+    model: QualityModel | Ensemble,
+    batches: Iterable[dict[str, Tensor]],
+    device: str | torch.device = "cpu",
+    *,
+    error_map: bool = False,
 ) -> Outputs:
     """The model in evaluation mode on each batch (planes, scores where it reads them), in order.
 
-    Dice, scale and features are averaged over as many symmetries of the square as the model's spec says (`flips`).
+    Dice, scale and features are averaged over as many symmetries of the square as the model's spec says (`flips`). So
+    is the error map, each turned back before it counts; it costs nothing beside the Dice, which rests on it.
     """
+    error_map = error_map and model.spec.error_map
     model = model.to(device).eval()
     parts = []
     for batch in batches:
@@ -41,13 +48,13 @@ def infer(
         outs = []
         for turn in SYMMETRIES[: model.spec.flips]:
             out = model(turned(planes, turn), scores)
-            outs.append((out.dice.float(), out.scale.float(), out.features.float()))
+            maps = (turned_back(out.error_map.float(), turn),) if error_map else ()
+            outs.append((out.dice.float(), out.scale.float(), out.features.float(), *maps))
         parts.append([torch.stack(values).mean(0).cpu().numpy() for values in zip(*outs, strict=True)])
     if not parts:
         empty = np.zeros(0, np.float32)
         return Outputs(empty, empty, empty.reshape(0, model.features_width))
-    dice, scale, features = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Outputs(dice, scale, features)
+    return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def over_symmetries(make: Callable[[Tensor], np.ndarray], planes: Tensor, flips: int) -> np.ndarray:

@@ -7,29 +7,21 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from sqp.core.errors import ConfigError, lookup
-from sqp.core.seeding import derive_seed, torch_generator
 from sqp.core.untrusted import typed
-from sqp.quality.model.augment import Augmentation
 from sqp.quality.model.backbones import build_backbone, dims_of
 from sqp.quality.model.channels import MASK, plane_names
 from sqp.quality.model.losses import LOSSES
 from sqp.quality.model.tabular import ScoreBranch
-from sqp.quality.model.truth_map import EVIDENCE, Comparison, TruthDecoder, compare, truth_loss
-from sqp.training.trainer import decayed_groups, one_cycle
+from sqp.quality.model.truth_map import EVIDENCE, Comparison, TruthDecoder, compare
 
 LEAST = 1e-3  # probability that a map is held to, away from 0 and 1
 MIN_SCALE = 0.01  # Dice; below this a likelihood rewards certainty that no annotation has
-
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-SCHEDULES = ("one_cycle", "constant")
 
 
 @dataclass(frozen=True)
@@ -59,20 +51,6 @@ class ModelSpec:
         return plane_names(self.channels, self.dims)
 
 
-@dataclass(frozen=True)
-class TrainingSpec:
-    """How it is trained."""
-
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    schedule: str = "one_cycle"
-    augment: bool = True
-    cameras: bool = False
-    error_weight: float = 1.0
-    seed: int = 0
-
-
 class QualityOutput(NamedTuple):
     """dice `[n]` in [0, 1]; scale `[n]` > 0, in Dice; features `[n, d]`.
 
@@ -87,30 +65,24 @@ class QualityOutput(NamedTuple):
     truth_logits: Tensor | None = None
 
 
-class QualityModel(pl.LightningModule):
+class QualityModel(nn.Module):
     """`model(planes [n, c, s, s], scores [n, 2k] or None) -> QualityOutput`; it normalises the planes itself.
 
     The planes of volumes are `[n, c, s, s, s]`.
 
     `pretrained` / `pretrained_file` are where timm's weights come from, for a first training only. Raises
-    ConfigError for an unknown name. The batch of a training step is a dict: planes, scores, dice `[n]`,
-    weight `[n]`, and truth `[n, s, s]` where the spec asks for an error map.
+    ConfigError for an unknown name. What trains it is `learner.QualityLearner`.
     """
 
     def __init__(
         self,
         spec: dict[str, Any] | ModelSpec,
-        training_spec: dict[str, Any] | TrainingSpec | None = None,
         pretrained: bool = False,
         pretrained_file: str = "",
     ) -> None:
         super().__init__()
         self.spec = spec if isinstance(spec, ModelSpec) else typed(ModelSpec, spec)
-        given = training_spec or TrainingSpec()
-        self.training_spec = given if isinstance(given, TrainingSpec) else TrainingSpec(**given)
         self.loss = lookup("loss", self.spec.loss, LOSSES)
-        lookup("optimizer", self.training_spec.optimizer, OPTIMIZERS)
-        lookup("schedule", self.training_spec.schedule, dict.fromkeys(SCHEDULES))
         channels, size = self.spec.channels, self.spec.size
         backbone = build_backbone(self.spec.backbone, channels, size, pretrained, pretrained_file)
         # 1.5 x the speed on a CPU
@@ -131,11 +103,6 @@ class QualityModel(pl.LightningModule):
         self.std: Tensor
         self.register_buffer("mean", torch.zeros(planes))
         self.register_buffer("std", torch.ones(planes))
-        colours = [i for i, name in enumerate(self.spec.planes) if name.startswith("image/")]
-        self.augmentation = Augmentation(colours, cameras=self.training_spec.cameras)
-        self.val_metrics = MetricCollection(
-            {"val/mae": MeanAbsoluteError(), "val/rmse": MeanSquaredError(squared=False)}
-        )
 
     def forward(self, planes: Tensor, scores: Tensor | None = None) -> QualityOutput:
         """Raw planes (0-1, bits …) -> prediction; `scores` where the model has a tabular branch."""
@@ -215,48 +182,7 @@ class QualityModel(pl.LightningModule):
         self.mean.copy_(torch.tensor(means))
         self.std.copy_(torch.tensor(stds).clamp(min=1e-3))
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Weighted loss of an augmented batch.
 
-        Augmentation and dropout start anew from (seed, step, rank), so a resumed run equals one that was not cut.
-        """
-        planes = batch["planes"]
-        torch.manual_seed(derive_seed(self.training_spec.seed, "dropout", self.global_step, self.global_rank))
-        if self.training_spec.augment:
-            generator = torch_generator(self.training_spec.seed, "augment", self.global_step, self.global_rank)
-            if self.spec.error_map:  # the truth moves with the planes
-                planes = torch.cat([planes, batch["truth"][:, None]], dim=1)
-            planes = self.augmentation(planes, generator)
-        planes, truth = planes[:, : len(self.mean)], planes[:, len(self.mean) :]
-        out = self(planes, batch.get("scores"))
-        rows = self.loss(out.dice, out.scale, batch["dice"], self.spec.beta)
-        if out.truth_logits is not None:
-            target = truth[:, 0] if self.training_spec.augment else batch["truth"]
-            rows = rows + self.training_spec.error_weight * truth_loss(out.truth_logits, target)
-        loss = (rows * batch["weight"]).mean()
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(planes))
-        return loss
-
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Loss, MAE and RMSE over the whole split."""
-        out = self(batch["planes"], batch.get("scores"))
-        self.val_metrics.update(out.dice.float(), batch["dice"])
-        loss = self.loss(out.dice, out.scale, batch["dice"], self.spec.beta).mean()
-        self.log("val/loss", loss, batch_size=len(out.dice), sync_dist=True)
-        self.log_dict(dict(self.val_metrics.items()), prog_bar=True, batch_size=len(out.dice))
-
-    def configure_optimizers(self) -> Any:
-        """AdamW with one cycle over the whole run, or Adam at a constant rate, the peer's."""
-        t = self.training_spec
-        groups = decayed_groups(self, t.weight_decay)
-        optimizer = OPTIMIZERS[t.optimizer](groups, lr=t.learning_rate)  # type: ignore[call-arg]
-        if t.schedule == "constant":
-            return optimizer
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
-        cycle = one_cycle(optimizer, t.learning_rate, steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
-
-
-def spec_dict(spec: ModelSpec | TrainingSpec) -> dict[str, Any]:
+def spec_dict(spec: ModelSpec) -> dict[str, Any]:
     """Plain values, for JSON."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(spec).items()}

@@ -23,11 +23,12 @@ from sqp.networks.weight_files import read_tensors
 from sqp.quality.bundle.calibration import Calibrated, calibrate, expected, image_vectors
 from sqp.quality.bundle.sources import sources_of
 from sqp.quality.model.backbones import check_dims, dims_of
-from sqp.quality.model.batches import CachedRecords, RecordsModule, outputs_by_split, plane_statistics, split_records
+from sqp.quality.model.batches import CachedRecords, outputs_by_split, plane_statistics, split_records
 from sqp.quality.model.cache import build_cache
 from sqp.quality.model.channels import parse_inputs
 from sqp.quality.model.ensemble import one_model
-from sqp.quality.model.module import ModelSpec, QualityModel, TrainingSpec
+from sqp.quality.model.learner import QualityLearner, RecordsModule, TrainingSpec
+from sqp.quality.model.module import ModelSpec, QualityModel
 from sqp.quality.model.rows import USED, learned_from, training_rows, without
 from sqp.quality.model.tabular import Standardizer, check_features, check_one_network, resolve_scores, with_features
 from sqp.records import RecordSet
@@ -211,7 +212,7 @@ def fit_members(config: TrainConfig, views: Sequence[View], out: Path, loggers: 
 
 def fit_member(
     config: TrainConfig,
-    model: QualityModel,
+    model: QualityLearner,
     data: Mapping[str, CachedRecords],
     folder: Path,
     seed: int,
@@ -239,7 +240,7 @@ def fit_member(
     return Member(model, trainer.current_epoch, trainer.strategy.root_device, trainer.is_global_zero)
 
 
-def build_model(config: TrainConfig, view: View, seed: int) -> QualityModel:
+def build_model(config: TrainConfig, view: View, seed: int) -> QualityLearner:
     """The untrained model of a view, its weights from the seed."""
     names = {f.name for f in fields(ModelSpec)} - {"channels", "scores"}
     options = {name: getattr(config, name) for name in names}
@@ -250,11 +251,11 @@ def build_model(config: TrainConfig, view: View, seed: int) -> QualityModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
         file = str(config.pretrained_file) if config.pretrained_file else ""
-        return QualityModel(spec, TrainingSpec(**how | {"seed": seed}), config.pretrained, file)
+        return QualityLearner(spec, TrainingSpec(**how | {"seed": seed}), config.pretrained, file)
 
 
 def fit(
-    model: QualityModel,
+    model: QualityLearner,
     data: RecordsModule,
     folder: Path,
     epochs: int,

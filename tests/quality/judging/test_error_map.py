@@ -8,7 +8,9 @@ import torch
 
 from sqp.commands.train import run
 from sqp.config.train import TrainConfig
-from sqp.quality import Bundle, error_maps
+from sqp.quality import Bundle, error_maps, predict_records
+from sqp.quality.judging import error_map as judged
+from sqp.quality.judging.error_map import ErrorMapStore
 from sqp.quality.model.channels import image_planes, record_planes
 from sqp.records import RecordSet
 
@@ -37,6 +39,24 @@ def test_each_record_has_the_mean_map_over_the_models_flips(bundle, record_set):
         found = maps[str(record_set), row.record_id]
         assert found.shape == expected.shape and 0 <= found.min() <= found.max() <= 1
         np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_the_pass_that_predicts_draws_them_and_none_is_drawn_twice(bundle, record_set, monkeypatch):
+    rows = RecordSet(record_set).table.assign(record_set=str(record_set))
+    alone = error_maps(bundle, rows)
+    maps, few = ErrorMapStore(bundle), ErrorMapStore(bundle, most=3)
+    for kept in (maps, few):
+        predict_records(bundle, [record_set], batch_size=3, progress=False, keep_maps=kept.keep)
+    assert few(rows).keys() == alone.keys()  # what was too much to keep is drawn when it is asked for
+    monkeypatch.setattr(judged, "read_batch", None)
+    for kept in (maps, few):
+        found = kept(rows)
+        assert list(found) == list(alone)
+        for key, values in found.items():
+            np.testing.assert_allclose(values, alone[key], atol=1e-3)
+    lost = rows.head(1).assign(record_id="lost")
+    maps.keep(lost, np.zeros((1, 8, 8), np.float32), np.array([True]))
+    assert maps(lost) == {}
 
 
 def test_a_record_that_cannot_be_read_has_none(bundle, record_set):

@@ -109,7 +109,7 @@ def test_the_nearest_neighbour_is_scikit_learns_by_brute_force() -> None:
     expected = np.sort(pairwise_distances(normed, reference), axis=1)[:, near.k - 1]
     assert near.k == 10 and len(reference) == 60
     assert near.distance(new) == pytest.approx(expected, abs=1e-5)
-    assert near.search is near.search  # built once
+    assert near.points is near.points  # made once
 
 
 def test_a_hole_in_the_middle_is_far_from_all_neighbours_only() -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sqp.core.errors import ConfigError
-from sqp.quality.model.module import MIN_SCALE, ModelSpec, QualityModel, TrainingSpec, spec_dict
+from sqp.quality.model.learner import QualityLearner, TrainingSpec
+from sqp.quality.model.module import MIN_SCALE, ModelSpec, QualityModel, spec_dict
 from sqp.quality.model.truth_map import EVIDENCE, compare
 
 CHANNELS = ("image", "mask", "self/epkl")
@@ -107,13 +108,13 @@ def test_the_prediction_starts_from_the_dice_with_the_expected_truth() -> None:
 
 
 def test_a_training_step_with_an_error_map_teaches_both_heads() -> None:
-    m = QualityModel(ModelSpec(CHANNELS, 32, error_map=True), TrainingSpec(augment=True))
+    m = QualityLearner(ModelSpec(CHANNELS, 32, error_map=True), TrainingSpec(augment=True))
     m.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
     m._trainer = SimpleNamespace(global_step=0, global_rank=0)  # type: ignore[assignment]
     batch = {"planes": torch.rand(4, 5, 32, 32), "dice": torch.rand(4), "weight": torch.ones(4)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(QualityModel, "global_step", 0)
-        patch.setattr(QualityModel, "global_rank", 0)
+        patch.setattr(QualityLearner, "global_step", 0)
+        patch.setattr(QualityLearner, "global_rank", 0)
         m.training_step(batch | {"truth": (torch.rand(4, 32, 32) > 0.5).float()}, 0).backward()
     assert m.truth_decoder is not None
     for part in (m.truth_decoder.out[-1].weight, m.head.weight, m.backbone.stem[0][0].weight):  # type: ignore[index]
@@ -137,13 +138,24 @@ def test_error_map_is_refused_where_there_can_be_none(spec: dict[str, object], m
     ("kind", "build"),
     [
         ("loss", lambda: model(loss="bce")),
-        ("optimizer", lambda: QualityModel(ModelSpec(CHANNELS, 32), TrainingSpec(optimizer="adamv"))),
-        ("schedule", lambda: QualityModel(ModelSpec(CHANNELS, 32), TrainingSpec(schedule="cosine"))),
+        ("optimizer", lambda: QualityLearner(ModelSpec(CHANNELS, 32), TrainingSpec(optimizer="adamv"))),
+        ("schedule", lambda: QualityLearner(ModelSpec(CHANNELS, 32), TrainingSpec(schedule="cosine"))),
     ],
 )
 def test_unknown_names(kind: str, build: object) -> None:
     with pytest.raises(ConfigError, match=f"unknown {kind}"):
         build()  # type: ignore[operator]
+
+
+def test_what_trains_it_is_the_same_network():
+    """Bit for bit: a bundle, and a checkpoint, holds what a prediction loads."""
+    spec = ModelSpec(CHANNELS, 32, scores=("area",), error_map=True)
+    torch.manual_seed(0)
+    learner = QualityLearner(spec)
+    torch.manual_seed(0)
+    plain = QualityModel(spec)
+    assert list(learner.state_dict()) == list(plain.state_dict())
+    assert all(torch.equal(value, plain.state_dict()[key]) for key, value in learner.state_dict().items())
 
 
 REFEREED = ("image", "mask", "supervised/probability", "referee/probability")

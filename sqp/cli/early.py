@@ -1,0 +1,50 @@
+"""What can be told of the options before torch is imported: files that are not there, names that nothing has."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqp.bundles import BUNDLES, bundle_folder
+from sqp.core.errors import ConfigError, unknown_name
+
+READ = (
+    *("images", "masks", "truth", "probs", "splits", "checkpoint", "checkpoints", "cascade_checkpoint", "weights"),
+    *("referee_weights", "localizer", "supervised", "network", "pretrained_file"),
+)
+"""Options that name files or folders which a command reads, and nothing else."""
+
+
+def check_early(config: Any) -> None:
+    """ConfigError for the first option whose file is not there, and for a bundle that is neither a name nor a folder.
+
+    The commands check it too, with all else that they need; this takes no second.
+    """
+    for option, path in _files(config):
+        if _lost(path):
+            raise ConfigError(f"--{option} {path} does not exist: check the path")
+    model = getattr(config, "model", None)
+    if isinstance(model, Path) and str(bundle_folder(model)) == str(model) and _lost(model) and len(model.parts) == 1:
+        raise unknown_name("bundle (and there is no folder of that name)", str(model), BUNDLES)
+
+
+def _files(config: Any, prefix: str = "") -> Iterator[tuple[str, Path]]:
+    """(option, path) of all that is read."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _files(value, f"{prefix}{field.name}.")
+        elif field.name in READ:
+            for path in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(path, Path):
+                    yield prefix + field.name, path
+
+
+def _lost(path: Path) -> bool:
+    """Whether nothing is there; what cannot be looked at is the command's to tell."""
+    try:
+        return not path.exists()
+    except (OSError, ValueError):
+        return False
