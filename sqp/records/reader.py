@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,12 @@ class AlteredError(CaseError, ValueError):
 
 
 class RecordSet:
-    """One folder that `generate` wrote. A run that was interrupted is readable: its rows count too."""
+    """One folder that `generate` wrote. A run that was interrupted is readable: its rows count too.
+
+    `held` are the planes of images that are in memory, uint8 `[3, s, s]` by image_path; the others are read.
+    """
+
+    held: Mapping[str, np.ndarray] = MappingProxyType({})
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)

@@ -21,7 +21,7 @@ from sqp.metrics import overlap
 from sqp.prompts import PROMPTERS, jitter_prompt
 from sqp.prompts.jitter import n_draws
 from sqp.records.draft import Draft, Findings, pooled_embedding
-from sqp.records.encodings import encoded
+from sqp.records.encodings import LastImage, encoded
 from sqp.records.load import LoadedCase
 from sqp.records.schema import FEATURE_PREFIX, REFEREE_EMBEDDING
 from sqp.segmenters import SEGMENTERS, build_segmenter
@@ -72,6 +72,7 @@ class Referee:
             )
         alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
         self.alike = segmenter.name if segmenter is not None and alike else None
+        self.encode = LastImage(lambda image: encoded(self.segmenter, image, config.encodings))
 
     def __call__(
         self, loaded: LoadedCase, drafts: Sequence[Draft], embedding: Embedding | None, drawn: np.ndarray | None = None
@@ -82,7 +83,7 @@ class Referee:
         """
         image = loaded.image
         if not self.shared or embedding is None:
-            embedding = encoded(self.segmenter, image, self.config.encodings)
+            embedding = self.encode(image)
         independent = independent_prompts(image, loaded.case.image_id, self.config, drawn)
         boxes = [
             (PROMPTERS["mask_box"](image, mask=draft.mask) or PROMPTERS["whole_image"](image))[0] for draft in drafts
