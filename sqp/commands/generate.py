@@ -6,7 +6,7 @@ from copy import copy
 
 from sqp.config.generate import GenerateConfig
 from sqp.records.make import GenerateResult, check_parts, make_record_set
-from sqp.records.shards import check_whole, claim
+from sqp.records.parts.claim import check_whole, claim
 
 
 def run(config: GenerateConfig) -> GenerateResult:

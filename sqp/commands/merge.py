@@ -25,7 +25,7 @@ from sqp.core.untrusted import read_run
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.error_map import ErrorMapStore
 from sqp.quality.judging.risk import risk_rule
-from sqp.records.join import check_configs, join_records, skipped_of
+from sqp.records.parts.join import check_configs, join_records, skipped_of
 from sqp.records.run_info import MaySkip
 from sqp.report.predictions import PredictResult, read_predictions, write_predictions
 

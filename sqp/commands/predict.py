@@ -23,11 +23,11 @@ from sqp.quality.judging.columns import FIRST
 from sqp.quality.judging.error_map import ErrorMapStore
 from sqp.quality.judging.predict import predict_records
 from sqp.quality.judging.risk import RiskRule, risk_rule
-from sqp.records.join import check_configs
 from sqp.records.make import GenerateResult, make_record_set
+from sqp.records.parts.claim import check_whole, claim
+from sqp.records.parts.join import check_configs
 from sqp.records.reader import read_record_sets
 from sqp.records.run_info import stored_config, write_run
-from sqp.records.shards import check_whole, claim
 from sqp.report.drawing import save_picture
 from sqp.report.findings import prediction_findings
 from sqp.report.histogram import DISTRIBUTION, distribution

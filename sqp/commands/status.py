@@ -11,8 +11,8 @@ from sqp.core.errors import ConfigError
 from sqp.core.ownership import earlier_command, read_marker
 from sqp.core.shards import Shard, parts_in
 from sqp.core.untrusted import read_run
+from sqp.records.parts.status import Listed, Progress, as_text, is_running, state_of
 from sqp.records.reader import read_record_sets
-from sqp.records.status import Listed, Progress, as_text, is_running, state_of
 from sqp.report.predictions import read_predictions
 
 WHOLE = "whole"

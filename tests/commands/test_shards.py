@@ -28,7 +28,7 @@ from sqp.core.errors import ConfigError
 from sqp.core.ownership import lock_of
 from sqp.core.shards import Shard
 from sqp.records import RecordSet
-from sqp.records.shards import claim
+from sqp.records.parts.claim import claim
 
 DOCS = Path(__file__).parents[2] / "docs"
 

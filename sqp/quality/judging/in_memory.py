@@ -27,13 +27,13 @@ from sqp.data.images import check_same_size
 from sqp.data.pixels import Pair, image_of, mask_of, same_pixels
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import score_names
+from sqp.quality.judging.memory_records import MEMORY, MemoryRecords
 from sqp.quality.judging.predict import predict_batch, read_batch
 from sqp.quality.judging.risk import Choice, at_risk
 from sqp.quality.judging.verdict import judged
 from sqp.quality.model.channels import IMAGE, image_planes
 from sqp.records.encodings import LastImage
 from sqp.records.load import LoadedCase
-from sqp.records.memory import MEMORY, MemoryRecords
 from sqp.records.plan import plan_case
 from sqp.records.record_maker import Made, RecordMaker
 

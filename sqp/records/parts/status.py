@@ -17,8 +17,8 @@ from sqp.core.types import Case
 from sqp.core.untrusted import read_run
 from sqp.data.licences import of_licences
 from sqp.records.fitted import fitted_checkpoints, leave_out_fitted
-from sqp.records.join import SAME_FOR_ALL, skipped_of
 from sqp.records.make import collect_cases, select_cases
+from sqp.records.parts.join import SAME_FOR_ALL, skipped_of
 from sqp.records.plan import for_cases, plan_case
 from sqp.records.resume import still_done
 from sqp.records.writer import FINISHED, RecordWriter
