@@ -1,6 +1,6 @@
 """How far predictions move where the image changes and the mask's quality does not.
 
-python -m studies.robustness runs/default_bundle/records/litemedsam/unet/rest default fast --out runs/robustness
+python -m studies.robustness runs/default_bundle/records/none/unet/rest default fast --out runs/robustness
 
 Natural masks of a record set, one an image, are judged as given masks: as they are, and after each change of CHANGES
 (flips and turns move the mask, too; half the size halves it). Of each model and change: the mean, median and greatest

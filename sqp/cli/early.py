@@ -26,13 +26,15 @@ def check_early(config: Any) -> None:
         if _lost(path):
             raise ConfigError(f"--{option} {path} does not exist: check the path")
     model = getattr(config, "model", None)
-    if isinstance(model, Path) and str(bundle_folder(model)) == str(model) and _lost(model) and len(model.parts) == 1:
-        raise unknown_name("bundle (and there is no folder of that name)", str(model), BUNDLES)
+    if isinstance(model, Path) and not (bundle_folder(model) / "bundle.json").is_file():
+        if _lost(model) and len(model.parts) == 1:
+            raise unknown_name("model", str(model), [*BUNDLES, "or the folder of a bundle"])
+        raise ConfigError(f"{model} is no bundle: no bundle.json with model.safetensors; make one with `sqp train`")
 
 
 def _files(config: Any, prefix: str = "") -> Iterator[tuple[str, Path]]:
     """(option, path) of all that is read."""
-    for field in dataclasses.fields(config):
+    for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             yield from _files(value, f"{prefix}{field.name}.")

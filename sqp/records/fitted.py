@@ -25,8 +25,9 @@ from sqp.networks.checkpoint import fitted_images, fitted_infos
 from sqp.records import RecordSet
 from sqp.records.plan import prompter_files
 from sqp.records.run_info import stored_config
+from sqp.segmenters import build_segmenter
 from sqp.segmenters.ensemble import ensemble_sha256
-from sqp.segmenters.weights import locate
+from sqp.segmenters.weights import SOURCES, locate
 
 MAY_HOLD_FITTED = ("segmenter", "")  # splits that neither train nor calibrate nor test
 
@@ -113,15 +114,25 @@ def _by_sqp(segmenter: str, checkpoint: Path | str | None) -> bool:
     return checkpoint is not None and (segmenter in PLAIN or Path(checkpoint).suffix == ".safetensors")
 
 
+def weights_sha256(name: str, file: Path | str | None) -> str:
+    """That of a segmenter's weights; of one that was added to the table and needs no file what it says itself."""
+    try:
+        return locate(name, file)[1]
+    except ConfigError:
+        if file is not None or name in SOURCES or name in PLAIN:
+            raise
+        return build_segmenter(name).weights_sha256
+
+
 def with_hashes(config: GenerateConfig) -> dict[str, Any]:
     """The config as `run.yaml` keeps it, with the sha256 of every file that has a part in a record."""
     stored = stored_config(config, EXECUTION_KEYS)
     segmenter, referee = config.segmenter, config.referee
     if segmenter.name != NONE:
-        hashes = [locate(segmenter.name, file)[1] for file in segmenter.files()]
+        hashes = [weights_sha256(segmenter.name, file) for file in segmenter.files()]
         stored["segmenter"]["weights_sha256"] = ensemble_sha256(hashes) if segmenter.checkpoints else hashes[0]
     if referee.name != NONE:
-        stored["referee"]["weights_sha256"] = locate(referee.name, referee.weights)[1]
+        stored["referee"]["weights_sha256"] = weights_sha256(referee.name, referee.weights)
         if referee.localizer is not None:
             stored["referee"]["localizer_sha256"] = sha256_of(referee.localizer.expanduser())
     if config.supervised.network is not None:
@@ -134,5 +145,5 @@ def with_hashes(config: GenerateConfig) -> dict[str, Any]:
             if files
         }
     if config.cascade is not None:
-        stored["cascade_sha256"] = locate(config.cascade, config.cascade_options.get("checkpoint"))[1]
+        stored["cascade_sha256"] = weights_sha256(config.cascade, config.cascade_options.get("checkpoint"))
     return stored

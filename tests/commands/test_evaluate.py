@@ -19,7 +19,7 @@ from sqp.evaluation import evaluate
 from sqp.evaluation import result as result_module
 from sqp.evaluation.comparison import TARGETS
 from sqp.evaluation.rows import check_groups, load_rows
-from sqp.quality.bundle.provenance import group_hashes
+from sqp.quality.bundle.provenance import hashes_of
 from sqp.quality.judging.conformal import Conformal
 from sqp.quality.judging.verdict import VERDICTS
 from sqp.records import read_record_sets
@@ -52,7 +52,7 @@ def result(folder):
 @pytest.fixture(autouse=True)
 def without_evidence(result, monkeypatch):
     """The pages are made once, in `result`; further runs go without (tests/evaluation/pages looks at each)."""
-    monkeypatch.setattr(result_module, "pages", lambda evidence: [])
+    monkeypatch.setattr(result_module, "PAGES", {})
 
 
 def test_all_outputs(folder, result):
@@ -90,9 +90,9 @@ def test_a_group_in_two_splits_is_refused(tmp_path):
 
 def test_a_bundle_that_has_seen_a_test_group_is_refused():
     test = predictions()
-    check_groups(test, group_hashes(pd.DataFrame({"group": ["other"]})), Path("bundle"))
+    check_groups(test, hashes_of(["other"]), Path("bundle"))
     with pytest.raises(ConfigError, match=r"bundle was trained .* on 1 of the groups that are tested, g3"):
-        check_groups(test, group_hashes(test[test["group"] == "g3"]), Path("bundle"))
+        check_groups(test, hashes_of(["g3"]), Path("bundle"))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_model_predicts_the_test_and_calibration_splits_only(tmp_path, monkeyp
 
     class FakeBundle:
         risk = None
-        info: ClassVar = {"groups_sha256": group_hashes(predictions().query("split == 'calibration'"))}
+        info: ClassVar = {"groups_sha256": hashes_of(predictions().query("split == 'calibration'")["group"])}
         load = classmethod(lambda cls, folder: cls())
         conformal = Conformal(1.0, 0.1, 10, 10)
 

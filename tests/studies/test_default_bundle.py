@@ -71,6 +71,8 @@ def made(tmp_path_factory):
             "default": {
                 "inputs": "image+mask+referee+supervised",
                 "scores": ["referee_dice", "supervised_dice", "area"],
+                "compare": ["supervised/probability", "referee/probability"],
+                "calibrate_over": "makers",
             }
             | TRAIN,
             "fast": {"inputs": "image+mask+supervised", "scores": ["supervised_dice", "area"]} | TRAIN,
@@ -160,7 +162,7 @@ def test_the_config_in_the_repository_is_understood():
             assert not set(config.prompters) & set(PROMPTERS)
             for name in config.used_prompters():
                 assert config.prompter_named(name)[0] in PROMPTERS
-            assert config.referee.prompts == 3 and config.referee.prompters == ["supervised"]
+            assert config.referee.name == "none" or config.referee.prompters == ["supervised"]
     for values in told["train"].values():
         from_mapping("train", {"records": ["x"], "out": "y", **values})
     with pytest.raises(ConfigError, match="unknown network of the config 'fnp', did you mean 'fpn'"):

@@ -126,9 +126,9 @@ def test_a_model_that_has_seen_the_test_groups_is_refused(told, tmp_path) -> Non
 
 
 def _hashes(group: str) -> list[str]:
-    from sqp.quality.bundle.provenance import group_hashes
+    from sqp.quality.bundle.provenance import hashes_of
 
-    return group_hashes(pd.DataFrame({"group": [group]}))
+    return hashes_of([group])
 
 
 def test_targets_say_what_is_met(tmp_path) -> None:

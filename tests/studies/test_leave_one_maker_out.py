@@ -167,6 +167,8 @@ def test_the_config_in_the_repository_fits_the_recipe():
     told = yaml.safe_load((ROOT / "configs" / "leave_one_maker_out.yaml").read_text())
     recipe = yaml.safe_load((ROOT / "configs" / "default_bundle.yaml").read_text())
     config = from_mapping("train", {**told["train"], "records": ["x"], "out": "y"})
-    assert config.inputs == recipe["train"]["fast"]["inputs"] and config.scores == recipe["train"]["fast"]["scores"]
+    assert (
+        config.inputs == recipe["train"]["default"]["inputs"] and config.scores == recipe["train"]["default"]["scores"]
+    )
     assert {maker for makers in told["families"].values() for maker in makers} <= set(recipe["makers"])
     assert told["domains"] == list(recipe["domains"]) and os.path.normpath(told["records"]).count("*") == 2

@@ -16,6 +16,7 @@ import io
 import json
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from sqp.quality.model.inference import SYMMETRIES, turned_back
 from sqp.quality.model.symmetries import turned
 from sqp.quality.model.tabular import CLIP
 
+TESTED = "2.14"  # of torch; the exporters of 2.6 and 2.7 fail on sides that vary
 OPSET = 18
 METADATA = "data_sha256"  # by this key an ONNX file is known to be sqp's
 SCORES = "scores"
@@ -192,15 +194,21 @@ def write_onnx(bundle: Bundle, path: Path) -> None:
     shapes = tuple({i: sides[name] for i, name in enumerate(item.sides) if name} for item in inputs)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # torch's own: of its internals, nothing that a user could mend
-        program = torch.onnx.export(
-            graph,
-            tuple(item.example for item in inputs),
-            dynamo=True,
-            dynamic_shapes=(shapes,),
-            input_names=[item.name for item in inputs],
-            output_names=graph.outputs,
-            opset_version=OPSET,
-        )
+        try:
+            program = torch.onnx.export(
+                graph,
+                tuple(item.example for item in inputs),
+                dynamo=True,
+                dynamic_shapes=(shapes,),
+                input_names=[item.name for item in inputs],
+                output_names=graph.outputs,
+                opset_version=OPSET,
+            )
+        except (torch.onnx.OnnxExporterError, ImportError) as error:
+            raise ConfigError(
+                f"torch {torch.__version__} with onnxscript {version('onnxscript')} cannot write this model as ONNX "
+                f"({str(error).splitlines()[0]}): install newer ones (torch {TESTED} writes it)"
+            ) from error
     assert program is not None
     proto = program.model_proto
     metadata = {

@@ -8,7 +8,7 @@ import pytest
 from recordsets import CONFIG, make_record_set
 
 from sqp.core.errors import ConfigError
-from sqp.quality.bundle.provenance import check_expected, common_expectation, expectation, group_hashes
+from sqp.quality.bundle.provenance import check_expected, common_expectation, expectation, hashes_of
 from sqp.records import RecordSet
 from sqp.records.run_info import fingerprint
 
@@ -38,7 +38,7 @@ def test_counts_and_licences() -> None:
 
 
 def test_groups_are_hashed() -> None:
-    assert hashlib.sha256(b"g").hexdigest()[:16] in group_hashes(ROWS) and len(group_hashes(ROWS)) == 2
+    assert hashlib.sha256(b"g").hexdigest()[:16] in hashes_of(ROWS["group"]) and len(hashes_of(ROWS["group"])) == 2
 
 
 def test_no_path_of_this_machine_is_kept(tmp_path: Path) -> None:
