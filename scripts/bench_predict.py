@@ -4,9 +4,10 @@ python scripts/bench_predict.py benchmarks/speed_predict.csv [--images 10000]
 
 Synthetic lesions of 512 x 512 with a mask each: 100 are drawn, and linked under as many names as are asked for.
 `sqp predict --images --masks` runs as a process of its own, on all cores for images a second (wall, start and page
-included) and memory, beside `Model.judge` on the same files; a tenth of it is killed once and started again. The case with the
-referee is timed on one thread in CPU seconds, as a ratio to LiteMedSAM's encoding of the same images in the same run: the difference of a run of many
-and one of few images, without pictures, so that the start and the page do not count.
+included) and memory, beside `Model.judge` on the same files; a tenth of it is killed once and started again. The case
+with the referee is timed on one thread in CPU seconds, as a ratio to LiteMedSAM's encoding of the same images in the
+same run: the difference of a run of many and one of few images, without pictures, so that the start and the page do not
+count.
 """
 
 from __future__ import annotations
