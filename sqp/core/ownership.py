@@ -22,6 +22,7 @@ from sqp.core.files import full_disk_told, watched
 from sqp.core.untrusted import parse_json, read_yaml
 
 MARKER, LOCK = ".sqp", ".lock"
+GLANCE_S = 0.3  # for which `sqp status` may hold a lock, to see whether it is free
 NOTHING = {MARKER, LOCK, ".DS_Store", "Thumbs.db", "desktop.ini"}
 """Names that a folder may have and still count as empty: a marker counts by what it says."""
 EARLIER: dict[str, set[str]] = {
@@ -125,7 +126,7 @@ def remove_written(wanted: Callable[[Path], bool]) -> None:
 
 @contextmanager
 def owned(
-    folder: str | Path, command: str, *, apart: Collection[str] = (), locked: bool = True, wait: float = 0
+    folder: str | Path, command: str, *, apart: Collection[str] = (), locked: bool = True, wait: float = GLANCE_S
 ) -> Iterator[Owned]:
     """The folder for a command to write into: made, marked and locked. Files that `sqp.core.files` writes are listed.
 

@@ -303,7 +303,9 @@ echo 17
 @pytest.mark.slow
 def test_the_script_for_slurm(data, tmp_path):
     """The one of the documentation, word for word, by a scheduler that runs its jobs here one after the other."""
-    blocks = re.findall(r"```bash title=\"(\S+)\"\n(.*?)```", (DOCS / "shards.md").read_text(), re.DOTALL)
+    blocks = re.findall(
+        r"`(\w+\.sh)`:\n\n```bash\n(.*?)^```", (DOCS / "shards.md").read_text(), re.DOTALL | re.MULTILINE
+    )
     home = tmp_path / "job"
     home.mkdir()
     for name, text in blocks:

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Judge:
         self.bundle, self.maker, self.config, self.device = bundle, maker, config, device
         self.accept, self.reject, self.choice = accept, reject, choice
         self.segments = any(part is not None for part in (maker.segmenter, maker.referee, maker.supervised))
-        self._turn = threading.Lock() if self.segments else nullcontext()
+        self._turn: AbstractContextManager[Any] = threading.Lock() if self.segments else nullcontext()
         self._checked = False
 
     def __call__(

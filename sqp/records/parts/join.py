@@ -52,7 +52,7 @@ def join_records(parts: Sequence[Path], out: Path) -> int:
     with owned(out, "generate", apart=FOLDERS):
         writer = RecordWriter(out)
         writer.check(runs[0]["config"])
-        writer.begin(runs[0].get("execution") or {})
+        writer.begin({**(runs[0].get("execution") or {}), "out": str(out), "shard": None})
         if splits is not None:
             write_splits(out / KEPT_SPLITS, splits)
         new: set[str] = set()
