@@ -56,7 +56,11 @@ def read_mask(path: str | Path, labels: Sequence[int] = (), given: bool = False)
 
 def mask_of_array(array: np.ndarray) -> np.ndarray:
     """An array `[h, w]` or `[h, w, 1]`: bool, 0/1 or 0/255, read as a file of it -> bool `[h, w]`; else CaseError."""
-    plane = plane_of(np.asarray(array), "the mask array", (1,)).astype(np.float64)
+    plane = plane_of(np.asarray(array), "the mask array", (1,))
+    top = plane.max() if plane.dtype.kind in "bui" else None
+    if top in (0, 1, 255) and ((plane == 0) | (plane == top)).all():
+        return plane > 0
+    plane = plane.astype(np.float64)
     return binary(Values(plane, plane), plane, "the mask array")
 
 

@@ -38,18 +38,8 @@ def mask_of(pixels: object) -> np.ndarray:
     if isinstance(pixels, str | os.PathLike):
         return read_mask(Path(pixels), given=True)
     if isinstance(pixels, np.ndarray):
-        return pixels if pixels.dtype == bool and pixels.ndim == 2 and pixels.size else mask_of_array(pixels)
+        return mask_of_array(pixels)
     return mask_of_picture(_picture(pixels, "mask"))
-
-
-def same_pixels(one: object, two: object) -> bool:
-    """Whether two images that were handed over are the same: one object, one path, or equal arrays."""
-    if one is two:
-        return True
-    if isinstance(one, np.ndarray) and isinstance(two, np.ndarray):
-        return one.dtype == two.dtype and np.array_equal(one, two)
-    paths = isinstance(one, str | os.PathLike) and isinstance(two, str | os.PathLike)
-    return paths and os.fspath(one) == os.fspath(two)  # type: ignore[arg-type]
 
 
 def name_of(pixels: object) -> str:

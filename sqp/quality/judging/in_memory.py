@@ -10,7 +10,7 @@ import hashlib
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ from sqp.core.errors import CaseError
 from sqp.core.files import png_of, sha256_or_nothing
 from sqp.core.types import Case
 from sqp.data.images import check_same_size
-from sqp.data.pixels import Pair, image_of, mask_of, same_pixels
+from sqp.data.pixels import Pair, image_of, mask_of
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import score_names
-from sqp.quality.judging.memory_records import MEMORY, MemoryRecords
+from sqp.quality.judging.memory_records import MEMORY, Kept, MemoryRecords
 from sqp.quality.judging.predict import predict_batch, read_batch
 from sqp.quality.judging.risk import Choice, at_risk
 from sqp.quality.judging.verdict import judged
@@ -35,7 +35,7 @@ from sqp.quality.model.channels import IMAGE, image_planes
 from sqp.records.encodings import LastImage
 from sqp.records.load import LoadedCase
 from sqp.records.plan import plan_case
-from sqp.records.record_maker import Made, RecordMaker
+from sqp.records.record_maker import RecordMaker
 
 
 @dataclass(frozen=True)
@@ -93,23 +93,28 @@ class Judge:
             yield from self._predicted(batch, pool, strict)
 
     def _prepared(self, pairs: Iterable[Pair], pool: ThreadPoolExecutor | None, ahead: int) -> Iterator[_Prepared]:
-        """In order; in the threads of a pool so many at once, and no more than these in memory at their full size."""
+        """In order; in the threads of a pool so many at once, and no more than these in memory at their full size.
+
+        Only files are left to the threads: an array may be another one when the next is asked for.
+        """
         waiting: deque[Future[_Prepared]] = deque()
         shown: _Shown | None = None
         encode = LastImage(self.maker.encode)
         for number, (image, mask, name) in enumerate(pairs):
-            if shown is None or not same_pixels(shown.given, image):
-                shown = _Shown(image, number)
+            new = _Shown(image, number)
+            shown = shown if shown is not None and shown.same(new) else new
+            drawn = mask if _is_path(mask) else _or_error(mask_of, mask)
             if pool is None:
-                yield self._attempt(shown, mask, name, encode)
+                yield self._attempt(shown, drawn, name, encode)
                 continue
-            waiting.append(pool.submit(self._attempt, shown, mask, name, encode))
+            waiting.append(pool.submit(self._attempt, shown, drawn, name, encode))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
     def _attempt(self, shown: _Shown, mask: Any, name: str, encode: LastImage[Any]) -> _Prepared:
+        """Of a mask that is a file, an array, or the error that there was with it."""
         try:
             image = shown.pixels()
             planes = shown.planes(self.bundle.size) if IMAGE in self.bundle.channels else None
@@ -117,12 +122,11 @@ class Judge:
         except CaseError as error:
             return _Prepared(name, reason=str(error))
 
-    def _made(self, shown: _Shown, image: np.ndarray, mask: Any, name: str, encode: LastImage[Any]) -> Made:
+    def _made(self, shown: _Shown, image: np.ndarray, mask: Any, name: str, encode: LastImage[Any]) -> Kept:
         """The record of a given mask."""
-        drawn = mask_of(mask)
-        paths = [str(given) if isinstance(given, str | os.PathLike) else "" for given in (shown.given, mask)]
-        _check_size(paths, image, drawn)
-        content = sha256_or_nothing(Path(mask)) if paths[1] else hashlib.sha256(png_of(drawn)).hexdigest()
+        drawn = _raised(mask_of(mask) if _is_path(mask) else mask)
+        _check_size(shown.path, image, str(mask) if _is_path(mask) else "", drawn)
+        content = sha256_or_nothing(Path(mask)) if _is_path(mask) else hashlib.sha256(png_of(drawn)).hexdigest()
         case = Case(name, Path(shown.key))
         loaded, problems = LoadedCase(case, image, [], drawn), list[str]()
         plan = plan_case(case, self.maker.config, content)
@@ -131,11 +135,11 @@ class Judge:
             made = list(self.maker.made(loaded, plan, set(), problems, embedding))
         if problems:
             raise CaseError(problems[0])
-        return made[0]
+        return Kept.of(made[0])
 
     def _predicted(self, batch: Sequence[_Prepared], pool: ThreadPoolExecutor, strict: bool) -> Iterator[Prediction]:
         """Of one batch."""
-        named = [(f"{number}", one.made) for number, one in enumerate(batch) if one.made is not None]
+        named = {f"{number}": one.made for number, one in enumerate(batch) if one.made is not None}
         found: dict[str, Prediction] = {}
         if named:
             held = {str(Path(one.key).absolute()): one.planes for one in batch if one.planes is not None}
@@ -143,7 +147,7 @@ class Judge:
             if not self._checked:
                 self.bundle.check_records(records)
                 self._checked = True
-            ids = {key: (made[0].image_id, made[0].record_id) for key, made in named}
+            ids = {key: (kept.record.image_id, kept.record.record_id) for key, kept in named.items()}
             found = dict(self._of_records(records, ids, pool, strict))
         for number, one in enumerate(batch):
             yield found.get(f"{number}") or Prediction(one.name, {}, {}, {}, {}, one.reason)
@@ -182,31 +186,34 @@ class _Prepared:
 
     name: str
     key: str = ""
-    made: Made | None = None
+    made: Kept | None = None
     planes: np.ndarray | None = None
     reason: str = ""
 
 
 class _Shown:
-    """An image that was handed over, read once, by the first thread that needs it."""
+    """An image that was handed over: what is in memory is taken at once, a file is read by the first that needs it."""
 
     def __init__(self, given: Any, number: int) -> None:
-        self.given, self.key = given, f"image {number}"
+        self.key = f"image {number}"
+        self.path = str(given) if _is_path(given) else ""
         self._lock = threading.Lock()
-        self._pixels: np.ndarray | CaseError | None = None
+        self._pixels: np.ndarray | CaseError | None = None if self.path else _or_error(image_of, given)
         self._planes: np.ndarray | None = None
+
+    def same(self, other: _Shown) -> bool:
+        """Whether it is the same image: one path, or equal pixels in memory."""
+        if self.path or other.path:
+            return self.path == other.path
+        both = self._pixels, other._pixels
+        return all(isinstance(one, np.ndarray) for one in both) and np.array_equal(*both)  # type: ignore[arg-type]
 
     def pixels(self) -> np.ndarray:
         """uint8 `[h, w, 3]`; CaseError where it cannot be read."""
         with self._lock:
             if self._pixels is None:
-                try:
-                    self._pixels = image_of(self.given)
-                except CaseError as error:
-                    self._pixels = error
-        if isinstance(self._pixels, CaseError):
-            raise CaseError(str(self._pixels))
-        return self._pixels
+                self._pixels = _or_error(image_of, self.path)
+        return _raised(self._pixels)
 
     def planes(self, size: int) -> np.ndarray:
         """uint8 `[3, size, size]`."""
@@ -217,9 +224,29 @@ class _Shown:
         return self._planes
 
 
-def _check_size(paths: Sequence[str], image: np.ndarray, mask: np.ndarray) -> None:
+def _is_path(given: object) -> bool:
+    return isinstance(given, str | os.PathLike)
+
+
+def _or_error(read: Callable[[Any], np.ndarray], given: Any) -> np.ndarray | CaseError:
+    """What is read, or why it cannot be: that is said when its turn comes."""
+    try:
+        return read(given)
+    except CaseError as error:
+        return error
+
+
+def _raised(found: np.ndarray | CaseError) -> np.ndarray:
+    """An array as it is; an error is raised."""
+    if isinstance(found, CaseError):
+        raise CaseError(str(found))
+    return found
+
+
+def _check_size(image_path: str, image: np.ndarray, mask_path: str, mask: np.ndarray) -> None:
     """CaseError for a mask of another size than its image; what lies in no file is called what it is."""
     try:
-        check_same_size(paths[0] or "the image", image.shape[:2], paths[1] or "the mask", mask.shape[:2])
+        sizes = (image.shape[0], image.shape[1]), (mask.shape[0], mask.shape[1])
+        check_same_size(image_path or "the image", sizes[0], mask_path or "the mask", sizes[1])
     except CaseError as error:
         raise CaseError(str(error).replace("its image the image", "the image")) from error
