@@ -233,3 +233,28 @@ def test_no_file_is_written(model, monkeypatch):
     monkeypatch.setattr(Path, "open", lambda self, mode="r", *args, **more: pytest.fail(f"opened {self} {mode}"))
     image, mask = np.full((48, 64, 3), 90, np.uint8), np.ones((48, 64), bool)
     assert np.isfinite(model.assess(image, mask).dice)
+
+
+def test_the_network_looks_once_at_a_batch(model, lesions):
+    images, masks = pairs_of_files(lesions, 4)
+    batches = []
+    network = model.bundle.model
+    with network.register_forward_hook(lambda _module, args, _output: batches.append(len(args[0]))):
+        list(model.judge(images, masks))
+        model.assess(images[0], masks[0])
+    assert batches == [4] * network.spec.flips + [1] * network.spec.flips
+
+
+def test_a_buffer_may_be_used_again(model, lesions):
+    """An iterator may hand over one array again and again, with other pixels in it."""
+    images, masks = pairs_of_files(lesions, 3)
+    buffer, drawn = np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), bool)
+
+    def pairs():
+        for image, mask in zip(images, masks, strict=True):
+            buffer[:], drawn[:] = read_image(image), read_mask(mask)
+            yield buffer, drawn
+
+    names = [path.stem for path in images]
+    found = [one.dice for one in model.judge(pairs(), names=names)]
+    assert found == pytest.approx([one.dice for one in model.judge(images, masks)], abs=1e-6)
