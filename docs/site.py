@@ -22,6 +22,7 @@ ROOMS = {
     "evaluation": "Evaluation",
     "explain": "Explanation",
     "report": "Figures and pages",
+    "integrations": "Other tools",
     "config": "Configs of the commands",
     "core": "Errors, types, geometry",
 }

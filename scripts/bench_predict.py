@@ -103,7 +103,7 @@ def killed(args: list[str], out: Path, after: int) -> list[dict[str, object]]:
     finished = {path: path.stat().st_mtime_ns for path in masks}
     subprocess.run(args, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     again = sum(path.stat().st_mtime_ns != then for path, then in finished.items())
-    judged = len(pd.read_csv(out / "predictions.csv"))
+    judged = len(pd.read_parquet(out / "predictions.parquet"))
     return [
         row("records finished when it was killed", len(finished), "", ""),
         row("of these made again by the next run", again, "", "0"),

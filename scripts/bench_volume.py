@@ -103,7 +103,7 @@ def measured(name: str, shape: tuple[int, ...], samples: int, work: Path) -> dic
         "limit_gb": LIMIT_GB,
         "seconds": time.monotonic() - started,
         "cpu_seconds": used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime,
-        "verdict": pd.read_csv(work / "predicted" / "predictions.csv")["verdict"].iloc[0],
+        "verdict": pd.read_parquet(work / "predicted" / "predictions.parquet")["verdict"].iloc[0],
     }
 
 

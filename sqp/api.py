@@ -23,6 +23,7 @@ from sqp.quality.judging.risk import Choice, risk_rule
 from sqp.quality.model.backbones import dims_of
 from sqp.records.fitted import with_hashes
 from sqp.records.make import check_parts
+from sqp.records.references import whole_references
 from sqp.records.workers import make_maker
 
 
@@ -31,10 +32,10 @@ class Assessment:
     """What is said of one mask: predicted Dice, its interval (NaN where there is none), verdict, and why it abstains.
 
     maps: by name, over the whole image, each on its own grid: `self/entropy` … float16 `[gh, gw]`, and where the bundle
-    draws it `error` `[s, s]`, the probability that a pixel of the mask is wrong. scores: by name, as in predictions.csv
-    (`referee_dice` …; NaN where there is none). ood: whether it is out of distribution. covered: the (rows, columns) of
-    a map that the image takes, by name; the last cells of a network of stride 4 may reach past its border. image_id and
-    record_id: as in predictions.csv.
+    draws it `error` `[s, s]`, the probability that a pixel of the mask is wrong. scores: by name, as the columns of
+    predictions.parquet (`referee_dice` …; NaN where there is none). ood: whether it is out of distribution. covered:
+    the (rows, columns) of a map that the image takes, by name; the last cells of a network of stride 4 may reach past
+    its border. image_id and record_id: as in predictions.parquet.
     """
 
     dice: float
@@ -62,7 +63,7 @@ class Model:
         records = generate_config(config, self.bundle.expects, self.bundle.sources)
         check_parts(records)
         self._judge = Judge(
-            *(self.bundle, make_maker(records), with_hashes(records)),
+            *(self.bundle, make_maker(records, references=whole_references(records)), with_hashes(records)),
             device=config.device,
             accept=config.accept,
             reject=config.reject,
@@ -166,6 +167,7 @@ def load(
     referee_weights: str | os.PathLike[str] | None = None,
     localizer: str | os.PathLike[str] | None = None,
     supervised: str | os.PathLike[str] | None = None,
+    references: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     device: str = "cpu",
 ) -> Model:
@@ -185,6 +187,7 @@ def load(
         referee_weights: weights of the referee.
         localizer: checkpoint of the referee's localizer.
         supervised: checkpoint of the network with which masks are compared.
+        references: examples of the task, images with masks in a folder or a CSV, for a bundle that reads them.
         seed: seed of the samples; None: that of the bundle's records.
         device: cpu, cuda, cuda:0, mps.
 
@@ -217,6 +220,7 @@ def load(
         referee_weights=_path(referee_weights),
         localizer=_path(localizer),
         supervised=_path(supervised),
+        references=_path(references),
         seed=seed,
         device=device,
     )

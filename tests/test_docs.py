@@ -51,7 +51,7 @@ MADE_BEFORE = {
     ]
 }
 """What a page takes for granted, as its reader comes from the README."""
-SLOW = {"README.md", "explain.md", "fitting.md", "tutorial.md", "volumes.md"}
+SLOW = {"README.md", "explain.md", "fitting.md", "references.md", "tutorial.md", "volumes.md"}
 
 
 class Block(NamedTuple):
@@ -117,8 +117,8 @@ def test_a_wrong_option_is_noticed(wrong):
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """Tiny images with masks as the pages name them, and a LiteMedSAM that costs nothing."""
-    for name, seed in (("my", 3), ("new", 4)):
-        write_synthetic(tmp_path / name, 60 if name == "my" else 4, seed=seed, size=(48, 64))
+    for name, seed, number in (("my", 3, 60), ("new", 4, 4), ("few", 6, 4)):
+        write_synthetic(tmp_path / name, number, seed=seed, size=(48, 64))
         (tmp_path / name / "labels.csv").unlink()
     write_data(tmp_path / "mr", 30)
     write_data(tmp_path / "new_mr", 2)

@@ -13,9 +13,9 @@ GENERAL = "help and config"
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "predict": {
         BASIC: ("images", "masks", "out", "model", "truth", "accept", "reject", "workers", "overwrite"),
-        "what is judged": ("probs", "label", "layout", "records", "split"),
+        "what is judged": ("references", "probs", "label", "layout", "records", "split"),
         "when a mask is accepted": ("risk", "failure", "confidence", "fail_under"),
-        "the report": ("worst", "gallery"),
+        "the report": ("worst", "gallery", "write"),
         RUNS: ("seed", "shard", "precision", "batch_size", "device", "encodings", "strict"),
         "the segmenter's own masks": ("prompter", "prompter_options", "cascade_checkpoint"),
         "files of networks": ("checkpoint", "checkpoints", "referee_weights", "localizer", "supervised"),

@@ -17,6 +17,7 @@ class Command:
     name: str
     summary: str
     listed: str = ""  # the option that names right after the command belong to
+    printing: tuple[str, str, str] = ("", "", "")  # an option that prints a text and ends: name, help, MODULE:FUNCTION
 
     @property
     def config(self) -> str:
@@ -29,12 +30,18 @@ class Command:
         return f"sqp.commands.{self.name.split()[0]}"
 
 
+COLUMNS = (
+    "--columns",
+    "Print what each column of predictions.csv and predictions.parquet says, and end.",
+    "sqp.quality.judging.columns:dictionary_text",
+)
+
 COMMANDS = {
     command.name: command
     for command in (
         Command("generate", "segment images, sample the uncertainty, write a record set"),
         Command("train", "train the quality model: record set -> predicted Dice"),
-        Command("predict", "predict the Dice of masks, whoever made them"),
+        Command("predict", "predict the Dice of masks, whoever made them", printing=COLUMNS),
         Command("evaluate", "judge the quality model beside every analytic score on the same rows"),
         Command("explain", "show what the quality model looks at, and whether that is where the errors are"),
         Command("compare", "set finished runs side by side: configs, val metrics, test tables", listed="runs"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -51,6 +52,9 @@ def _read(name: str, read: Callable[[Any], Any]) -> Any:
         allow_abbrev=False,  # `--epoch` is told, not taken for `--epochs`
     )
     parser.add_argument("--config", action="config", help="YAML file with any of the options.")
+    option, what, text = COMMANDS[name].printing
+    if option:
+        parser.add_argument(option, action=_printing(text), help=what)
     parser.add_class_arguments(cls, None)
     arrange(parser, name, [field.name for field in dataclasses.fields(cls) if _required(field)])
     try:
@@ -62,6 +66,21 @@ def _read(name: str, read: Callable[[Any], Any]) -> Any:
     values = parser.instantiate(namespace).as_dict()
     values.pop("config", None)
     return cls(**values)
+
+
+def _printing(text: str) -> type[argparse.Action]:
+    """The action of an option that prints what MODULE:FUNCTION gives, and ends."""
+
+    class Printing(argparse.Action):
+        def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None, **_: Any) -> None:
+            super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+        def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+            module, function = text.split(":")
+            print(getattr(import_module(module), function)())
+            parser.exit()
+
+    return Printing
 
 
 def _formatter(base: Any) -> Any:

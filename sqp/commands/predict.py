@@ -17,6 +17,7 @@ from sqp.core.errors import ConfigError
 from sqp.core.ownership import owned
 from sqp.core.shards import Shard, beside
 from sqp.core.untrusted import read_run
+from sqp.integrations.writers import check_writers, write_for_tools
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import FIRST
@@ -34,7 +35,7 @@ from sqp.report.histogram import DISTRIBUTION, distribution
 from sqp.report.html import Section
 from sqp.report.overlays import write_overlays
 from sqp.report.page import write_page
-from sqp.report.predictions import PredictResult, write_predictions
+from sqp.report.predictions import PredictResult, with_masks, write_predictions
 from sqp.segmenters import check_device
 
 
@@ -42,6 +43,7 @@ def run(config: PredictConfig) -> PredictResult:
     """Make records where images are given, predict, and write predictions, overlays, the report and run.yaml."""
     rule = risk_rule(config)
     check_device(config.device)
+    check_writers(config.write)
     if config.part is None:
         check_whole(config.out)
     else:
@@ -67,9 +69,11 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     skipped: dict[str, str] = {}
     notes: list[str] = []
     record_ids: Collection[str] | None = None
+    given: dict[str, str] = {}
     if config.images is not None:
         records = _records_of_images(config, bundle)
         folders, skipped, record_ids, notes = [records.out], records.skipped, records.record_ids, records.notes
+        given = records.given
         some = bool(records.record_ids)
     elif config.part is not None:
         record_ids = records_of(config.part, folders, config.split)
@@ -91,6 +95,7 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         strict=config.strict,
         keep_maps=drawn.keep if config.part is None else None,
     )
+    table = with_masks(table, given)
     write_predictions(config.out, table)
     result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label), notes)
     if config.part is None:
@@ -115,6 +120,7 @@ def write_report(config: PredictConfig, bundle: Bundle, result: PredictResult, d
         error_maps=drawn,
         skipped=skipped,
     )
+    result.files = write_for_tools(config.write, table, config.out)
 
 
 def _finish(config: PredictConfig, bundle: Bundle, result: PredictResult, started: float) -> PredictResult:

@@ -9,7 +9,7 @@ import dataclasses
 import inspect
 import math
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from sqp.core.names import (
     Refinement,
     Sampler,
     Split,
+    Tool,
     TransformSet,
 )
 
@@ -63,8 +64,13 @@ KINDS: dict[tuple[Any, ...], str] = {
     typing.get_args(Refinement): "refinement",
     typing.get_args(IndependentPrompter): "prompter of a referee (it must not know mask or truth)",
     typing.get_args(RecordKind): "kind of records",
+    typing.get_args(Tool): "format of --write",
 }
 """What the names of a list are called, where that is not the option's own name."""
+
+
+OF_TOOLS = (".json", ".xml", ".nrrd")
+"""Suffixes of the files of annotation tools."""
 
 
 def choices(hint: Any) -> tuple[Any, ...]:
@@ -236,6 +242,38 @@ class CommandConfig(Config):
     def __post_init__(self) -> None:
         check_choices(self)
         check_ranges(self, self.BOUNDS)
+
+
+def as_labels(values: Iterable[int | str], masks: Path | None = None) -> list[int | str]:
+    """What `--label` gives: a whole number (also 0xRRGGBB) where it is one, else a name.
+
+    ConfigError for a name where `masks` can be no file of an annotation tool.
+
+    Examples:
+        >>> as_labels(["2", "0xff0000", "lesion", 3], Path("coco.json"))
+        [2, 16711680, 'lesion', 3]
+    """
+    labels = [_as_number(value) if isinstance(value, str) else value for value in values]
+    for label in labels:
+        if isinstance(label, str) and (masks is None or not (masks.is_dir() or masks.suffix.lower() in OF_TOOLS)):
+            raise label_error(label)
+    return labels
+
+
+def label_error(label: str) -> ConfigError:
+    """The error for a name where labels are values."""
+    return ConfigError(
+        f"the option --label is '{label}'; it must be a whole number, or several of them; names are those of "
+        "categories in a file of COCO, Label Studio, CVAT or 3D Slicer, given as --masks"
+    )
+
+
+def _as_number(text: str) -> int | str:
+    """The number that a text is, else the text."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        return text
 
 
 def check_options(what: str, run: Callable[..., Any], options: Mapping[str, Any], trial: Callable[[], Any]) -> None:

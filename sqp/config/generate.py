@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from sqp.config.checks import Config, check_choices, check_ranges
+from sqp.config.checks import Config, as_labels, check_choices, check_ranges
 from sqp.config.fit import PLAIN
-from sqp.config.referee import NONE, SUPERVISED, RefereeConfig, SupervisedConfig
+from sqp.config.referee import IN_CONTEXT, NONE, SUPERVISED, RefereeConfig, SupervisedConfig
 from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, check_segmenter, sampler_for
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.names import SPLITS, Corruption, Fusion, Layout, Measure, Refinement, Split
@@ -66,12 +66,17 @@ class GenerateConfig(Config):
         images: Folder of images, one image, a CSV of cases, or the root of a data set as downloaded.
         out: Folder of the record set; a run that was interrupted goes on there.
         truth: Folder of ground-truth masks.
-        masks: Folder of masks made elsewhere; these are judged instead of the segmenter's own.
+        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images or 3D Slicer (.json,
+            .xml, .seg.nrrd); these are judged instead of the segmenter's own.
         label: The value, or values, of the label maps that make the structure; several are merged. Of images also
             0xRRGGBB, the colour of a structure. A mask that lacks the value is empty;
-            one that holds 255 (or 65535) alone is the structure itself.
+            one that holds 255 (or 65535) alone is the structure itself. Of a tool's file: names or numbers of
+            categories, or segments.
         probs: Folder of the foreground probabilities behind them (float npy, or 8- or 16-bit PNG); without masks these
             are cut at 0.5.
+        references: Examples of the task, 1 to 32 images with masks, as a folder or a CSV. Of each mask it is told how
+            well it would serve as an example for them (rca_max, rca_mean, rca_median), and the referee personalised
+            draws what they show. Of more than 32 the most different ones are taken; a judged image never shows itself.
         layout: Layout of the data, or auto.
         splits: JSON of splits (configs/splits); without it the data's own column is used, else splits are made by
             group and kept in OUT/splits.json.
@@ -114,8 +119,9 @@ class GenerateConfig(Config):
     out: Path
     truth: Path | None = None
     masks: Path | None = None
-    label: list[int] = field(default_factory=list)
+    label: list[int | str] = field(default_factory=list)
     probs: Path | None = None
+    references: Path | None = None
     layout: Layout = "auto"
     splits: Path | None = None
     only: list[Split] = field(default_factory=list)
@@ -148,11 +154,12 @@ class GenerateConfig(Config):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        self.label = as_labels(self.label, self.masks)
         self.sampler = sampler_for(self.sampler, self.segmenter)
         self.referee_by_default = self.referee.name == "auto"
         if self.referee_by_default:
             self.referee = self._auto_referee()
-        self.referee = self.referee.with_prompters()
+        self.referee = self._with_encoder(self.referee.with_prompters())
         check_choices(self)
         for split, plan in self.variants.items():
             lookup("split", split, dict.fromkeys([*SPLITS, "*"]))
@@ -162,6 +169,8 @@ class GenerateConfig(Config):
         check_ranges(self)
         check_sampler(self.sampler, self.segmenter)
         self.referee.check()
+        if self.referee.name in IN_CONTEXT and self.references is None:
+            raise ConfigError(f"the referee {self.referee.name} is shown examples: give --references DIR")
         self.supervised.check()
         if SUPERVISED in self.referee.prompters and self.supervised.network is None:
             raise ConfigError(
@@ -203,6 +212,15 @@ class GenerateConfig(Config):
             return replace(self.referee, name="litemedsam")
         weights = self.referee.weights or self.segmenter.files()[0]
         return replace(self.referee, name=self.segmenter.name, weights=weights)
+
+    def _with_encoder(self, referee: RefereeConfig) -> RefereeConfig:
+        """The referee, where it has an encoder by default with that one."""
+        if referee.name not in IN_CONTEXT or referee.encoder != "auto":
+            return referee
+        if self.segmenter.name in (*PLAIN, NONE):
+            return replace(referee, encoder="litemedsam")
+        weights = referee.weights or self.segmenter.files()[0]
+        return replace(referee, encoder=self.segmenter.name, weights=weights)
 
     def _check_prompts(self) -> None:
         """ConfigError for options of prompters and of a cascade that would say nothing, or contradict each other."""
@@ -253,6 +271,8 @@ class GenerateConfig(Config):
 
 EXECUTION_KEYS = (
     *("out", "workers", "encodings", "device", "strict", "overwrite", "only", "max_images"),
-    *("licence", "masks_licence", "shard"),
+    *("licence", "masks_licence", "references", "shard"),
 )
-"""Keys that say how a run goes, not what a record is: another value in the same folder is no change of config."""
+"""Keys that say how a run goes, not what a record is: another value in the same folder is no change of config.
+
+References are compared by what is in their files (`references_sha256`), wherever these lie."""

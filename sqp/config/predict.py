@@ -6,27 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqp.config.checks import CommandConfig, check_thresholds
+from sqp.config.checks import CommandConfig, as_labels, check_thresholds
 from sqp.core.errors import ConfigError
-from sqp.core.names import Layout, Precision, Split
+from sqp.core.names import Layout, Precision, Split, Tool
 from sqp.core.shards import Shard
 
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
 EXECUTION_KEYS = (
     *("out", "shard", "batch_size", "workers", "encodings", "device", "strict", "overwrite"),
-    *("worst", "gallery", "fail_under"),
+    *("worst", "gallery", "fail_under", "write"),
 )
 """Keys that say how a run goes, and what is drawn of it, not what is predicted."""
 MAKING = (
-    *PROMPTING,
-    "checkpoint",
-    "checkpoints",
-    "referee_weights",
-    "localizer",
-    "supervised",
-    "label",
-    "seed",
-    "precision",
+    *(*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "supervised", "references"),
+    *("label", "seed", "precision"),
 )
 
 
@@ -37,14 +30,18 @@ class PredictConfig(CommandConfig):
     Attributes:
         model: Bundle of a trained quality model: its folder, or the name of one that comes with sqp; default is sqp's
             own, `default`.
-        out: Folder of predictions.csv, predictions.parquet, overlays and the report.
+        out: Folder of predictions.csv (ten columns), predictions.parquet (all), overlays and the report.
         images: Folder of images, one image, a CSV, or the root of a data set; records are made in OUT/records.
-        masks: Folder of masks made elsewhere; without it the segmenter's own masks are judged.
+        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images or 3D Slicer (.json,
+            .xml, .seg.nrrd), of which each annotation is judged; without it the segmenter's own masks are.
         probs: Folder of the foreground probabilities behind the masks (float npy, or 8- or 16-bit PNG), if there are
             any; without masks these are cut at 0.5.
         truth: Folder of ground-truth masks, if there are any; they only add the true Dice.
         label: The value, or values, of the label maps that make the structure; several are merged. Of images also
-            0xRRGGBB, the colour of a structure.
+            0xRRGGBB, the colour of a structure. Of an annotation tool's file the names or numbers of the categories,
+            or segments, that are judged.
+        references: Examples of the task, 1 to 32 images with masks, a folder or a CSV: what they say of each mask
+            (rca_max, rca_mean, rca_median) stands in predictions.parquet, and a bundle may read it.
         layout: Layout of the data, or auto.
         records: Record sets made before, in place of images.
         split: Only the records of these splits; default all.
@@ -66,6 +63,8 @@ class PredictConfig(CommandConfig):
         fail_under: Exit status 3 if any mask's predicted Dice is below this, or its verdict is abstain.
         worst: Number of the worst records that are drawn, abstentions first.
         gallery: Most records shown in the report.
+        write: Also write the masks with their predicted Dice for other tools: coco (coco.json), labelstudio
+            (labelstudio.json), cvat (cvat.xml), slicer (slicer/IMAGE.seg.nrrd).
         batch_size: Records predicted at once.
         shard: Part i of n, e.g. 3/16: only its images, into OUT/shards/3-of-16; `sqp merge --out OUT` joins the parts.
         workers: Processes that segment; 0 runs in this one. By default so many that all cores work, where there are
@@ -87,7 +86,8 @@ class PredictConfig(CommandConfig):
     masks: Path | None = None
     probs: Path | None = None
     truth: Path | None = None
-    label: list[int] = field(default_factory=list)
+    references: Path | None = None
+    label: list[int | str] = field(default_factory=list)
     layout: Layout = "auto"
     records: list[Path] = field(default_factory=list)
     split: list[Split] = field(default_factory=list)
@@ -107,6 +107,7 @@ class PredictConfig(CommandConfig):
     fail_under: float | None = None
     worst: int = 20
     gallery: int = 1000
+    write: list[Tool] = field(default_factory=list)
     batch_size: int = 64
     shard: str | None = None
     workers: int | None = None
@@ -119,6 +120,7 @@ class PredictConfig(CommandConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.label = as_labels(self.label, self.masks)
         check_thresholds(self.accept, self.reject)
         if self.shard is not None:
             Shard.parse(self.shard)

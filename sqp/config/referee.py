@@ -13,6 +13,8 @@ from sqp.core.names import IndependentPrompter, Measure
 SUPERVISED = "supervised"
 NONE = "none"
 """In place of a segmenter's or referee's name: there is none."""
+IN_CONTEXT = ("personalised",)
+"""Segmenters that are shown examples of the task, --references, in place of a prompt."""
 
 
 @dataclass
@@ -20,20 +22,25 @@ class RefereeConfig(Config):
     """Who segments the image for comparison, under prompts that do not come from the mask.
 
     Attributes:
-        name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam; none for no referee; auto is none, but
-            where masks of images (not of volumes) are given the segmenter itself (one encoding serves both), or
-            litemedsam in place of a network that ignores prompts.
-        weights: File with its weights; default: the embedded ones (litemedsam) or the official address.
+        name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam; personalised, which draws what the
+            references show; none for no referee; auto is none, but where masks of images (not of volumes) are given the
+            segmenter itself (one encoding serves both), or litemedsam in place of a network that ignores prompts.
+        encoder: personalised: whose encoding it reads, one of the others; auto is the segmenter itself, or litemedsam
+            in place of a network that ignores prompts.
+        weights: File with its weights, or its encoder's; default: the embedded ones (litemedsam) or the official
+            address.
         localizer: File of `sqp fit localizer`; its box is then the first prompt.
         prompters: What prompts it; default localizer (if there is one), otsu. supervised: the box of what the
             supervised referee draws.
         prompts: Most prompts decoded for a mask: its own box, and the others those of the prompters, first as they are,
-            then jittered in turn. With 3 a case takes 1.3 times as long as LiteMedSAM's encoding of it.
+            then jittered in turn. With 3 a case takes 1.3 times as long as LiteMedSAM's encoding of it. personalised:
+            the first of the others is what the references show, the next its box.
         jitter: Shift of each side of a jittered box, as a share of its width and height.
         maps: Measures of its answers that are stored beside referee/probability and referee/own_box.
     """
 
     name: str = "auto"
+    encoder: str = "auto"
     weights: Path | None = None
     localizer: Path | None = None
     prompters: list[IndependentPrompter] = field(default_factory=list)
@@ -41,22 +48,33 @@ class RefereeConfig(Config):
     jitter: float = 0.1
     maps: list[Measure] = field(default_factory=lambda: ["entropy", "variance"])
 
+    @property
+    def network(self) -> str:
+        """The name of the promptable segmenter that it is, or whose encoding it reads."""
+        return self.encoder if self.name in IN_CONTEXT else self.name
+
     def with_prompters(self) -> RefereeConfig:
         """With the default prompters, where none is named.
 
         Not at once: as a part of a larger config the default stands before its localizer is known.
         """
         default: list[IndependentPrompter] = ["localizer", "otsu"] if self.localizer else ["otsu"]
-        return self if self.prompters else replace(self, prompters=default)
+        given = self.prompters or self.name in IN_CONTEXT
+        return self if given else replace(self, prompters=default)
 
     def check(self) -> None:
         """ConfigError for a referee that ignores prompts, a number out of range, and a localizer that is lacking."""
         if self.name == NONE:
             return
-        if self.name in PLAIN:
+        if self.network in PLAIN:
             raise ConfigError(
-                f"the referee is {self.name}, which ignores prompts: take litemedsam or another of the SAM family"
+                f"the referee is {self.network}, which ignores prompts: take litemedsam or another of the SAM family"
             )
+        if self.name in IN_CONTEXT and (self.prompters or self.localizer):
+            what = "prompters" if self.prompters else "localizer"
+            raise ConfigError(f"referee.{what} is given, but {self.name} is shown the references: leave it out")
+        if self.name not in IN_CONTEXT and self.encoder != "auto":
+            raise ConfigError(f"referee.encoder is given, but {self.name} has its own: leave it out")
         if not 2 <= self.prompts <= 64:
             raise ConfigError(
                 f"referee.prompts is {self.prompts}; it must lie between 2 (the mask's own box, and one) and 64"

@@ -19,4 +19,6 @@ Fusion = Literal["mean", "inverse", "exponential", "power_law", "learned"]
 Refinement = Literal["crf", "ur_sam_midpoint", "ur_sam_printed", "unc_fpc", "unc_fnc", "unc_fpnc"]
 IndependentPrompter = Literal["supervised", "localizer", "otsu", "centre", "whole_image"]
 """Prompters that look at nothing but the image, for a referee; supervised: the box of what a fitted network draws."""
+Tool = Literal["coco", "labelstudio", "cvat", "slicer"]
+"""Whose files `sqp predict --write` writes."""
 RecordKind = Literal["all", "natural"]

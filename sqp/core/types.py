@@ -7,7 +7,7 @@ the grid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -164,3 +164,23 @@ class Segmenter(Protocol):
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:
         """All candidates for each prompt, in one batch (or several, bounded by memory)."""
+
+
+class InContextSegmenter(Protocol):
+    """(image, references) -> logits: what is to be segmented is shown by examples, not told by a prompt or a fit."""
+
+    name: str
+    weights_sha256: str
+
+    def encode(self, image: np.ndarray) -> Embedding:
+        """image uint8 `[h, w, 3]` -> embedding."""
+
+    def features(self, embedding: Embedding) -> Tensor:
+        """What `transfer` reads of an embedding, float32 on the CPU: small enough to be kept for every reference."""
+
+    def transfer(self, query: Tensor, supports: Sequence[Tensor]) -> Callable[[Sequence[np.ndarray]], Tensor]:
+        """Features of an image and of k references -> a function: their masks -> probability `[h', w']` of the image.
+
+        Masks are bool `[h, w]` of the references' own sizes; h' x w' covers the image. What no mask changes is worked
+        out once, before the function is called.
+        """

@@ -116,6 +116,7 @@ def find_cases(
     probs: str | Path | None = None,
     layout: str = "auto",
     labels: Sequence[int] = (),
+    option: str = "--images",
 ) -> CaseList:
     """Cases from a folder, a single image, a CSV or the root of a data set (`LAYOUTS`).
 
@@ -124,14 +125,14 @@ def find_cases(
     case. `truth` replaces the layout's own. Where masks or probabilities are judged, a plain folder (`PLAIN`) has truth
     only where its folder says so (`folders.SAYS_TRUTH`: `masks/` may hold anybody's), and a file that is judged is
     never the truth of itself. Where `masks` is the folder of the images too, `a_mask.png` is judged beside
-    `a.jpg`. `labels` are the values of label maps that make the structure (volumes).
+    `a.jpg`. `labels` are the values that make the structure; `option` is what errors call `images`.
     Raises `ConfigError` for a missing path, an unknown layout, no images, two images of one id, where nothing matches,
     and where what is judged is given as images or as truth too.
     """
     path = Path(images)
     if not path.exists():
-        raise ConfigError(f"--images {path} does not exist: check the path")
-    name, cases = _loaded(path, layout)
+        raise ConfigError(f"{option} {path} does not exist: check the path")
+    name, cases = _loaded(path, layout, option)
     if not cases:
         raise ConfigError(f"no images in {path}: looked for {', '.join(SUFFIXES)}")
     cases = _sorted_without_duplicates([replace(case, labels=tuple(labels)) for case in cases] if labels else cases)
@@ -221,18 +222,18 @@ def _same(one: str | Path, other: str | Path) -> bool:
         return False
 
 
-def _loaded(path: Path, name: str) -> tuple[str, list[Case]]:
+def _loaded(path: Path, name: str, option: str) -> tuple[str, list[Case]]:
     """The layout's name, and its cases."""
     if name != "auto":
         chosen = lookup("layout", name, LAYOUTS)
         if not chosen.recognise(path):
-            raise ConfigError(f"--images {path} is not of the layout '{name}': point at its root, or use 'auto'")
+            raise ConfigError(f"{option} {path} is not of the layout '{name}': point at its root, or use 'auto'")
         return name, chosen.load(path)
     for known, candidate in LAYOUTS.items():
         if candidate.recognise(path):
             return known, candidate.load(path)
     what = f"holds no images ({', '.join(SUFFIXES)})" if path.is_dir() else "is no image, no volume and no .csv"
-    raise ConfigError(f"--images {path} {what} and is of no known layout: known are {', '.join(LAYOUTS)}")
+    raise ConfigError(f"{option} {path} {what} and is of no known layout: known are {', '.join(LAYOUTS)}")
 
 
 def _sorted_without_duplicates(cases: list[Case]) -> list[Case]:

@@ -23,9 +23,9 @@ from sqp.records import read_record_sets
 from sqp.records.frozen import frozen_rows, read_frozen
 from sqp.records.reader import check_dice
 from sqp.records.schema import NATURAL, kinds
-from sqp.report.predictions import read_predictions
+from sqp.report.predictions import read_predictions, whole_table
 
-NOT_PREDICTED = ("image_id", "record_id", "record_set", "prompter_label")
+NOT_PREDICTED = ("image_id", "record_id", "image", "record_set", "prompter_label")
 PREDICTED = [name for name in (*FIRST, *OTHER) if name not in NOT_PREDICTED]
 
 
@@ -125,9 +125,11 @@ def _check_columns(table: pd.DataFrame, config: EvaluateConfig) -> None:
     needed = ("image_id", "record_id", "group", "split", "variant", "dataset", "dice")
     missing = [name for name in needed if name not in table.columns]
     if missing:
+        whole = whole_table(config.predictions)
+        remedy = f"give {whole}, or " if whole else "give "
         raise ConfigError(
             f"{config.predictions or config.records[0]} has no column {missing[0]}; "
-            "give the record sets that were predicted with --records DIR"
+            f"{remedy}the record sets that were predicted with --records DIR"
         )
 
 

@@ -132,7 +132,7 @@ def _commands(folder: Path) -> list[str]:
 
 
 ALL = "all"
-WRITTEN = 1e-6  # predictions.csv is written to as many places
+WRITTEN = 1e-6  # a table in CSV is written to as many places
 NAMES = {"sd": "sd_dice", "within_group_spearman": "within_spearman"}  # of the metrics that `train` keeps in run.yaml
 
 

@@ -24,6 +24,7 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler
 
+from sqp.core.build_lock import DONE, made_once
 from sqp.core.errors import CaseError
 from sqp.core.files import look_of, reserve_arrays, write_json
 from sqp.core.frame import Frame
@@ -32,7 +33,6 @@ from sqp.core.types import Case
 from sqp.core.untrusted import read_json
 from sqp.core.volume import Volume
 from sqp.data.reading import read, read_mask_of
-from sqp.records.build_lock import DONE, made_once
 
 FORMAT = 1
 SMALLER = "a smaller --size or fewer images (--max_images)"

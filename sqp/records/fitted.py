@@ -24,6 +24,7 @@ from sqp.data.licences import UNKNOWN
 from sqp.networks.checkpoint import fitted_images, fitted_infos
 from sqp.records import RecordSet
 from sqp.records.plan import prompter_files
+from sqp.records.references import encoder_of, reference_cases, references_sha256
 from sqp.records.run_info import stored_config
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.ensemble import ensemble_sha256
@@ -73,13 +74,17 @@ def fitted_parts(files: Iterable[Path]) -> list[dict[str, Any]]:
 
 
 def parts_of_records(config: GenerateConfig, everything: Sequence[Case]) -> list[dict[str, Any]]:
-    """Those behind the records of a config: networks, given masks, a learned fusion, and the masks lent by others."""
+    """Those behind the records of a config: networks, given masks, a learned fusion, the masks lent by others, and
+    references."""
     parts = fitted_parts(fitted_checkpoints(config))
     if config.fusion == "learned":
         parts.append({"what": "the learned fusion", "licences": [UNKNOWN]})
     if any("swap" in plan.families and plan.corruptions for plan in config.variants.values()):
         lent = sorted({case.licence or UNKNOWN for case in everything if case.truth_paths})
         parts.append({"what": "masks lent by other images", "licences": lent})
+    if config.references is not None:
+        shown = sorted({case.licence or UNKNOWN for case in reference_cases(config)})
+        parts.append({"what": "references", "licences": shown})
     if any(case.mask_path is not None for case in everything):
         parts += _of_given_masks(config)
     return parts
@@ -104,7 +109,7 @@ def fitted_checkpoints(config: GenerateConfig) -> list[Path]:
         files.append(first)
     referee = config.referee
     if referee.name != NONE:
-        files += [referee.localizer, *([referee.weights] if _by_sqp(referee.name, referee.weights) else [])]
+        files += [referee.localizer, *([referee.weights] if _by_sqp(referee.network, referee.weights) else [])]
     files.append(config.supervised.network)
     return [Path(file) for file in files if file]
 
@@ -132,9 +137,12 @@ def with_hashes(config: GenerateConfig) -> dict[str, Any]:
         hashes = [weights_sha256(segmenter.name, file) for file in segmenter.files()]
         stored["segmenter"]["weights_sha256"] = ensemble_sha256(hashes) if segmenter.checkpoints else hashes[0]
     if referee.name != NONE:
-        stored["referee"]["weights_sha256"] = weights_sha256(referee.name, referee.weights)
+        stored["referee"]["weights_sha256"] = weights_sha256(referee.network, referee.weights)
         if referee.localizer is not None:
             stored["referee"]["localizer_sha256"] = sha256_of(referee.localizer.expanduser())
+    if config.references is not None:
+        stored["references_sha256"] = references_sha256(reference_cases(config))
+        stored["references_weights_sha256"] = weights_sha256(*encoder_of(config))
     if config.supervised.network is not None:
         stored["supervised"]["weights_sha256"] = sha256_of(config.supervised.network.expanduser())
     prompters = {name: prompter_files(config, name) for name in config.used_prompters()}

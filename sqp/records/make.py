@@ -24,6 +24,7 @@ from sqp.core.tables import csv_text
 from sqp.core.types import Case
 from sqp.core.untrusted import read_run
 from sqp.data import find_cases
+from sqp.data.annotations.cases import annotated_cases, holds_annotations, number_labels, without_broken, write_masks
 from sqp.data.cases import counted, turned_notes
 from sqp.data.licences import of_licences
 from sqp.data.split_files import read_splits, write_splits
@@ -33,6 +34,7 @@ from sqp.records.cascade import check_cascade
 from sqp.records.fitted import fitted_checkpoints, leave_out_fitted, parts_of_records, with_hashes
 from sqp.records.plan import check_prompters, for_cases, plan_case
 from sqp.records.referee import check_referee
+from sqp.records.references import References, load_references
 from sqp.records.refine import check_refined
 from sqp.records.resume import still_done
 from sqp.records.run_info import MaySkip, execution, stored_config, versions
@@ -59,6 +61,7 @@ class GenerateResult(MaySkip):
     unsplit: int = 0
     record_ids: list[str] = field(default_factory=list)  # of this run's cases, not of earlier runs with other cases
     notes: list[str] = field(default_factory=list)  # what the user should know of the files, a sentence each
+    given: dict[str, str] = field(default_factory=dict)  # image id -> the file that is judged, where masks are given
 
     def summary(self) -> str:
         """What the terminal shows at the end."""
@@ -127,15 +130,31 @@ def _make(config: GenerateConfig) -> GenerateResult:
     writer.begin(kept)
     if made_splits is not None:
         write_splits(config.out / KEPT_SPLITS, made_splits)
+    if config.masks is not None and holds_annotations(config.masks):
+        broken = write_masks(everything, config.masks, config.out, config.label)
+        cases = without_broken(cases, broken, config.strict)
+        skipped |= broken
     plans = {case.image_id: [planned.record_id for planned in plan_case(case, config)] for case in cases}
     finished = still_done(writer, cases, plans)
     writer.drop(finished.stale)
     pending = [case for case in cases if not finished.done.issuperset(plans[case.image_id])]
+    references = References([])
+    if config.references and pending:
+        references = load_references(config)
+        notes += references.notes
+        skipped |= {f"reference {name}": reason for name, reason in references.left_out.items()}
+        for reason in references.left_out.values() if config.strict else ():
+            raise CaseError(reason)
     written, ended = 0, False
+    among: list[str] = []
     progress = Progress(len(pending), "generate", "image")
+    for name, reason in references.left_out.items():
+        progress.say(f"left out the reference {name}: {reason}")
     try:
-        for image_id, count, problems in make_records(config, pending, everything, finished.done):
+        outcomes = make_records(config, pending, everything, finished.done, references.shown)
+        for image_id, count, problems, is_reference in outcomes:
             written += count
+            among += [image_id] * is_reference
             progress.update()
             for problem in problems:
                 if config.strict:
@@ -158,8 +177,10 @@ def _make(config: GenerateConfig) -> GenerateResult:
     notes += counted(finished.changed, "image{s} or truth{s} changed since the records were made: made anew")
     notes += counted(finished.left, "image{s} or truth{s} of earlier runs changed: their records are removed")
     notes += counted(finished.damaged, "record{s} had a mask or maps that were altered or lost: made anew")
+    notes += counted(sorted(among), "image{s} {are} among the references, and judged by the others")
     notes += turned_notes(cases)
-    return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes)
+    given = {case.image_id: str(file) for case in cases if (file := case.mask_path or case.probability_path)}
+    return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes, given)
 
 
 def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], Splits | None, list[str]]:
@@ -169,7 +190,15 @@ def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], S
     Splits are those of `--splits`, else the data's own, else made by group: then they are kept in OUT/splits.json, so
     that a later run with more images moves none from one split to another, and no part differs from the others.
     """
-    listed = find_cases(config.images, config.truth, config.masks, config.probs, config.layout, config.label)
+    annotated = holds_annotations(config.masks)
+    if config.masks is not None and annotated:
+        if config.probs is not None:
+            raise ConfigError(f"--probs goes with a folder of masks, and --masks {config.masks} is a tool's file")
+        where = (config.images, config.masks, config.out, config.truth, config.layout)
+        listed = annotated_cases(*where, labels=config.label)
+    else:
+        labels = number_labels(config.label)
+        listed = find_cases(config.images, config.truth, config.masks, config.probs, config.layout, labels)
     cases = list(listed.cases)
     made = None
     others = beside(config.out) if config.part is not None else []
@@ -180,7 +209,8 @@ def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], S
         made = splits if kept and not config.splits and kept[0].parent != config.out else None
     elif not config.given:
         cases, made = with_default_splits(cases, config.seed)
-    skipped = dict.fromkeys(listed.unmatched, f"no mask of that name in {_given_options(config)}")
+    why = "its image is not in --images" if annotated else f"no mask of that name in {_given_options(config)}"
+    skipped = dict.fromkeys(listed.unmatched, why)
     return cases, skipped, made, list(listed.notes)
 
 

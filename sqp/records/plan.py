@@ -167,6 +167,7 @@ def _check_for_volumes(config: GenerateConfig) -> None:
         "cascade is set: leave it out": config.cascade is not None,
         "probs are given: leave them out": config.probs is not None,
         f"the referee is {config.referee.name}: leave it out": config.referee.name != NONE,
+        "references are given: leave them out": config.references is not None,
         "a supervised referee is named: leave it out": config.supervised.network is not None,
     }
     for sentence, given in lacking.items():

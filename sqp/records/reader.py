@@ -21,6 +21,7 @@ from sqp.core.shards import parts_in
 from sqp.core.tables import read_parquet
 from sqp.core.untrusted import check_regular, parse_json, read_array, read_json, read_run
 from sqp.core.volume import SUFFIX, Geometry, read_volume_mask
+from sqp.data.annotations.cases import holds_annotations
 from sqp.records.schema import CONTENT, YOUNGER, check_table
 
 
@@ -105,8 +106,10 @@ class RecordSet:
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """The values of the label maps that made the truth."""
-        return tuple(self.config.get("label") or ())
+        """The values of the label maps that made the truth; of annotations a label chose the category, no value."""
+        masks = self.config.get("masks")
+        chosen = masks and holds_annotations(Path(masks))
+        return () if chosen else tuple(self.config.get("label") or ())
 
     def volume_mask(self, record_id: str) -> tuple[np.ndarray, Geometry]:
         """The mask of a volume and where it lies."""

@@ -25,6 +25,7 @@ from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase, load_case, read_truth
 from sqp.records.plan import PlannedRecord, plan_case
 from sqp.records.referee import Referee
+from sqp.records.references import Reference, Shown, build_encoder, encoder_of, in_context
 from sqp.records.refine import refined_mask
 from sqp.records.resume import files_of
 from sqp.records.supervised import SupervisedReferee
@@ -42,17 +43,33 @@ class RecordMaker:
     mask crosses from one split to another.
     """
 
-    def __init__(self, config: GenerateConfig, segmenter: Segmenter | None, donors: Sequence[Case] = ()) -> None:
+    def __init__(
+        self,
+        config: GenerateConfig,
+        segmenter: Segmenter | None,
+        donors: Sequence[Case] = (),
+        references: Sequence[Reference] = (),
+    ) -> None:
         self.config = config
         self.segmenter = segmenter
         self.cascade = Cascade(config) if config.cascade else None
-        self.referee = Referee(config, segmenter) if config.referee.name != NONE else None
+        self.referee = Referee(config, segmenter, references) if config.referee.name != NONE else None
+        self.encoder = self._encoder() if references else None
+        self.shown = None if self.encoder is None else Shown(in_context(config, self.encoder), references)
         self.supervised = SupervisedReferee(config, segmenter) if config.supervised.network else None
+        self.among_references = False  # the image of the last call
         self.writer = RecordWriter(config.out)
         self.donors: dict[str, list[Case]] = {}
         for case in donors:
             if case.truth_paths:
                 self.donors.setdefault(case.split, []).append(case)
+
+    def _encoder(self) -> Segmenter:
+        """The promptable segmenter whose encoding the references are compared in: one that is there, if it can be."""
+        if self.referee is not None:
+            return self.referee.segmenter
+        one = (self.config.segmenter.name, *self.config.segmenter.files())
+        return self.segmenter if self.segmenter and one == encoder_of(self.config) else build_encoder(self.config)
 
     def __call__(self, case: Case, done: set[str]) -> tuple[int, list[str]]:
         """Write the records of a case that are not `done`: how many, and why some could not be made.
@@ -86,6 +103,7 @@ class RecordMaker:
 
         `embedding` is `encode` of the image, where there is one already. Raises CaseError as a call does.
         """
+        self.among_references = self.shown is not None and self.shown.holds(loaded.image)
         embedding = self.encode(loaded.image) if embedding is None else embedding
         of_image = [planned for planned in plan if planned.variant == "natural" and not planned.parent]
         natural = self._natural(loaded, embedding, of_image, problems)
@@ -97,13 +115,24 @@ class RecordMaker:
             yield self._record(loaded, draft, findings, embedding)
 
     def _refereed(self, loaded: LoadedCase, drafts: list[Draft], embedding: Embedding | None) -> list[Findings]:
-        """What the referees find of each mask; the supervised one comes first, its mask may prompt the other."""
-        drawn, found = None, [Findings()] * len(drafts)
-        if self.supervised is not None and drafts:
+        """What the referees find of each mask, and the references; the supervised referee's mask may prompt the other.
+
+        They see one encoding of the image.
+        """
+        if not drafts:
+            return []
+        drawn, parts = None, [[Findings()] * len(drafts)]
+        if self.supervised is not None:
             drawn, found = self.supervised(loaded, drafts)
-        if self.referee is None or not drafts:
-            return found
-        return [joined(both) for both in zip(found, self.referee(loaded, drafts, embedding, drawn), strict=True)]
+            parts.append(found)
+        if self.referee is not None:
+            embedding = self.referee.encode(loaded.image, embedding)
+            parts.append(self.referee(loaded, drafts, embedding, drawn))
+        if self.shown is not None and self.encoder is not None:
+            if embedding is None or (self.referee is None and self.encoder is not self.segmenter):
+                embedding = encoded(self.encoder, loaded.image, self.config.encodings)
+            parts.append(self.shown.reverse(loaded.image, embedding, drafts))
+        return [joined(of_mask) for of_mask in zip(*parts, strict=True)]
 
     def _natural(
         self, loaded: LoadedCase, embedding: Embedding | None, plan: list[PlannedRecord], problems: list[str]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sqp.config.generate import GenerateConfig
-from sqp.config.referee import NONE, SUPERVISED
+from sqp.config.referee import IN_CONTEXT, NONE, SUPERVISED
 from sqp.config.segmenter import MULTIMASK
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.frame import numbers_of
@@ -19,20 +19,26 @@ from sqp.core.seeding import numpy_generator
 from sqp.core.types import Embedding, GridFrame, Prompt, Segmenter
 from sqp.metrics import overlap
 from sqp.prompts import PROMPTERS, jitter_prompt
+from sqp.prompts.activation import without_small
 from sqp.prompts.jitter import n_draws
 from sqp.records.draft import Draft, Findings, pooled_embedding
 from sqp.records.encodings import LastImage, encoded
 from sqp.records.load import LoadedCase
+from sqp.records.references import Reference, Shown, in_context
 from sqp.records.schema import FEATURE_PREFIX, REFEREE_EMBEDDING
 from sqp.segmenters import SEGMENTERS, build_segmenter
 from sqp.segmenters.dropout import network_of
 from sqp.segmenters.one_image import one_image
 from sqp.uncertainty import Moments, all_maps
 from sqp.uncertainty.batches import decode_best
-from sqp.uncertainty.referee import REFEREE_SCORES, Answers, referee_scores
+from sqp.uncertainty.referee import REFEREE_SCORES, Answers, referee_scores, soft_agreement
 
 NEAR, SAME = 0.8, 0.99
 """IoU from which on a given mask is the referee's own answer, saved and read again; on the grid it may be less."""
+
+ALIKE = 0.5
+"""Soft Dice from which on an answer to the box of what references show counts beside that (chosen on val and train
+images of three modalities: the Dice of the mean rises where boxes help, and hardly falls where they do not)."""
 
 
 def check_referee(config: GenerateConfig) -> None:
@@ -40,7 +46,8 @@ def check_referee(config: GenerateConfig) -> None:
     referee = config.referee
     if referee.name == NONE:
         return
-    lookup("referee", referee.name, {**SEGMENTERS, NONE: None})
+    lookup("referee", referee.name, {**SEGMENTERS, NONE: None, **dict.fromkeys(IN_CONTEXT)})
+    lookup("referee.encoder", referee.network, SEGMENTERS)
     for option in ("weights", "localizer"):
         file = getattr(referee, option)
         if file is not None and not file.expanduser().is_file():
@@ -50,13 +57,16 @@ def check_referee(config: GenerateConfig) -> None:
 class Referee:
     """`referee(loaded, drafts, embedding)` -> what it finds of each mask of a case; built once.
 
-    Where the referee is the segmenter of the records it shares that segmenter and its encoding. A mask that this
-    segmenter drew under a prompter of the referee's, and whatever was made of such a mask, is the referee's own
-    answer: it agrees with itself and says nothing, so its scores are NaN and it is marked `own`. So is a given mask
-    that is one of the answers.
+    An in-context referee answers by what the references show, and then by the promptable segmenter whose encoding it
+    reads, prompted by the box of that. Where the referee is the segmenter of the records it shares that segmenter and
+    its encoding. A mask that this segmenter drew under a prompter of the referee's, and whatever was made of such a
+    mask, is its own answer: it agrees with itself and says nothing, so its scores are NaN and it is marked `own`. So is
+    a given mask that is one of the answers.
     """
 
-    def __init__(self, config: GenerateConfig, segmenter: Segmenter | None) -> None:
+    def __init__(
+        self, config: GenerateConfig, segmenter: Segmenter | None, references: Sequence[Reference] = ()
+    ) -> None:
         referee = config.referee
         self.config = config
         self.shared = segmenter is not None and shares_segmenter(config)
@@ -64,35 +74,43 @@ class Referee:
             self.segmenter = segmenter
         else:
             self.segmenter = build_segmenter(
-                referee.name,
+                referee.network,
                 referee.weights,
                 device=config.device,
                 precision=config.segmenter.precision,
                 multimask=MULTIMASK[config.segmenter.multimask],
             )
+        self.shown = Shown(in_context(config, self.segmenter), references) if referee.name in IN_CONTEXT else None
         alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
         self.alike = segmenter.name if segmenter is not None and alike else None
-        self.encode = LastImage(lambda image: encoded(self.segmenter, image, config.encodings))
+        self.last = LastImage(lambda image: encoded(self.segmenter, image, config.encodings))
+
+    def encode(self, image: np.ndarray, embedding: Embedding | None) -> Embedding:
+        """The image as the referee sees it: that of the records' segmenter, where both are one."""
+        return embedding if self.shared and embedding is not None else self.last(image)
 
     def __call__(
-        self, loaded: LoadedCase, drafts: Sequence[Draft], embedding: Embedding | None, drawn: np.ndarray | None = None
+        self, loaded: LoadedCase, drafts: Sequence[Draft], embedding: Embedding, drawn: np.ndarray | None = None
     ) -> list[Findings]:
         """`referee/*` and the referee's scores, for each mask.
 
-        `embedding` is that of the records' segmenter, `drawn` what the supervised referee draws.
+        `embedding` is what `encode` gave, `drawn` what the supervised referee draws.
         """
         image = loaded.image
-        if not self.shared or embedding is None:
-            embedding = self.encode(image)
+        prior = None if self.shown is None else self.shown.answer(image, embedding)
+        if prior is not None:
+            drawn = without_small(embedding.frame.grid_to_image(prior).cpu().numpy() >= 0, 1.0)
         independent = independent_prompts(image, loaded.case.image_id, self.config, drawn)
         boxes = [
             (PROMPTERS["mask_box"](image, mask=draft.mask) or PROMPTERS["whole_image"](image))[0] for draft in drafts
         ]
         known = [self._known(draft, box) for draft, box in zip(drafts, boxes, strict=True)]
         asked = [box for box, logits in zip(boxes, known, strict=True) if logits is None]
+        prompts = [*independent, *asked]
         with one_image(network_of(self.segmenter)):
-            answers = decode_best(self.segmenter, embedding, [*independent, *asked]).logits[:, 0]
-        moments = Moments.of(answers[: len(independent)])
+            answers = list(decode_best(self.segmenter, embedding, prompts).logits[:, 0]) if prompts else []
+        found = answers[: len(independent)]
+        moments = Moments.of(torch.stack(found if prior is None else beside_prior(prior, found)))
         maps = {"probability": moments.mean_p} | all_maps(moments, self.config.referee.maps)
         stored = {f"referee/{name}": value for name, value in maps.items()}
         stored[f"{FEATURE_PREFIX}{REFEREE_EMBEDDING}"] = pooled_embedding(embedding)
@@ -149,7 +167,7 @@ def boxed(image: np.ndarray, drawn: np.ndarray | None) -> Prompt:
 def shares_segmenter(config: GenerateConfig) -> bool:
     """Whether the referee is the segmenter of the records itself."""
     referee, segmenter = config.referee, config.segmenter
-    return referee.name == segmenter.name and segmenter.files() == (referee.weights,)
+    return referee.network == segmenter.name and segmenter.files() == (referee.weights,)
 
 
 def independent_prompts(
@@ -157,19 +175,40 @@ def independent_prompts(
 ) -> list[Prompt]:
     """The `referee.prompts` - 1 prompts that no mask has a part in: each prompter's, then these jittered in turn.
 
-    A prompter's fallback, where it found nothing, counts only if all of them fell back.
+    A prompter's fallback, where it found nothing, counts only if all of them fell back. An in-context referee has an
+    answer without any: it is prompted one time less, by the box of what it has `drawn`, and not at all where that is
+    nothing.
     """
     referee = config.referee
     rng = numpy_generator(config.seed, image_id, "referee")
+    if referee.name in IN_CONTEXT:
+        found = PROMPTERS["mask_box"](image, mask=drawn)
+        return _with_jittered(found, referee.prompts - 2 if found else 0, config, rng, image)
     options = {"localizer": {"checkpoint": str(referee.localizer), "flips": 1}}  # four take as long as 1.5 prompts
     found = [
         boxed(image, drawn) if name == SUPERVISED else PROMPTERS[name](image, generator=rng, **options.get(name, {}))[0]
         for name in referee.prompters
     ]
     sure = [prompt for prompt in found if not prompt.prompter.endswith("_fallback")] or found
-    prompts = sure[: referee.prompts - 1]
-    for i in range(referee.prompts - 1 - len(prompts)):
+    return _with_jittered(sure, referee.prompts - 1, config, rng, image)
+
+
+def _with_jittered(
+    sure: list[Prompt], n: int, config: GenerateConfig, rng: np.random.Generator, image: np.ndarray
+) -> list[Prompt]:
+    """n prompts: those that are there, then these jittered in turn."""
+    prompts = sure[:n]
+    for i in range(n - len(prompts)):
         prompt = sure[i % len(sure)]
         draws = rng.uniform(-1, 1, n_draws(prompt, edges=True))
-        prompts.append(jitter_prompt(prompt, draws, referee.jitter, image.shape[:2], edges=True))
+        prompts.append(jitter_prompt(prompt, draws, config.referee.jitter, image.shape[:2], edges=True))
     return prompts
+
+
+def beside_prior(prior: Tensor, answers: Sequence[Tensor]) -> list[Tensor]:
+    """What the references show, logits `[*grid]`, and those answers to its box that tell of the same structure.
+
+    A box around patches that lie apart, or around a part alone, brings forth something else.
+    """
+    p = torch.sigmoid(prior)
+    return [prior, *(logits for logits in answers if soft_agreement(p, logits >= 0) >= ALIKE)]

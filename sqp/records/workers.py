@@ -26,6 +26,7 @@ from sqp.core.types import Case, Segmenter
 from sqp.data.volumes import is_volume
 from sqp.records.plan import of_volumes, plan_case
 from sqp.records.record_maker import RecordMaker
+from sqp.records.references import Reference, encoder_of
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.ensemble import EnsembleSegmenter
 from sqp.segmenters.slice_by_slice import SliceSegmenter
@@ -52,23 +53,30 @@ def workers_for(config: GenerateConfig, pending: Sequence[Case]) -> int:
     if config.device != "cpu" or any(is_volume(case.image_path) for case in pending):
         return 0
     supervised = SUPERVISED if config.supervised.network else NONE
-    networks = {config.segmenter.name, config.referee.name, supervised} - {NONE}
+    compared = encoder_of(config)[0] if config.references else NONE
+    networks = {config.segmenter.name, config.referee.network, supervised, compared} - {NONE}
     free, needs = available_memory(), sum(OTHERS.get(name, NEEDS) for name in networks) or NEEDS
     found = min(cpu_count() // CORES[bool(networks)], len(pending) // PAYS_AFTER[bool(networks)])
     found = found if free is None else min(found, int(free // needs))
     return found if found > 1 else 0
 
 
-Outcome = tuple[str, int, list[str]]
-"""Image id, number of records written, and why some or all are missing."""
+Outcome = tuple[str, int, list[str], bool]
+"""Image id, number of records written, why some or all are missing, and whether it is among the references."""
 
 
 def make_records(
-    config: GenerateConfig, pending: Sequence[Case], donors: Sequence[Case], done: set[str]
+    config: GenerateConfig,
+    pending: Sequence[Case],
+    donors: Sequence[Case],
+    done: set[str],
+    references: Sequence[Reference] = (),
 ) -> Iterator[Outcome]:
     """The outcome of each pending case as it comes; `donors` lend masks to swap in, `done` are ids to leave out."""
     workers = workers_for(config, pending)
-    return _run_pool(config, pending, donors, done, workers) if workers else _run_here(config, pending, donors, done)
+    if workers:
+        return _run_pool(config, pending, donors, done, references, workers)
+    return _run_here(config, pending, donors, done, references)
 
 
 def make_segmenter(config: GenerateConfig, volumes: bool = False) -> Segmenter:
@@ -84,29 +92,36 @@ def make_segmenter(config: GenerateConfig, volumes: bool = False) -> Segmenter:
     return EnsembleSegmenter(members) if s.checkpoints else members[0]
 
 
-def make_maker(config: GenerateConfig, donors: Sequence[Case] = ()) -> RecordMaker:
+def make_maker(
+    config: GenerateConfig, donors: Sequence[Case] = (), references: Sequence[Reference] = ()
+) -> RecordMaker:
     """What makes the records of a case, with the segmenter, if there is to be one."""
     alone = config.segmenter.name == NONE
-    return RecordMaker(config, None if alone else make_segmenter(config, of_volumes(donors)), donors)
+    return RecordMaker(config, None if alone else make_segmenter(config, of_volumes(donors)), donors, references)
 
 
 def _attempt(maker: RecordMaker, case: Case, done: set[str]) -> Outcome:
-    """Image id, number of records written, and why some or all are missing."""
+    """What came of a case, also where nothing did."""
     try:
-        return case.image_id, *maker(case, done)
+        count, problems = maker(case, done)
+        return case.image_id, count, problems, maker.among_references
     except CaseError as error:
-        return case.image_id, 0, [str(error)]
+        return case.image_id, 0, [str(error)], False
     finally:
         if is_volume(case.image_path):
             give_back_memory()
 
 
 def _run_here(
-    config: GenerateConfig, pending: Sequence[Case], donors: Sequence[Case], done: set[str]
+    config: GenerateConfig,
+    pending: Sequence[Case],
+    donors: Sequence[Case],
+    done: set[str],
+    references: Sequence[Reference],
 ) -> Iterator[Outcome]:
     if not pending:
         return
-    maker = make_maker(config, donors)
+    maker = make_maker(config, donors, references)
     for case in pending:
         yield _attempt(maker, case, done)
 
@@ -114,13 +129,15 @@ def _run_here(
 _maker: RecordMaker  # one a worker process, built by its initializer
 
 
-def _start_worker(config: GenerateConfig, donors: Sequence[Case], threads: int) -> None:
+def _start_worker(
+    config: GenerateConfig, donors: Sequence[Case], references: Sequence[Reference], threads: int
+) -> None:
     global _maker
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: records are finished, not cut
     torch.set_num_threads(threads)
     keep_freed_memory()
-    _maker = make_maker(config, donors)
+    _maker = make_maker(config, donors, references)
 
 
 def _leave_with_parent() -> None:
@@ -136,7 +153,12 @@ def _work(case: Case, done: set[str]) -> Outcome:
 
 
 def _run_pool(
-    config: GenerateConfig, pending: Sequence[Case], donors: Sequence[Case], done: set[str], workers: int
+    config: GenerateConfig,
+    pending: Sequence[Case],
+    donors: Sequence[Case],
+    done: set[str],
+    references: Sequence[Reference],
+    workers: int,
 ) -> Iterator[Outcome]:
     if not pending:
         return
@@ -145,7 +167,7 @@ def _run_pool(
         workers,
         get_context("spawn"),
         initializer=_start_worker,
-        initargs=(config, list(donors), threads),
+        initargs=(config, list(donors), list(references), threads),
     )
     queue = iter(pending)
     running: set[Future[Outcome]] = set()

@@ -14,7 +14,7 @@ from sqp.core.errors import ConfigError
 from sqp.core.files import write_atomic, write_text
 from sqp.core.tables import check_numeric, csv_text, read_own_csv, read_parquet
 from sqp.prompts import SIMULATED_MANUAL
-from sqp.quality.judging.columns import FIRST, score_names
+from sqp.quality.judging.columns import DIGEST, FIRST, score_names
 from sqp.quality.judging.risk import Choice
 from sqp.quality.judging.verdict import VERDICTS
 from sqp.records import RecordSet
@@ -35,16 +35,30 @@ def prompter_label(prompter: object) -> str:
 
 
 def ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """The same table: `FIRST`, every score, then the rest; a column that it lacks stays away.
+    """The same table with the columns of predictions.csv (`DIGEST`) in front, then image_id, every score, the rest.
 
-    Where there is a `prompter`, its label is the last column.
+    `image` and `mask` are the paths of the record where they are not there yet; what else the table lacks of these
+    columns is empty. Where there is a `prompter`, its label is the last column.
     """
     if "prompter" in table.columns:
         table = table.assign(prompter_label=[prompter_label(name) for name in table["prompter"]])
-    scores = score_names(table)
-    first = [name for name in FIRST if name in table.columns]
-    rest = [name for name in table.columns if name not in {*first, *scores}]
-    return table[[*first, *scores, *rest]]
+    if "image" not in table.columns:
+        table = table.assign(image=table["image_path"] if "image_path" in table.columns else table["image_id"])
+    if "mask" not in table.columns:
+        table = with_masks(table, {})
+    empty = {"reason": ""} | dict.fromkeys(DIGEST, np.nan)
+    table = table.assign(**{name: empty[name] for name in DIGEST if name not in table.columns})
+    first = [*DIGEST, "image_id"]
+    scores = [name for name in score_names(table) if name not in first]
+    return table[[*first, *scores, *[name for name in table.columns if name not in {*first, *scores}]]]
+
+
+def with_masks(table: pd.DataFrame, given: Mapping[str, str]) -> pd.DataFrame:
+    """The table with the column `mask`: the file that was given for an image's id, else that of the record."""
+    own = [""] * len(table)
+    if {"record_set", "mask_path"} <= set(table.columns):
+        own = [str(Path(folder) / name) for folder, name in zip(table["record_set"], table["mask_path"], strict=True)]
+    return table.assign(mask=[given.get(name, file) for name, file in zip(table["image_id"], own, strict=True)])
 
 
 def shown_names(table: pd.DataFrame) -> list[str]:
@@ -83,8 +97,8 @@ REMEDY = "give a predictions table of sqp, .csv or .parquet"
 def write_predictions(folder: str | Path, table: pd.DataFrame) -> tuple[Path, Path]:
     """Write both files into `folder`, each whole or not at all; returns their paths (csv, parquet).
 
-    Columns: image_id, record_id, predicted_dice, low, high, verdict, every score, then the rest. The csv has
-    six decimals and leaves out list columns and the stamp of the files; the parquet file has everything.
+    predictions.csv has the columns of `columns.DIGEST`, with six decimals; predictions.parquet has these and every
+    other column (`ordered`).
     """
     missing = [name for name in FIRST if name not in table.columns]
     if missing:
@@ -93,8 +107,7 @@ def write_predictions(folder: str | Path, table: pd.DataFrame) -> tuple[Path, Pa
     folder.mkdir(parents=True, exist_ok=True)
     csv, parquet = folder / "predictions.csv", folder / "predictions.parquet"
     table = ordered(table)
-    flat = table.drop(columns=[name for name in ("truth_path", "spacing", "files") if name in table.columns])
-    write_text(csv, csv_text(flat, float_format="%.6f"))
+    write_text(csv, csv_text(table[list(DIGEST)], float_format="%.6f"))
     write_atomic(parquet, lambda file: table.to_parquet(file, index=False))
     return csv, parquet
 
@@ -102,8 +115,8 @@ def write_predictions(folder: str | Path, table: pd.DataFrame) -> tuple[Path, Pa
 def read_predictions(path: str | Path, needed: Collection[str] = ()) -> pd.DataFrame:
     """A predictions table, from .csv or .parquet, or from the folder that holds one.
 
-    Ids are read as text, so `007` stays `007`. ConfigError where it cannot be read, or lacks a column that every such
-    table has, or that is `needed`.
+    Of a folder the parquet is read: it has all columns. Ids are read as text, so `007` stays `007`. ConfigError where
+    it cannot be read, or lacks a column that every such table has, or that is `needed`.
     """
     path = Path(path)
     if path.is_dir():
@@ -116,14 +129,22 @@ def read_predictions(path: str | Path, needed: Collection[str] = ()) -> pd.DataF
     if path.suffix == ".parquet":
         table = read_parquet(path, REMEDY)
     else:
-        ids = dict.fromkeys(("image_id", "record_id", "group", "split", "variant", "dataset", "reason"), str)
+        texts = ("image", "mask", "image_id", "record_id", "group", "split", "variant", "dataset", "reason")
+        ids = dict.fromkeys(texts, str)
         table = read_own_csv(path, REMEDY, dtype=ids)
     missing = [name for name in ("record_id", "predicted_dice", *needed) if name not in table.columns]
     if missing:
-        raise ConfigError(f"{path} has no column {missing[0]}; it is no predictions table of sqp")
+        whole = f": give {whole_table(path)}, which has all columns" if whole_table(path) else ""
+        raise ConfigError(f"{path} has no column {missing[0]}{whole or '; it is no predictions table of sqp'}")
     check_numeric(table, ("predicted_dice", "low", "high", "dice"), path, REMEDY)
     check_dice(table, path)
     return table
+
+
+def whole_table(path: str | Path | None) -> Path | None:
+    """The predictions.parquet beside a predictions.csv, which is a digest of it; None where there is none."""
+    beside = None if path is None else Path(path).with_suffix(".parquet")
+    return beside if beside is not None and Path(str(path)).suffix == ".csv" and beside.is_file() else None
 
 
 BARS = 40  # characters of the longest bar
@@ -201,7 +222,7 @@ def interval(value: float, low: float, high: float) -> str:
 class PredictResult:
     """The predictions of a run, and where they are. `skipped` maps an image id to why it has none.
 
-    `notes` are sentences on the files that were given.
+    `notes` are sentences on the files that were given, `files` by its name what was written for a tool.
     """
 
     out: Path
@@ -209,8 +230,9 @@ class PredictResult:
     skipped: dict[str, str] = field(default_factory=dict)
     fail_under: float | None = None
     choice: Choice | None = None
-    label: list[int] = field(default_factory=list)
+    label: list[int | str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    files: dict[str, list[Path]] = field(default_factory=dict)
 
     @property
     def below(self) -> int:
@@ -245,7 +267,10 @@ class PredictResult:
             lines += [f"accept: {risk_sentence(self.choice)}", ""]
         if self.fail_under is not None:
             lines.append(f"--fail-under {self.fail_under:g}: {self._bar()}")
-        lines.append(f"predictions: {self.out / 'predictions.csv'}\nreport: {self.out / 'report.html'}")
+        lines.append(
+            f"predictions: {self.out / 'predictions.csv'} (all columns: .parquet)\nreport: {self.out / 'report.html'}"
+        )
+        lines += [f"for {name}: {files[0]}" for name, files in self.files.items() if files]
         return "\n".join(lines)
 
     def _bar(self) -> str:
@@ -257,7 +282,7 @@ class PredictResult:
         return f"{missed or f'met by the {n} that were judged'}; {len(self.skipped)} skipped, not judged"
 
 
-def _no_label(label: Sequence[int]) -> str:
+def _no_label(label: Sequence[int | str]) -> str:
     """What may be wrong where no mask has a pixel of the labels asked for."""
     return f": no pixel has --label {' '.join(map(str, label))}, look whether that is the value" if label else ""
 

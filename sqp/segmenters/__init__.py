@@ -11,9 +11,16 @@ from typing import Any
 import torch
 
 from sqp.core.errors import ConfigError, lookup
-from sqp.core.types import Segmenter
+from sqp.core.types import InContextSegmenter, Segmenter
 
-__all__ = ["PRECISIONS", "SEGMENTERS", "build_segmenter", "check_device", "precision_for"]
+__all__ = [
+    "IN_CONTEXT_SEGMENTERS",
+    "PRECISIONS",
+    "SEGMENTERS",
+    "build_segmenter",
+    "check_device",
+    "precision_for",
+]
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 """In which precision a segmenter's image encoder may run; auto is what `precision_for` says."""
@@ -24,10 +31,10 @@ BFLOAT16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
 """torch.cpu's questions for instruction sets that multiply in bfloat16."""
 
 
-def _later(module: str, builder: str, *first: str) -> Callable[..., Segmenter]:
+def _later(module: str, builder: str, *first: str) -> Callable[..., Any]:
     """A builder whose module is imported when it is called: timm and torchvision take seconds to import."""
 
-    def build(*args: Any, **options: Any) -> Segmenter:
+    def build(*args: Any, **options: Any) -> Any:
         return getattr(import_module(f"sqp.segmenters.{module}"), builder)(*first, *args, **options)
 
     return build
@@ -47,6 +54,12 @@ SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
     "unet3d": _later("volume_plain", "build_volume_plain", "unet3d"),
     "unet25d": _later("volume_plain", "build_volume_plain", "unet25d"),
 }
+
+IN_CONTEXT_SEGMENTERS: dict[str, Callable[[Segmenter], InContextSegmenter]] = {
+    "personalised": _later("personalised", "PersonalisedSegmenter"),
+}
+"""name -> (promptable segmenter whose encoding is read) -> what segments by examples; `sqp.config.referee.IN_CONTEXT`
+names them too."""
 
 
 def build_segmenter(

@@ -65,6 +65,18 @@ CASES = [
     Case("merge-no-parts", nothing, "merge --out {images}", 2, "holds no parts"),
     Case("merge-of-a-user", nothing, "merge {images} --out {out}", 2, "no folder that `sqp generate`"),
     Case("merge-two-kinds", nothing, "merge {records} {predictions} --out {out}", 2, ""),
+    Case("references-nowhere", nothing, LINES["generate"] + " --references {bad}/no", 2, "--references"),
+    Case("references-without-masks", nothing, LINES["generate"] + " --references {images}", 2, "image with a mask"),
+    Case(
+        "references-no-columns",
+        d.write("r.csv", "a,b\n1,2\n"),
+        LINES["generate"] + " --references {bad}/r.csv",
+        2,
+        "no column 'image'",
+    ),
+    Case(
+        "referee-without-references", nothing, LINES["generate"] + " --referee personalised", 2, "give --references DIR"
+    ),
     Case("out-a-file-generate", d.write("f", ""), LINES["generate"].replace("{out}", "{bad}/f"), 2, "/f"),
     Case("out-a-file-train", d.write("f", ""), LINES["train"].replace("{out}", "{bad}/f"), 2, "/f"),
     Case("out-a-file-predict", d.write("f", ""), LINES["predict"].replace("{out}", "{bad}/f"), 2, "/f"),

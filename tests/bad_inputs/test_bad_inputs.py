@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from bad_inputs import of_bundles, of_images, of_options, of_records, of_tables
+from bad_inputs import of_annotations, of_bundles, of_images, of_options, of_records, of_tables
 from bad_inputs.world import Case, World, build_world
 from fakes import put_fake
 
@@ -20,7 +20,7 @@ from sqp.cli.overview import COMMANDS
 from sqp.cli.parser import parse
 from sqp.core.errors import ConfigError
 
-TABLES = (of_images, of_tables, of_bundles, of_records, of_options)
+TABLES = (of_annotations, of_images, of_tables, of_bundles, of_records, of_options)
 CASES: list[Case] = [case for table in TABLES for case in table.CASES]
 
 

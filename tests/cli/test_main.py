@@ -354,7 +354,7 @@ def test_help_has_basic_options_first_and_every_option_once(name, capsys):
 def test_predict_help_fits_two_screens(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     main(["predict", "--help"])
-    assert capsys.readouterr().out.count("\n") <= 2 * 56
+    assert capsys.readouterr().out.count("\n") <= 2 * 66
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from sqp.commands import predict
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.quality import Bundle
-from sqp.quality.judging.columns import FIRST
+from sqp.quality.judging.columns import DIGEST, dictionary
 from sqp.records import RecordSet
 
 IMAGES = 5
@@ -67,9 +67,13 @@ def test_masks_made_elsewhere_are_judged(config):
     result = predict.run(config)
     out = config.out
     assert result.exit_status == 0 and len(result.table) == IMAGES
-    table = pd.read_csv(out / "predictions.csv")
+    digest, table = pd.read_csv(out / "predictions.csv"), pd.read_parquet(out / "predictions.parquet")
+    assert list(digest.columns) == list(table.columns[: len(DIGEST)]) == list(DIGEST)
+    assert set(table.columns) <= {name for _, columns in dictionary() for name in columns}
+    assert sorted(digest["mask"]) == sorted(map(str, config.masks.iterdir()))
+    assert digest["strangeness"].between(0, 1).all() and sorted(digest["image"]) == sorted(table["image_path"])
     scores = ["c_lesion", "pairwise_dice", "area"]
-    assert tuple(table.columns[:6]) == FIRST and set(scores) <= set(table.columns[6:20])
+    assert set(scores) <= set(table.columns[len(DIGEST) + 1 : 25])
     assert table.columns.get_loc("scale") > max(map(table.columns.get_loc, scores))
     assert set(table["segmenter"]) == {"given"} and set(table["prompter_label"]) == {"mask_box"}
     assert len(list((out / "overlays").glob("00[12]-*.png"))) == len(list((out / "overlays").iterdir())) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -142,7 +143,7 @@ def test_labels_choose_the_structure_of_the_masks_of_images(data, fake_segmenter
         )
     assert main([*argv, "--masks", str(several), "--out", str(data / "refused"), "--strict"]) == 2
     assert main([*argv, "--masks", str(several), "--label", "2", "--out", str(data / "chosen")]) == 0
-    binary, chosen = (pd.read_csv(data / name / "predictions.csv") for name in ("binary", "chosen"))
+    binary, chosen = (pd.read_parquet(data / name / "predictions.parquet") for name in ("binary", "chosen"))
     assert chosen.predicted_dice.equals(binary.predicted_dice)
 
 
@@ -210,3 +211,33 @@ def test_without_a_segmenter_masks_must_be_given(data, changes, message):
     with pytest.raises(ConfigError, match=message):
         generate.run(replace(config, **changes))
     assert not config.out.exists()
+
+
+def test_every_annotation_of_a_coco_file_is_judged_and_written_back(bare, data, capsys):
+    images = sorted((data / "images").iterdir())
+    entries = [{"id": n, "file_name": path.name, "height": 48, "width": 64} for n, path in enumerate(images)]
+    box = [[10.0, 10.0, 40.0, 10.0, 40.0, 30.0, 10.0, 30.0]]
+    annotations = [
+        {"id": 3 * n + k, "image_id": n, "category_id": k, "segmentation": box} for n in range(3) for k in (0, 1)
+    ]
+    annotations[-1]["segmentation"] = {"size": [9, 9], "counts": [81]}
+    categories = [{"id": 0, "name": "lesion"}, {"id": 1, "name": "hair"}]
+    content = {"images": entries, "annotations": annotations, "categories": categories}
+    (data / "masks.json").write_text(json.dumps(content))
+    command = ["predict", "--model", str(bare), "--images", str(data / "images"), "--masks", str(data / "masks.json")]
+    command += ["--out", str(data / "out"), "--worst", "0", "--write", "coco", "cvat"]
+    assert main(command) == 1
+    table = pd.read_parquet(data / "out" / "predictions.parquet")
+    assert (
+        table["image_id"].tolist() == [f"{path.stem}_{3 * n + k}" for n, path in enumerate(images) for k in (0, 1)][:-1]
+    )
+    assert table["group"].nunique() == 3 and table["mask"].str.contains("given").all()
+    said = capsys.readouterr().out
+    assert "run lengths are of size [9, 9]" in said and "for cvat: " in said
+    written = json.loads((data / "out" / "coco.json").read_text())
+    assert [one["score"] for one in written["annotations"]] == pytest.approx(table["predicted_dice"], abs=1e-6)
+    made = {path: path.stat().st_mtime_ns for path in (data / "out" / "records" / "maps").iterdir()}
+    assert main([*command, "--label", "lesion"]) == 2  # another choice is another record set
+    assert main([*command, "--label", "mole"]) == 2
+    assert "--label mole is not in" in capsys.readouterr().err
+    assert main(command) == 1 and made == {path: path.stat().st_mtime_ns for path in made}

@@ -39,4 +39,4 @@ def test_predictions_of_a_file_with_such_a_name(text: str, tmp_path: Path) -> No
 
     row = dict.fromkeys(FIRST, 0.5) | {"image_id": text, "record_id": text, "verdict": "accept"}
     path, _ = write_predictions(tmp_path, pd.DataFrame([row]))
-    assert read_predictions(path).loc[0, ["image_id", "record_id"]].tolist() == [text, text]
+    assert read_predictions(path).loc[0, ["image", "record_id"]].tolist() == [text, text]

@@ -107,7 +107,7 @@ def test_bad_volumes_of_a_batch_are_skipped_with_a_sentence_each(made, tmp_path,
     assert set(skipped.index) == set(expected)
     for name, sentence in expected.items():
         assert sentence in skipped[name] and f"{name}.nii.gz" in skipped[name]
-    told = pd.read_csv(tmp_path / "out" / "predictions.csv").set_index("image_id")
+    told = pd.read_parquet(tmp_path / "out" / "predictions.parquet").set_index("image_id")
     assert told.loc["empty", "verdict"] == "abstain" and told.loc["empty", "reason"] == "empty mask"
     assert np.isfinite(told.loc["good", "predicted_dice"])
     capsys.readouterr()

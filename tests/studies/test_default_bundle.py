@@ -163,6 +163,8 @@ def test_the_config_in_the_repository_is_understood():
             for name in config.used_prompters():
                 assert config.prompter_named(name)[0] in PROMPTERS
             assert config.referee.name == "none" or config.referee.prompters == ["supervised"]
+    ids = [(maker["segmenter"]["name"], maker.get("seed", 0)) for maker in told["makers"].values()]
+    assert len(set(ids)) == len(ids)  # what tells the records of two makers of one image apart
     for values in told["train"].values():
         from_mapping("train", {"records": ["x"], "out": "y", **values})
     with pytest.raises(ConfigError, match="unknown network of the config 'fnp', did you mean 'fpn'"):

@@ -13,11 +13,11 @@ from typing import Any
 from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, table_of_masks
 from sqp.config.predict import PredictConfig
-from sqp.config.referee import NONE, RefereeConfig, SupervisedConfig
+from sqp.config.referee import IN_CONTEXT, NONE, RefereeConfig, SupervisedConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of
 from sqp.quality.bundle.provenance import common_expectation
-from sqp.quality.bundle.sources import REFEREE, SELF, SUPERVISED
+from sqp.quality.bundle.sources import REFEREE, REFERENCES, SELF, SUPERVISED
 
 HASHES = ("weights_sha256", "localizer_sha256")
 LOCALIZER, NETWORK = "localizer.safetensors", "supervised.safetensors"
@@ -39,6 +39,7 @@ def generate_config(
         truth=config.truth,
         masks=config.masks,
         probs=config.probs,
+        references=references_for(config, like, needed),
         label=list(config.label),
         layout=config.layout,
         segmenter=segmenter_like(config, like, needed),
@@ -121,6 +122,17 @@ def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequen
         what = f"the referee of {_name(config)} is prompted by a localizer"
         localizer = _network(config, "localizer", LOCALIZER, wanted, what)
     return RefereeConfig(**options, weights=config.referee_weights, localizer=localizer)
+
+
+def references_for(config: PredictConfig, like: Mapping[str, Any], sources: Sequence[str]) -> Path | None:
+    """Those that were given; ConfigError where the bundle reads what references say, and there are none."""
+    shown = REFERENCES in sources or (REFEREE in sources and like["referee"]["name"] in IN_CONTEXT)
+    if shown and config.references is None:
+        raise ConfigError(
+            f"{_name(config)} compares masks with examples of the task: give --references DIR, 1 to 32 images with "
+            "masks (in Python: references=DIR)"
+        )
+    return config.references
 
 
 def supervised_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequence[str]) -> SupervisedConfig:

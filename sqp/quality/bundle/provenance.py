@@ -12,7 +12,7 @@ import pandas as pd
 from sqp.config.generate import SamplerConfig, SegmenterConfig
 from sqp.config.referee import NONE, SupervisedConfig
 from sqp.core.errors import ConfigError
-from sqp.quality.bundle.sources import REFEREE, SELF, SUPERVISED
+from sqp.quality.bundle.sources import REFEREE, REFERENCES, SELF, SUPERVISED
 from sqp.records import RecordSet
 from sqp.records.schema import EMBEDDING, REFEREE_EMBEDDING, SUPERVISED_EMBEDDING
 from sqp.records.writer import first_difference, with_defaults
@@ -34,6 +34,7 @@ CHECKED: dict[str, tuple[str, ...]] = {
     ),
     REFEREE: (
         "referee.name",
+        "referee.encoder",
         "referee.weights_sha256",
         "referee.prompters",
         "referee.prompts",
@@ -41,6 +42,7 @@ CHECKED: dict[str, tuple[str, ...]] = {
         "referee.localizer_sha256",
         "segmenter.multimask",
     ),
+    REFERENCES: ("references_weights_sha256",),
     SUPERVISED: ("supervised.weights_sha256", "supervised.symmetries"),
 }
 """Keys of `generate` that change what a map of a source means. The prompter is not among them: a mask may come from
@@ -50,13 +52,14 @@ like those in float32, and how far their predictions move is not measured here. 
 YOUNGER = {
     "sampler": {name: getattr(SamplerConfig(), name) for name in ("set", "sigma", "p", "sites")},
     "segmenter": {"window": SegmenterConfig().window},
-    "referee": {"name": NONE},
+    "referee": {"name": NONE, "encoder": "auto"},
     "supervised": {"symmetries": SupervisedConfig().symmetries},
 }
 """What the first record sets did not have, with the value that it then had."""
 
 KEPT = (
     *("segmenter", "prompter", "prompter_options", "cascade", "cascade_options", "sampler", "referee", "supervised"),
+    "references_weights_sha256",
     "measures",
     "seed",
 )

@@ -73,7 +73,8 @@ class Judge:
     ) -> None:
         self.bundle, self.maker, self.config, self.device = bundle, maker, config, device
         self.accept, self.reject, self.choice = accept, reject, choice
-        self.segments = any(part is not None for part in (maker.segmenter, maker.referee, maker.supervised))
+        parts = (maker.segmenter, maker.referee, maker.supervised, maker.shown)
+        self.segments = any(part is not None for part in parts)
         self._turn: AbstractContextManager[Any] = threading.Lock() if self.segments else nullcontext()
         self._checked = False
 

@@ -178,14 +178,16 @@ class OodStatistics:
         return cls({name: spaces[name].limited(*pair) for name, pair in zip(spaces, pairs, strict=True)}, quantile)
 
     def columns(self, features: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
-        """What a prediction says of it: each distance `[n]`, and `ood`, bool `[n]`.
+        """What a prediction says of it: each distance `[n]`, `ood`, bool `[n]`, and `strangeness` `[n]`.
 
-        Out is what lies beyond any threshold, and what has no features of the model (NaN). Features of the image may
-        be lacking: what cannot be measured is not out.
+        Strangeness is the greatest of the distances, each as a share of its threshold: above 1 is out; NaN where none
+        could be measured. Out is what lies beyond any threshold, and what has no features of the model (NaN). Features
+        of the image may be lacking: what cannot be measured is not out.
         """
         n = len(features[MODEL])  # type: ignore[arg-type]
         columns: dict[str, np.ndarray] = {}
         out = np.asarray(~np.isfinite(features[MODEL]).all(axis=1))  # type: ignore[arg-type]
+        strange = np.full(n, np.nan)
         for name, pair in COLUMNS.items():
             given, space = features.get(name), self.spaces.get(name)
             missing = space is None or given is None
@@ -194,7 +196,10 @@ class OodStatistics:
             if space is not None:
                 for distance, limit in zip(found, space.limits(), strict=True):
                     out = out | (distance > limit)
-        return columns | {"ood": out}
+                    share = distance / limit if limit > 0 else np.where(distance > 0, np.inf, distance)
+                    above = np.maximum(share, np.nextafter(1.0, 2.0))  # what is out is above 1 to the last bit
+                    strange = np.fmax(strange, np.where(distance > limit, above, share))
+        return columns | {"ood": out, "strangeness": strange}
 
     def tensors(self) -> dict[str, Tensor]:
         """`ood.mean`, `ood.precision`, `ood.reference`, and the same of the image's features."""

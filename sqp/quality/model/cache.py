@@ -25,13 +25,13 @@ import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
 
+from sqp.core.build_lock import made_once
 from sqp.core.errors import CaseError, ConfigError, SqpError
 from sqp.core.files import look_of, reserve_arrays, write_json
 from sqp.core.progress import Progress
 from sqp.core.untrusted import read_json
 from sqp.quality.model.channels import IMAGE, image_planes, plane_names, record_planes, space, truth_plane
 from sqp.records import RecordSet
-from sqp.records.build_lock import made_once
 
 FORMAT = 3
 PATIENCE_S = 6 * 3600  # how long another process waits for the one that builds

@@ -118,6 +118,24 @@ def test_a_hole_in_the_middle_is_far_from_all_neighbours_only() -> None:
     fitted = of_model(ring, ring)
     found = fitted.columns({MODEL: np.array([[0.0, 0.0, 0.1]])})
     assert found["ood"].all() and found["ood_distance"][0] <= fitted.spaces[MODEL].threshold
+    limit = fitted.spaces[MODEL].limits()[1]
+    assert found["strangeness"].tolist() == [found["ood_knn_distance"][0] / limit]  # the greater of the two
+
+
+def test_strangeness_is_above_one_where_and_only_where_a_record_is_out() -> None:
+    x = features(60)
+    fitted = of_model(x, features(40, 1))
+    found = fitted.columns(
+        {MODEL: np.concatenate([features(300, 2), 3 * features(20, 3), np.full((1, x.shape[1]), np.nan)])}
+    )
+    assert ((found["strangeness"] > 1) == found["ood"])[:-1].all() and found["ood"].any() and not found["ood"].all()
+    assert np.isnan(found["strangeness"][-1]) and found["ood"][-1]
+    on_it = replace(fitted, spaces={MODEL: replace(fitted.spaces[MODEL], neighbours=None)})
+    d = on_it.columns({MODEL: x[:1]})["ood_distance"][0]
+    for cut, out in ((d, False), (np.nextafter(d, 0), True)):
+        just = replace(on_it, spaces={MODEL: replace(on_it.spaces[MODEL], threshold=float(cut))})
+        told = just.columns({MODEL: x[:1]})
+        assert told["ood"].tolist() == (told["strangeness"] > 1).tolist() == [out]
 
 
 def test_what_is_stored_is_read_back() -> None:

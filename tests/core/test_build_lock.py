@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sqp.records.build_lock import made_once
+from sqp.core.build_lock import made_once
 
 
 def test_one_makes_it_and_the_others_say_that_they_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

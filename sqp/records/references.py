@@ -1,0 +1,259 @@
+"""References: images of the task with their masks, read and checked like cases, and what they say of other masks.
+
+They are shown to an in-context segmenter in both directions. References -> image: what they would have drawn there, for
+the referee. Judged mask -> references: how well it would serve as an example (reverse classification accuracy).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from sqp.config.fit import PLAIN
+from sqp.config.generate import GenerateConfig
+from sqp.config.referee import IN_CONTEXT, NONE
+from sqp.config.segmenter import MULTIMASK
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.files import sha256_or_nothing
+from sqp.core.types import Case, Embedding, GridFrame, InContextSegmenter, Segmenter
+from sqp.data import find_cases
+from sqp.data.annotations.cases import number_labels
+from sqp.data.cases import counted
+from sqp.data.volumes import is_volume
+from sqp.records.draft import Draft, Findings
+from sqp.records.encodings import encoded
+from sqp.records.load import LoadedCase, load_case
+from sqp.segmenters import IN_CONTEXT_SEGMENTERS, build_segmenter
+from sqp.segmenters.personalised import shares_of
+from sqp.uncertainty.rca import rca_scores, transfer_dice
+
+MOST = 32
+SURE = 1e-4  # probabilities end so far from 0 and 1, that their logits are finite
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An image of the task, by what an in-context segmenter reads of it, with its mask bool `[h, w]`.
+
+    `content` is the hash of the image's pixels.
+    """
+
+    name: str
+    content: str
+    features: Tensor
+    mask: np.ndarray
+
+
+@dataclass
+class References:
+    """Those that are shown. `left_out` maps the others' names to why; `notes`: what the user should know, in sentences.
+
+    `left_out` are broken ones alone; `notes` tell what else was not taken.
+    """
+
+    shown: list[Reference]
+    left_out: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def reference_cases(config: GenerateConfig) -> list[Case]:
+    """The pairs of `--references`, with the mask as truth; a pair in a table may name it in the column mask.
+
+    ConfigError where there are none, and for volumes.
+    """
+    assert config.references is not None
+    listed = find_cases(config.references, layout="auto", labels=number_labels(config.label), option="--references")
+    cases = [_pair(case, file) for case in listed if (file := _drawn(case)) is not None]
+    if not cases:
+        raise ConfigError(
+            f"--references {config.references} holds no image with a mask: give images/ and masks/ in one folder, or a "
+            "CSV with the columns image and mask"
+        )
+    volumes = [case for case in cases if is_volume(case.image_path)]
+    if volumes:
+        raise ConfigError(f"--references {volumes[0].image_path} is a volume: references are images")
+    return cases
+
+
+def _drawn(case: Case) -> Path | None:
+    """The mask of a pair: the first rater's, else the one that a table has in the column mask."""
+    return case.truth_paths[0] if case.truth_paths else case.mask_path
+
+
+def _pair(case: Case, mask: Path) -> Case:
+    return replace(case, truth_paths=(mask,), mask_path=None, probability_path=None)
+
+
+def references_sha256(cases: Sequence[Case]) -> str:
+    """One hash of the files of all pairs, whatever their names and their order."""
+    pairs = sorted(" ".join(map(sha256_or_nothing, (case.image_path, case.truth_paths[0]))) for case in cases)
+    return hashlib.sha256("\n".join(pairs).encode()).hexdigest()
+
+
+def content_of_image(image: np.ndarray) -> str:
+    """A hash of pixels uint8 `[h, w, 3]`: the same picture in another file, or under another name, is known again."""
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def encoder_of(config: GenerateConfig) -> tuple[str, Path | None]:
+    """(name, weights) of the promptable segmenter whose encoding is read: the referee's, else the records' own.
+
+    Else, as both may be none or ignore prompts, LiteMedSAM: its encoding is then made for the references' sake alone.
+    """
+    referee, segmenter = config.referee, config.segmenter
+    if referee.name != NONE:
+        return referee.network, referee.weights
+    return ("litemedsam", None) if segmenter.name in (*PLAIN, NONE) else (segmenter.name, segmenter.files()[0])
+
+
+def build_encoder(config: GenerateConfig) -> Segmenter:
+    """The segmenter of `encoder_of`."""
+    name, weights = encoder_of(config)
+    multimask = MULTIMASK[config.segmenter.multimask]
+    return build_segmenter(
+        name, weights, device=config.device, precision=config.segmenter.precision, multimask=multimask
+    )
+
+
+def in_context(config: GenerateConfig, base: Segmenter) -> InContextSegmenter:
+    """The in-context segmenter of a config on the encoding of `base`: the referee, where that is one."""
+    name = config.referee.name if config.referee.name in IN_CONTEXT else IN_CONTEXT[0]
+    return IN_CONTEXT_SEGMENTERS[name](base)
+
+
+def load_references(config: GenerateConfig, base: Segmenter | None = None) -> References:
+    """The references that are shown: read, checked, encoded once, and of more than `MOST` the most different ones.
+
+    Broken pairs and those with an empty mask are left out. ConfigError where none is left, and where two masks are of
+    one image.
+    """
+    cases = reference_cases(config)
+    base = base or build_encoder(config)
+    segmenter = in_context(config, base)
+    found = References([])
+    kept: dict[str, Reference] = {}
+    again: list[str] = []
+    for case in tqdm(cases, unit="image", desc="references", disable=None):
+        try:
+            loaded = _read(case)
+        except CaseError as error:
+            found.left_out[case.image_id] = str(error)
+            continue
+        content, mask = content_of_image(loaded.image), loaded.truths[0]
+        if content in kept:
+            _check_same(kept[content], case, mask)
+            again.append(case.image_id)
+            continue
+        features = segmenter.features(encoded(base, loaded.image, config.encodings))
+        kept[content] = Reference(case.image_id, content, features, mask)
+    if not kept:
+        raise ConfigError(f"no reference can be used: {next(iter(found.left_out.values()))}")
+    found.shown = list(kept.values())
+    found.notes += counted(again, "reference{s} {are} there twice, and counted once")
+    if len(kept) > MOST:
+        found.shown = [found.shown[i] for i in most_different([r.features for r in found.shown], MOST)]
+        found.notes.append(f"of {len(kept)} references the {MOST} most different ones are shown")
+    return found
+
+
+def whole_references(config: GenerateConfig) -> list[Reference]:
+    """Those of a config that has some, for whoever cannot go on without one; ConfigError for a broken one."""
+    if config.references is None:
+        return []
+    found = load_references(config)
+    for reason in found.left_out.values():
+        raise ConfigError(f"a reference cannot be used: {reason}")
+    return found.shown
+
+
+def _read(case: Case) -> LoadedCase:
+    """The pixels of a pair; CaseError where it is broken, or nothing is drawn."""
+    loaded = load_case(case)
+    if not loaded.truths[0].any():
+        raise CaseError(f"the mask {case.truth_paths[0]} is empty, and shows nothing: leave the pair out")
+    return loaded
+
+
+def _check_same(known: Reference, case: Case, mask: np.ndarray) -> None:
+    """ConfigError where an image that is among the references has another mask here."""
+    if known.mask.shape != mask.shape or (known.mask != mask).any():
+        raise ConfigError(
+            f"the references {known.name} and {case.image_id} are one image with two masks: references are of one "
+            "structure, remove one of them"
+        )
+
+
+def most_different(features: Sequence[Tensor], n: int) -> list[int]:
+    """The indices of n of the references, ascending: first the most ordinary one, then always the one furthest from
+    those that are chosen, by the cosine of the mean of its features `[c, h', w']`.
+
+    Examples:
+        >>> x = [torch.tensor(v).view(2, 1, 1) for v in ([1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9])]
+        >>> most_different(x, 2)
+        [1, 2]
+    """
+    means = F.normalize(torch.stack([part.flatten(1).mean(1) for part in features]), dim=1)
+    chosen = [int((means @ means.mean(0)).argmax())]
+    likeness = means @ means[chosen[0]]
+    while len(chosen) < n:
+        likeness[chosen[-1]] = torch.inf
+        chosen.append(int(likeness.argmin()))
+        likeness = torch.maximum(likeness, means @ means[chosen[-1]])
+    return sorted(chosen)
+
+
+class Shown:
+    """References shown to an in-context segmenter, for one image after the other; built once.
+
+    The image that is judged is never shown to itself, under whatever name it lies among the references.
+    """
+
+    def __init__(self, segmenter: InContextSegmenter, references: Sequence[Reference]) -> None:
+        self.segmenter = segmenter
+        self.references = list(references)
+
+    def others(self, image: np.ndarray) -> list[Reference]:
+        """The references without the image uint8 `[h, w, 3]` itself."""
+        content = content_of_image(image)
+        return [reference for reference in self.references if reference.content != content]
+
+    def holds(self, image: np.ndarray) -> bool:
+        """Whether the image is one of them."""
+        return len(self.others(image)) < len(self.references)
+
+    def answer(self, image: np.ndarray, embedding: Embedding) -> Tensor:
+        """Logits `[*grid]`: what the references would have drawn; CaseError where the image is the only one."""
+        others = self.others(image)
+        if not others:
+            raise CaseError("the image is the only reference, and no example for itself: give another one")
+        transfer = self.segmenter.transfer(self.segmenter.features(embedding), [r.features for r in others])
+        return on_grid(transfer([r.mask for r in others]), embedding.frame)
+
+    def reverse(self, image: np.ndarray, embedding: Embedding, drafts: Sequence[Draft]) -> list[Findings]:
+        """`rca_*` of each mask: with it as the only example every reference is segmented, and held beside its truth.
+
+        NaN for an empty mask, and where no other reference is there.
+        """
+        features = [self.segmenter.features(embedding)]
+        others = self.others(image)
+        transfers = [self.segmenter.transfer(r.features, features) for r in others]
+        found = []
+        for draft in drafts:
+            drawn = [run([draft.mask]) for run in transfers]
+            reached = [transfer_dice(p, shares_of(r.mask, p.shape)) for p, r in zip(drawn, others, strict=True)]
+            found.append(Findings(scores=rca_scores(reached if draft.mask.any() else [])))
+        return found
+
+
+def on_grid(probability: Tensor, frame: GridFrame) -> Tensor:
+    """Probability `[h', w']` over the image -> logits `[*grid]`, bilinear between the centres of the cells."""
+    fine = F.interpolate(probability[None, None], tuple(frame.grid), mode="bilinear", align_corners=False)[0, 0]
+    return torch.logit(fine.double().clamp(SURE, 1 - SURE)).float()

@@ -1,0 +1,103 @@
+"""A bundle that reads what references say: trained on their records, and new masks judged beside new references."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sqp
+from sqp.commands import generate, predict, train
+from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, SegmenterConfig
+from sqp.config.predict import PredictConfig
+from sqp.config.train import TrainConfig
+from sqp.core.errors import ConfigError
+from sqp.quality.bundle.storage import Bundle
+from sqp.uncertainty.rca import RCA_SCORES
+
+JUDGED, SHOWN = 2, 3
+RCA = list(RCA_SCORES)
+
+
+@pytest.fixture(scope="module")
+def folders(lesions, tmp_path_factory) -> Path:
+    """`data` to judge, `refs` to show."""
+    home = tmp_path_factory.mktemp("few")
+    names = sorted(path.stem for path in (lesions / "masks").iterdir())
+    for folder, few in (("data", names[:JUDGED]), ("refs", names[-SHOWN:])):
+        for kind in ("images", "masks"):
+            (home / folder / kind).mkdir(parents=True)
+            for name in few:
+                shutil.copy(next((lesions / kind).glob(f"{name}.*")), home / folder / kind)
+    return home
+
+
+@pytest.fixture(scope="module")
+def bundle(lesions, folders, fake_for_module, tmp_path_factory) -> Path:
+    """Of records whose referee is shown references."""
+    home = tmp_path_factory.mktemp("bundle")
+    records = GenerateConfig(
+        lesions,
+        home / "records",
+        references=folders / "refs",
+        segmenter=SegmenterConfig("fake"),
+        sampler=SamplerConfig("deterministic"),
+        referee=RefereeConfig("personalised"),
+    )
+    config = TrainConfig(
+        [generate.run(records).out], home / "train", "mask+referee/probability", ["referee_dice", "rca_mean"],
+        size=32, epochs=1, alpha=0.3, progress=False,
+    )  # fmt: skip
+    return train.run(config).bundle
+
+
+@pytest.fixture
+def asked(bundle, folders, tmp_path, fake_segmenter) -> PredictConfig:
+    data = folders / "data"
+    return PredictConfig(
+        bundle, tmp_path / "out", images=data / "images", masks=data / "masks", references=folders / "refs", worst=1
+    )
+
+
+def test_a_bundle_says_that_it_reads_references_and_whose_encoding(bundle):
+    known = Bundle.load(bundle)
+    assert known.sources == ("referee", "references")
+    assert known.expects[0]["references_weights_sha256"] == "0" * 64
+    assert known.expects[0]["referee"]["encoder"] == "fake" and "references" not in known.expects[0]
+
+
+def test_masks_are_judged_beside_references(asked, folders, fake_segmenter):
+    table = predict.run(asked).table
+    assert table[["predicted_dice", "referee_dice", *RCA]].notna().all().all()
+    assert len(fake_segmenter) == 2  # that of the references, and that of the images: no other segmenter
+    image, mask = (next((folders / "data" / kind).glob(f"{table.image_id[0]}.*")) for kind in ("images", "masks"))
+    model = sqp.load(asked.model, references=asked.references)
+    pixels = np.asarray(Image.open(image).convert("RGB")), np.asarray(Image.open(mask)) > 0
+    assert model.assess(*pixels).dice == pytest.approx(table.predicted_dice[0], abs=1e-6)
+
+
+def test_without_references_such_a_bundle_cannot_judge(asked):
+    with pytest.raises(ConfigError, match="compares masks with examples of the task: give --references DIR"):
+        predict.run(replace(asked, references=None))
+
+
+def test_a_broken_reference_is_told_and_the_others_serve(asked, folders, tmp_path):
+    refs = shutil.copytree(folders / "refs", tmp_path / "refs")
+    sorted((refs / "masks").iterdir())[0].write_bytes(b"no mask")
+    result = predict.run(replace(asked, references=refs))
+    assert result.exit_status == 1 and len(result.table) == JUDGED
+    with pytest.raises(ConfigError, match="a reference cannot be used"):
+        sqp.load(asked.model, references=refs)
+
+
+def test_any_bundle_lets_references_tell_their_scores(asked, tmp_path, monkeypatch):
+    monkeypatch.setattr("sqp.records.references.encoder_of", lambda config: ("fake", None))
+    monkeypatch.setattr("sqp.records.fitted.encoder_of", lambda config: ("fake", None))
+    table = predict.run(replace(asked, model=Path("fast"))).table
+    assert table[["predicted_dice", *RCA]].notna().all().all()
+    with pytest.raises(ConfigError, match="--references is about records that are made"):
+        PredictConfig(records=[tmp_path], references=tmp_path)

@@ -1,0 +1,265 @@
+"""References in `generate`: read and checked like cases, never the judged image itself, both directions, provenance."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fakes import FakeSegmenter
+from PIL import Image
+
+from sqp import segmenters
+from sqp.commands import generate
+from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, SegmenterConfig, VariantPlan
+from sqp.core.errors import CaseError, ConfigError
+from sqp.core.types import Embedding
+from sqp.data import read_image
+from sqp.records import RecordSet, references
+from sqp.records.references import load_references, most_different, reference_cases, references_sha256
+from sqp.uncertainty.rca import RCA_SCORES
+from sqp.uncertainty.referee import REFEREE_SCORES
+
+JUDGED, SHOWN = 3, 4
+RCA = list(RCA_SCORES)
+
+
+class Seeing(FakeSegmenter):
+    """The fake with features that tell dark from bright."""
+
+    def encode(self, image):
+        embedding = super().encode(image)
+        dark = embedding.features
+        return Embedding(torch.cat([dark, 1 - dark, dark * (1 - dark)], 1), embedding.frame)
+
+    def decode(self, embedding, prompts):
+        return super().decode(Embedding(embedding.features[:, :1], embedding.frame), prompts)
+
+
+@pytest.fixture
+def seeing(monkeypatch, fake_segmenter):
+    """`--segmenter fake` sees; the list holds every one that was built."""
+
+    def build(checkpoint=None, **options):
+        fake_segmenter.append(Seeing(size=64, stride=4))
+        return fake_segmenter[-1]
+
+    monkeypatch.setitem(segmenters.SEGMENTERS, "fake", build)
+    return fake_segmenter
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A few images of a dark disc with masks to judge, and others with masks as references."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:48, :64]
+    for folder, name in [("data", f"a{i}") for i in range(JUDGED)] + [("refs", f"b{i}") for i in range(SHOWN)]:
+        mask = np.hypot(x - rng.uniform(20, 44), y - rng.uniform(18, 30)) < rng.uniform(8, 14)
+        grey = np.where(mask, 30, 220) + rng.integers(-9, 10, (48, 64))
+        for kind, pixels in (("images", np.repeat(grey[..., None], 3, 2)), ("masks", mask * 255)):
+            (tmp_path / folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / folder / kind / f"{name}.png")
+    shutil.copytree(tmp_path / "data" / "masks", tmp_path / "data" / "truth")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def config(data, seeing, tmp_path):
+    """Given masks, and corruptions of them, with references that are shown to the fake's encoding."""
+    return GenerateConfig(
+        images=data / "images",
+        masks=data / "masks",
+        truth=data / "truth",
+        references=tmp_path / "refs",
+        out=tmp_path / "records",
+        segmenter=SegmenterConfig("fake"),
+        sampler=SamplerConfig("deterministic"),
+        referee=RefereeConfig("personalised"),
+        variants={"*": VariantPlan(corruptions=2, families=["shift", "blob_cut"])},
+    )
+
+
+def first(folder):
+    return sorted(folder.iterdir())[0]
+
+
+def test_both_directions_are_scored_and_one_encoding_serves_all(config, seeing):
+    result = generate.run(config)
+    assert result.exit_status == 0 and not result.notes
+    assert [s.encoded for s in seeing] == [SHOWN, JUDGED]
+    records = RecordSet(config.out)
+    table = records.table
+    assert table[[*RCA, *REFEREE_SCORES]].notna().all().all()
+    assert (table.rca_max >= table.rca_mean).all() and (table.rca_max >= table.rca_median).all()
+    good = table.variant == "natural"  # the truth itself
+    for score in ("rca_mean", "referee_dice"):
+        assert table[score][good].min() > 0.75 and table[score][good].min() > table[score][~good].mean()
+    maps = records.maps(table.record_id[0])
+    assert maps["referee/probability"].shape == maps["referee/own_box"].shape == (12, 16)
+    assert records.config["referee"]["encoder"] == "fake"
+
+
+def test_references_alone_give_their_scores_and_no_referee(config, seeing):
+    generate.run(replace(config, referee=RefereeConfig("none")))
+    table = RecordSet(config.out).table
+    assert table[RCA].notna().all().all() and "referee_dice" not in table
+
+
+def test_without_a_segmenter_the_referees_encoding_is_read(config, seeing):
+    generate.run(replace(config, segmenter=SegmenterConfig("none"), referee=RefereeConfig("fake")))
+    assert [s.encoded for s in seeing] == [SHOWN, JUDGED]
+    assert RecordSet(config.out).table[RCA].notna().all().all()
+
+
+def test_the_same_references_elsewhere_are_no_change_and_others_are(config, data, tmp_path):
+    generate.run(config)
+    moved = shutil.move(tmp_path / "refs", tmp_path / "moved")
+    again = generate.run(replace(config, references=moved))
+    assert again.written == 0
+    kept = RecordSet(config.out).run["config"]
+    assert len(kept["references_sha256"]) == 64 and "references" not in kept
+    first(moved / "images").unlink()
+    with pytest.raises(ConfigError, match="references_sha256"):
+        generate.run(replace(config, references=moved))
+    assert references_sha256(reference_cases(replace(config, references=moved))) != kept["references_sha256"]
+
+
+def test_encodings_of_references_are_kept(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeSegmenter, "frame", lambda self, size: None, raising=False)
+    kept = replace(config, encodings=tmp_path / "kept")
+    load_references(kept, Seeing(size=64, stride=4))
+    assert len(list((tmp_path / "kept").iterdir())) == SHOWN
+
+
+def test_the_judged_image_is_never_its_own_example(config, data, tmp_path):
+    """Under another name and in another format, too."""
+    other = read_image(first(data / "images"))
+    Image.fromarray(other).save(tmp_path / "refs" / "images" / "copy.bmp")
+    shutil.copy(first(data / "masks"), tmp_path / "refs" / "masks" / "copy.png")
+    result = generate.run(config)
+    assert [note for note in result.notes if "1 image is among the references, and judged by the others" in note]
+    with_copy = RecordSet(config.out).table.set_index("record_id")[[*RCA, "referee_dice"]]
+    for kind in ("images", "masks"):
+        next((tmp_path / "refs" / kind).glob("copy.*")).unlink()
+    generate.run(replace(config, out=tmp_path / "without"))
+    without = RecordSet(tmp_path / "without").table.set_index("record_id")[[*RCA, "referee_dice"]]
+    own = [name for name in without.index if name.startswith(first(data / "images").stem)]
+    assert (with_copy.loc[own] - without.loc[own]).abs().max().max() < 1e-9
+    assert ((with_copy.loc[without.index] - without).abs() > 1e-6).any().any()  # the others have one example more
+
+
+def test_an_image_that_is_the_only_reference_has_no_answer(config, data, tmp_path):
+    table = pd.DataFrame({"image": [first(data / "images")], "mask": [first(data / "masks")]})
+    table.to_csv(tmp_path / "refs.csv", index=False)
+    only = replace(config, references=tmp_path / "refs.csv")
+    result = generate.run(only)
+    assert result.exit_status == 1 and "the image is the only reference" in next(iter(result.skipped.values()))
+    alone = generate.run(replace(only, referee=RefereeConfig("none"), out=tmp_path / "alone"))
+    scores = RecordSet(tmp_path / "alone").table.set_index("image_id")[RCA]
+    assert alone.exit_status == 0 and scores.loc[first(data / "images").stem].isna().all().all()
+    assert scores.notna().all(axis=1).sum() == 3 * (JUDGED - 1)
+
+
+def test_an_empty_mask_has_no_reverse_accuracy(config, data):
+    mask = first(data / "masks")
+    Image.fromarray(np.zeros((48, 64), np.uint8)).save(mask)
+    generate.run(replace(config, variants={}))
+    table = RecordSet(config.out).table.set_index("image_id")
+    assert table.loc[mask.stem, RCA].isna().all() and table[RCA].notna().all(axis=1).sum() == JUDGED - 1
+
+
+def spoil_empty(image, mask):
+    Image.fromarray(np.zeros((48, 64), np.uint8)).save(mask)
+    return f"the mask {mask} is empty"
+
+
+def spoil_size(image, mask):
+    Image.fromarray(np.full((48, 32), 255, np.uint8)).save(mask)
+    return "48"
+
+
+def spoil_image(image, mask):
+    image.write_bytes(b"no image")
+    return str(image)
+
+
+def spoil_structures(image, mask):
+    values = np.zeros((48, 64), np.uint8)
+    values[10:20, 10:20], values[30:40, 30:40] = 1, 2
+    Image.fromarray(values).save(mask)
+    return "--label"
+
+
+@pytest.mark.parametrize("spoil", [spoil_empty, spoil_size, spoil_image, spoil_structures])
+def test_a_broken_reference_is_left_out_and_told(config, tmp_path, spoil):
+    refs = tmp_path / "refs"
+    image = first(refs / "images")
+    said = spoil(image, first(refs / "masks"))
+    result = generate.run(config)
+    assert result.exit_status == 1 and said in result.skipped[f"reference {image.stem}"]
+    assert RecordSet(config.out).table[RCA].notna().all().all()
+    with pytest.raises(CaseError):
+        generate.run(replace(config, strict=True, out=tmp_path / "strict"))
+
+
+def test_no_reference_at_all_is_told_before_anything_is_made(config, tmp_path):
+    refs = tmp_path / "refs"
+    for mask in (refs / "masks").iterdir():
+        Image.fromarray(np.zeros((48, 64), np.uint8)).save(mask)
+    with pytest.raises(ConfigError, match=r"no reference can be used: the mask .* is empty"):
+        generate.run(config)
+    shutil.rmtree(refs / "masks")
+    with pytest.raises(ConfigError, match="holds no image with a mask"):
+        generate.run(config)
+    with pytest.raises(ConfigError, match=r"--references .*nowhere does not exist"):
+        generate.run(replace(config, references=tmp_path / "nowhere"))
+    (tmp_path / "a.nii.gz").write_bytes(b"")
+    pd.DataFrame({"image": ["a.nii.gz"], "mask": ["a.nii.gz"]}).to_csv(tmp_path / "v.csv", index=False)
+    with pytest.raises(ConfigError, match="is a volume: references are images"):
+        generate.run(replace(config, references=tmp_path / "v.csv"))
+    assert not (config.out / "records.parquet").exists()
+
+
+def test_one_image_twice_counts_once_and_with_two_masks_is_refused(config, tmp_path):
+    refs = tmp_path / "refs"
+    image, mask = first(refs / "images"), first(refs / "masks")
+    shutil.copy(image, image.with_name(f"again{image.suffix}"))
+    shutil.copy(mask, mask.with_name("again.png"))
+    found = load_references(config)
+    assert len(found.shown) == SHOWN and "1 reference is there twice" in found.notes[0]
+    Image.fromarray(~np.asarray(Image.open(mask))).save(mask.with_name("again.png"))
+    with pytest.raises(ConfigError, match="are one image with two masks"):
+        load_references(config)
+
+
+def test_of_many_the_most_different_ones_are_shown(config, monkeypatch):
+    monkeypatch.setattr(references, "MOST", 2)
+    found = load_references(config)
+    assert len(found.shown) == 2 and found.notes == ["of 4 references the 2 most different ones are shown"]
+    corners = [torch.eye(3)[i % 3].view(3, 1, 1) + 0.01 * i for i in range(9)]
+    assert sorted(i % 3 for i in most_different(corners, 3)) == [0, 1, 2]
+
+
+def test_references_travel_to_other_processes(config):
+    shown = load_references(config).shown
+    again = pickle.loads(pickle.dumps(shown))
+    assert torch.equal(again[0].features, shown[0].features) and (again[0].mask == shown[0].mask).all()
+
+
+def test_an_in_context_referee_says_what_it_needs(config, tmp_path):
+    for change, said in (
+        ({"references": None}, "give --references DIR"),
+        ({"referee": RefereeConfig("personalised", prompters=["otsu"])}, r"referee\.prompters is given, but"),
+        ({"referee": RefereeConfig("personalised", encoder="unet")}, "ignores prompts"),
+        ({"referee": RefereeConfig("litemedsam", encoder="mobilesam")}, r"referee\.encoder is given, but litemedsam"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            replace(config, **change)
+    with pytest.raises(ConfigError, match=r"unknown referee\.encoder 'lite'"):
+        generate.run(replace(config, referee=RefereeConfig("personalised", encoder="lite")))
+    plain = replace(config, segmenter=SegmenterConfig("none"), referee=RefereeConfig("personalised"))
+    assert plain.referee.encoder == "litemedsam"
