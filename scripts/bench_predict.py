@@ -4,9 +4,10 @@ python scripts/bench_predict.py benchmarks/speed_predict.csv [--images 10000]
 
 Synthetic lesions of 512 x 512 with a mask each: 100 are drawn, and linked under as many names as are asked for.
 `sqp predict --images --masks` runs as a process of its own, on all cores for images a second (wall, start and page
-included) and memory; a tenth of it is killed once and started again. The case with the referee is timed on one thread
-in CPU seconds, as a ratio to LiteMedSAM's encoding of the same images in the same run: the difference of a run of many
-and one of few images, without pictures, so that the start and the page do not count.
+included) and memory, beside `Model.judge` on the same files; a tenth of it is killed once and started again. The case
+with the referee is timed on one thread in CPU seconds, as a ratio to LiteMedSAM's encoding of the same images in the
+same run: the difference of a run of many and one of few images, without pictures, so that the start and the page do not
+count.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ from sqp.segmenters.sam import PromptableSegmenter
 
 SIZE, DRAWN = (512, 512), 100
 WARM, FEW, MANY = 2, 4, 28
+FROM_PYTHON = """
+import sys, pathlib, sqp
+images, masks = (sorted(pathlib.Path(sys.argv[1], kind).iterdir()) for kind in ("images", "masks"))
+assert sqp.to_frame(sqp.load("fast").judge(images, masks))["predicted_dice"].notna().all()
+"""
 BARE = ["--gallery", "0", "--worst", "0"]
 
 
@@ -73,8 +79,12 @@ def streamed(folder: Path, drawn: Path, n: int) -> list[dict[str, object]]:
     few, many = cases(folder / "few", drawn, n // 10), cases(folder / "many", drawn, n)
     _, _, small = measured(command(few, folder / "out_few", "fast", cores))
     wall, _, large = measured(command(many, folder / "out_many", "fast", cores))
+    told = measured([sys.executable, "-c", FROM_PYTHON, str(folder / "many")])
     return [
         row(f"`fast`, {n} images on {cores} cores", n / wall, "images/s", ">= 25"),
+        row(f"`fast`, {n} images by `Model.judge`, its imports included", n / told[0], "images/s", ""),
+        row("`Model.judge` / the command", wall / told[0], "ratio", ">= 0.95"),
+        row(f"memory of `Model.judge`, {n} images", told[2], "MB", ""),
         row(f"largest process, {n} images", large, "MB", ""),
         row(f"largest process, {n} images / {n // 10}", large / small, "ratio", "flat: about 1"),
         *killed(command(few, folder / "out_killed", "fast", cores), folder / "out_killed", n // 30),

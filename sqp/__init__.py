@@ -1,6 +1,7 @@
 """sqp: how good is this segmentation, when nobody has drawn the ground truth?
 
-`model = sqp.load()`, then `model.assess(image, mask)`: see `sqp.api`, which is imported when it is asked for.
+`model = sqp.load()`, then `model.assess(image, mask)`, or `model.judge(images, masks)` of many: see `sqp.api`, which is
+imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Assessment", "Model", "__version__", "load"]
+__all__ = ["Assessment", "Model", "__version__", "load", "to_frame"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,53 +1,34 @@
-"""`sqp.load().assess(image, mask)`: one mask, judged from Python, through the very code of `sqp predict`.
-
-The case goes through a temporary record set: `RecordMaker` writes its record there, `predict_records` reads it. So
-whatever `generate` and `predict` learn to do is done here too, and the numbers are those of the command line.
-"""
+"""`sqp.load().judge(images, masks)`: masks judged from Python, by the very code of `sqp predict`, without files."""
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import threading
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import nan
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps
+import pandas as pd
 
 from sqp.bundles import bundle_folder
 from sqp.config.predict import PredictConfig
-from sqp.core.errors import CaseError, ConfigError
-from sqp.core.files import write_mask
-from sqp.core.types import Case
-from sqp.data.images import image_of_array, read_image
-from sqp.data.masks import mask_of_array, read_mask
+from sqp.core.errors import ConfigError
+from sqp.data.pixels import Pixels, image_of, mask_of, name_of, pairs_of
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
-from sqp.quality.judging.columns import score_names
-from sqp.quality.judging.error_map import error_maps
-from sqp.quality.judging.predict import predict_records
+from sqp.quality.judging.in_memory import Judge, Prediction
 from sqp.quality.judging.risk import Choice, risk_rule
 from sqp.quality.model.backbones import dims_of
-from sqp.records import RecordSet
 from sqp.records.fitted import with_hashes
 from sqp.records.make import check_parts
 from sqp.records.references import whole_references
 from sqp.records.workers import make_maker
 from sqp.report.assessment import Assessment
-from sqp.report.scan import load_view
+from sqp.report.scan import view_of
 
-__all__ = ["Assessment", "Model", "load"]
+__all__ = ["Assessment", "Model", "load", "to_frame"]
 
-Pixels = np.ndarray | torch.Tensor | Image.Image | str | os.PathLike[str]
-"""An array of numpy, a tensor of torch, an image of Pillow, or the file of one."""
-CHANNELS = (1, 3, 4)  # of an image
 SIDE = 640  # pixels of the long side of the picture of an assessment
 
 
@@ -58,25 +39,24 @@ class Model:
         self.bundle = Bundle.load(bundle_folder(config.model))
         if dims_of(self.bundle.model.spec.backbone) == 3:
             raise ConfigError(f"{self.bundle.name} judges volumes, which sqp.load() does not take: use `sqp predict`")
-        self._work = Path(mkdtemp(prefix="sqp-"))
-        weakref.finalize(self, shutil.rmtree, self._work, ignore_errors=True)
-        self._lock = threading.Lock()
-        self._config = config = replace(config, images=self._work, masks=self._work, out=self._work)
         rule = risk_rule(config)
         self.choice: Choice | None = None if rule is None else self.bundle.choose(rule, config.reject)
         records = generate_config(config, self.bundle.expects, self.bundle.sources)
         check_parts(records)
-        self._records = records.out
-        self._maker = make_maker(records, references=whole_references(records))
-        self._maker.writer.check(with_hashes(records))
+        self._judge = Judge(
+            *(self.bundle, make_maker(records, references=whole_references(records)), with_hashes(records)),
+            device=config.device,
+            accept=config.accept,
+            reject=config.reject,
+            choice=self.choice,
+        )
 
     def assess(self, image: Pixels, mask: Pixels) -> Assessment:
         """Judge a mask of an image: arrays, Pillow's, or paths of files, which are read as `sqp predict` reads them.
 
         Args:
-            image: `[h, w]`, `[h, w, 3]` or `[h, w, 4]`, uint8 or as `image_of_array` takes it; a tensor may have its
-                channels first, `[c, h, w]`, and lie on a GPU.
-            mask: `[h, w]`, of a tensor `[1, h, w]` too, bool, 0 and 1 or 0 and 255, as large as the image.
+            image: `[h, w]`, `[h, w, 3]` or `[h, w, 4]`, uint8 or as `image_of_array` takes it.
+            mask: `[h, w]`, bool, 0 and 1 or 0 and 255, as large as the image.
 
         Returns:
             What is said of the mask.
@@ -84,46 +64,77 @@ class Model:
         Raises:
             CaseError: one of them cannot be read, or they do not fit.
         """
-        with self._lock, TemporaryDirectory(dir=self._work) as folder:
-            with _named(Path(folder)):
-                _, problems = self._maker(_case(image, mask, Path(folder)), set())
-                if problems:
-                    raise CaseError(problems[0])
-            try:
-                return self._judge()
-            finally:
-                for part in ("rows", "masks", "maps"):
-                    for file in (self._records / part).iterdir():
-                        file.unlink()
+        pair = (image, mask, name_of(image))
+        found = next(self._judge([pair], strict=True, threads=1))
+        view = view_of(image_of(image), mask_of(mask), found.maps, found.covered, SIDE)
+        return replace(_assessment(found), view=view)
 
-    def _judge(self) -> Assessment:
-        """The record that lies in the folder."""
-        config = self._config
-        table = predict_records(
-            *(self.bundle, [self._records]),
-            device=config.device,
-            threads=1,
-            accept=config.accept,
-            reject=config.reject,
-            choice=self.choice,
-            strict=True,
-            progress=False,
-        )
-        row = table.iloc[0]
-        records, name = RecordSet(self._records), str(row["record_id"])
-        maps = records.maps(name)
-        covered = {key: records.covered(name, key, values.shape) for key, values in maps.items() if values.ndim == 2}
-        drawn = error_maps(self.bundle, table.iloc[:1], device=config.device, threads=1)
-        wrong = drawn.get((row["record_set"], name))
-        if wrong is not None:
-            maps["error"] = wrong
-            covered["error"] = (float(maps["error"].shape[0]), float(maps["error"].shape[1]))
-        dice, low, high = (float(row[name]) for name in ("predicted_dice", "low", "high"))
-        shown = {name: values for name, values in maps.items() if values.ndim == 2}
-        scores = {name: float(row[name]) for name in score_names(table)}
-        verdict, reason = str(row["verdict"]), str(row["reason"])
-        view = load_view(records, row.to_dict(), SIDE, wrong)
-        return Assessment(dice, low, high, verdict, shown, reason, scores, bool(row["ood"]), covered, view)
+    def judge(
+        self,
+        images: Any,
+        masks: Any = None,
+        *,
+        names: Iterable[str] | None = None,
+        batch_size: int = 64,
+        strict: bool = False,
+        threads: int = 2,
+    ) -> Iterator[Assessment]:
+        """Judge many masks, in order, in batches; nothing is kept in memory but the batch.
+
+        Masks of one image in a row share its encoding: equal arrays, or one path.
+
+        Args:
+            images: a list, an iterator or an array `[n, h, w, 3]` of what `assess` takes, or one for all masks. Without
+                masks: what gives pairs of both, as a Dataset or a DataLoader of torch's does, (image, mask) or
+                {"image": …, "mask": …}, one by one or in batches, tensors `[c, h, w]` too.
+            masks: as many masks: a list, an iterator or an array `[n, h, w]`.
+            names: ids of the images. They are part of the seed of samples, as they are in `sqp predict`, where they are
+                the names of the files; default the file's name, of what is in memory `image`.
+            batch_size: masks predicted at once, at least 1.
+            strict: True ends at the first pair that cannot be read; else it is abstained from, with the reason.
+            threads: how many read images, where no network segments.
+
+        Returns:
+            An iterator of what is said of each mask.
+
+        Raises:
+            ConfigError: there are more images than masks, or more masks; `batch_size` is below 1.
+            CaseError: with `strict`, an image or a mask cannot be read, or they do not fit.
+        """
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; at least one mask must be judged at once")
+        found = self._judge(pairs_of(images, masks, names), batch_size, strict, threads)
+        return map(_assessment, found)
+
+
+def to_frame(assessments: Iterable[Assessment]) -> pd.DataFrame:
+    """A row an assessment, with the columns that `sqp predict` writes; their maps are let go one by one.
+
+    Args:
+        assessments: as `Model.judge` gives them.
+
+    Returns:
+        image_id, record_id, predicted_dice, low, high, verdict, every score, ood, reason.
+    """
+    rows = [
+        {
+            **{"image_id": a.image_id, "record_id": a.record_id, "predicted_dice": a.dice, "low": a.low},
+            **{"high": a.high, "verdict": a.verdict, **a.scores, "ood": a.ood, "reason": a.reason},
+        }
+        for a in assessments
+    ]
+    first, last = ["image_id", "record_id", "predicted_dice", "low", "high", "verdict"], ["ood", "reason"]
+    scores = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in (*first, *last)]
+    return pd.DataFrame(rows, columns=[*first, *scores, *last])
+
+
+def _assessment(found: Prediction) -> Assessment:
+    row = found.row
+    if not row:
+        return Assessment(nan, nan, nan, "abstain", {}, found.reason, image_id=found.image_id)
+    dice, low, high = (float(row[name]) for name in ("predicted_dice", "low", "high"))
+    told = (dice, low, high, str(row["verdict"]), found.maps, str(row["reason"]), found.scores, bool(row["ood"]))
+    return Assessment(*told, found.covered, found.image_id, str(row["record_id"]))
 
 
 def load(
@@ -180,7 +191,7 @@ def load(
     """
     config = PredictConfig(
         model=_path(model),
-        images=Path(),  # Model has a folder of its own for what it judges
+        images=Path(),  # what is judged is handed over, and lies in no folder
         masks=Path(),
         accept=accept,
         reject=reject,
@@ -201,51 +212,3 @@ def load(
 
 def _path(file: str | os.PathLike[str] | None) -> Path | None:
     return None if file is None else Path(file)
-
-
-def _case(image: Pixels, mask: Pixels, folder: Path) -> Case:
-    """Paths as they are; what is in memory as files in the folder, the image without compression."""
-    image_path, mask_path = folder / "image.bmp", folder / "mask.png"
-    if isinstance(image, str | os.PathLike):
-        image_path = Path(image)
-    else:
-        Image.fromarray(image_of_array(_array(image, "image", read_image, folder))).save(image_path)
-    if isinstance(mask, str | os.PathLike):
-        mask_path = Path(mask)
-    else:
-        write_mask(mask_path, mask_of_array(_array(mask, "mask", read_mask, folder)))
-    return Case(image_path.stem, image_path, mask_path=mask_path)
-
-
-def _array(pixels: object, what: str, read: Callable[[Path], np.ndarray], folder: Path) -> np.ndarray:
-    """An array as it is, a tensor as one, Pillow's image as a file of it is `read`, upright. CaseError for others."""
-    if isinstance(pixels, np.ndarray):
-        return pixels
-    if isinstance(pixels, torch.Tensor):
-        return _of_tensor(pixels)
-    if not isinstance(pixels, Image.Image):
-        kind = f"{type(pixels).__module__}.{type(pixels).__name__}".removeprefix("builtins.")
-        raise CaseError(
-            f"the {what} is a {kind}: give an array of numpy, a tensor of torch, an image of Pillow, or the path of a "
-            "file"
-        )
-    ImageOps.exif_transpose(pixels).save(folder / f"{what}.tiff")
-    return read(folder / f"{what}.tiff")
-
-
-def _of_tensor(tensor: torch.Tensor) -> np.ndarray:
-    """An array of the same pixels, its channels last: torch has them first."""
-    tensor = tensor.detach().cpu()
-    array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    first = array.ndim == 3 and array.shape[0] in CHANNELS and array.shape[2] not in CHANNELS[1:]
-    return np.ascontiguousarray(np.moveaxis(array, 0, 2)) if first else array
-
-
-@contextmanager
-def _named(folder: Path) -> Iterator[None]:
-    """A CaseError speaks of the image and the mask, not of files in the folder, which the user never saw."""
-    try:
-        yield
-    except CaseError as error:
-        ours = rf"(its )?(image |mask )?{re.escape(str(folder))}/(image|mask)\.\w+"
-        raise CaseError(re.sub(ours, r"the \3", str(error))) from error

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -50,7 +51,6 @@ def test_the_numbers_are_those_of_the_command_line(model, bundle, lesions, tmp_p
         assert set(found.scores) == set(score_names(table)) >= {"c_lesion", "area"}
         assert found.scores == pytest.approx(row[list(found.scores)].to_dict(), abs=1e-6, nan_ok=True)
     assert found.maps["self/entropy"].shape == (12, 16) and "error" not in found.maps
-    assert not any(model._records.glob("*/*"))  # nothing is left behind
 
 
 def test_arrays_are_as_good_as_files(model, pair, tmp_path):
@@ -94,7 +94,7 @@ def test_an_assessment_prints_in_one_line_and_shows_its_picture(model, pair):
 
 
 def test_dir_shows_what_there_is():
-    assert dir(sqp) == ["Assessment", "Model", "__version__", "load"]
+    assert dir(sqp) == ["Assessment", "Model", "__version__", "load", "to_frame"]
 
 
 def test_an_empty_mask(model):
@@ -136,7 +136,6 @@ def test_at_a_chosen_risk(bundle, fake_segmenter, pair):
 def test_one_clear_sentence(model, image, mask, message):
     with pytest.raises(CaseError, match=message):
         model.assess(image, mask)
-    assert not any(model._records.glob("*/*"))
 
 
 def test_seed_and_files_are_those_of_the_command_line(bundle, fake_segmenter, pair):
@@ -160,3 +159,131 @@ def test_wrong_options(bundle, fake_segmenter):
 def test_importing_sqp_imports_nothing_heavy():
     code = "import sys, sqp; print([m for m in ('torch', 'numpy', 'pandas') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def pairs_of_files(lesions: Path, n: int = 9) -> tuple[list[Path], list[Path]]:
+    masks = sorted((lesions / "masks").iterdir())[:n]
+    images = {path.stem: path for path in (lesions / "images").iterdir()}
+    return [images[mask.stem] for mask in masks], masks
+
+
+def test_a_batch_is_what_the_command_predicts(model, bundle, lesions, tmp_path):
+    """In any batches, from files, from arrays with the files' names, and from iterators."""
+    images, masks = pairs_of_files(lesions)
+    config = PredictConfig(bundle, tmp_path, images=lesions, masks=lesions / "masks", accept=0.5, reject=0.4, worst=0)
+    names = [path.stem for path in images]
+    table = predict.run(config).table.set_index("image_id").loc[names].reset_index()
+    frame = sqp.to_frame(model.judge(images, masks, batch_size=4))
+    arrays, drawn = np.stack([read_image(path) for path in images]), np.stack([read_mask(path) for path in masks])
+    others = [
+        model.judge(iter(images), iter(masks)),
+        model.judge(arrays, drawn, names=names),
+        model.judge((Image.fromarray(array) for array in arrays), list(drawn), names=iter(names), batch_size=2),
+    ]
+    columns = ["image_id", "record_id", "predicted_dice", "low", "high", "verdict", "ood", "reason", "c_lesion", "area"]
+    for one in (frame, *map(sqp.to_frame, others)):
+        pd.testing.assert_frame_equal(one[columns], table[columns], rtol=0, atol=1e-6, check_dtype=False)
+    assert set(frame) == {*columns, *score_names(table)}
+
+
+def test_it_is_lazy_and_in_order(model, lesions):
+    images, masks = pairs_of_files(lesions)
+    taken = []
+
+    def of_masks():
+        for mask in masks:
+            taken.append(mask)
+            yield mask
+
+    found = model.judge(images, of_masks(), batch_size=2)
+    assert taken == []
+    first = next(found)
+    assert len(taken) <= 3 and first.image_id == images[0].stem
+    assert [one.image_id for one in found] == [path.stem for path in images[1:]]
+
+
+def test_masks_of_one_image_share_its_encoding(bundle, fake_segmenter, pair):
+    model = sqp.load(bundle)
+    image, mask = read_image(pair[0]), read_mask(pair[1])
+    masks = [mask, ~mask, np.roll(mask, 5, axis=1)]
+    found = list(model.judge(image, masks))
+    copies = list(model.judge([image, image.copy(), pair[0]], masks))
+    assert sum(one.encoded for one in fake_segmenter) == 1 + 2
+    assert [one.dice for one in copies[:2]] == pytest.approx([one.dice for one in found[:2]], abs=1e-6)
+    assert same(model.assess(image, mask), found[0]) or found[0].dice == pytest.approx(model.assess(image, mask).dice)
+
+
+def test_pairs_of_a_dataset_and_of_a_loader(model, lesions):
+    images, masks = pairs_of_files(lesions, 4)
+    arrays, drawn = np.stack([read_image(path) for path in images]), np.stack([read_mask(path) for path in masks])
+
+    class Masks(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(arrays)
+
+        def __getitem__(self, index):
+            return torch.from_numpy(arrays[index]).permute(2, 0, 1), torch.from_numpy(drawn[index])[None]
+
+    expected = [one.dice for one in model.judge(arrays, drawn)]
+    loader = torch.utils.data.DataLoader(Masks(), batch_size=3)
+    named = [{"image": image, "mask": mask} for image, mask in zip(arrays, drawn, strict=True)]
+    for source in (Masks(), loader, named, list(zip(images, masks, strict=True))):
+        found = [one.dice for one in model.judge(source)]
+        assert len(found) == 4 and (source is not loader or found == pytest.approx(expected, abs=1e-6))
+
+
+def test_a_broken_pair_is_abstained_from_and_the_others_are_judged(model, lesions):
+    images, masks = pairs_of_files(lesions, 3)
+    found = list(model.judge([images[0], "/nowhere.png", images[2]], masks))
+    assert [one.verdict == "abstain" for one in found][1] and "/nowhere.png does not exist" in found[1].reason
+    assert found[1].image_id == "nowhere" and np.isnan(found[1].dice) and np.isfinite(found[2].dice)
+    assert sqp.to_frame(found)["predicted_dice"].isna().tolist() == [False, True, False]
+    with pytest.raises(CaseError, match=r"/nowhere.png does not exist"):
+        list(model.judge([images[0], "/nowhere.png"], masks[:2], strict=True))
+
+
+def test_pairs_that_cannot_be(model, pair):
+    with pytest.raises(ConfigError, match="there are 2 images and 1 masks: give one mask for each image"):
+        model.judge([pair[0]] * 2, [pair[1]])
+    with pytest.raises(ConfigError, match="there are 1 masks and more images"):
+        list(model.judge(iter([pair[0]] * 2), iter([pair[1]])))
+    with pytest.raises(ConfigError, match="fewer names than masks"):
+        list(model.judge(pair[0], [pair[1]] * 2, names=["a"]))
+    with pytest.raises(ConfigError, match="there are no masks, and ndarray gives no pairs"):
+        list(model.judge(np.zeros((2, 5, 5, 3), np.uint8)))
+    with pytest.raises(ConfigError, match="a pair must be"):
+        list(model.judge([3]))
+    with pytest.raises(ConfigError, match="batch_size is 0"):
+        model.judge(pair[0], [pair[1]], batch_size=0)
+    assert len(sqp.to_frame([])) == 0
+
+
+def test_no_file_is_written(model, monkeypatch):
+    monkeypatch.setattr(Path, "open", lambda self, mode="r", *args, **more: pytest.fail(f"opened {self} {mode}"))
+    image, mask = np.full((48, 64, 3), 90, np.uint8), np.ones((48, 64), bool)
+    assert np.isfinite(model.assess(image, mask).dice)
+
+
+def test_the_network_looks_once_at_a_batch(model, lesions):
+    images, masks = pairs_of_files(lesions, 4)
+    batches = []
+    network = model.bundle.model
+    with network.register_forward_hook(lambda _module, args, _output: batches.append(len(args[0]))):
+        list(model.judge(images, masks))
+        model.assess(images[0], masks[0])
+    assert batches == [4] * network.spec.flips + [1] * network.spec.flips
+
+
+def test_a_buffer_may_be_used_again(model, lesions):
+    """An iterator may hand over one array again and again, with other pixels in it."""
+    images, masks = pairs_of_files(lesions, 3)
+    buffer, drawn = np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), bool)
+
+    def pairs():
+        for image, mask in zip(images, masks, strict=True):
+            buffer[:], drawn[:] = read_image(image), read_mask(mask)
+            yield buffer, drawn
+
+    names = [path.stem for path in images]
+    found = [one.dice for one in model.judge(pairs(), names=names)]
+    assert found == pytest.approx([one.dice for one in model.judge(images, masks)], abs=1e-6)

@@ -41,6 +41,8 @@ SMALL = {
     "fit localizer": ["--size=64", "--epochs=1", "--progress=false"],
     "fit segmenter": ["--width=4", "--epochs=1", "--progress=false"],
     "export": [],
+    "status": [],
+    "merge": [],
 }
 MADE_BEFORE = {
     "explain.md": [

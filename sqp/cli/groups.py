@@ -16,7 +16,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "what is judged": ("references", "probs", "label", "layout", "records", "split"),
         "when a mask is accepted": ("risk", "failure", "confidence", "fail_under"),
         "the report": ("worst", "gallery", "write"),
-        RUNS: ("seed", "precision", "batch_size", "device", "encodings", "strict"),
+        RUNS: ("seed", "shard", "precision", "batch_size", "device", "encodings", "strict"),
         "the segmenter's own masks": ("prompter", "prompter_options", "cascade_checkpoint"),
         "files of networks": ("checkpoint", "checkpoints", "referee_weights", "localizer", "supervised"),
     },
@@ -27,7 +27,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "what is kept of a mask": ("measures", "fusion", "fusion_options", "refine", "refine_options", "variants"),
         "prompts": ("prompter_options", "prompters", "cascade", "cascade_options"),
-        RUNS: ("seed", "device", "encodings", "strict"),
+        RUNS: ("seed", "shard", "device", "encodings", "strict"),
     },
     "train": {
         BASIC: ("records", "out", "inputs", "scores", "backbone", "epochs", "seed", "workers", "overwrite"),

@@ -50,6 +50,8 @@ COMMANDS = {
         Command("fit classifier", "train a classifier on diagnoses, for the prompter cam"),
         Command("export", "write a quality model as one ONNX file, and its model card"),
         Command("recalibrate", "make a bundle's interval and risk rule anew, of records or of your decisions"),
+        Command("status", "tell what of a run is done, skipped, missing and stale", listed="out"),
+        Command("merge", "join the parts of a run with --shard", listed="folders"),
         Command("splits", "make a split file by group (lesion, patient)"),
         Command("freeze", "freeze the spread test masks of a record set, before any training"),
         Command("demo", "run all of it on synthetic lesions, on a CPU"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,25 @@ from typing import Any
 import pandas as pd
 
 from sqp.bundles import DEFAULT, bundle_folder
-from sqp.config.predict import PredictConfig
+from sqp.config.predict import EXECUTION_KEYS, PredictConfig
 from sqp.core.errors import ConfigError
 from sqp.core.ownership import owned
+from sqp.core.shards import Shard, beside
+from sqp.core.untrusted import read_run
 from sqp.integrations.writers import check_writers, write_for_tools
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.audit import Audit, audit_sample
+from sqp.quality.judging.columns import FIRST
 from sqp.quality.judging.decisions import read_decisions
 from sqp.quality.judging.error_map import ErrorMapStore
 from sqp.quality.judging.predict import predict_records
 from sqp.quality.judging.risk import RiskRule, risk_rule
 from sqp.records import RecordSet
 from sqp.records.make import GenerateResult, make_record_set
+from sqp.records.parts.claim import check_whole, claim
+from sqp.records.parts.join import check_configs
+from sqp.records.reader import read_record_sets
 from sqp.records.run_info import stored_config, write_run
 from sqp.report.drawing import save_picture
 from sqp.report.findings import prediction_findings, thresholds_sentence
@@ -40,16 +47,29 @@ def run(config: PredictConfig) -> PredictResult:
     rule = risk_rule(config)
     check_device(config.device)
     check_writers(config.write)
+    part, whole = config.part, config.out
+    if part is None:
+        check_whole(whole)
+    else:
+        config = copy(config)
+        config.out = claim(whole, "predict", part)
     with owned(config.out, "predict"):
-        return _run(config, rule)
+        result = _run(config, rule)
+    if part is not None:
+        result.notes.append(f"part {part} of {whole}: `sqp status {whole}` tells what is missing")
+    return result
 
 
 def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
-    """Into a folder that is this run's own."""
+    """Into a folder that is this run's own; a part leaves overlays and report to `sqp merge`."""
     started = time.monotonic()
+    if config.part is not None:
+        check_alike(config)
+        write_run(config.out, stored_config(config))
     bundle = Bundle.load(bundle_folder(config.model))
     choice = None if rule is None else bundle.choose(rule, config.reject)
     folders: list[Path] = list(config.records)
+    some = True
     skipped: dict[str, str] = {}
     notes: list[str] = []
     record_ids: Collection[str] | None = None
@@ -58,6 +78,15 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         records = _records_of_images(config, bundle)
         folders, skipped, record_ids, notes = [records.out], records.skipped, records.record_ids, records.notes
         given = records.given
+        some = bool(records.record_ids)
+    elif config.part is not None:
+        record_ids = records_of(config.part, folders, config.split)
+        some = bool(record_ids)
+    if not some:  # a part may have no image
+        write_predictions(config.out, nothing())
+        result = PredictResult(config.out, nothing(), skipped, config.fail_under)
+        write_result(config, bundle, result, time.monotonic() - started)
+        return result
     drawn = ErrorMapStore(bundle, config.batch_size, config.device)
     table = predict_records(
         bundle,
@@ -70,7 +99,7 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         reject=config.reject,
         choice=choice,
         strict=config.strict,
-        keep_maps=drawn.keep,
+        keep_maps=drawn.keep if config.part is None else None,
     )
     table = with_masks(table, given)
     audit = None
@@ -80,6 +109,19 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     others = "" if choice else thresholds_sentence(table, config.accept, config.reject)
     said = [f"audit: {audit.sentence()}"] if audit else [others] if others else []
     write_predictions(config.out, table)
+    result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label), notes)
+    if config.part is None:
+        write_report(config, bundle, result, drawn, said)
+        result.notes = [*result.notes, *said]
+    write_result(config, bundle, result, time.monotonic() - started, audit)
+    return result
+
+
+def write_report(
+    config: PredictConfig, bundle: Bundle, result: PredictResult, drawn: ErrorMapStore, said: Sequence[str] = ()
+) -> None:
+    """Overlays, the page of a run's predictions, which says these sentences too, and files for other tools."""
+    table, choice, skipped = result.table, result.choice, result.skipped
     write_overlays(table, config.out / "overlays", config.worst, drawn)
     save_picture(distribution(table), config.out / "distribution.png")
     what = config.masks or config.probs or config.images or ", ".join(map(str, config.records))
@@ -100,12 +142,7 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         error_maps=drawn,
         skipped=skipped,
     )
-    files = write_for_tools(config.write, table, config.out)
-    result = PredictResult(
-        config.out, table, skipped, config.fail_under, choice, list(config.label), [*notes, *said], files
-    )
-    _write_run(config, bundle, result, audit, time.monotonic() - started)
-    return result
+    result.files = write_for_tools(config.write, table, config.out)
 
 
 def _audit(config: PredictConfig, rule: RiskRule, drawn: pd.DataFrame) -> Audit:
@@ -126,17 +163,45 @@ def _audit(config: PredictConfig, rule: RiskRule, drawn: pd.DataFrame) -> Audit:
     return Audit.of(rule, len(drawn), replace(decisions, table=of_drawn).of(drawn, sets)["decision"])
 
 
+def records_of(part: Shard, folders: Sequence[Path], splits: Sequence[str]) -> list[str]:
+    """The ids of a part's records in record sets that were made before."""
+    table = read_record_sets(folders)
+    wanted = table["split"].isin(splits) if splits else pd.Series(True, table.index)
+    return table.loc[wanted & table["image_id"].map(part.holds), "record_id"].tolist()
+
+
+def nothing() -> pd.DataFrame:
+    """The predictions of a part without an image."""
+    numbers = {name: pd.Series(dtype=float) for name in ("predicted_dice", "low", "high")}
+    flags = {name: pd.Series(dtype=bool) for name in ("unreadable", "mask_empty")}
+    return pd.DataFrame({name: pd.Series(dtype=str) for name in FIRST} | numbers | flags)
+
+
+def check_alike(config: PredictConfig) -> None:
+    """ConfigError naming the key in which a part differs from another part of its run."""
+    for other in beside(config.out):
+        if (other / "run.yaml").exists():
+            check_configs(
+                [other, config.out], [told_by(read_run(other / "run.yaml")["config"]), told_by(stored_config(config))]
+            )
+
+
+def told_by(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a stored config tells the predictions, without what only says how a run goes."""
+    return {key: value for key, value in config.items() if key not in EXECUTION_KEYS}
+
+
 def _records_of_images(config: PredictConfig, bundle: Bundle) -> GenerateResult:
     """The record set of the images. ConfigError where it has no record of them."""
     result = make_record_set(generate_config(config, bundle.expects, bundle.sources))
-    if not result.record_ids:
+    if not result.record_ids and (config.part is None or result.images):
         reasons = "; ".join(list(result.skipped.values())[:3])
         raise ConfigError(f"no image of {config.images} could be segmented: {reasons}")
     return result
 
 
-def _write_run(
-    config: PredictConfig, bundle: Bundle, result: PredictResult, audit: Audit | None, seconds: float
+def write_result(
+    config: PredictConfig, bundle: Bundle, result: PredictResult, seconds: float, audit: Audit | None = None
 ) -> None:
     """OUT/run.yaml: the resolved config, the bundle's data, versions, counts and seconds."""
     table = result.table

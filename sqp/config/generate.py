@@ -13,6 +13,7 @@ from sqp.config.referee import IN_CONTEXT, NONE, SUPERVISED, RefereeConfig, Supe
 from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, check_segmenter, sampler_for
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.names import SPLITS, Corruption, Fusion, Layout, Measure, Refinement, Split
+from sqp.core.shards import Shard
 from sqp.core.tables import header_of
 
 UNSEEN = ["shift", "dropout"]
@@ -106,6 +107,7 @@ class GenerateConfig(Config):
         refine_options: By refinement its own options, e.g. {crf: {iterations: 10}, ur_sam_printed: {alpha_h: 1.2}}.
         variants: By split name, the further records of an image ('*' for every other split).
         seed: Seed of everything random.
+        shard: Part i of n, e.g. 3/16: only its images, into OUT/shards/3-of-16; `sqp merge --out OUT` joins the parts.
         workers: Processes; 0 runs in this one, null takes as many as pay off and fit (as `sqp predict` does).
         encodings: Folder in which encodings of images are kept by content (4 MB each), for further masks and runs.
         device: cpu or cuda.
@@ -144,6 +146,7 @@ class GenerateConfig(Config):
     refine_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     variants: dict[str, VariantPlan] = field(default_factory=dict)
     seed: int = 0
+    shard: str | None = None
     workers: int | None = 0
     encodings: Path | None = None
     device: str = "cpu"
@@ -177,6 +180,13 @@ class GenerateConfig(Config):
         self._check_prompts()
         self._check_masks()
         self._check_refinements()
+        if self.shard is not None:
+            Shard.parse(self.shard)
+
+    @property
+    def part(self) -> Shard | None:
+        """The part that is asked for."""
+        return None if self.shard is None else Shard.parse(self.shard)
 
     @property
     def given(self) -> bool:
@@ -261,7 +271,7 @@ class GenerateConfig(Config):
 
 EXECUTION_KEYS = (
     *("out", "workers", "encodings", "device", "strict", "overwrite", "only", "max_images"),
-    *("licence", "masks_licence", "references"),
+    *("licence", "masks_licence", "references", "shard"),
 )
 """Keys that say how a run goes, not what a record is: another value in the same folder is no change of config.
 

@@ -9,8 +9,14 @@ from typing import Any
 from sqp.config.checks import CommandConfig, as_labels, check_thresholds
 from sqp.core.errors import ConfigError
 from sqp.core.names import Layout, Precision, Split, Tool
+from sqp.core.shards import Shard
 
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
+EXECUTION_KEYS = (
+    *("out", "shard", "batch_size", "workers", "encodings", "device", "strict", "overwrite"),
+    *("worst", "gallery", "fail_under", "write"),
+)
+"""Keys that say how a run goes, and what is drawn of it, not what is predicted."""
 MAKING = (
     *(*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "supervised", "references"),
     *("label", "seed", "precision"),
@@ -63,10 +69,9 @@ class PredictConfig(CommandConfig):
         write: Also write the masks with their predicted Dice for other tools: coco (coco.json), labelstudio
             (labelstudio.json), cvat (cvat.xml), slicer (slicer/IMAGE.seg.nrrd).
         batch_size: Records predicted at once.
-        workers: Processes that segment; 0 runs in this one. By default so many that all cores work, where there are
-            many images: one for two cores and 32 images (one for a core and 500 images where no network runs on them),
-            but no more than the free memory holds (2 GB each, more with the large SAMs); 0 where that is one, for
-            volumes and on a GPU.
+        shard: Part i of n, e.g. 3/16: only its images, into OUT/shards/3-of-16; `sqp merge --out OUT` joins the parts.
+        workers: Processes that segment; 0 runs in this one, as do volumes and a GPU. By default as many as pay off: one
+            for two cores and 32 images (without a network: a core and 500), and 2 GB of free memory each.
         encodings: Folder in which encodings of images are kept by content (4 MB each), for further masks and runs.
         device: cpu or cuda.
         strict: Stop at the first broken case, or record that cannot be read.
@@ -107,6 +112,7 @@ class PredictConfig(CommandConfig):
     gallery: int = 1000
     write: list[Tool] = field(default_factory=list)
     batch_size: int = 64
+    shard: str | None = None
     workers: int | None = None
     encodings: Path | None = None
     device: str = "cpu"
@@ -123,6 +129,12 @@ class PredictConfig(CommandConfig):
             raise ConfigError("--audit checks the promise of --risk: give --risk, too")
         if self.audit_decisions is not None and not self.audit:
             raise ConfigError("--audit_decisions are of the masks that --audit draws: give --audit as in that run")
+        if self.shard is not None:
+            Shard.parse(self.shard)
+            if self.audit:
+                raise ConfigError(
+                    "--audit draws from all masks of a run, and --shard judges a part: leave out one of them"
+                )
         if (self.images is None) == (not self.records):
             raise ConfigError("predict needs either --images (with --masks to judge masks made elsewhere) or --records")
         if self.records:
@@ -133,6 +145,11 @@ class PredictConfig(CommandConfig):
             self._refuse(MAKING, "is about records that are made of --images, and --records are made already")
         elif self.masks or self.probs:
             self._refuse(PROMPTING, "is about the segmenter's own masks, and here given masks are judged")
+
+    @property
+    def part(self) -> Shard | None:
+        """The part that is asked for."""
+        return None if self.shard is None else Shard.parse(self.shard)
 
     def _refuse(self, names: tuple[str, ...], why: str) -> None:
         """ConfigError for the first of the options that is given, and would say nothing."""

@@ -133,8 +133,20 @@ def write_text(path: Path, text: str) -> None:
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
     """bool `[h, w]` -> 8-bit PNG, 0 or 255."""
-    image = Image.fromarray(mask.astype(np.uint8) * 255)
-    write_atomic(path, lambda file: image.save(file, format="PNG", compress_level=3))
+    png = png_of(mask)
+    write_atomic(path, lambda file: file.write(png))
+
+
+def png_of(mask: np.ndarray) -> bytes:
+    """The file that `write_mask` writes."""
+    buffer = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, format="PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def half(array: np.ndarray) -> np.ndarray:
+    """A map as it is stored: float16, clipped at ±65504."""
+    return np.ascontiguousarray(np.clip(array, -FLOAT16_CAP, FLOAT16_CAP).astype(np.float16))
 
 
 def write_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
@@ -144,8 +156,7 @@ def write_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
         with zipfile.ZipFile(file, "w") as archive:
             for name, array in maps.items():
                 buffer = io.BytesIO()
-                half = np.clip(array, -FLOAT16_CAP, FLOAT16_CAP).astype(np.float16)
-                np.lib.format.write_array(buffer, np.ascontiguousarray(half), allow_pickle=False)
+                np.lib.format.write_array(buffer, half(array), allow_pickle=False)
                 entry = zipfile.ZipInfo(f"{name}.npy", FIRST_DAY)  # the same bytes for the same maps
                 archive.writestr(entry, buffer.getvalue(), zipfile.ZIP_DEFLATED, 1)
 

@@ -22,6 +22,7 @@ from sqp.core.files import full_disk_told, watched
 from sqp.core.untrusted import parse_json, read_yaml
 
 MARKER, LOCK = ".sqp", ".lock"
+GLANCE_S = 0.3  # for which `sqp status` may hold a lock, to see whether it is free
 NOTHING = {MARKER, LOCK, ".DS_Store", "Thumbs.db", "desktop.ini"}
 """Names that a folder may have and still count as empty: a marker counts by what it says."""
 EARLIER: dict[str, set[str]] = {
@@ -124,11 +125,13 @@ def remove_written(wanted: Callable[[Path], bool]) -> None:
 
 
 @contextmanager
-def owned(folder: str | Path, command: str, *, apart: Collection[str] = (), locked: bool = True) -> Iterator[Owned]:
+def owned(
+    folder: str | Path, command: str, *, apart: Collection[str] = (), locked: bool = True, wait: float = GLANCE_S
+) -> Iterator[Owned]:
     """The folder for a command to write into: made, marked and locked. Files that `sqp.core.files` writes are listed.
 
     ConfigError for a folder that is another's, and while another run is in it. A full disk is told with the folder.
-    `locked` False is for the further processes of a run.
+    `locked` False is for the further processes of a run; `wait` are seconds to wait for another run to leave it.
     """
     home = Path(folder)
     check_owner(home, command)
@@ -136,7 +139,7 @@ def owned(folder: str | Path, command: str, *, apart: Collection[str] = (), lock
     home.mkdir(parents=True, exist_ok=True)
     failed = False
     try:
-        with _locked(home) if locked else nullcontext(), full_disk_told(home):
+        with lock_of(home, wait) if locked else nullcontext(), full_disk_told(home):
             check_owner(home, command)  # another may have come first
             owner = Owned(home, command, apart)
             _active.append(owner)
@@ -209,9 +212,12 @@ def remove_empty(top: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    """Keep a second run out of the folder while this one lasts; the lock dies with its process."""
-    lock = FileLock(home / LOCK, timeout=0)
+def lock_of(home: Path, wait: float = 0) -> Iterator[None]:
+    """Keep a second run out of the folder while this one lasts; the lock dies with its process.
+
+    ConfigError where another run is in it, and does not leave within so many seconds.
+    """
+    lock = FileLock(home / LOCK, timeout=wait)
     try:
         lock.acquire()
     except Timeout as error:

@@ -62,6 +62,11 @@ def image_of_array(array: np.ndarray) -> np.ndarray:
     return _as_rgb(Image.fromarray(values), what)
 
 
+def image_of_picture(image: Image.Image) -> np.ndarray:
+    """An image of Pillow, read as a file of it -> RGB uint8 `[h, w, 3]`, upright."""
+    return _as_rgb(ImageOps.exif_transpose(image), "the image")
+
+
 def plane_of(array: np.ndarray, what: str, channels: tuple[int, ...]) -> np.ndarray:
     """`[h, w]` of one channel, `[h, w, c]` of several. CaseError for another shape, and where nothing is in it."""
     shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in channels)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sqp.core.errors import CaseError
 from sqp.data.images import is_deep, luminance, opened, plane_of
@@ -56,8 +56,18 @@ def read_mask(path: str | Path, labels: Sequence[int] = (), given: bool = False)
 
 def mask_of_array(array: np.ndarray) -> np.ndarray:
     """An array `[h, w]` or `[h, w, 1]`: bool, 0/1 or 0/255, read as a file of it -> bool `[h, w]`; else CaseError."""
-    plane = plane_of(np.asarray(array), "the mask array", (1,)).astype(np.float64)
+    plane = plane_of(np.asarray(array), "the mask array", (1,))
+    top = plane.max() if plane.dtype.kind in "bui" else None
+    if top in (0, 1, 255) and ((plane == 0) | (plane == top)).all():
+        return plane > 0
+    plane = plane.astype(np.float64)
     return binary(Values(plane, plane), plane, "the mask array")
+
+
+def mask_of_picture(image: Image.Image) -> np.ndarray:
+    """An image of Pillow, read as a file of it -> bool `[h, w]`, upright; else CaseError."""
+    upright = ImageOps.exif_transpose(image)
+    return binary(of_image(upright), luminance(upright), "the mask", _colours(upright))
 
 
 def holds_photograph(path: str | Path) -> bool:

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
 from sqp.core.files import write_atomic
 from sqp.core.types import Embedding, Segmenter
+
+T = TypeVar("T")
+
+
+class LastImage(Generic[T]):
+    """`last(image)`: what is made of an image, kept until another image comes; it is made once for masks in a row."""
+
+    def __init__(self, make: Callable[[np.ndarray], T]) -> None:
+        self.make = make
+        self._last: tuple[np.ndarray, T] | None = None
+
+    def __call__(self, image: np.ndarray) -> T:
+        """Of the image, which is known again as the very same array."""
+        last = self._last
+        if last is None or last[0] is not image:
+            last = self._last = (image, self.make(image))
+        return last[1]
 
 
 def encoded(segmenter: Segmenter, image: np.ndarray, folder: Path | None = None) -> Embedding:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 
@@ -18,8 +19,10 @@ from sqp.core.files import write_text
 from sqp.core.names import Precision
 from sqp.core.ownership import owned
 from sqp.core.progress import Progress
+from sqp.core.shards import beside
 from sqp.core.tables import csv_text
 from sqp.core.types import Case
+from sqp.core.untrusted import read_run
 from sqp.data import find_cases
 from sqp.data.annotations.cases import annotated_cases, holds_annotations, number_labels, without_broken, write_masks
 from sqp.data.cases import counted, turned_notes
@@ -37,7 +40,7 @@ from sqp.records.resume import still_done
 from sqp.records.run_info import MaySkip, execution, stored_config, versions
 from sqp.records.supervised import check_supervised
 from sqp.records.workers import make_records
-from sqp.records.writer import FOLDERS
+from sqp.records.writer import FINISHED, FOLDERS, first_difference, with_defaults
 from sqp.segmenters import SEGMENTERS, check_device, precision_for
 from sqp.segmenters.plain import needs_checkpoint
 from sqp.uncertainty.tta import SETS
@@ -113,12 +116,18 @@ def _make(config: GenerateConfig) -> GenerateResult:
     cases = select_cases(everything, config)
     cases, fitted = leave_out_fitted(cases, fitted_checkpoints(config))
     skipped |= fitted
+    if config.part is not None:
+        cases = [case for case in cases if config.part.holds(case.image_id)]
+        fitted, skipped = ({k: v for k, v in some.items() if config.part.holds(k)} for some in (fitted, skipped))
     if fitted and config.strict:
         raise CaseError(next(iter(fitted.values())))
     parts = parts_of_records(config, everything)
     writer = RecordWriter(config.out)
     defaults = stored_config(GenerateConfig(config.images, config.out), EXECUTION_KEYS)
-    writer.check(with_hashes(config), config.overwrite, defaults)
+    stored, kept = with_hashes(config), execution(config, EXECUTION_KEYS)
+    check_alike(config, stored, defaults)
+    writer.check(stored, config.overwrite, defaults)
+    writer.begin(kept)
     if made_splits is not None:
         write_splits(config.out / KEPT_SPLITS, made_splits)
     if config.masks is not None and holds_annotations(config.masks):
@@ -136,7 +145,8 @@ def _make(config: GenerateConfig) -> GenerateResult:
         skipped |= {f"reference {name}": reason for name, reason in references.left_out.items()}
         for reason in references.left_out.values() if config.strict else ():
             raise CaseError(reason)
-    written, among = 0, []
+    written, ended = 0, False
+    among: list[str] = []
     progress = Progress(len(pending), "generate", "image")
     for name, reason in references.left_out.items():
         progress.say(f"left out the reference {name}: {reason}")
@@ -152,15 +162,16 @@ def _make(config: GenerateConfig) -> GenerateResult:
                 progress.say(f"skipped {image_id}: {problem}")
             if problems:
                 skipped[image_id] = "; ".join(problems)
+        ended = True
     finally:
         progress.close()
         seconds = round(time.monotonic() - started, 2)
         counts = {"images": len(cases), "written": written, "skipped": len(skipped), "seconds": seconds}
-        kept = execution(config, EXECUTION_KEYS)
-        records = writer.finish({"versions": versions(), "execution": kept, "fitted": parts, "counts": counts})
-        _write_skipped(config.out, skipped)
-    stored = writer.done()
-    ids = [name for names in plans.values() for name in names if name in stored]
+        facts = {"versions": versions(), "execution": kept, "fitted": parts, "counts": counts, FINISHED: ended}
+        records = writer.finish(facts)
+        write_skipped(config.out, skipped)
+    done = writer.done()
+    ids = [name for names in plans.values() for name in names if name in done]
     some = any(case.split for case in everything)
     unsplit = sum(not case.split for case in cases) if some else 0
     notes += counted(finished.changed, "image{s} or truth{s} changed since the records were made: made anew")
@@ -177,7 +188,7 @@ def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], S
     else was left aside, in sentences.
 
     Splits are those of `--splits`, else the data's own, else made by group: then they are kept in OUT/splits.json, so
-    that a later run with more images moves none from one split to another.
+    that a later run with more images moves none from one split to another, and no part differs from the others.
     """
     annotated = holds_annotations(config.masks)
     if config.masks is not None and annotated:
@@ -189,9 +200,13 @@ def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], S
         labels = number_labels(config.label)
         listed = find_cases(config.images, config.truth, config.masks, config.probs, config.layout, labels)
     cases = list(listed.cases)
-    kept, made = config.out / KEPT_SPLITS, None
-    if config.splits or kept.exists():
-        cases = apply_splits(cases, read_splits(config.splits or kept))
+    made = None
+    others = beside(config.out) if config.part is not None else []
+    kept = [folder / KEPT_SPLITS for folder in (config.out, *others) if (folder / KEPT_SPLITS).exists()]
+    if config.splits or kept:
+        splits = read_splits(config.splits or kept[0])
+        cases = apply_splits(cases, splits)
+        made = splits if kept and not config.splits and kept[0].parent != config.out else None
     elif not config.given:
         cases, made = with_default_splits(cases, config.seed)
     why = "its image is not in --images" if annotated else f"no mask of that name in {_given_options(config)}"
@@ -213,7 +228,23 @@ def _given_options(config: GenerateConfig) -> str:
     return " and ".join(f"--{name}" for name in ("masks", "probs") if getattr(config, name) is not None)
 
 
-def _write_skipped(out: Path, skipped: dict[str, str]) -> None:
+def check_alike(config: GenerateConfig, stored: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """ConfigError naming the key in which a part differs from another part of its run; nothing is written."""
+    for other in beside(config.out) if config.part is not None else []:
+        run = other / "run.yaml"
+        difference = (
+            first_difference(with_defaults(read_run(run)["config"], defaults), stored) if run.exists() else None
+        )
+        if difference:
+            key, theirs, ours = difference
+            raise ConfigError(
+                f"{other} was made with {key}={theirs!r}, this part has {key}={ours!r}; the parts of a run have one "
+                "config: give the same options, or another --out"
+            )
+
+
+def write_skipped(out: Path, skipped: Mapping[str, str]) -> None:
+    """OUT/skipped.csv: why each image is skipped, by its id; no file where none is."""
     path = out / "skipped.csv"
     if skipped:
         table = pd.DataFrame({"image_id": list(skipped), "reason": list(skipped.values())})

@@ -49,12 +49,12 @@ def variant_plan(config: GenerateConfig, split: str) -> VariantPlan:
     return config.variants.get(split) or config.variants.get("*") or VariantPlan()
 
 
-def plan_case(case: Case, config: GenerateConfig) -> list[PlannedRecord]:
-    """The records of one case, the natural one first."""
+def plan_case(case: Case, config: GenerateConfig, given: str | None = None) -> list[PlannedRecord]:
+    """The records of one case, the natural one first; `given` is the hash of a given mask that lies in no file."""
     plan = variant_plan(config, case.split)
     rng = numpy_generator(config.seed, case.image_id, "plan")
     files = [path for path in (case.mask_path, case.probability_path) if path is not None]
-    given = " ".join(map(sha256_or_nothing, files))  # another mask is another record
+    given = " ".join(map(sha256_or_nothing, files)) if given is None else given  # another mask is another record
 
     def planned(
         variant: str, prompter: str, index: int, jitter: float = 0.0, target: float = PlannedRecord.target

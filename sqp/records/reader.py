@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import changed_source, content_of
 from sqp.core.frame import Frame
+from sqp.core.shards import parts_in
 from sqp.core.tables import read_parquet
 from sqp.core.untrusted import check_regular, parse_json, read_array, read_json, read_run
 from sqp.core.volume import SUFFIX, Geometry, read_volume_mask
@@ -28,11 +30,20 @@ class AlteredError(CaseError, ValueError):
 
 
 class RecordSet:
-    """One folder that `generate` wrote. A run that was interrupted is readable: its rows count too."""
+    """One folder that `generate` wrote. A run that was interrupted is readable: its rows count too.
+
+    `held` are the planes of images that are in memory, uint8 `[3, s, s]` by image_path; the others are read.
+    """
+
+    held: Mapping[str, np.ndarray] = MappingProxyType({})
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if not (self.folder / "records.parquet").exists() and not any(self.folder.glob("rows/*.json")):
+            if parts_in(self.folder):
+                raise ConfigError(
+                    f"{self.folder} holds parts of a run: join them first with `sqp merge --out {self.folder}`"
+                )
             raise ConfigError(f"{self.folder} is no record set: no records.parquet; make one with `sqp generate`")
 
     @property
@@ -57,6 +68,11 @@ class RecordSet:
             table[name] = known.where(known.notna(), value).astype(type(value))
         table = table.drop_duplicates("record_id", keep="last", ignore_index=True)
         return table.drop(columns=CONTENT), dict(zip(table["record_id"], table[CONTENT], strict=True))
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """By record the hash of its mask and maps (`files.content_of`), "" where it is older than that."""
+        return self._read[1]
 
     @cached_property
     def run(self) -> dict[str, Any]:

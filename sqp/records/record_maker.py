@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +14,11 @@ from sqp.core.errors import CaseError
 from sqp.core.files import stamp_of
 from sqp.core.seeding import numpy_generator, torch_generator
 from sqp.core.types import Case, Embedding, Prompt, Samples, Segmenter
-from sqp.core.volume import Volume
+from sqp.core.volume import Geometry, Volume
 from sqp.data import corrupt, corrupt_to_dice
 from sqp.metrics.overlap import dice
 from sqp.prompts import PROMPTERS, prompter_for
-from sqp.records import RecordWriter
+from sqp.records import Record, RecordWriter
 from sqp.records.cascade import Cascade
 from sqp.records.draft import Draft, Findings, joined, of_mask, of_probability, of_samples, record_of
 from sqp.records.encodings import encoded
@@ -31,6 +32,8 @@ from sqp.records.supervised import SupervisedReferee
 from sqp.uncertainty import OF_THE_IMAGE, mask_from_logits, sample_many, sampler_options
 
 DONOR_TRIES = 5
+Made = tuple[Record, np.ndarray, dict[str, np.ndarray], Geometry | None]
+"""A record, its mask, its maps, and the geometry of a volume: what `RecordWriter.write` takes."""
 
 
 class RecordMaker:
@@ -78,9 +81,30 @@ class RecordMaker:
             return 0, []
         loaded = load_case(case)
         loaded.files = stamp_of(files_of(case))
+        count, problems = 0, list[str]()
+        for record in self.made(loaded, plan, done, problems):
+            self.writer.write(*record)
+            count += 1
+        return count, problems
+
+    def encode(self, image: Any) -> Embedding | None:
+        """The encoding of an image by the segmenter, None without one."""
+        return None if self.segmenter is None else encoded(self.segmenter, image, self.config.encodings)
+
+    def made(
+        self,
+        loaded: LoadedCase,
+        plan: Sequence[PlannedRecord],
+        done: set[str],
+        problems: list[str],
+        embedding: Embedding | None = None,
+    ) -> Iterator[Made]:
+        """The records of a case that are not `done`, one by one; to `problems` is added why some could not be made.
+
+        `embedding` is `encode` of the image, where there is one already. Raises CaseError as a call does.
+        """
         self.among_references = self.shown is not None and self.shown.holds(loaded.image)
-        embedding = None if self.segmenter is None else encoded(self.segmenter, loaded.image, self.config.encodings)
-        problems: list[str] = []
+        embedding = self.encode(loaded.image) if embedding is None else embedding
         of_image = [planned for planned in plan if planned.variant == "natural" and not planned.parent]
         natural = self._natural(loaded, embedding, of_image, problems)
         refined = self._refined(loaded, natural, [planned for planned in plan if planned.parent], problems)
@@ -88,8 +112,7 @@ class RecordMaker:
         drafts = [*natural, *self._corrupted(loaded, embedding, corrupted, natural[0], problems), *refined]
         new = [draft for draft in drafts if draft.planned.record_id not in done]
         for draft, findings in zip(new, self._refereed(loaded, new, embedding), strict=True):
-            self._write(loaded, draft, findings, embedding)
-        return len(new), problems
+            yield self._record(loaded, draft, findings, embedding)
 
     def _refereed(self, loaded: LoadedCase, drafts: list[Draft], embedding: Embedding | None) -> list[Findings]:
         """What the referees find of each mask, and the references; the supervised referee's mask may prompt the other.
@@ -235,7 +258,7 @@ class RecordMaker:
             "take 'swap' out of variants.families"
         )
 
-    def _write(self, loaded: LoadedCase, draft: Draft, refereed: Findings, embedding: Embedding | None) -> None:
+    def _record(self, loaded: LoadedCase, draft: Draft, refereed: Findings, embedding: Embedding | None) -> Made:
         if self.segmenter is None or embedding is None:
             parts, weights = [], ""
         else:
@@ -248,4 +271,4 @@ class RecordMaker:
         findings = joined(parts)
         arrays = {name: value.cpu().numpy() for name, value in findings.maps.items()}
         geometry = getattr(loaded.image, "geometry", None)  # a volume's
-        self.writer.write(record_of(loaded, draft, findings, self.config, weights), draft.mask, arrays, geometry)
+        return record_of(loaded, draft, findings, self.config, weights), draft.mask, arrays, geometry

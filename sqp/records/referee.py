@@ -22,7 +22,7 @@ from sqp.prompts import PROMPTERS, jitter_prompt
 from sqp.prompts.activation import without_small
 from sqp.prompts.jitter import n_draws
 from sqp.records.draft import Draft, Findings, pooled_embedding
-from sqp.records.encodings import encoded
+from sqp.records.encodings import LastImage, encoded
 from sqp.records.load import LoadedCase
 from sqp.records.references import Reference, Shown, in_context
 from sqp.records.schema import FEATURE_PREFIX, REFEREE_EMBEDDING
@@ -83,14 +83,11 @@ class Referee:
         self.shown = Shown(in_context(config, self.segmenter), references) if referee.name in IN_CONTEXT else None
         alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
         self.alike = segmenter.name if segmenter is not None and alike else None
+        self.last = LastImage(lambda image: encoded(self.segmenter, image, config.encodings))
 
     def encode(self, image: np.ndarray, embedding: Embedding | None) -> Embedding:
         """The image as the referee sees it: that of the records' segmenter, where both are one."""
-        return (
-            embedding
-            if self.shared and embedding is not None
-            else encoded(self.segmenter, image, self.config.encodings)
-        )
+        return embedding if self.shared and embedding is not None else self.last(image)
 
     def __call__(
         self, loaded: LoadedCase, drafts: Sequence[Draft], embedding: Embedding, drawn: np.ndarray | None = None

@@ -17,6 +17,7 @@ from sqp.core.frame import numbers_of
 from sqp.core.types import GridFrame, Prompt, Segmenter
 from sqp.networks.checkpoint import read_header
 from sqp.records.draft import Draft, Findings
+from sqp.records.encodings import LastImage
 from sqp.records.load import LoadedCase
 from sqp.records.referee import is_answer
 from sqp.records.schema import FEATURE_PREFIX, SUPERVISED_EMBEDDING
@@ -73,10 +74,11 @@ class SupervisedReferee:
         self.symmetries = SYMMETRIES[: config.supervised.symmetries]
         alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
         self.alike = segmenter.name if segmenter is not None and alike else None
+        self.last = LastImage(self.answers)
 
     def __call__(self, loaded: LoadedCase, drafts: Sequence[Draft]) -> tuple[np.ndarray, list[Findings]]:
         """Its own mask, bool `[h, w]`; and `supervised/*` and the scores, for each mask of the case."""
-        answers, frame, token = self.answers(loaded.image)
+        answers, frame, token = self.last(loaded.image)
         maps = {"probability": answers.mean_p} | all_maps(answers, MAPS)
         stored = {f"supervised/{name}": value for name, value in maps.items()}
         stored[f"{FEATURE_PREFIX}{SUPERVISED_EMBEDDING}"] = token

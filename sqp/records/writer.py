@@ -30,6 +30,7 @@ REMEDY = "choose another --out, or --overwrite to start anew"
 CHUNK = 2_000  # rows held in memory at once while consolidating
 FOLDERS = ("masks", "maps", "rows")
 """Folders whose files the table lists, by the ids of the records."""
+FINISHED = "finished"  # key of run.yaml: whether the last run got to its end
 FILE_SAFE = re.compile(r"[\w.-]+")
 SOURCES = ("record_id", "image_id", "image_path", "truth_path", "mask_path", "files", CONTENT)
 """Columns that tell what a record was made of, and of what files it is."""
@@ -97,7 +98,7 @@ class RecordWriter:
 
             def write(file: Any) -> None:
                 with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-                    for part in _old_parts(table, set(ids), schema):
+                    for part in table_parts(table, set(ids), schema):
                         writer.write_table(part)
 
             write_atomic(table, write)
@@ -126,7 +127,7 @@ class RecordWriter:
         def write(file: Any) -> None:
             nonlocal count
             with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-                for part in _old_parts(table, new, schema):
+                for part in table_parts(table, new, schema):
                     writer.write_table(part)
                     count += part.num_rows
                 for start in range(0, len(rows), CHUNK):
@@ -138,6 +139,16 @@ class RecordWriter:
         for path in rows:
             path.unlink()
         return count
+
+    def begin(self, execution: Mapping[str, Any]) -> None:
+        """Keep in `run.yaml` how this run goes, and that it has not ended: a run that is killed cannot say so.
+
+        Args:
+            execution: what only says how a run goes, by name.
+        """
+        path = self.folder / "run.yaml"
+        told = {**read_run(path), "execution": dict(execution), FINISHED: False}
+        write_text(path, yaml.safe_dump(told, sort_keys=False))
 
     def finish(self, run: Mapping[str, Any]) -> int:
         """Consolidate and add what the run found (versions, counts, seconds) to `run.yaml`.
@@ -260,7 +271,7 @@ def with_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dic
     return filled
 
 
-def _old_parts(table: Path, replaced: set[str], schema: pa.Schema) -> Iterable[pa.Table]:
+def table_parts(table: Path, replaced: set[str], schema: pa.Schema) -> Iterable[pa.Table]:
     """The existing table in chunks, without the rows that are written anew, cast to the schema."""
     if not table.exists():
         return

@@ -23,10 +23,11 @@ class Assessment:
     It prints in one line, a notebook shows it with its picture, and `plot()` gives that picture.
 
     maps: by name, over the whole image, each on its own grid: `self/entropy` … float16 `[gh, gw]`, and where the bundle
-    draws it `error` `[s, s]`, the probability that a pixel of the mask is wrong. scores: by name, as in predictions.csv
-    (`referee_dice` …; NaN where there is none). ood: whether it is out of distribution. covered: the (rows, columns) of
-    a map that the image takes, by name; the last cells of a network of stride 4 may reach past its border. view: the
-    picture of image, outline and maps, at most 640 pixels long.
+    draws it `error` `[s, s]`, the probability that a pixel of the mask is wrong. scores: by name, as in
+    predictions.parquet (`referee_dice` …; NaN where there is none). ood: whether it is out of distribution. covered:
+    the (rows, columns) of a map that the image takes, by name; the last cells of a network of stride 4 may reach past
+    its border. image_id and record_id: as in predictions.parquet. view: the picture of image, outline and maps, at most
+    640 pixels long.
     """
 
     dice: float
@@ -38,6 +39,8 @@ class Assessment:
     scores: Mapping[str, float] = field(default_factory=dict)
     ood: bool = False
     covered: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    image_id: str = ""
+    record_id: str = ""
     view: View | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from sqp.core.errors import CaseError, ConfigError
+from sqp.core.errors import CaseError
 from sqp.core.untrusted import open_image
 from sqp.data.images import read_image
 from sqp.data.masks import read_mask
 from sqp.data.volumes import read_structure, read_volume, windowed
-from sqp.quality.bundle.sources import REFEREE, SELF, SUPERVISED
 from sqp.quality.model.channels import UNREADABLE
 from sqp.records import RecordSet
+from sqp.report.shown_map import shown_map, stored_map
 from sqp.report.view import View, resized
 
 Size = tuple[int, int]
@@ -28,12 +27,6 @@ GAP = 6  # pixels between two views
 Point = tuple[float, float, float]
 Cut = Callable[[np.ndarray], np.ndarray]
 """A map of a record -> the plane that is drawn of it: itself for an image, three views for a volume."""
-SOURCES = (SELF, REFEREE, SUPERVISED)
-SHOWN = (  # the first measure that the record set has, its title, and the value of the brightest colour
-    ("entropy", "entropy (bits)", 1.0),
-    ("mutual_information", "mutual information (bits)", 1.0),
-    ("variance", "variance", 0.25),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +112,32 @@ def load_view(records: RecordSet, row: Mapping[str, Any], side: int, error: np.n
     return scan.slice(scan.key, side)
 
 
+def view_of(
+    image: np.ndarray,
+    mask: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    covered: Mapping[str, tuple[float, float]],
+    side: int,
+) -> View:
+    """The picture of an image and a mask in memory, with the first measure among its maps and its error map."""
+    measure, top, uncertainty, over = shown_map(lambda key: (maps[key].astype(np.float32), covered.get(key)))
+    error = maps.get("error")
+    scan = Scan(
+        image=image[None],
+        mask=mask[None],
+        truth=None,
+        spacing=(1.0, 1.0, 1.0),
+        uncertainty=None if uncertainty is None else uncertainty[None] / top,
+        measure=measure,
+        top=top,
+        readable=True,
+        error=None if error is None else error[None],
+        covered=over,
+        flat=True,
+    )
+    return scan.slice(scan.key, side)
+
+
 def load_scan(records: RecordSet, row: Mapping[str, Any], error: np.ndarray | None = None, side: int = SIDE) -> Scan:
     """The scan of one record; a lost file is left out, not fatal. `error` as in `load_view`.
 
@@ -196,23 +215,6 @@ def _coloured(plane: np.ndarray, size: Size) -> np.ndarray:
     if plane.ndim == 3:
         return np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR))
     return np.repeat(resized(plane, size).round().astype(np.uint8)[..., None], 3, axis=2)
-
-
-def stored_map(records: RecordSet, record_id: str) -> tuple[str, float, np.ndarray | None, tuple[float, float] | None]:
-    """Title, top value and map on its grid of the first measure there is, the segmenter's before the referee's.
-
-    Last come the (rows, columns) of the grid that the image takes.
-    """
-    for source, (name, title, top) in product(SOURCES, SHOWN):
-        key = f"{source}/{name}"
-        try:
-            values = records.maps(record_id, [key])[key].astype(np.float32)
-            covered = records.covered(record_id, key, values.shape)
-        except (CaseError, ConfigError, *UNREADABLE):
-            continue
-        title = title if source == SELF else f"{title} of the referee"
-        return title, top, values, covered
-    return "no uncertainty map", 1.0, None, None
 
 
 def cuts_of(records: RecordSet, row: Mapping[str, Any], leading: np.ndarray) -> tuple[View, Cut]:

@@ -24,11 +24,13 @@ LINES = {
     "demo": "demo --out {out}",
     "splits": "splits --images {data} --out {out}/splits.json",
     "freeze": "freeze --records {records} --out {out}/frozen.json",
+    "status": "status {out}",
+    "merge": "merge {out} --out {out}/joined",
     "recalibrate": "recalibrate --model {bundle} --records {records} --out {out}",
 }
 DECIDED = "recalibrate --model {bundle} --predictions {predictions} --out {out}"
 WRONG: dict[type, tuple[float, ...]] = {int: (-7, 2**70), float: (float("nan"), float("inf"), -7.0)}
-SEEDED = [verb for verb in LINES if verb not in ("export", "recalibrate")]
+SEEDED = [verb for verb in LINES if verb not in ("export", "recalibrate", "status", "merge")]
 
 
 def numbers(verb: str) -> list[tuple[str, float]]:
@@ -71,6 +73,16 @@ CASES = [
     ],
     Case("decisions-missing", nothing, f"{DECIDED} --decisions {{bad}}/none.json", 2, "is no file of decisions"),
     Case("audit-without-risk", nothing, LINES["predict"] + " --audit 50", 2, "give --risk, too"),
+    Case("shard-17-of-16", nothing, LINES["generate"] + " --shard 17/16", 2, "shard is '17/16'; it must be i/n"),
+    Case("shard-17-of-16-predict", nothing, LINES["predict"] + " --shard 17/16", 2, "shard is '17/16'; it must be i/n"),
+    Case("shard-no-number", nothing, LINES["generate"] + " --shard all", 2, "shard is 'all'"),
+    Case("status-nothing", nothing, LINES["status"], 2, "no folder that `sqp generate` or `sqp predict` wrote"),
+    Case("status-of-a-user", nothing, "status {images}", 2, "no folder that `sqp generate` or `sqp predict` wrote"),
+    Case("status-of-a-model", nothing, "status {bundle}", 2, "no folder that `sqp generate` or `sqp predict` wrote"),
+    Case("merge-nothing", nothing, LINES["merge"], 2, "is no folder: name the --out of the runs"),
+    Case("merge-no-parts", nothing, "merge --out {images}", 2, "holds no parts"),
+    Case("merge-of-a-user", nothing, "merge {images} --out {out}", 2, "no folder that `sqp generate`"),
+    Case("merge-two-kinds", nothing, "merge {records} {predictions} --out {out}", 2, ""),
     Case("references-nowhere", nothing, LINES["generate"] + " --references {bad}/no", 2, "--references"),
     Case("references-without-masks", nothing, LINES["generate"] + " --references {images}", 2, "image with a mask"),
     Case(

@@ -52,6 +52,7 @@ def generate_config(
         supervised=supervised_like(config, like, needed),
         measures=list(like["measures"]),
         seed=int(like.get("seed", 0)) if config.seed is None else config.seed,
+        shard=config.shard,
         workers=config.workers,
         encodings=config.encodings,
         device=config.device,

@@ -222,7 +222,8 @@ def read_planes(
     reasons: dict[str, str] = {}
     if IMAGE in channels:
         paths = list(dict.fromkeys(rows.image_path))
-        images, broken = _read_all(pool, partial(image_planes, size=size), paths)
+        images, broken = _read_all(pool, partial(image_planes, size=size), [p for p in paths if p not in records.held])
+        images |= {path: records.held[path] for path in paths if path in records.held}
         reasons = {name: broken[p] for name, p in zip(rows.record_id, rows.image_path, strict=True) if p in broken}
     sources = {row["record_id"]: row for row in rows.to_dict("records")}
     _, changed = _read_all(pool, lambda name: records.check_sources(sources[name]), rows.record_id)

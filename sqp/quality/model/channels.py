@@ -147,15 +147,15 @@ def resize(array: np.ndarray, size: int, covered: tuple[float, float] | None = N
     return np.asarray(plane.resize((size, size), Image.Resampling.BILINEAR, box=(0, 0, columns, rows)))
 
 
-def image_planes(path: str | Path, size: int) -> np.ndarray:
-    """An image file -> uint8 `[3, size, size]` RGB. CaseError for a broken file.
+def image_planes(source: str | Path | np.ndarray, size: int) -> np.ndarray:
+    """An image file, or its pixels uint8 `[h, w, 3]` -> uint8 `[3, size, size]` RGB. CaseError for a broken file.
 
-    A volume's -> `[1, size, size, size]`, its percentiles black and white.
+    A volume's file -> `[1, size, size, size]`, its percentiles black and white.
     """
-    if is_volume(path):
-        voxels = resize(windowed(read_volume(path).voxels), size)
+    if not isinstance(source, np.ndarray) and is_volume(source):
+        voxels = resize(windowed(read_volume(source).voxels), size)
         return np.clip(voxels + 0.5, 0, 255).astype(np.uint8)[None]
-    image = Image.fromarray(read_image(path))
+    image = Image.fromarray(source if isinstance(source, np.ndarray) else read_image(source))
     squashed = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
     return np.ascontiguousarray(np.asarray(squashed).transpose(2, 0, 1))
 
