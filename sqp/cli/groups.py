@@ -14,7 +14,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "predict": {
         BASIC: ("images", "masks", "out", "model", "truth", "accept", "reject", "workers", "overwrite"),
         "what is judged": ("probs", "label", "layout", "records", "split"),
-        "when a mask is accepted": ("risk", "failure", "confidence", "fail_under"),
+        "when a mask is accepted": ("risk", "failure", "confidence", "audit", "audit_decisions", "fail_under"),
         "the report": ("worst", "gallery"),
         RUNS: ("seed", "precision", "batch_size", "device", "encodings", "strict"),
         "the segmenter's own masks": ("prompter", "prompter_options", "cascade_checkpoint"),
