@@ -14,7 +14,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "predict": {
         BASIC: ("images", "masks", "out", "model", "truth", "accept", "reject", "workers", "overwrite"),
         "what is judged": ("references", "probs", "label", "layout", "records", "split"),
-        "when a mask is accepted": ("risk", "failure", "confidence", "fail_under"),
+        "when a mask is accepted": ("risk", "failure", "confidence", "audit", "audit_decisions", "fail_under"),
         "the report": ("worst", "gallery", "write"),
         RUNS: ("seed", "shard", "precision", "batch_size", "device", "encodings", "strict"),
         "the segmenter's own masks": ("prompter", "prompter_options", "cascade_checkpoint"),
@@ -23,7 +23,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "generate": {
         BASIC: ("images", "out", "truth", "masks", "segmenter.name", "prompter", "workers", "overwrite"),
         "which images and masks": (
-            *("probs", "label", "layout", "splits", "only", "licence", "masks_licence", "max_images"),
+            *("references", "probs", "label", "layout", "splits", "only", "licence", "masks_licence", "max_images"),
         ),
         "what is kept of a mask": ("measures", "fusion", "fusion_options", "refine", "refine_options", "variants"),
         "prompts": ("prompter_options", "prompters", "cascade", "cascade_options"),

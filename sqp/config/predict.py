@@ -60,9 +60,8 @@ class PredictConfig(CommandConfig):
             threshold of the low end is safe, nothing is accepted.
         failure: With risk: a mask fails whose Dice is below this.
         confidence: With risk: probability with which the promise holds, over the draw of the calibration groups.
-        audit: With risk: draw so many of the accepted masks at random for a person to look at; report.html shows them
-            first, the column `audit` marks them.
-        audit_decisions: With audit: decisions.json of that page; says whether the promise of risk holds.
+        audit: Draw so many accepted masks for a person to look at.
+        audit_decisions: decisions.json on these; says whether risk holds.
         fail_under: Exit status 3 if any mask's predicted Dice is below this, or its verdict is abstain.
         worst: Number of the worst records that are drawn, abstentions first.
         gallery: Most records shown in the report.

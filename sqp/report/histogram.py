@@ -96,9 +96,9 @@ def distribution_svg(table: pd.DataFrame, label: str) -> str:
     parts.append(f'<text x="{(left + right) / 2}" y="{lower + 34}" text-anchor="middle">predicted Dice</text>')
     middle = (upper + lower) / 2
     parts.append(f'<text transform="rotate(-90 12 {middle})" x="12" y="{middle}" text-anchor="middle">masks</text>')
-    for place, (name, counts) in enumerate(bars.items()):
-        beside = left + place * 118
-        parts.append(_bar(name, beside, 4, 20, 12) + f'<text x="{beside + 26}" y="15">{name} ({counts.sum():,})</text>')
+    for nth, (name, counts) in enumerate(bars.items()):
+        x = float(left + nth * 118)
+        parts.append(_bar(name, x, 4, 20, 12) + f'<text x="{x + 26}" y="15">{name} ({counts.sum():,})</text>')
     drawn = "".join(
         f'<pattern id="fill-{name}" width="8" height="8" patternUnits="userSpaceOnUse"><path d="{path}" '
         'stroke="#333" stroke-width="1.2" stroke-linecap="round"/></pattern>'
