@@ -18,8 +18,7 @@ from sqp.data.masks import read_mask
 from sqp.data.volumes import read_structure, read_volume, windowed
 from sqp.quality.model.channels import UNREADABLE
 from sqp.records import RecordSet
-from sqp.report.shown_map import shown_map, stored_map
-from sqp.report.view import View, resized
+from sqp.report.view import View, resized, shown_map, stored_map
 
 Size = tuple[int, int]
 SIDE = 400  # pixels of the long side of a picture, of one view of a volume

@@ -7,6 +7,7 @@ import json
 import pandas as pd
 import pytest
 from browser import chromium
+from playwright.sync_api import expect
 
 from sqp.quality.judging.decisions import SCHEMA, read_decisions
 from sqp.records import RecordSet
@@ -115,13 +116,13 @@ def test_decisions_go_into_a_file_and_come_back(opened, predictions, tmp_path):
     opened.reload()
     assert marks(opened) == []
     opened.set_input_files("#decisions-file", file)
-    opened.wait_for_function("document.getElementById('review-said').textContent !== ''")
+    expect(opened.locator("#review-said")).not_to_be_empty()
     assert opened.inner_text("#review-said") == "Opened 2 decisions of decisions.json; 1 of other masks were left out."
     assert marks(opened) == ["you: ✓ accept", "you: ✎ fix"]
     for text in ("{", '{"schema": "sqp-decisions/9", "decisions": []}'):
         file.write_text(text)
         opened.set_input_files("#decisions-file", file)
-        opened.wait_for_function("document.getElementById('review-said').textContent.includes('nothing was opened')")
+        expect(opened.locator("#review-said")).to_contain_text("nothing was opened")
     assert SCHEMA in opened.inner_text("#review-said") and len(marks(opened)) == 2
 
 

@@ -94,7 +94,7 @@ def test_each_map_has_a_bar_from_its_darkest_to_its_brightest_colour(record_set,
     view = load_view(RecordSet(record_set), rows[9], 400)
     plain = np.asarray(overlay(view, rows[9]))
     _, uncertain, wrong = panels(replace(view, error=view.uncertainty))
-    assert uncertain.title == "entropy (bits)" and wrong.title == "mask expected to be wrong"
+    assert uncertain.title == "entropy (bits)" and wrong.title == "mask probably wrong"
     assert uncertain.width > max(NARROWEST, 400) and (uncertain.pixels != wrong.pixels).any()
     both = np.asarray(overlay(replace(view, error=view.uncertainty), rows[9]))
     assert both.shape[1] - plain.shape[1] == wrong.width + 20

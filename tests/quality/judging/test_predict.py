@@ -35,7 +35,8 @@ def test_rows_stay_in_order_with_all_columns(bundle: Bundle, record_set: Path) -
         "image",
         "mask",
         "prompter_label",
-    }  # these three are of `ordered`
+        "audit",
+    }  # these are of `ordered`, and of --audit
     assert set(out.columns) == {*table.columns, *new}
     assert ((out.low <= out.predicted_dice) & (out.predicted_dice <= out.high)).all()
 
