@@ -235,7 +235,7 @@ def _out_of_fold(features: np.ndarray, group: np.ndarray, rows: np.ndarray) -> t
     """Both distances `[n]` of `[n, d]` from those of `rows` whose groups (0, 1, 2 ...) are in other folds."""
     found = np.full((2, len(features)), np.nan)
     fold = group % FOLDS
-    for held in range(FOLDS):
+    for held in np.unique(fold):
         others = rows[fold[rows] != held]
         found[:, fold == held] = Space.fit(features[others]).distances(features[fold == held])
     return found[0], found[1]
