@@ -33,6 +33,20 @@ def table_of_masks(images: Path | None) -> bool:
     return not {name.lower() for name in names}.isdisjoint(JUDGED)
 
 
+def check_fitting(masks: Path | None, pattern: str | None, resize: bool, given: bool) -> None:
+    """ConfigError where `--mask_pattern` or `--resize_masks` go with no masks, or all images would have one mask."""
+    if resize and not given:
+        raise ConfigError("--resize_masks is about masks made elsewhere, and there are none: leave it out")
+    if pattern is None:
+        return
+    if masks is None or masks.is_file():
+        raise ConfigError("--mask_pattern says how the files in a folder of masks are named: give it with --masks DIR")
+    if "{stem}" not in pattern:
+        raise ConfigError(
+            f"--mask_pattern '{pattern}' names one file for all images: put {{stem}} where the image's name stands"
+        )
+
+
 @dataclass
 class VariantPlan(Config):
     """Which records are made of one image, beside the natural one.
@@ -77,6 +91,10 @@ class GenerateConfig(Config):
         references: Examples of the task, 1 to 32 images with masks, as a folder or a CSV. Of each mask it is told how
             well it would serve as an example for them (rca_max, rca_mean, rca_median), and the referee personalised
             draws what they show. Of more than 32 the most different ones are taken; a judged image never shows itself.
+        mask_pattern: How the files of masks are named, where not as the images, e.g. '{stem}_unet_fold0' or
+            '{stem}/mask.png'; {stem} is the image's name without its suffix.
+        resize_masks: Bring given masks of another size to that of their image (nearest neighbour; probabilities
+            bilinear); without it they are skipped.
         layout: Layout of the data, or auto.
         splits: JSON of splits (configs/splits); without it the data's own column is used, else splits are made by
             group and kept in OUT/splits.json.
@@ -122,6 +140,8 @@ class GenerateConfig(Config):
     label: list[int | str] = field(default_factory=list)
     probs: Path | None = None
     references: Path | None = None
+    mask_pattern: str | None = None
+    resize_masks: bool = False
     layout: Layout = "auto"
     splits: Path | None = None
     only: list[Split] = field(default_factory=list)
@@ -238,6 +258,7 @@ class GenerateConfig(Config):
 
     def _check_masks(self) -> None:
         """ConfigError for what only given masks, or only the segmenter's own, can have."""
+        check_fitting(self.masks, self.mask_pattern, self.resize_masks, self.given)
         if self.given:
             if self.cascade is not None:
                 raise ConfigError(
@@ -271,7 +292,7 @@ class GenerateConfig(Config):
 
 EXECUTION_KEYS = (
     *("out", "workers", "encodings", "device", "strict", "overwrite", "only", "max_images"),
-    *("licence", "masks_licence", "references", "shard"),
+    *("licence", "masks_licence", "references", "shard", "mask_pattern", "resize_masks"),
 )
 """Keys that say how a run goes, not what a record is: another value in the same folder is no change of config.
 

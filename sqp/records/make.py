@@ -25,8 +25,9 @@ from sqp.core.types import Case
 from sqp.core.untrusted import read_run
 from sqp.data import find_cases
 from sqp.data.annotations.cases import annotated_cases, holds_annotations, number_labels, without_broken, write_masks
-from sqp.data.cases import counted, turned_notes
+from sqp.data.left_aside import counted, turned_notes
 from sqp.data.licences import of_licences
+from sqp.data.sizes import of_other_size, refusal, resized_notes
 from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_splits
 from sqp.records import RecordWriter
@@ -138,6 +139,14 @@ def _make(config: GenerateConfig) -> GenerateResult:
     finished = still_done(writer, cases, plans)
     writer.drop(finished.stale)
     pending = [case for case in cases if not finished.done.issuperset(plans[case.image_id])]
+    others = of_other_size(cases if config.resize_masks else pending)
+    if others and config.resize_masks:
+        notes += resized_notes(others)
+        others = {}
+    elif others and (config.strict or len(others) == len(cases)):
+        raise ConfigError(refusal(others, len(cases)))
+    pending = [case for case in pending if case.image_id not in others]
+    skipped |= others
     references = References([])
     if config.references and pending:
         references = load_references(config)
@@ -150,6 +159,8 @@ def _make(config: GenerateConfig) -> GenerateResult:
     progress = Progress(len(pending), "generate", "image")
     for name, reason in references.left_out.items():
         progress.say(f"left out the reference {name}: {reason}")
+    if others:
+        progress.say(f"skipped {len(others)} images: {refusal(others, len(cases))}")
     try:
         outcomes = make_records(config, pending, everything, finished.done, references.shown)
         for image_id, count, problems, is_reference in outcomes:
@@ -198,8 +209,9 @@ def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], S
         listed = annotated_cases(*where, labels=config.label)
     else:
         labels = number_labels(config.label)
-        listed = find_cases(config.images, config.truth, config.masks, config.probs, config.layout, labels)
-    cases = list(listed.cases)
+        given = (config.images, config.truth, config.masks, config.probs, config.layout)
+        listed = find_cases(*given, labels=labels, mask_pattern=config.mask_pattern)
+    cases = [replace(case, resize=config.resize_masks) for case in listed.cases]
     made = None
     others = beside(config.out) if config.part is not None else []
     kept = [folder / KEPT_SPLITS for folder in (config.out, *others) if (folder / KEPT_SPLITS).exists()]

@@ -19,8 +19,9 @@ from sqp.core.volume import SUFFIX as NIFTI
 from sqp.core.volume import write_volume_mask
 from sqp.data.annotations import coco, cvat, label_studio, seg_nrrd
 from sqp.data.annotations.annotation import Annotation
-from sqp.data.cases import CaseList, counted, find_cases
+from sqp.data.cases import CaseList, find_cases
 from sqp.data.layouts.folders import composed, match_names, stem_of
+from sqp.data.left_aside import counted
 from sqp.data.volumes import is_volume
 
 FOLDER = "given"

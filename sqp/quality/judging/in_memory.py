@@ -23,8 +23,8 @@ import pandas as pd
 from sqp.core.errors import CaseError
 from sqp.core.files import png_of, sha256_or_nothing
 from sqp.core.types import Case
-from sqp.data.images import check_same_size
 from sqp.data.pixels import Pair, image_of, mask_of
+from sqp.data.sizes import check_same_size
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import score_names
 from sqp.quality.judging.memory_records import MEMORY, Kept, MemoryRecords
