@@ -37,7 +37,7 @@ from sqp.records.plan import check_prompters, for_cases, plan_case
 from sqp.records.referee import check_referee
 from sqp.records.references import References, load_references
 from sqp.records.refine import check_refined
-from sqp.records.resume import still_done
+from sqp.records.resume import join_truth, still_done
 from sqp.records.run_info import MaySkip, execution, stored_config, versions
 from sqp.records.supervised import check_supervised
 from sqp.records.workers import make_records
@@ -96,7 +96,6 @@ def check_parts(config: GenerateConfig) -> None:
 
 def make_record_set(config: GenerateConfig) -> GenerateResult:
     """Write the record set of `config`; broken cases are skipped and reported unless `config.strict`.
-
     Finished records stay as long as they are of the same files. Raises ConfigError before anything is written where
     the config is wrong, or another one made the records that are there; CaseError with `strict`.
     """
@@ -138,6 +137,10 @@ def _make(config: GenerateConfig) -> GenerateResult:
     plans = {case.image_id: [planned.record_id for planned in plan_case(case, config)] for case in cases}
     finished = still_done(writer, cases, plans)
     writer.drop(finished.stale)
+    apart = join_truth(writer, cases, finished.bare) if finished.bare else {}
+    if apart and config.strict:
+        raise CaseError(next(iter(apart.values())))
+    skipped |= apart
     pending = [case for case in cases if not finished.done.issuperset(plans[case.image_id])]
     others = of_other_size(cases if config.resize_masks else pending)
     if others and config.resize_masks:
@@ -185,6 +188,8 @@ def _make(config: GenerateConfig) -> GenerateResult:
     ids = [name for names in plans.values() for name in names if name in done]
     some = any(case.split for case in everything)
     unsplit = sum(not case.split for case in cases) if some else 0
+    joined = sorted(finished.bare)
+    notes += counted(joined, "record{s} {are} joined with the truth that was added, and nothing else of them changes")
     notes += counted(finished.changed, "image{s} or truth{s} changed since the records were made: made anew")
     notes += counted(finished.left, "image{s} or truth{s} of earlier runs changed: their records are removed")
     notes += counted(finished.damaged, "record{s} had a mask or maps that were altered or lost: made anew")
