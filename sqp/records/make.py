@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pandas as pd
 from sqp.config.fit import PLAIN
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
 from sqp.config.referee import NONE
+from sqp.config.train import TrainConfig
 from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.files import write_text
 from sqp.core.names import Precision
@@ -29,7 +31,8 @@ from sqp.data.left_aside import counted, turned_notes
 from sqp.data.licences import of_licences
 from sqp.data.sizes import of_other_size, refusal, resized_notes
 from sqp.data.split_files import read_splits, write_splits
-from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_splits
+from sqp.data.splits import FRACTIONS, Splits, apply_splits, subset_by_group, with_default_splits
+from sqp.metrics.intervals import groups_needed
 from sqp.records import RecordWriter
 from sqp.records.cascade import check_cascade
 from sqp.records.fitted import fitted_checkpoints, leave_out_fitted, parts_of_records, with_hashes
@@ -94,8 +97,10 @@ def check_parts(config: GenerateConfig) -> None:
     check_device(config.device)
 
 
-def make_record_set(config: GenerateConfig) -> GenerateResult:
+def make_record_set(config: GenerateConfig, to_train: bool = False) -> GenerateResult:
     """Write the record set of `config`; broken cases are skipped and reported unless `config.strict`.
+
+    `to_train`: a model may be trained on it, so that it is said at the start where there are too few images for one.
     Finished records stay as long as they are of the same files. Raises ConfigError before anything is written where
     the config is wrong, or another one made the records that are there; CaseError with `strict`.
     """
@@ -104,10 +109,10 @@ def make_record_set(config: GenerateConfig) -> GenerateResult:
     precision = cast(Precision, precision_for(config.segmenter.precision, config.device))
     config.segmenter = replace(config.segmenter, precision=precision)
     with owned(config.out, "generate", apart=FOLDERS):
-        return _make(config)
+        return _make(config, to_train)
 
 
-def _make(config: GenerateConfig) -> GenerateResult:
+def _make(config: GenerateConfig, to_train: bool) -> GenerateResult:
     """Into a folder that is this run's own."""
     started = time.monotonic()
     everything, skipped, made_splits, notes = collect_cases(config)
@@ -160,6 +165,8 @@ def _make(config: GenerateConfig) -> GenerateResult:
     written, ended = 0, False
     among: list[str] = []
     progress = Progress(len(pending), "generate", "image")
+    for line in too_few_to_train(everything) if to_train else ():
+        progress.say(line)
     for name, reason in references.left_out.items():
         progress.say(f"left out the reference {name}: {reason}")
     if others:
@@ -238,6 +245,23 @@ def select_cases(cases: list[Case], config: GenerateConfig) -> list[Case]:
         if not cases:
             raise ConfigError(f"no case is in split {', '.join(config.only)}; give --splits, or other names in --only")
     return subset_by_group(cases, config.max_images, config.seed) if config.max_images else cases
+
+
+def too_few_to_train(cases: Sequence[Case]) -> list[str]:
+    """What is said where a model is trained on cases with truth, and they are too few: one sentence, or none."""
+    known = [case for case in cases if case.truth_paths]
+    if not known or (any(case.split for case in cases) and not any(case.split == "train" for case in known)):
+        return []
+    needed, images = groups_needed(TrainConfig.alpha), len({case.image_id for case in known})
+    groups = len({case.group for case in known if case.split == "calibration"})
+    if groups < needed:
+        whole = math.ceil(needed / FRACTIONS["calibration"])
+        return [
+            f"{images} images with truth make {groups} calibration groups, and `sqp train` needs {needed} for an "
+            f"interval at {1 - TrainConfig.alpha:.0%}: {whole} images (of as many lesions or patients) have as many by "
+            "the default splits; with fewer, `sqp train --alpha` takes a weaker interval"
+        ]
+    return []
 
 
 def _given_options(config: GenerateConfig) -> str:
