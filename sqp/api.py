@@ -138,8 +138,8 @@ def _view(image: Pixels, mask: Pixels, found: Prediction) -> View:
 def _assessment(found: Prediction) -> Assessment:
     row = found.row
     if not row:
-        files = {"image": found.image, "mask": found.mask}
-        return Assessment(nan, nan, nan, "abstain", {}, found.reason, image_id=found.image_id, **files)
+        nothing = Assessment(nan, nan, nan, "abstain", {}, found.reason)
+        return replace(nothing, image_id=found.image_id, image=found.image, mask=found.mask)
     dice, low, high = (float(row[name]) for name in ("predicted_dice", "low", "high"))
     told = (dice, low, high, str(row["verdict"]), found.maps, str(row["reason"]), found.scores, bool(row["ood"]))
     own = (found.image_id, str(row["record_id"]), float(row["strangeness"]), found.image, found.mask)

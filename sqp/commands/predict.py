@@ -206,7 +206,8 @@ def judged_before(config: PredictConfig, record_ids: Collection[str]) -> pd.Data
     images = [column.str.partition(";")[0] for column in (before["files"], rows["files"])]
     if not images[0].equals(images[1]):
         return None
-    return before.assign(**rows[list(OF_TRUTH)], record_set=str(records.folder)).reset_index()
+    truths = {name: rows[name] for name in OF_TRUTH}
+    return before.assign(**truths, record_set=str(records.folder)).reset_index()
 
 
 def bundle_sha256(config: PredictConfig) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sqp.core.errors import printable
@@ -45,6 +46,21 @@ def counted(names: Sequence[str], what: str) -> list[str]:
     """
     ending, verb = ("", "is") if len(names) == 1 else ("s", "are")
     return [f"{len(names)} {what.format(s=ending, are=verb)}, e.g. {printable(names[0])}"] if names else []
+
+
+def by_cause(reasons: Mapping[str, str]) -> list[str]:
+    """One line a cause, the most frequent first: reasons that differ in names and numbers alone are told once.
+
+    Examples:
+        >>> by_cause({"a": "a.png is 3x3 pixels", "b": "b.png is 4x4 pixels", "c": "c.png is empty"})
+        ['a: a.png is 3x3 pixels (and 1 like it)', 'c: c.png is empty']
+    """
+    found: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        found.setdefault(re.sub(r"\S*[\d./]\S*", "", reason), []).append(name)
+    ordered = sorted(found.values(), key=len, reverse=True)
+    more = [f" (and {len(names) - 1} like it)" if len(names) > 1 else "" for names in ordered]
+    return [f"{names[0]}: {reasons[names[0]]}{rest}" for names, rest in zip(ordered, more, strict=True)]
 
 
 def turned_notes(cases: Iterable[Case]) -> list[str]:

@@ -116,7 +116,7 @@ def _truth_of(case: Case, path: Path, mask: np.ndarray, place: Geometry | None) 
     """A truth, bool, of the size and in the place of the mask. CaseError where it is not."""
     if place is None:
         truth = read_mask(path, case.labels)
-        check_same_size(case.image_path, mask.shape, path, truth.shape)
+        check_same_size(case.image_path, (mask.shape[0], mask.shape[1]), path, (truth.shape[0], truth.shape[1]))
         return truth
     truth, its_place = read_structure(path, case.labels)
     check_same_place(case.image_path, place, path, its_place)
