@@ -80,8 +80,8 @@ class GenerateConfig(Config):
         images: Folder of images, one image, a CSV of cases, or the root of a data set as downloaded.
         out: Folder of the record set; a run that was interrupted goes on there.
         truth: Folder of ground-truth masks.
-        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images or 3D Slicer (.json,
-            .xml, .seg.nrrd); these are judged instead of the segmenter's own.
+        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images, 3D Slicer or DICOM SEG
+            (.json, .xml, .seg.nrrd, .dcm); these are judged instead of the segmenter's own.
         label: The value, or values, of the label maps that make the structure; several are merged. Of images also
             0xRRGGBB, the colour of a structure. A mask that lacks the value is empty;
             one that holds 255 (or 65535) alone is the structure itself. Of a tool's file: names or numbers of

@@ -33,8 +33,8 @@ class PredictConfig(CommandConfig):
             own, `default`.
         out: Folder of predictions.csv (ten columns), predictions.parquet (all), overlays and the report.
         images: Folder of images, one image, a CSV, or the root of a data set; records are made in OUT/records.
-        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images or 3D Slicer (.json,
-            .xml, .seg.nrrd), of which each annotation is judged; without it the segmenter's own masks are.
+        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images, 3D Slicer or DICOM SEG
+            (.json, .xml, .seg.nrrd, .dcm), each annotation of which is judged; without it the segmenter's own masks.
         mask_pattern: How masks are named, e.g. '{stem}_unet_fold0'; {stem}: the image's name.
         resize_masks: Resize masks to their image (nearest neighbour), not skip them.
         probs: Folder of the foreground probabilities behind the masks (float npy, or 8- or 16-bit PNG), if there are
