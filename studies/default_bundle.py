@@ -5,11 +5,11 @@ python -m studies.default_bundle configs/default_bundle.yaml runs/default_bundle
 
 A network's mask counts only on an image that it was not fitted on, so train is cut in two halves by group and every
 network of the config is fitted on each (OUT/fit), for the masks of the other half; calibration, val and test, which
-none has seen, have those of the first half, or of the network fitted on all of train (`whole`). Each maker's records
+none has seen, have those of the first half. Each maker's records
 lie in OUT/records/REFEREE/MAKER/{first,second,val,rest}, those of copies as other cameras would show them in
 PART_cameras; "{name}" in a generate section is the file of that network; a maker with `masks: classical` segments
 nothing. Records of `domains`, other data sets, are for choosing: no model learns from them. What is shipped beside a
-bundle is named as it lies there: the networks `localizer` and `supervised`.
+bundle (`ship`) is named as it lies there: the networks `localizer` and `supervised` of the first half, in half precision.
 OUT/bundles gets a folder a model, with the referees' networks beside it, checked: licences and size.
 """
 
@@ -81,10 +81,14 @@ def parts(settings: Mapping[str, Any], out: Path) -> Iterator[Part]:
     for file, splits in zip(files, halves, strict=True):
         write_splits(file, splits)
     fitted = [{name: network(settings, name, out, file) for name in settings["fit"]} for file in files]
-    whole = {name: shipped(settings, name, out) for name, values in settings["fit"].items() if "whole" in values}
-    data, official, others = (settings["images"], settings["licence"]), Path(settings["splits"]), fitted[0] | whole
+    shipped = {
+        name: rounded_network(fitted[0][name], name, out)
+        for name, values in settings["fit"].items()
+        if values.get("ship")
+    }
+    data, official, others = (settings["images"], settings["licence"]), Path(settings["splits"]), fitted[0] | shipped
     # the network that was fitted on the first half makes the masks of what is left of train: the second
-    yield Part("second", *data, files[0], ["train"], fitted[0], "train", 0.5)
+    yield Part("second", *data, files[0], ["train"], others, "train", 0.5)
     yield Part("first", *data, files[1], ["train"], fitted[1], "train", 0.5)
     yield Part("val", *data, official, ["val"], others, "val")
     yield Part("rest", *data, official, REST, others, "rest")
@@ -95,31 +99,20 @@ def parts(settings: Mapping[str, Any], out: Path) -> Iterator[Part]:
 
 def network(settings: Mapping[str, Any], name: str, out: Path, splits: Path) -> Path:
     """The checkpoint of a network, fitted on the split `segmenter`."""
+    values = {key: value for key, value in settings["fit"][name].items() if key not in ("command", "ship")}
+    data = {key: settings[key] for key in ("images", "licence")} | {"max_images": settings.get("max_images", 0)}
     own = {"splits": str(splits), "train_splits": ["segmenter"], "out": str(out / "fit" / f"{name}_{splits.stem}")}
-    return _fit(settings, name, own)
+    return next(iter(command(settings["fit"][name]["command"], data, values, own).checkpoints))
 
 
-def shipped(settings: Mapping[str, Any], name: str, out: Path) -> Path:
-    """The checkpoint fitted on all of train, its weights rounded to half precision."""
-    values = settings["fit"][name]
-    own: dict[str, Any] = {"splits": settings["splits"], "train_splits": ["train"], "out": values["whole"]}
-    file = _fit(settings, name, own | {"epochs": values.get("whole_epochs", values["epochs"])})
+def rounded_network(file: Path, name: str, out: Path) -> Path:
+    """A checkpoint, its weights rounded to half precision, as it is shipped: OUT/NAME.safetensors."""
     target = out / f"{name}.safetensors"
     if not target.exists() or target.stat().st_mtime < file.stat().st_mtime:
-        kind: type[LocalizerSpec] | type[NetworkSpec] = (
-            LocalizerSpec if f"{name}.safetensors" == LOCALIZER else NetworkSpec
-        )
+        kind: type[LocalizerSpec] | type[NetworkSpec] = LocalizerSpec if target.name == LOCALIZER else NetworkSpec
         header = read_header(file, kind)
         save_checkpoint(target, rounded(load_file(file)), header.spec, header.info)
     return target
-
-
-def _fit(settings: Mapping[str, Any], name: str, own: Mapping[str, Any]) -> Path:
-    values = {
-        key: value for key, value in settings["fit"][name].items() if key not in ("command", "whole", "whole_epochs")
-    }
-    data = {key: settings[key] for key in ("images", "licence")} | {"max_images": settings.get("max_images", 0)}
-    return next(iter(command(settings["fit"][name]["command"], data, values, own).checkpoints))
 
 
 def records(settings: Mapping[str, Any], referee: str, part: Part, out: Path) -> Iterator[Path]:

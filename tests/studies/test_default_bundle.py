@@ -43,10 +43,9 @@ def made(tmp_path_factory):
         "splits": str(home / "splits.json"),
         "licence": [FREE],
         "fit": {
-            "localizer": {"command": "fit localizer", "encoder": "mobilenetv2_035", "whole": str(home / "whole")}
-            | SMALL,
+            "localizer": {"command": "fit localizer", "encoder": "mobilenetv2_035", "ship": True} | SMALL,
             "unet": {"command": "fit segmenter", "network": "unet"} | SMALL | {"width": 4},
-            "supervised": {"command": "fit segmenter", "network": "unet", "whole": str(home / "supervised"), "seed": 1}
+            "supervised": {"command": "fit segmenter", "network": "unet", "ship": True, "seed": 1}
             | SMALL
             | {"width": 4},
         },
@@ -151,7 +150,7 @@ def test_the_config_in_the_repository_is_understood():
     module, networks = default_bundle, dict.fromkeys(told["fit"], Path("n.safetensors"))
     assert set(told["train"]) == set(bundles.BUNDLES) and told["licence"] == ["CC-0"]
     for values in told["fit"].values():
-        own = {key: value for key, value in values.items() if key not in ("command", "whole", "whole_epochs")}
+        own = {key: value for key, value in values.items() if key not in ("command", "ship")}
         from_mapping(values["command"], {"images": "x", "out": "y", **own})
     for referee in told["referees"].values():
         for maker in told["makers"].values():
