@@ -9,7 +9,7 @@ none has seen, have those of the first half. Each maker's records
 lie in OUT/records/REFEREE/MAKER/{first,second,val,rest}, those of copies as other cameras would show them in
 PART_cameras; "{name}" in a generate section is the file of that network; a maker with `masks: classical` segments
 nothing. Records of `domains`, other data sets, are for choosing: no model learns from them. What is shipped beside a
-bundle (`ship`) is named as it lies there: the networks `localizer` and `supervised` of the first half, in half precision.
+bundle (`ship`) is named as it lies there: `localizer` and `supervised`, networks of the first half, in half precision.
 OUT/bundles gets a folder a model, with the referees' networks beside it, checked: licences and size.
 """
 
