@@ -8,13 +8,14 @@ from typing import Any
 
 from sqp.config.checks import CommandConfig, as_labels, check_thresholds
 from sqp.core.errors import ConfigError
-from sqp.core.names import Layout, Precision, Split, Tool
+from sqp.core.names import Engine, Layout, Precision, Split, Tool
+from sqp.core.ray_engine import check_engine
 from sqp.core.shards import Shard
 
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
 EXECUTION_KEYS = (
     *("out", "shard", "batch_size", "workers", "encodings", "device", "strict", "overwrite"),
-    *("worst", "gallery", "fail_under", "write"),
+    *("worst", "gallery", "fail_under", "write", "engine", "address", "gpu_share"),
 )
 """Keys that say how a run goes, and what is drawn of it, not what is predicted."""
 MAKING = (
@@ -70,7 +71,11 @@ class PredictConfig(CommandConfig):
         batch_size: Records predicted at once.
         shard: Part i of n, e.g. 3/16: only its images, into OUT/shards/3-of-16; `sqp merge --out OUT` joins the parts.
         workers: Processes that segment; 0 runs in this one, as do volumes and a GPU. By default as many as pay off: one
-            for two cores and 32 images (without a network: a core and 500), and 2 GB of free memory each.
+            for two cores and 32 images (without a network: a core and 500), and 2 GB of free memory each. With engine
+            ray the most at once; by default as many as its cores hold.
+        engine: local: processes of this machine; ray: a Ray cluster, whose nodes share the folders.
+        address: With engine ray: the cluster's HOST:PORT, or auto on one of its machines; default: Ray is started here.
+        gpu_share: With engine ray and device cuda: share of a GPU that a worker takes, e.g. 0.25.
         encodings: Folder in which encodings of images are kept by content (4 MB each), for further masks and runs.
         device: cpu or cuda.
         strict: Stop at the first broken case, or record that cannot be read.
@@ -113,6 +118,9 @@ class PredictConfig(CommandConfig):
     batch_size: int = 64
     shard: str | None = None
     workers: int | None = None
+    engine: Engine = "local"
+    address: str | None = None
+    gpu_share: float = 1.0
     encodings: Path | None = None
     device: str = "cpu"
     strict: bool = False
@@ -124,6 +132,7 @@ class PredictConfig(CommandConfig):
         super().__post_init__()
         self.label = as_labels(self.label, self.masks)
         check_thresholds(self.accept, self.reject)
+        check_engine(self.engine, self.address, self.gpu_share)
         if self.audit and self.risk is None:
             raise ConfigError("--audit checks the promise of --risk: give --risk, too")
         if self.audit_decisions is not None and not self.audit:

@@ -13,9 +13,10 @@ import pandas as pd
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
-from sqp.config.referee import NONE
+from sqp.config.referee import NONE, RefereeConfig
 from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.files import write_text
+from sqp.core.mirror import fetch_all
 from sqp.core.names import Precision
 from sqp.core.ownership import owned
 from sqp.core.progress import Progress
@@ -27,6 +28,7 @@ from sqp.data import find_cases
 from sqp.data.annotations.cases import annotated_cases, holds_annotations, number_labels, without_broken, write_masks
 from sqp.data.cases import counted, turned_notes
 from sqp.data.licences import of_licences
+from sqp.data.remote import with_local_inputs
 from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_splits
 from sqp.records import RecordWriter
@@ -90,7 +92,8 @@ def check_parts(config: GenerateConfig) -> None:
     check_refined(config)
     check_referee(config)
     check_supervised(config)
-    check_device(config.device)
+    if config.engine == "local":  # the nodes of a cluster say it for themselves
+        check_device(config.device)
 
 
 def make_record_set(config: GenerateConfig) -> GenerateResult:
@@ -110,6 +113,7 @@ def make_record_set(config: GenerateConfig) -> GenerateResult:
 def _make(config: GenerateConfig) -> GenerateResult:
     """Into a folder that is this run's own."""
     started = time.monotonic()
+    config = _with_local_inputs(config)
     everything, skipped, made_splits, notes = collect_cases(config)
     everything = of_licences(everything, config.licence)
     config = for_cases(config, everything)
@@ -134,6 +138,7 @@ def _make(config: GenerateConfig) -> GenerateResult:
         broken = write_masks(everything, config.masks, config.out, config.label)
         cases = without_broken(cases, broken, config.strict)
         skipped |= broken
+    fetch_all(path for case in cases for path in (case.mask_path, case.probability_path) if path)
     plans = {case.image_id: [planned.record_id for planned in plan_case(case, config)] for case in cases}
     finished = still_done(writer, cases, plans)
     writer.drop(finished.stale)
@@ -181,6 +186,14 @@ def _make(config: GenerateConfig) -> GenerateResult:
     notes += turned_notes(cases)
     given = {case.image_id: str(file) for case in cases if (file := case.mask_path or case.probability_path)}
     return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes, given)
+
+
+def _with_local_inputs(config: GenerateConfig) -> GenerateConfig:
+    """The config with paths for addresses; whether a referee is meant by default is known with the masks."""
+    local = with_local_inputs(config, config.part)
+    if local is config or not config.referee_by_default:
+        return local
+    return replace(local, referee=RefereeConfig())
 
 
 def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], Splits | None, list[str]]:
