@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import shutil
 import socket
@@ -181,6 +182,7 @@ class _Actor(Generic[T, R]):
 
 def _ray() -> Any:
     """Ray. ConfigError where it is not installed, or is older than sqp knows."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what its C++ says of actors is no news of the run
     try:
         import ray
         import ray.data
