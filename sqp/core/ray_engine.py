@@ -152,32 +152,47 @@ class _Actor(Generic[T, R]):
         import numpy as np
         from ray import cloudpickle
 
+        names = [str(name) for name in batch["name"]]
+        together = self._mark(f"batch of {names[0]}")
+        over = _died(together) >= TRIES * (len(names) + 1)  # more often than its items one by one can explain
+        _begin(together)
         results, errors = [], []
-        for name, item in zip(batch["name"], batch["item"], strict=True):
-            error = self.error
-            result = None
+        for name, item in zip(names, batch["item"], strict=True):
+            result, error = None, self.error
             if not error:
                 try:
-                    result = self._result(str(name), cloudpickle.loads(item))
+                    result = self._result(name, cloudpickle.loads(item), over)
                 except SqpError as raised:
                     error = str(raised)
             results.append(cloudpickle.dumps(result))
             errors.append(error)
+        together.unlink(missing_ok=True)
         return {"result": np.array(results, object), "error": np.array(errors, object)}
 
-    def _result(self, name: str, item: T) -> R:
+    def _result(self, name: str, item: T, given_up: bool) -> R:
         """Of one item. That it is tried is kept in a file for as long as it lasts: a worker that dies cannot tell."""
-        mark = self.attempts / hashlib.sha256(name.encode()).hexdigest()[:32]
-        died = mark.stat().st_size if mark.exists() else 0
-        if died >= TRIES:
-            return self.lost(
-                item, f"its worker died {died} times over it (most often for want of memory): try it alone"
-            )
-        with mark.open("ab") as file:
-            file.write(b"x")
+        mark = self._mark(name)
+        if given_up or _died(mark) >= TRIES:
+            often = f"{_died(mark)} times over it" if not given_up else "over it, or over those beside it,"
+            return self.lost(item, f"its worker died {often} (most often for want of memory): try it alone")
+        _begin(mark)
         result = self.work(item)
         mark.unlink(missing_ok=True)
         return result
+
+    def _mark(self, name: str) -> Path:
+        return self.attempts / hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def _begin(mark: Path) -> None:
+    """One try more; the file has a byte for each that did not come to its end."""
+    with mark.open("ab") as file:
+        file.write(b"x")
+
+
+def _died(mark: Path) -> int:
+    """How many tries did not come to their end."""
+    return mark.stat().st_size if mark.exists() else 0
 
 
 def _ray() -> Any:

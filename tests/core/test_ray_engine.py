@@ -67,16 +67,26 @@ def test_ray_started_here(tmp_path):
     assert not ray.is_initialized() and not (tmp_path / ATTEMPTS).exists()
 
 
+def pickled(number: int) -> bytes:
+    """As `ray.cloudpickle` has it."""
+    import pickle
+
+    return pickle.dumps(number)
+
+
 def actor(tmp_path: Path, build: Any) -> Any:
     (tmp_path / ATTEMPTS).mkdir(exist_ok=True)
     return ray_engine._Actor(build, lost(), tmp_path / ATTEMPTS, 1)
 
 
+def ask(of: Any, *numbers: int) -> dict[str, Any]:
+    return of({"name": [f"item {i}" for i in numbers], "item": [pickled(i) for i in numbers]})
+
+
 def outcomes(of: Any, *numbers: int) -> list[tuple[Any, str]]:
     from ray import cloudpickle
 
-    batch = {"name": [f"item {i}" for i in numbers], "item": [cloudpickle.dumps(i) for i in numbers]}
-    made = of(batch)
+    made = ask(of, *numbers)
     return [(cloudpickle.loads(r), e) for r, e in zip(made["result"], made["error"], strict=True)]
 
 
@@ -91,6 +101,20 @@ def test_an_item_over_which_workers_die_is_given_up(tmp_path):
     one, two, three = outcomes(actor(tmp_path, squares(die)), 1, 2, 3)
     assert (one, three) == ((1, ""), (9, ""))
     assert two == ("2: its worker died 3 times over it (most often for want of memory): try it alone", "")
+
+
+def test_a_batch_whose_workers_die_between_its_items_is_not_tried_for_ever(tmp_path):
+    batch = 3
+    for _ in range(TRIES * (batch + 1)):
+        dying = actor(tmp_path, squares())
+        dying.work = lambda item: item
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("ray.cloudpickle.dumps", lambda result: (_ for _ in ()).throw(KeyboardInterrupt))
+            ask(dying, 1, 2, 3)
+    told = [one for one, _ in outcomes(actor(tmp_path, squares()), 1, 2, 3)]
+    assert [one.partition(" (")[0] for one in told] == [
+        f"{i}: its worker died over it, or over those beside it," for i in (1, 2, 3)
+    ]
 
 
 def test_what_cannot_be_built_is_told_and_not_tried_again(tmp_path):
@@ -184,8 +208,10 @@ def test_a_killed_worker_and_a_case_that_kills_its_workers(cluster, tmp_path):
         if item == 7 and not first.exists():
             first.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)  # for as long as it takes
         if item == 13:
-            os.kill(os.getpid(), signal.SIGSEGV)
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
 
     found = run(tmp_path, squares(kill), cluster.address, workers=3)
     told = [one for one in found if isinstance(one, str)]
