@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
+from sqp.config.referee import RefereeConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import write_atomic, write_text
 from sqp.core.mirror import explained, is_tar, mirrored, url_of
@@ -59,6 +60,8 @@ def with_local_inputs(config: C, part: Shard | None) -> C:
             changed |= {kind: path for kind, path in found.items() if kind == "images" or getattr(config, kind) is None}
         elif url := url_of(given):
             changed[name] = mirrored(url, home)
+    if changed and getattr(config, "referee_by_default", False):  # whether one is meant is known with the masks
+        return replace(config, **changed, referee=RefereeConfig())
     return replace(config, **changed) if changed else config
 
 
