@@ -118,8 +118,8 @@ class GenerateConfig(Config):
         workers: Processes; 0 runs in this one, null takes as many as pay off and fit (as `sqp predict` does). With
             engine ray the most at once; 0 or null: as many as its cores hold.
         engine: local: processes of this machine; ray: a Ray cluster, whose nodes share the folders.
-        address: With engine ray: the cluster's HOST:PORT, or auto on one of its machines; default: Ray is started here.
-        gpu_share: With engine ray and device cuda: share of a GPU that a worker takes, e.g. 0.25.
+        address: Of the Ray cluster: HOST:PORT, or auto on one of its machines; default: Ray is started here.
+        gpu_share: Of a GPU, what a worker of Ray takes, e.g. 0.25.
         encodings: Folder in which encodings of images are kept by content (4 MB each), for further masks and runs.
         device: cpu or cuda.
         strict: Stop at the first broken case.
