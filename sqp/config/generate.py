@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from sqp.config.checks import Config, as_labels, check_choices, check_ranges
 from sqp.config.fit import PLAIN
-from sqp.config.referee import IN_CONTEXT, NONE, SUPERVISED, RefereeConfig, SupervisedConfig
+from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS, SUPERVISED, RefereeConfig, SupervisedConfig
 from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, check_segmenter, sampler_for
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.names import SPLITS, Corruption, Fusion, Layout, Measure, Refinement, Split
@@ -75,8 +75,9 @@ class GenerateConfig(Config):
         probs: Folder of the foreground probabilities behind them (float npy, or 8- or 16-bit PNG); without masks these
             are cut at 0.5.
         references: Examples of the task, 1 to 32 images with masks, as a folder or a CSV. Of each mask it is told how
-            well it would serve as an example for them (rca_max, rca_mean, rca_median), and the referee personalised
-            draws what they show. Of more than 32 the most different ones are taken; a judged image never shows itself.
+            well it would serve as an example for them (rca_max, rca_mean, rca_median), and the referees personalised
+            and universeg draw what they show. Of more than 32 the most different ones are taken; a judged image never
+            shows itself.
         layout: Layout of the data, or auto.
         splits: JSON of splits (configs/splits); without it the data's own column is used, else splits are made by
             group and kept in OUT/splits.json.
@@ -193,6 +194,14 @@ class GenerateConfig(Config):
         """Whether masks made elsewhere are judged."""
         return self.masks is not None or self.probs is not None or table_of_masks(self.images)
 
+    @property
+    def referee_network(self) -> tuple[str, Path | None]:
+        """(name, weights) of the promptable segmenter that the referee is, or that stands behind it."""
+        name, weights = self.referee.network, self.referee.weights
+        if self.referee.name in OWN_WEIGHTS:
+            weights = self.segmenter.files()[0] if name == self.segmenter.name else None
+        return name, weights
+
     def prompter_named(self, name: str) -> tuple[str, dict[str, Any]]:
         """(sqp's name, options) of a prompter of this config: of `prompters`, the main one, or a plain one."""
         if name in self.prompters:
@@ -219,7 +228,8 @@ class GenerateConfig(Config):
             return referee
         if self.segmenter.name in (*PLAIN, NONE):
             return replace(referee, encoder="litemedsam")
-        weights = referee.weights or self.segmenter.files()[0]
+        own = referee.name in OWN_WEIGHTS
+        weights = referee.weights if own else referee.weights or self.segmenter.files()[0]
         return replace(referee, encoder=self.segmenter.name, weights=weights)
 
     def _check_prompts(self) -> None:
