@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from sqp.core.errors import ConfigError
 from sqp.core.seeding import numpy_generator
@@ -60,7 +60,9 @@ class Tasks:
         return self.episode(rows[int(rng.integers(len(rows)))], k, rng)
 
     def check(self) -> None:
-        """ConfigError for a task of a single group, whose images have no other for an example."""
+        """ConfigError for a task of a single group, whose images have no other for an example; and for none at all."""
+        if not self.rows:
+            raise ConfigError("every mask that is to be fitted on is empty: nothing shows a task")
         for task, rows in self.rows.items():
             if len({self.cases[row].group for row in rows}) < 2:
                 raise ConfigError(
@@ -102,12 +104,11 @@ class Episodes(Images):
         return batch | {"weight": weight}
 
 
-class EpisodeSampler:
-    """Batches of episodes by (seed, epoch): as many queries an epoch as there are images, support sizes 1 to `most`."""
+class EpisodeSampler(Sampler[Episode]):
+    """Episodes by (seed, epoch): as many an epoch as there are images, in batches of one support size, 1 to `most`."""
 
     def __init__(self, tasks: Tasks, queries: int, batch_size: int, most: int, seed: int) -> None:
-        self.tasks, self.most, self.seed = tasks, most, seed
-        self.batch_size = batch_size
+        self.tasks, self.batch_size, self.most, self.seed = tasks, batch_size, most, seed
         self.batches = max(1, queries // batch_size)
         self.epoch = 0
 
@@ -116,13 +117,13 @@ class EpisodeSampler:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.batches
+        return self.batches * self.batch_size
 
-    def __iter__(self) -> Iterator[list[Episode]]:
+    def __iter__(self) -> Iterator[Episode]:
         rng = numpy_generator(self.seed, "episodes", self.epoch)
         for _ in range(self.batches):
             k = int(rng.integers(1, self.most + 1))
-            yield [self.tasks.draw(k, rng) for _ in range(self.batch_size)]
+            yield from (self.tasks.draw(k, rng) for _ in range(self.batch_size))
 
 
 def fitted_episodes(cache: ImageCache, rows: np.ndarray, cases: Sequence[Case]) -> Episodes:
@@ -158,8 +159,8 @@ def with_structure(cache: ImageCache, rows: np.ndarray) -> list[int]:
 
 def episode_loader(data: Episodes, batch_size: int, most: int, seed: int | None = None) -> DataLoader:  # type: ignore[type-arg]
     """Batches that are drawn by the seed; without one those of val."""
+    order: Any = data.held
     if seed is not None:
-        batches: Any = EpisodeSampler(data.tasks, len(data), batch_size, most, seed)
-    else:
-        batches = [data.held[i : i + batch_size] for i in range(0, len(data.held), batch_size)]
+        order = EpisodeSampler(data.tasks, len(data), batch_size, most, seed)
+    batches = BatchSampler(order, batch_size, drop_last=False)
     return DataLoader(data, batch_sampler=batches, collate_fn=lambda batch: batch)

@@ -70,11 +70,10 @@ def changed_tasks(
     Returns:
         image, mask and valid anew; what is not valid is 0.
     """
-    shape = image.shape
-    planes = image.squeeze(2), mask.squeeze(2), valid.squeeze(2)
-    planes = changed(*planes, replace(OF_TASK, outside=relabel, edges=relabel), generator)
-    alone = [plane.flatten(0, 1)[:, None] for plane in planes]
-    return tuple(plane.view(shape) for plane in changed(*alone, OF_IMAGE, generator))
+    shape, of_task = image.shape, replace(OF_TASK, outside=relabel, edges=relabel)
+    planes = changed(image.squeeze(2), mask.squeeze(2), valid.squeeze(2), of_task, generator)
+    image, mask, valid = (plane.flatten(0, 1)[:, None] for plane in planes)
+    return tuple(plane.view(shape) for plane in changed(image, mask, valid, OF_IMAGE, generator))
 
 
 def changed(

@@ -16,7 +16,7 @@ from sqp.core.errors import ConfigError
 from sqp.fit import run as fit
 from sqp.fit import task_of, training
 from sqp.fit.data import fit_cases
-from sqp.fit.episodes import HELD_SUPPORT, episode_loader
+from sqp.fit.episodes import HELD_SUPPORT, EpisodeSampler, episode_loader
 from sqp.fit.in_context import EpisodeModule
 from sqp.fit.module import Recipe
 from sqp.networks.checkpoint import read_header
@@ -69,7 +69,7 @@ def parts(config):
 
 def drawn(data, epoch, seed=0, most=3):
     loader = episode_loader(data, 4, most, seed)
-    loader.batch_sampler.set_epoch(epoch)
+    loader.batch_sampler.sampler.set_epoch(epoch)
     return list(loader.batch_sampler)
 
 
@@ -103,10 +103,12 @@ def test_a_batch_holds_the_query_first_and_each_task_counts_alike(parts):
     assert batch["weight"].sum() == pytest.approx(len(TASKS))
 
 
-def test_it_learns_and_its_file_tells_what_it_was_fitted_on(config):
-    config = replace(config, epochs=6, augment=False)
+def test_it_learns_and_its_file_tells_what_it_was_fitted_on(config, monkeypatch):
+    config, epochs = replace(config, epochs=6, augment=False), []
+    monkeypatch.setattr(EpisodeSampler, "set_epoch", lambda self, epoch: epochs.append(epoch))
     ((path, value),) = fit.fit_network(config).checkpoints.items()
     assert path.name == "universeg-seed0.safetensors" and value > 0.7
+    assert sorted(set(epochs)) == list(range(6))  # Lightning asks for the draws of each epoch
     header = read_header(path, NetworkSpec)
     assert header.spec == NetworkSpec("universeg", 32, dropout=0.0, width=8)
     assert len(header.info["data"]["fitted_images"]) == sum(TASKS.values())
