@@ -13,7 +13,9 @@ GENERAL = "help and config"
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "predict": {
         BASIC: ("images", "masks", "out", "model", "truth", "accept", "reject", "workers", "overwrite"),
-        "what is judged": ("references", "probs", "label", "layout", "records", "split"),
+        "what is judged": (
+            *("mask_pattern", "resize_masks", "references", "probs", "label", "layout", "records", "split"),
+        ),
         "when a mask is accepted": ("risk", "failure", "confidence", "audit", "audit_decisions", "fail_under"),
         "the report": ("worst", "gallery", "write"),
         RUNS: ("seed", "shard", "precision", "batch_size", "device", "encodings", "strict"),
@@ -23,7 +25,8 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "generate": {
         BASIC: ("images", "out", "truth", "masks", "segmenter.name", "prompter", "workers", "overwrite"),
         "which images and masks": (
-            *("references", "probs", "label", "layout", "splits", "only", "licence", "masks_licence", "max_images"),
+            *("mask_pattern", "resize_masks", "references", "probs", "label", "layout", "splits", "only"),
+            *("licence", "masks_licence", "max_images"),
         ),
         "what is kept of a mask": ("measures", "fusion", "fusion_options", "refine", "refine_options", "variants"),
         "prompts": ("prompter_options", "prompters", "cascade", "cascade_options"),

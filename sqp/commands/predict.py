@@ -11,9 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+import sqp
 from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.predict import EXECUTION_KEYS, PredictConfig
 from sqp.core.errors import ConfigError
+from sqp.core.files import sha256_of_all
 from sqp.core.ownership import owned
 from sqp.core.shards import Shard, beside
 from sqp.core.untrusted import read_run
@@ -33,12 +35,13 @@ from sqp.records.parts.claim import check_whole, claim
 from sqp.records.parts.join import check_configs
 from sqp.records.reader import read_record_sets
 from sqp.records.run_info import stored_config, write_run
+from sqp.records.writer import first_difference
 from sqp.report.drawing import save_picture
 from sqp.report.findings import prediction_findings, thresholds_sentence
 from sqp.report.histogram import distribution
 from sqp.report.overlays import write_overlays
 from sqp.report.page import plot_beside, write_page
-from sqp.report.predictions import PredictResult, with_masks, write_predictions
+from sqp.report.predictions import PredictResult, read_predictions, with_masks, write_predictions
 from sqp.report.review import Review
 from sqp.segmenters import check_device
 
@@ -94,18 +97,23 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         write_result(config, bundle, result, time.monotonic() - started)
         return result
     drawn = ErrorMapStore(bundle, config.batch_size, config.device)
-    table = predict_records(
-        bundle,
-        folders,
-        config.batch_size,
-        splits=config.split or None,
-        record_ids=record_ids,
-        device=config.device,
-        accept=config.accept,
-        reject=config.reject,
-        choice=choice,
-        strict=config.strict,
-        keep_maps=drawn.keep if config.part is None else None,
+    before = judged_before(config, record_ids or ())
+    table = (
+        before
+        if before is not None
+        else predict_records(
+            bundle,
+            folders,
+            config.batch_size,
+            splits=config.split or None,
+            record_ids=record_ids,
+            device=config.device,
+            accept=config.accept,
+            reject=config.reject,
+            choice=choice,
+            strict=config.strict,
+            keep_maps=drawn.keep if config.part is None else None,
+        )
     )
     table = with_masks(table, given)
     audit = None
@@ -176,6 +184,44 @@ def records_of(part: Shard, folders: Sequence[Path], splits: Sequence[str]) -> l
     return table.loc[wanted & table["image_id"].map(part.holds), "record_id"].tolist()
 
 
+OF_TRUTH = ("dice", "iou", "truth_path", "files")
+"""Columns of a prediction that change where a truth is added."""
+
+
+def judged_before(config: PredictConfig, record_ids: Collection[str]) -> pd.DataFrame | None:
+    """The predictions of a finished run to which only `--truth` is added now, with the Dice that its records have.
+
+    None where there is no such run, where a record, the bundle or sqp is another one, or a record could not be read:
+    then all are judged.
+    """
+    run, table = config.out / "run.yaml", config.out / "predictions.parquet"
+    if config.truth is None or config.part is not None or not (run.exists() and table.exists()):
+        return None
+    told = read_run(run)
+    then, now = (told_by(told["config"]), told_by(stored_config(config)))
+    if then.pop("truth", None) is not None or not now.pop("truth") or first_difference(then, now):
+        return None
+    if told.get("bundle", {}).get("sha256") != bundle_sha256(config) or told["versions"]["sqp"] != sqp.__version__:
+        return None
+    before = read_predictions(table, needed=("unreadable", *OF_TRUTH)).set_index("record_id")
+    records = RecordSet(config.out / "records")
+    rows = records.table[records.table["record_id"].isin(list(record_ids))].set_index("record_id")
+    if before["unreadable"].any() or set(before.index) != set(rows.index):
+        return None
+    rows = rows.loc[before.index]
+    images = [column.str.partition(";")[0] for column in (before["files"], rows["files"])]
+    if not images[0].equals(images[1]):
+        return None
+    truths = {name: rows[name] for name in OF_TRUTH}
+    return before.assign(**truths, record_set=str(records.folder)).reset_index()
+
+
+def bundle_sha256(config: PredictConfig) -> str:
+    """Which bundle judges, by its files."""
+    folder = bundle_folder(config.model)
+    return sha256_of_all([folder / "bundle.json", folder / "model.safetensors"])
+
+
 def nothing() -> pd.DataFrame:
     """The predictions of a part without an image."""
     numbers = {name: pd.Series(dtype=float) for name in ("predicted_dice", "low", "high")}
@@ -213,7 +259,7 @@ def write_result(
     table = result.table
     counts = {"records": len(table), "images": int(table["image_id"].nunique()), "skipped": len(result.skipped)}
     counts |= {"unreadable": result.unreadable, **{k: int(n) for k, n in table["verdict"].value_counts().items()}}
-    data = {"data_sha256": bundle.info.get("data", {}).get("sha256")}
+    data = {"data_sha256": bundle.info.get("data", {}).get("sha256"), "sha256": bundle_sha256(config)}
     risk = asdict(result.choice) if result.choice else None
     facts: dict[str, Any] = {"bundle": data, "risk": risk, "counts": counts}
     if audit is not None:

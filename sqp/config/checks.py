@@ -69,7 +69,7 @@ KINDS: dict[tuple[Any, ...], str] = {
 """What the names of a list are called, where that is not the option's own name."""
 
 
-OF_TOOLS = (".json", ".xml", ".nrrd")
+OF_TOOLS = (".json", ".xml", ".nrrd", ".dcm")
 """Suffixes of the files of annotation tools."""
 
 
@@ -264,7 +264,7 @@ def label_error(label: str) -> ConfigError:
     """The error for a name where labels are values."""
     return ConfigError(
         f"the option --label is '{label}'; it must be a whole number, or several of them; names are those of "
-        "categories in a file of COCO, Label Studio, CVAT or 3D Slicer, given as --masks"
+        "categories in a file of COCO, Label Studio, CVAT, 3D Slicer or DICOM SEG, given as --masks"
     )
 
 

@@ -33,6 +33,20 @@ def table_of_masks(images: Path | None) -> bool:
     return not {name.lower() for name in names}.isdisjoint(JUDGED)
 
 
+def check_fitting(masks: Path | None, pattern: str | None, resize: bool, given: bool) -> None:
+    """ConfigError where `--mask_pattern` or `--resize_masks` go with no masks, or all images would have one mask."""
+    if resize and not given:
+        raise ConfigError("--resize_masks is about masks made elsewhere, and there are none: leave it out")
+    if pattern is None:
+        return
+    if masks is None or masks.is_file():
+        raise ConfigError("--mask_pattern says how the files in a folder of masks are named: give it with --masks DIR")
+    if "{stem}" not in pattern:
+        raise ConfigError(
+            f"--mask_pattern '{pattern}' names one file for all images: put {{stem}} where the image's name stands"
+        )
+
+
 @dataclass
 class VariantPlan(Config):
     """Which records are made of one image, beside the natural one.
@@ -66,8 +80,8 @@ class GenerateConfig(Config):
         images: Folder of images, one image, a CSV of cases, or the root of a data set as downloaded.
         out: Folder of the record set; a run that was interrupted goes on there.
         truth: Folder of ground-truth masks.
-        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images or 3D Slicer (.json,
-            .xml, .seg.nrrd); these are judged instead of the segmenter's own.
+        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images, 3D Slicer or DICOM SEG
+            (.json, .xml, .seg.nrrd, .dcm); these are judged instead of the segmenter's own.
         label: The value, or values, of the label maps that make the structure; several are merged. Of images also
             0xRRGGBB, the colour of a structure. A mask that lacks the value is empty;
             one that holds 255 (or 65535) alone is the structure itself. Of a tool's file: names or numbers of
@@ -78,6 +92,10 @@ class GenerateConfig(Config):
             well it would serve as an example for them (rca_max, rca_mean, rca_median), and the referees personalised
             and universeg draw what they show. Of more than 32 the most different ones are taken; a judged image never
             shows itself.
+        mask_pattern: How the files of masks are named, where not as the images, e.g. '{stem}_unet_fold0' or
+            '{stem}/mask.png'; {stem} is the image's name without its suffix.
+        resize_masks: Bring given masks of another size to that of their image (nearest neighbour; probabilities
+            bilinear); without it they are skipped.
         layout: Layout of the data, or auto.
         splits: JSON of splits (configs/splits); without it the data's own column is used, else splits are made by
             group and kept in OUT/splits.json.
@@ -123,6 +141,8 @@ class GenerateConfig(Config):
     label: list[int | str] = field(default_factory=list)
     probs: Path | None = None
     references: Path | None = None
+    mask_pattern: str | None = None
+    resize_masks: bool = False
     layout: Layout = "auto"
     splits: Path | None = None
     only: list[Split] = field(default_factory=list)
@@ -248,6 +268,7 @@ class GenerateConfig(Config):
 
     def _check_masks(self) -> None:
         """ConfigError for what only given masks, or only the segmenter's own, can have."""
+        check_fitting(self.masks, self.mask_pattern, self.resize_masks, self.given)
         if self.given:
             if self.cascade is not None:
                 raise ConfigError(
@@ -281,7 +302,7 @@ class GenerateConfig(Config):
 
 EXECUTION_KEYS = (
     *("out", "workers", "encodings", "device", "strict", "overwrite", "only", "max_images"),
-    *("licence", "masks_licence", "references", "shard"),
+    *("licence", "masks_licence", "references", "shard", "mask_pattern", "resize_masks"),
 )
 """Keys that say how a run goes, not what a record is: another value in the same folder is no change of config.
 

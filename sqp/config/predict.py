@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqp.config.checks import CommandConfig, as_labels, check_thresholds
+from sqp.config.generate import check_fitting, table_of_masks
 from sqp.core.errors import ConfigError
 from sqp.core.names import Layout, Precision, Split, Tool
 from sqp.core.shards import Shard
@@ -19,7 +20,7 @@ EXECUTION_KEYS = (
 """Keys that say how a run goes, and what is drawn of it, not what is predicted."""
 MAKING = (
     *(*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "supervised", "references"),
-    *("label", "seed", "precision"),
+    *("label", "seed", "precision", "mask_pattern", "resize_masks"),
 )
 
 
@@ -32,8 +33,10 @@ class PredictConfig(CommandConfig):
             own, `default`.
         out: Folder of predictions.csv (ten columns), predictions.parquet (all), overlays and the report.
         images: Folder of images, one image, a CSV, or the root of a data set; records are made in OUT/records.
-        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images or 3D Slicer (.json,
-            .xml, .seg.nrrd), of which each annotation is judged; without it the segmenter's own masks are.
+        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images, 3D Slicer or DICOM SEG
+            (.json, .xml, .seg.nrrd, .dcm), each annotation of which is judged; without it the segmenter's own masks.
+        mask_pattern: How masks are named, e.g. '{stem}_unet_fold0'; {stem}: the image's name.
+        resize_masks: Resize masks to their image (nearest neighbour), not skip them.
         probs: Folder of the foreground probabilities behind the masks (float npy, or 8- or 16-bit PNG), if there are
             any; without masks these are cut at 0.5.
         truth: Folder of ground-truth masks, if there are any; they only add the true Dice.
@@ -86,6 +89,8 @@ class PredictConfig(CommandConfig):
     masks: Path | None = None
     probs: Path | None = None
     truth: Path | None = None
+    mask_pattern: str | None = None
+    resize_masks: bool = False
     references: Path | None = None
     label: list[int | str] = field(default_factory=list)
     layout: Layout = "auto"
@@ -144,6 +149,8 @@ class PredictConfig(CommandConfig):
             self._refuse(MAKING, "is about records that are made of --images, and --records are made already")
         elif self.masks or self.probs:
             self._refuse(PROMPTING, "is about the segmenter's own masks, and here given masks are judged")
+        given = self.masks is not None or self.probs is not None or table_of_masks(self.images)
+        check_fitting(self.masks, self.mask_pattern, self.resize_masks, given)
 
     @property
     def part(self) -> Shard | None:
@@ -153,5 +160,6 @@ class PredictConfig(CommandConfig):
     def _refuse(self, names: tuple[str, ...], why: str) -> None:
         """ConfigError for the first of the options that is given, and would say nothing."""
         for name in names:
-            if getattr(self, name) not in (None, {}, [], ()):
+            value = getattr(self, name)
+            if value is not False and value not in (None, {}, [], ()):
                 raise ConfigError(f"--{name} {why}: leave it out")

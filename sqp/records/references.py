@@ -26,7 +26,7 @@ from sqp.core.files import sha256_or_nothing
 from sqp.core.types import Case, Embedding, GridFrame, InContextSegmenter, Segmenter
 from sqp.data import find_cases
 from sqp.data.annotations.cases import number_labels
-from sqp.data.cases import counted
+from sqp.data.left_aside import counted
 from sqp.data.volumes import is_volume
 from sqp.records.draft import Draft, Findings
 from sqp.records.encodings import encoded

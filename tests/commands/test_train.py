@@ -22,6 +22,7 @@ from sqp.quality.model.channels import parse_inputs, record_planes, truth_plane
 from sqp.quality.model.rows import calibrates
 from sqp.quality.model.tabular import Standardizer
 from sqp.records import RecordSet
+from sqp.report.model_card import model_card
 
 
 def config(record_set: Path, out: Path, **changes: object) -> TrainConfig:
@@ -341,3 +342,17 @@ def test_a_python_user_trains_without_the_command(record_set: Path, tmp_path: Pa
     by_command = run(replace(asked, out=tmp_path / "command"))
     assert content(trained.bundle.save(tmp_path / "bundle")) == content(by_command.bundle)
     assert trained.metrics == by_command.metrics
+
+
+def test_a_model_worse_than_the_mean_is_never_called_finished_without_saying_so(
+    record_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    untaught = config(record_set, tmp_path, epochs=1, learning_rate=1e-8)
+    result = run(untaught)
+    assert "below some 300 a model is often no better than the mean" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "comparison_val.csv").query("subset == 'all' and dataset == 'all'")
+    mae = table.set_index("method").mae
+    assert mae["quality_model"] > mae["predict_the_mean"]
+    sentence = f"no better than the mean: MAE {mae['quality_model']:.3f}, {mae['predict_the_mean']:.3f}"
+    assert sentence in result.summary() and sentence in model_card(Bundle.load(result.bundle))
+    assert sentence in run(untaught).summary()  # answered from its files

@@ -39,6 +39,8 @@ def generate_config(
         truth=config.truth,
         masks=config.masks,
         probs=config.probs,
+        mask_pattern=config.mask_pattern,
+        resize_masks=config.resize_masks,
         references=references_for(config, like, needed),
         label=list(config.label),
         layout=config.layout,
