@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from sqp.config.checks import Config, as_labels, check_choices, check_ranges
 from sqp.config.fit import PLAIN
-from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS, SUPERVISED, RefereeConfig, SupervisedConfig
+from sqp.config.referee import IN_CONTEXT, NONE, SUPERVISED, RefereeConfig, SupervisedConfig
 from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, check_segmenter, sampler_for
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.names import SPLITS, Corruption, Fusion, Layout, Measure, Refinement, Split
@@ -180,7 +180,7 @@ class GenerateConfig(Config):
         self.referee_by_default = self.referee.name == "auto"
         if self.referee_by_default:
             self.referee = self._auto_referee()
-        self.referee = self._with_encoder(self.referee.with_prompters())
+        self.referee = self.referee.with_prompters().with_encoder(self.segmenter.name, self.segmenter.files()[0])
         check_choices(self)
         for split, plan in self.variants.items():
             lookup("split", split, dict.fromkeys([*SPLITS, "*"]))
@@ -217,10 +217,7 @@ class GenerateConfig(Config):
     @property
     def referee_network(self) -> tuple[str, Path | None]:
         """(name, weights) of the promptable segmenter that the referee is, or that stands behind it."""
-        name, weights = self.referee.network, self.referee.weights
-        if self.referee.name in OWN_WEIGHTS:
-            weights = self.segmenter.files()[0] if name == self.segmenter.name else None
-        return name, weights
+        return self.referee.promptable(self.segmenter.name, self.segmenter.files()[0])
 
     def prompter_named(self, name: str) -> tuple[str, dict[str, Any]]:
         """(sqp's name, options) of a prompter of this config: of `prompters`, the main one, or a plain one."""
@@ -241,16 +238,6 @@ class GenerateConfig(Config):
             return replace(self.referee, name="litemedsam")
         weights = self.referee.weights or self.segmenter.files()[0]
         return replace(self.referee, name=self.segmenter.name, weights=weights)
-
-    def _with_encoder(self, referee: RefereeConfig) -> RefereeConfig:
-        """The referee, where it has an encoder by default with that one."""
-        if referee.name not in IN_CONTEXT or referee.encoder != "auto":
-            return referee
-        if self.segmenter.name in (*PLAIN, NONE):
-            return replace(referee, encoder="litemedsam")
-        own = referee.name in OWN_WEIGHTS
-        weights = referee.weights if own else referee.weights or self.segmenter.files()[0]
-        return replace(referee, encoder=self.segmenter.name, weights=weights)
 
     def _check_prompts(self) -> None:
         """ConfigError for options of prompters and of a cascade that would say nothing, or contradict each other."""

@@ -70,6 +70,21 @@ class RefereeConfig(Config):
         given = self.prompters or self.name in IN_CONTEXT
         return self if given else replace(self, prompters=default)
 
+    def with_encoder(self, segmenter: str, weights: Path | None) -> RefereeConfig:
+        """With the promptable segmenter behind it, where it is shown references: by default that of the records."""
+        if self.name not in IN_CONTEXT or self.encoder != "auto":
+            return self
+        if segmenter in (*PLAIN, NONE):
+            return replace(self, encoder="litemedsam")
+        own = self.name in OWN_WEIGHTS
+        return replace(self, encoder=segmenter, weights=self.weights if own else self.weights or weights)
+
+    def promptable(self, segmenter: str, weights: Path | None) -> tuple[str, Path | None]:
+        """(name, weights) of the promptable segmenter that it is, or that stands behind it, beside the records' own."""
+        if self.name not in OWN_WEIGHTS:
+            return self.network, self.weights
+        return self.network, weights if self.network == segmenter else None
+
     def check(self) -> None:
         """ConfigError for a referee that ignores prompts, a number out of range, and a localizer that is lacking."""
         if self.name == NONE:
