@@ -33,7 +33,6 @@ def test_notebooks_are_kept_without_outputs():
         assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_quickstart_runs(tmp_path):
     _, _, one, numbers, table, correlation, _, files = outputs("quickstart", tmp_path)

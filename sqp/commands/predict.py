@@ -16,9 +16,11 @@ from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.predict import EXECUTION_KEYS, PredictConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of_all
+from sqp.core.mirror import url_of
 from sqp.core.ownership import owned
 from sqp.core.shards import Shard, beside
 from sqp.core.untrusted import read_run
+from sqp.data.remote import with_local_inputs
 from sqp.integrations.writers import check_writers, write_for_tools
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.licences import restriction
@@ -35,6 +37,7 @@ from sqp.records.parts.claim import check_whole, claim
 from sqp.records.parts.join import check_configs
 from sqp.records.reader import read_record_sets
 from sqp.records.run_info import stored_config, write_run
+from sqp.records.workers import CORES, ray_engine
 from sqp.records.writer import first_difference
 from sqp.report.drawing import save_picture
 from sqp.report.findings import prediction_findings, thresholds_sentence
@@ -49,7 +52,8 @@ from sqp.segmenters import check_device
 def run(config: PredictConfig) -> PredictResult:
     """Make records where images are given, predict, and write predictions, overlays, the report and run.yaml."""
     rule = risk_rule(config)
-    check_device(config.device)
+    if config.engine == "local":  # the nodes of a cluster say it for themselves
+        check_device(config.device)
     check_writers(config.write)
     part, whole = config.part, config.out
     if part is None:
@@ -112,7 +116,8 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
             reject=config.reject,
             choice=choice,
             strict=config.strict,
-            keep_maps=drawn.keep if config.part is None else None,
+            keep_maps=drawn.keep if config.part is None and config.engine == "local" else None,
+            engine=None if config.engine == "local" else ray_engine(config, config.out, CORES[True]),
         )
     )
     table = with_masks(table, given)
@@ -138,7 +143,8 @@ def write_report(
     table, choice, skipped = result.table, result.choice, result.skipped
     write_overlays(table, config.out / "overlays", config.worst, drawn)
     save_picture(distribution(table), config.out / "distribution.png")
-    what = config.masks or config.probs or config.images or ", ".join(map(str, config.records))
+    given = config.masks or config.probs or config.images
+    what = (url_of(given) or given) if given else ", ".join(map(str, config.records))
     found = prediction_findings(table, config.accept, config.reject, 1 - bundle.conformal.alpha, choice, skipped)
     write_page(
         config.out / "report.html",
@@ -245,7 +251,8 @@ def told_by(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _records_of_images(config: PredictConfig, bundle: Bundle) -> GenerateResult:
     """The record set of the images. ConfigError where it has no record of them."""
-    result = make_record_set(generate_config(config, bundle.expects, bundle.sources))
+    local = with_local_inputs(config, config.part)
+    result = make_record_set(generate_config(local, bundle.expects, bundle.sources))
     if not result.record_ids and (config.part is None or result.images):
         reasons = "; ".join(list(result.skipped.values())[:3])
         raise ConfigError(f"no image of {config.images} could be segmented: {reasons}")

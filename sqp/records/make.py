@@ -18,6 +18,7 @@ from sqp.config.referee import NONE
 from sqp.config.train import TrainConfig
 from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.files import write_text
+from sqp.core.mirror import fetch_all
 from sqp.core.names import Precision
 from sqp.core.ownership import owned
 from sqp.core.progress import Progress
@@ -29,6 +30,7 @@ from sqp.data import find_cases
 from sqp.data.annotations.cases import annotated_cases, holds_annotations, number_labels, without_broken, write_masks
 from sqp.data.left_aside import counted, turned_notes
 from sqp.data.licences import of_licences
+from sqp.data.remote import with_local_inputs
 from sqp.data.sizes import of_other_size, refusal, resized_notes
 from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import FRACTIONS, Splits, apply_splits, subset_by_group, with_default_splits
@@ -94,7 +96,8 @@ def check_parts(config: GenerateConfig) -> None:
     check_refined(config)
     check_referee(config)
     check_supervised(config)
-    check_device(config.device)
+    if config.engine == "local":  # the nodes of a cluster say it for themselves
+        check_device(config.device)
 
 
 def make_record_set(config: GenerateConfig, to_train: bool = False) -> GenerateResult:
@@ -115,6 +118,7 @@ def make_record_set(config: GenerateConfig, to_train: bool = False) -> GenerateR
 def _make(config: GenerateConfig, to_train: bool) -> GenerateResult:
     """Into a folder that is this run's own."""
     started = time.monotonic()
+    config = with_local_inputs(config, config.part)
     everything, skipped, made_splits, notes = collect_cases(config)
     everything = of_licences(everything, config.licence)
     config = for_cases(config, everything)
@@ -139,6 +143,7 @@ def _make(config: GenerateConfig, to_train: bool) -> GenerateResult:
         broken = write_masks(everything, config.masks, config.out, config.label)
         cases = without_broken(cases, broken, config.strict)
         skipped |= broken
+    fetch_all(path for case in cases for path in (case.mask_path, case.probability_path) if path)
     plans = {case.image_id: [planned.record_id for planned in plan_case(case, config)] for case in cases}
     finished = still_done(writer, cases, plans)
     writer.drop(finished.stale)
@@ -147,6 +152,7 @@ def _make(config: GenerateConfig, to_train: bool) -> GenerateResult:
         raise CaseError(next(iter(apart.values())))
     skipped |= apart
     pending = [case for case in cases if not finished.done.issuperset(plans[case.image_id])]
+    fetch_all(case.image_path for case in pending if case.mask_path or case.probability_path)
     others = of_other_size(cases if config.resize_masks else pending)
     if others and config.resize_masks:
         notes += resized_notes(others)

@@ -105,7 +105,10 @@ def join_truth(writer: RecordWriter, cases: Iterable[Case], ids: Collection[str]
             problems[case.image_id] = str(error)
             continue
         drawn = truths[case.image_id]
-        amended = {"truth_path": [str(path.absolute()) for path in case.truth_paths], "files": stamp_of(files_of(case))}
+        amended: dict[str, Any] = {
+            "truth_path": [str(path.absolute()) for path in case.truth_paths],
+            "files": stamp_of(files_of(case)),
+        }
         amended |= {"dice": over_raters(dice, mask, drawn), "iou": over_raters(iou, mask, drawn)}
         amended |= {"spacing": list(row["spacing"]), CONTENT: records.contents[name]}
         write_json(writer.folder / "rows" / f"{name}.json", row | amended)

@@ -69,6 +69,10 @@ class RecordWriter:
         """Mask and maps of a record."""
         return self.folder / mask_path, self.folder / "maps" / f"{record_id}.npz"
 
+    def has_row(self, record_id: str) -> bool:
+        """Whether a record was finished since the table was written."""
+        return (self.folder / "rows" / f"{record_id}.json").is_file()
+
     def done(self) -> set[str]:
         """Ids of all finished records."""
         return set(self.sources())
