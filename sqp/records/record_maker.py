@@ -55,7 +55,9 @@ class RecordMaker:
         self.cascade = Cascade(config) if config.cascade else None
         self.referee = Referee(config, segmenter, references) if config.referee.name != NONE else None
         self.encoder = self._encoder() if references else None
-        self.shown = None if self.encoder is None else Shown(in_context(config, self.encoder), references)
+        self.shown = self.referee.shown if self.referee else None
+        if self.shown is None and self.encoder is not None:
+            self.shown = Shown(in_context(config, self.encoder), references)
         self.supervised = SupervisedReferee(config, segmenter) if config.supervised.network else None
         self.among_references = False  # the image of the last call
         self.writer = RecordWriter(config.out)

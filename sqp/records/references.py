@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
-from sqp.config.referee import IN_CONTEXT, NONE
+from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS
 from sqp.config.segmenter import MULTIMASK
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import sha256_or_nothing
@@ -104,13 +104,13 @@ def content_of_image(image: np.ndarray) -> str:
 
 
 def encoder_of(config: GenerateConfig) -> tuple[str, Path | None]:
-    """(name, weights) of the promptable segmenter whose encoding is read: the referee's, else the records' own.
+    """(name, weights) of the promptable segmenter whose encoding is there: the referee's, else the records' own.
 
     Else, as both may be none or ignore prompts, LiteMedSAM: its encoding is then made for the references' sake alone.
     """
     referee, segmenter = config.referee, config.segmenter
     if referee.name != NONE:
-        return referee.network, referee.weights
+        return config.referee_network
     return ("litemedsam", None) if segmenter.name in (*PLAIN, NONE) else (segmenter.name, segmenter.files()[0])
 
 
@@ -124,9 +124,10 @@ def build_encoder(config: GenerateConfig) -> Segmenter:
 
 
 def in_context(config: GenerateConfig, base: Segmenter) -> InContextSegmenter:
-    """The in-context segmenter of a config on the encoding of `base`: the referee, where that is one."""
+    """The in-context segmenter of a config, with `base` behind it: the referee, where that is one."""
     name = config.referee.name if config.referee.name in IN_CONTEXT else IN_CONTEXT[0]
-    return IN_CONTEXT_SEGMENTERS[name](base)
+    weights = config.referee.weights if name in OWN_WEIGHTS else None
+    return IN_CONTEXT_SEGMENTERS[name](base, weights, config.device)
 
 
 def load_references(config: GenerateConfig, base: Segmenter | None = None) -> References:
@@ -152,14 +153,17 @@ def load_references(config: GenerateConfig, base: Segmenter | None = None) -> Re
             _check_same(kept[content], case, mask)
             again.append(case.image_id)
             continue
-        features = segmenter.features(encoded(base, loaded.image, config.encodings))
+        embedding = encoded(base, loaded.image, config.encodings) if segmenter.reads_encoding else None
+        features = segmenter.features(loaded.image, embedding)
         kept[content] = Reference(case.image_id, content, features, mask)
     if not kept:
         raise ConfigError(f"no reference can be used: {next(iter(found.left_out.values()))}")
     found.shown = list(kept.values())
     found.notes += counted(again, "reference{s} {are} there twice, and counted once")
     if len(kept) > MOST:
-        found.shown = [found.shown[i] for i in most_different([r.features for r in found.shown], MOST)]
+        found.shown = [
+            found.shown[i] for i in most_different([segmenter.summary(r.features) for r in found.shown], MOST)
+        ]
         found.notes.append(f"of {len(kept)} references the {MOST} most different ones are shown")
     return found
 
@@ -191,16 +195,15 @@ def _check_same(known: Reference, case: Case, mask: np.ndarray) -> None:
         )
 
 
-def most_different(features: Sequence[Tensor], n: int) -> list[int]:
+def most_different(summaries: Sequence[Tensor], n: int) -> list[int]:
     """The indices of n of the references, ascending: first the most ordinary one, then always the one furthest from
-    those that are chosen, by the cosine of the mean of its features `[c, h', w']`.
+    those that are chosen, by the cosine of its summary `[c]`.
 
     Examples:
-        >>> x = [torch.tensor(v).view(2, 1, 1) for v in ([1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9])]
-        >>> most_different(x, 2)
+        >>> most_different([torch.tensor(v) for v in ([1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9])], 2)
         [1, 2]
     """
-    means = F.normalize(torch.stack([part.flatten(1).mean(1) for part in features]), dim=1)
+    means = F.normalize(torch.stack(list(summaries)), dim=1)
     chosen = [int((means @ means.mean(0)).argmax())]
     likeness = means @ means[chosen[0]]
     while len(chosen) < n:
@@ -229,20 +232,25 @@ class Shown:
         """Whether the image is one of them."""
         return len(self.others(image)) < len(self.references)
 
-    def answer(self, image: np.ndarray, embedding: Embedding) -> Tensor:
-        """Logits `[*grid]`: what the references would have drawn; CaseError where the image is the only one."""
+    def answers(self, image: np.ndarray, embedding: Embedding) -> list[Tensor]:
+        """Logits `[*grid]`: what all references would have drawn, then what each of the segmenter's further sets of
+        them would; CaseError where the image is the only one."""
         others = self.others(image)
         if not others:
             raise CaseError("the image is the only reference, and no example for itself: give another one")
-        transfer = self.segmenter.transfer(self.segmenter.features(embedding), [r.features for r in others])
-        return on_grid(transfer([r.mask for r in others]), embedding.frame)
+        query = self.segmenter.features(image, embedding)
+        found = []
+        for chosen in self.segmenter.support_sets(len(others)):
+            transfer = self.segmenter.transfer(query, [others[i].features for i in chosen])
+            found.append(on_grid(transfer([others[i].mask for i in chosen]), embedding.frame))
+        return found
 
     def reverse(self, image: np.ndarray, embedding: Embedding, drafts: Sequence[Draft]) -> list[Findings]:
         """`rca_*` of each mask: with it as the only example every reference is segmented, and held beside its truth.
 
         NaN for an empty mask, and where no other reference is there.
         """
-        features = [self.segmenter.features(embedding)]
+        features = [self.segmenter.features(image, embedding)]
         others = self.others(image)
         transfers = [self.segmenter.transfer(r.features, features) for r in others]
         found = []
