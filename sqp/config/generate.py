@@ -169,7 +169,7 @@ class GenerateConfig(Config):
         check_ranges(self)
         check_sampler(self.sampler, self.segmenter)
         self.referee.check()
-        if self.referee.name in IN_CONTEXT and self.references is None:
+        if self.referee.name in IN_CONTEXT and self.referee.needs_references and self.references is None:
             raise ConfigError(f"the referee {self.referee.name} is shown examples: give --references DIR")
         self.supervised.check()
         if SUPERVISED in self.referee.prompters and self.supervised.network is None:

@@ -33,6 +33,7 @@ from sqp.records import RecordWriter
 from sqp.records.cascade import check_cascade
 from sqp.records.fitted import fitted_checkpoints, leave_out_fitted, parts_of_records, with_hashes
 from sqp.records.plan import check_prompters, for_cases, plan_case
+from sqp.records.record_maker import AMONG, STRANGE
 from sqp.records.referee import check_referee
 from sqp.records.references import References, load_references
 from sqp.records.refine import check_refined
@@ -146,15 +147,16 @@ def _make(config: GenerateConfig) -> GenerateResult:
         for reason in references.left_out.values() if config.strict else ():
             raise CaseError(reason)
     written, ended = 0, False
-    among: list[str] = []
+    marked: dict[str, list[str]] = {AMONG: [], STRANGE: []}
     progress = Progress(len(pending), "generate", "image")
     for name, reason in references.left_out.items():
         progress.say(f"left out the reference {name}: {reason}")
     try:
         outcomes = make_records(config, pending, everything, finished.done, references.shown)
-        for image_id, count, problems, is_reference in outcomes:
+        for image_id, count, problems, marks in outcomes:
             written += count
-            among += [image_id] * is_reference
+            for mark in marks:
+                marked[mark].append(image_id)
             progress.update()
             for problem in problems:
                 if config.strict:
@@ -177,7 +179,8 @@ def _make(config: GenerateConfig) -> GenerateResult:
     notes += counted(finished.changed, "image{s} or truth{s} changed since the records were made: made anew")
     notes += counted(finished.left, "image{s} or truth{s} of earlier runs changed: their records are removed")
     notes += counted(finished.damaged, "record{s} had a mask or maps that were altered or lost: made anew")
-    notes += counted(sorted(among), "image{s} {are} among the references, and judged by the others")
+    notes += counted(sorted(marked[AMONG]), "image{s} {are} among the references, and judged by the others")
+    notes += counted(sorted(marked[STRANGE]), "image{s} {are} unlike all references, which may be of another modality")
     notes += turned_notes(cases)
     given = {case.image_id: str(file) for case in cases if (file := case.mask_path or case.probability_path)}
     return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes, given)

@@ -25,7 +25,8 @@ from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import sha256_or_nothing
 from sqp.core.types import Case, Embedding, GridFrame, InContextSegmenter, Segmenter
 from sqp.data import find_cases
-from sqp.data.annotations.cases import number_labels
+from sqp.data.annotations.cases import holds_annotations, holds_segments, number_labels
+from sqp.data.annotations.pairs import annotated_pairs
 from sqp.data.cases import counted
 from sqp.data.volumes import is_volume
 from sqp.records.draft import Draft, Findings
@@ -33,6 +34,7 @@ from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase, load_case
 from sqp.segmenters import IN_CONTEXT_SEGMENTERS, build_segmenter
 from sqp.segmenters.personalised import shares_of
+from sqp.uncertainty.likeness import is_strange, most_different
 from sqp.uncertainty.rca import rca_scores, transfer_dice
 
 MOST = 32
@@ -65,17 +67,20 @@ class References:
 
 
 def reference_cases(config: GenerateConfig) -> list[Case]:
-    """The pairs of `--references`, with the mask as truth; a pair in a table may name it in the column mask.
+    """The pairs of `--references`, with the mask as truth; a pair in a table may name it in the column mask, and in a
+    tool's file all annotations of an image, of one category, are its mask.
 
     ConfigError where there are none, and for volumes.
     """
     assert config.references is not None
+    if holds_annotations(config.references) and not holds_segments(config.references):
+        return annotated_pairs(config.references, config.label)
     listed = find_cases(config.references, layout="auto", labels=number_labels(config.label), option="--references")
     cases = [_pair(case, file) for case in listed if (file := _drawn(case)) is not None]
     if not cases:
         raise ConfigError(
             f"--references {config.references} holds no image with a mask: give images/ and masks/ in one folder, or a "
-            "CSV with the columns image and mask"
+            "CSV with the columns image and mask, or COCO's file beside its images"
         )
     volumes = [case for case in cases if is_volume(case.image_path)]
     if volumes:
@@ -191,25 +196,6 @@ def _check_same(known: Reference, case: Case, mask: np.ndarray) -> None:
         )
 
 
-def most_different(features: Sequence[Tensor], n: int) -> list[int]:
-    """The indices of n of the references, ascending: first the most ordinary one, then always the one furthest from
-    those that are chosen, by the cosine of the mean of its features `[c, h', w']`.
-
-    Examples:
-        >>> x = [torch.tensor(v).view(2, 1, 1) for v in ([1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9])]
-        >>> most_different(x, 2)
-        [1, 2]
-    """
-    means = F.normalize(torch.stack([part.flatten(1).mean(1) for part in features]), dim=1)
-    chosen = [int((means @ means.mean(0)).argmax())]
-    likeness = means @ means[chosen[0]]
-    while len(chosen) < n:
-        likeness[chosen[-1]] = torch.inf
-        chosen.append(int(likeness.argmin()))
-        likeness = torch.maximum(likeness, means @ means[chosen[-1]])
-    return sorted(chosen)
-
-
 class Shown:
     """References shown to an in-context segmenter, for one image after the other; built once.
 
@@ -229,6 +215,10 @@ class Shown:
         """Whether the image is one of them."""
         return len(self.others(image)) < len(self.references)
 
+    def strange(self, embedding: Embedding) -> bool:
+        """Whether an image is likely of another kind than the references (`likeness.is_strange`)."""
+        return is_strange(self.segmenter.features(embedding), [r.features for r in self.references])
+
     def answer(self, image: np.ndarray, embedding: Embedding) -> Tensor:
         """Logits `[*grid]`: what the references would have drawn; CaseError where the image is the only one."""
         others = self.others(image)
@@ -238,7 +228,8 @@ class Shown:
         return on_grid(transfer([r.mask for r in others]), embedding.frame)
 
     def reverse(self, image: np.ndarray, embedding: Embedding, drafts: Sequence[Draft]) -> list[Findings]:
-        """`rca_*` of each mask: with it as the only example every reference is segmented, and held beside its truth.
+        """`rca_*` of each mask: with it as the only example every reference is segmented, and held beside its truth;
+        and how many `references` there were.
 
         NaN for an empty mask, and where no other reference is there.
         """
@@ -249,8 +240,13 @@ class Shown:
         for draft in drafts:
             drawn = [run([draft.mask]) for run in transfers]
             reached = [transfer_dice(p, shares_of(r.mask, p.shape)) for p, r in zip(drawn, others, strict=True)]
-            found.append(Findings(scores=rca_scores(reached if draft.mask.any() else [])))
+            found.append(reversed_findings(reached if draft.mask.any() else [], len(others)))
         return found
+
+
+def reversed_findings(dices: Sequence[float], references: int) -> Findings:
+    """`rca_*` of the Dice that was reached on each reference, and how many `references` the image was judged by."""
+    return Findings(scores=rca_scores(dices) | {"references": float(references)})
 
 
 def on_grid(probability: Tensor, frame: GridFrame) -> Tensor:

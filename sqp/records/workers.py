@@ -61,8 +61,8 @@ def workers_for(config: GenerateConfig, pending: Sequence[Case]) -> int:
     return found if found > 1 else 0
 
 
-Outcome = tuple[str, int, list[str], bool]
-"""Image id, number of records written, why some or all are missing, and whether it is among the references."""
+Outcome = tuple[str, int, list[str], set[str]]
+"""Image id, number of records written, why some or all are missing, and how it stands to the references (its marks)."""
 
 
 def make_records(
@@ -104,9 +104,9 @@ def _attempt(maker: RecordMaker, case: Case, done: set[str]) -> Outcome:
     """What came of a case, also where nothing did."""
     try:
         count, problems = maker(case, done)
-        return case.image_id, count, problems, maker.among_references
+        return case.image_id, count, problems, maker.marks
     except CaseError as error:
-        return case.image_id, 0, [str(error)], False
+        return case.image_id, 0, [str(error)], set()
     finally:
         if is_volume(case.image_path):
             give_back_memory()

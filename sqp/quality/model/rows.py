@@ -31,9 +31,7 @@ def training_rows(config: TrainConfig, channels: Sequence[str]) -> pd.DataFrame:
         check_channels(RecordSet(folder), channels)
     check_no_leakage(table[["image_id", "group", "split"]])
     check_one_group(table)
-    twice = table.loc[table.duplicated("record_id"), "record_id"]
-    if len(twice):
-        raise ConfigError(f"record {twice.iloc[0]} is in two of the record sets: give each record set once")
+    _check_once(table)
     splits = sorted(set(table["split"].astype(str)))
     table = table[table["split"].isin(USED)]
     with_truth = table[~np.isnan(table["dice"].to_numpy(float))]
@@ -47,7 +45,16 @@ def training_rows(config: TrainConfig, channels: Sequence[str]) -> pd.DataFrame:
         if not (with_truth["split"] == split).any():
             raise ConfigError(f"no record of split '{split}' has a ground truth: generate it with --truth DIR")
     _check_enough(with_truth, config)
-    return with_truth.sort_values(["split", "record_id"], ignore_index=True)
+    return with_truth.sort_values(["split", "record_id", "record_set"], ignore_index=True)
+
+
+def _check_once(table: pd.DataFrame) -> None:
+    """ConfigError for a record that lies in two record sets, unless these were judged by other references."""
+    beside = {folder: RecordSet(folder).config.get("references_sha256", "") for folder in table["record_set"].unique()}
+    twice = table.loc[table.assign(beside=table["record_set"].map(beside)).duplicated(["record_id", "beside"])]
+    if len(twice):
+        name = twice["record_id"].iloc[0]
+        raise ConfigError(f"record {name} is in two of the record sets: give each record set once")
 
 
 def without(rows: pd.DataFrame, unreadable: Mapping[str, str], config: TrainConfig) -> pd.DataFrame:

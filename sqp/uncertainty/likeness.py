@@ -1,0 +1,77 @@
+"""How like images are to each other, by the mean of their features in an encoder that has seen many modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+FEWEST = 4
+"""References whose own spread is known: of fewer nobody can tell how different images of their kind are."""
+TIMES = 2.0
+"""So many times as far as the loneliest reference from its nearest is strange."""
+
+
+def means_of(features: Sequence[Tensor]) -> Tensor:
+    """Unit vectors `[n, c]`: the mean of each image's features `[c, h', w']`.
+
+    Args:
+        features: of n images.
+
+    Returns:
+        float32 `[n, c]`.
+    """
+    return F.normalize(torch.stack([part.flatten(1).mean(1) for part in features]), dim=1)
+
+
+def most_different(features: Sequence[Tensor], n: int) -> list[int]:
+    """The indices of n images, ascending: first the most ordinary one, then always the one furthest from those that
+    are chosen, by the cosine of the means of their features.
+
+    Args:
+        features: of the images, `[c, h', w']` each.
+        n: at most as many as there are.
+
+    Returns:
+        The indices.
+
+    Examples:
+        >>> x = [torch.tensor(v).view(2, 1, 1) for v in ([1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9])]
+        >>> most_different(x, 2)
+        [1, 2]
+    """
+    means = means_of(features)
+    chosen = [int((means @ means.mean(0)).argmax())]
+    likeness = means @ means[chosen[0]]
+    while len(chosen) < n:
+        likeness[chosen[-1]] = torch.inf
+        chosen.append(int(likeness.argmin()))
+        likeness = torch.maximum(likeness, means @ means[chosen[-1]])
+    return sorted(chosen)
+
+
+def is_strange(image: Tensor, references: Sequence[Tensor]) -> bool:
+    """Whether an image is much further from all references than the loneliest of these is from its nearest.
+
+    Distance is 1 - the cosine of the means. Of fewer than `FEWEST` references it is not known: False.
+
+    Args:
+        image: its features `[c, h', w']`.
+        references: those of the references.
+
+    Returns:
+        True for an image that is likely of another kind.
+
+    Examples:
+        >>> near = [torch.tensor([1.0, 0.1 * i]).view(2, 1, 1) for i in range(4)]
+        >>> is_strange(torch.tensor([0.0, 1.0]).view(2, 1, 1), near), is_strange(near[0], near[1:] + near[:1])
+        (True, False)
+    """
+    if len(references) < FEWEST:
+        return False
+    means = means_of(references)
+    among = (means @ means.T).fill_diagonal_(-1).amax(1)
+    lonely = 1 - among.min()
+    return bool(1 - (means @ means_of([image])[0]).max() > TIMES * lonely)
