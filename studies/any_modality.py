@@ -7,8 +7,8 @@ group with what is judged; test masks are the same for each k. OUT/frozen.csv
 lists them with their hashes.
 choose: each model of the config is trained on all tasks but one, and judges that one's masks of train, calibration and
 val; OUT/choose.csv. report: the model that the config names as `chosen` on the masks of test; OUT/report.csv,
-intervals.csv, any.png and report.md. bundles: that model trained on all tasks of each bundle's list, its interval as
-wide as the tasks ask that were left out; OUT/bundles. Everything goes on where it stopped.
+intervals.csv, any.png and report.md. bundles: that model trained on the tasks of each bundle, its interval as wide as
+those ask that were left out of them, and judged on the other tasks; OUT/bundles. Everything goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sqp.records import RecordSet, read_record_sets
 from sqp.records.frozen import mask_hash
 from sqp.report.figures import save
 from sqp.report.tables import HEADINGS, write_csv
-from studies.any_report import RCA, figure, intervals, over_tasks, placed, pooled_quantile, table_of
+from studies.any_report import RCA, SUBSETS, figure, intervals, over_tasks, placed, pooled_quantile, table_of
 from studies.classical import masks
 from studies.runner import command, kept, option, predictions, predictions_key, shown, status, study, write_page
 from studies.tasks import PARTS, all_tasks, built_once, draw, parts_of, write_cases
@@ -106,30 +106,39 @@ def found_sets(out: Path, tasks: Sequence[str], parts: Sequence[str]) -> Sets:
 
 
 def frozen(out: Path, tasks: Sequence[str]) -> pd.DataFrame:
-    """The masks of test by their hashes, a row a record: they are there before any model is."""
+    """The masks of test by their hashes, a row a mask: they are there before any model is.
+
+    Of the first record set of each maker; those beside other references have the same masks.
+    """
     rows = []
     for task, folders in found_sets(out, tasks, ["test"]).items():
-        for folder in folders:
-            if folder.name.split("_")[1] == "8" and folder.name.endswith("_0"):
-                table = RecordSet(folder).table
-                hashes = [mask_hash(RecordSet(folder).mask(name)) for name in table["record_id"]]
-                rows.append(table[["record_id", "group", "variant", "dice"]].assign(task=task, mask_sha256=hashes))
+        for folder in {folder.parent: folder for folder in reversed(folders)}.values():
+            records = RecordSet(folder)
+            table = records.table[["record_id", "group", "variant", "dice"]]
+            hashes = [mask_hash(records.mask(name)) for name in table["record_id"]]
+            rows.append(table.assign(task=task, mask_sha256=hashes))
     return pd.concat(rows, ignore_index=True)
 
 
-def left_out(settings: Mapping[str, Any], name: str, task: str, out: Path, parts: Sequence[str]) -> pd.DataFrame:
-    """The masks of a task in these parts, judged by a model that was trained on all others."""
-    tasks = [other for other in settings["tasks"] if other != task]
-    learned = [folder for folders in found_sets(out, tasks, NOT_TEST).values() for folder in folders]
-    home = out / "judge" / name / task
-    result = command("train", settings["train"], settings["models"][name], _where(learned, home))
+def everywhere(
+    settings: Mapping[str, Any], name: str, out: Path, parts: Sequence[str], tasks: Sequence[str], home: Path
+) -> pd.DataFrame:
+    """The masks of each of these tasks in turn, judged by a model that was trained on the others of them."""
+    judged = []
+    for task in tasks:
+        sets = found_sets(out, [other for other in tasks if other != task], NOT_TEST)
+        path = trained(settings, name, sets, home / task)
+        judged.append(judged_by(path, found_sets(out, [task], parts), home / task))
+    return pd.concat(judged, ignore_index=True)
+
+
+def trained(settings: Mapping[str, Any], name: str, sets: Sets, home: Path) -> Path:
+    """The bundle of a model of the config, trained on record sets."""
+    records = [str(folder) for folders in sets.values() for folder in folders]
+    result = command("train", settings["train"], settings["models"][name], {"records": records, "out": str(home)})
     shutil.rmtree(home / "cache", ignore_errors=True)
-    print(f"{name}, {task} left out: {result.summary()}", flush=True)
-    return judged_by(result.bundle, found_sets(out, [task], parts), home)
-
-
-def _where(learned: Sequence[Path], home: Path) -> dict[str, Any]:
-    return {"records": list(map(str, learned)), "out": str(home)}
+    print(f"{home}: {result.summary()}", flush=True)
+    return Path(result.bundle)
 
 
 def judged_by(path: Path, sets: Sets, home: Path) -> pd.DataFrame:
@@ -137,11 +146,6 @@ def judged_by(path: Path, sets: Sets, home: Path) -> pd.DataFrame:
     folders = [folder for several in sets.values() for folder in several]
     bundle = Bundle.load(path)
     return placed(predictions(home / predictions_key(path, folders), lambda: bundle, folders))
-
-
-def everywhere(settings: Mapping[str, Any], name: str, out: Path, parts: Sequence[str]) -> pd.DataFrame:
-    """The masks of each task in turn, judged by a model that has not seen it."""
-    return pd.concat([left_out(settings, name, task, out, parts) for task in settings["tasks"]], ignore_index=True)
 
 
 def calibration_rows(settings: Mapping[str, Any], out: Path) -> pd.DataFrame:
@@ -155,20 +159,22 @@ def choose(settings: Mapping[str, Any], out: Path) -> pd.DataFrame:
     """A row a model of the config, number of references, subset and method: means over tasks, on what is not test."""
     calibration, tables = calibration_rows(settings, out), []
     for name in settings["models"]:
-        rows = everywhere(settings, name, out, NOT_TEST)
-        table = table_of(rows, calibration, AGAINST, 10, ["spread", "natural", "all"])
+        rows = everywhere(settings, name, out, NOT_TEST, list(settings["tasks"]), out / "judge" / name)
+        table = table_of(rows, calibration, AGAINST, 10, list(SUBSETS))
         tables.append(over_tasks(table).assign(model=name))
     return pd.concat(tables, ignore_index=True)
 
 
 def report(settings: Mapping[str, Any], out: Path) -> None:
     """The chosen model on the masks of test, each task beside a model that has not seen it."""
-    name = settings["chosen"]
+    name, tasks = settings["chosen"], list(settings["tasks"])
     lookup("model of the config", name, settings["models"])
-    rows = everywhere(settings, name, out, ["test"])
+    rows, others = (
+        everywhere(settings, name, out, parts, tasks, out / "judge" / name) for parts in (["test"], NOT_TEST)
+    )
     n_resamples = int(settings.get("n_resamples", 1000))
-    table = table_of(rows, calibration_rows(settings, out), AGAINST, n_resamples, ["spread", "natural", "all"])
-    widths = intervals(rows, everywhere(settings, name, out, NOT_TEST), float(settings["train"].get("alpha", 0.1)))
+    table = table_of(rows, calibration_rows(settings, out), AGAINST, n_resamples, list(SUBSETS))
+    widths = intervals(rows, others, float(settings["train"].get("alpha", 0.1)))
     means = over_tasks(table)
     write_csv(table, out / "report.csv")
     write_csv(widths, out / "intervals.csv")
@@ -213,21 +219,27 @@ def blocks(table: pd.DataFrame, means: pd.DataFrame, widths: pd.DataFrame) -> It
 
 
 def bundle(settings: Mapping[str, Any], name: str, out: Path) -> Path:
-    """The chosen model trained on the tasks of a bundle; its interval is as wide as tasks ask that were left out."""
-    values, chosen = settings["bundles"][name], settings["chosen"]
-    sets = found_sets(out, values["tasks"], NOT_TEST)
-    learned = [folder for folders in sets.values() for folder in folders]
-    result = command("train", settings["train"], settings["models"][chosen], _where(learned, out / "train" / name))
-    print(f"{name}: {result.summary()}", flush=True)
-    rows = everywhere(settings, chosen, out, NOT_TEST)
-    rows = rows[rows["task"].isin(values["tasks"])]
-    made, alpha = Bundle.load(result.bundle), float(settings["train"].get("alpha", 0.1))
+    """The chosen model trained on the tasks of a bundle, its interval as wide as those ask that were left out of them.
+
+    What it says of the test masks of all other tasks is written to OUT/NAME.csv, where there are such.
+    """
+    tasks, chosen = settings["bundles"][name]["tasks"], settings["chosen"]
+    made = Bundle.load(trained(settings, chosen, found_sets(out, tasks, NOT_TEST), out / "train" / name))
+    rows = everywhere(settings, chosen, out, NOT_TEST, tasks, out / "judge" / f"{chosen}-{name}")
+    alpha = made.conformal.alpha
     conformal = Conformal(pooled_quantile(rows, alpha), alpha, rows["group"].nunique(), len(rows))
     target = out / "bundles" / name
     shutil.rmtree(target, ignore_errors=True)
     replace(made, conformal=conformal).save(target)
     if name in BUNDLES:
         check_licences(made.info, BUNDLES[name], name)
+    unseen = [task for task in settings["tasks"] if task not in tasks]
+    if unseen:
+        rows = judged_by(target, found_sets(out, unseen, ["test"]), out / "train" / name)
+        n_resamples = int(settings.get("n_resamples", 1000))
+        write_csv(
+            table_of(rows, calibration_rows(settings, out), AGAINST, n_resamples, list(SUBSETS)), out / f"{name}.csv"
+        )
     return target
 
 

@@ -1,4 +1,4 @@
-"""What is said of a judge on tasks that it has not seen: rows by task and number of references, their table, its figure.
+"""What is said of a judge on tasks that it has not seen: rows by task and number of references, table, figure.
 
 `any_modality` uses it.
 """
@@ -38,7 +38,7 @@ MARKERS = dict(zip(COLOURS, "osD^v", strict=True))
 
 
 def placed(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with what the folder RECORDS/TASK/MAKER/PART_K_DRAW of their record set tells, without what says nothing.
+    """The rows with what the folder TASK/MAKER/PART_K_DRAW of their record set tells, without what says nothing.
 
     Masks that are the referee's own answer are left out, as nothing independent is said of them.
     """

@@ -36,7 +36,7 @@ SPLITS = ("train", *HELD, "test")
 LABELS = (1, 2)
 """Of hippocampus: anterior and posterior, which are one structure here."""
 PARTS = ("first", "second", "held", "test")
-"""Both halves of train, each judged beside references of the other; calibration and val; test: beside those of train."""
+"""Halves of train, each judged beside references of the other; calibration and val; test: beside those of train."""
 
 
 def all_tasks(settings: Mapping[str, Any], out: Path) -> dict[str, list[Case]]:

@@ -74,9 +74,10 @@ class GenerateConfig(Config):
             categories, or segments.
         probs: Folder of the foreground probabilities behind them (float npy, or 8- or 16-bit PNG); without masks these
             are cut at 0.5.
-        references: Examples of the task, 1 to 32 images with masks, as a folder or a CSV. Of each mask it is told how
-            well it would serve as an example for them (rca_max, rca_mean, rca_median), and the referee personalised
-            draws what they show. Of more than 32 the most different ones are taken; a judged image never shows itself.
+        references: Examples of the task, 1 to 32 images with masks: a folder, a CSV, or COCO's file beside its images
+            (label chooses the category). Of each mask it is told how well it would serve as an example for them
+            (rca_max, rca_mean, rca_median), and the referee personalised draws what they show. Of more than 32 the most
+            different ones are taken; a judged image never shows itself.
         layout: Layout of the data, or auto.
         splits: JSON of splits (configs/splits); without it the data's own column is used, else splits are made by
             group and kept in OUT/splits.json.

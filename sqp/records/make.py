@@ -13,7 +13,7 @@ import pandas as pd
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
-from sqp.config.referee import NONE
+from sqp.config.referee import IN_CONTEXT, NONE
 from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.files import write_text
 from sqp.core.names import Precision
@@ -47,6 +47,9 @@ from sqp.segmenters.plain import needs_checkpoint
 from sqp.uncertainty.tta import SETS
 
 KEPT_SPLITS = "splits.json"
+WITHOUT_REFERENCES = (
+    "no references were given, so the masks are judged without examples of the task, and less surely: give --references"
+)
 
 
 @dataclass
@@ -140,6 +143,8 @@ def _make(config: GenerateConfig) -> GenerateResult:
     writer.drop(finished.stale)
     pending = [case for case in cases if not finished.done.issuperset(plans[case.image_id])]
     references = References([])
+    if config.referee.name in IN_CONTEXT and config.references is None:
+        notes.append(WITHOUT_REFERENCES)
     if config.references and pending:
         references = load_references(config)
         notes += references.notes

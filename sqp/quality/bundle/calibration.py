@@ -35,7 +35,7 @@ from sqp.quality.model.cache import build_cache
 from sqp.quality.model.ensemble import Ensemble
 from sqp.quality.model.inference import Outputs
 from sqp.quality.model.module import QualityModel
-from sqp.quality.model.rows import USED, calibrates, learned_from, training_rows, without
+from sqp.quality.model.rows import TASKS, USED, calibrates, learned_from, training_rows, without
 from sqp.quality.model.tabular import Standardizer, has_feature, with_features
 from sqp.records import RecordSet
 from sqp.records.run_info import described, fingerprint, versions
@@ -125,7 +125,7 @@ def _interval(config: TrainConfig, rows: pd.DataFrame, outputs: Outputs) -> Conf
     dice, group = rows["dice"].to_numpy(float)[kept], rows["group"].to_numpy()[kept]
     found = (outputs.dice[kept], outputs.scale[kept], dice, group, config.alpha)
     if config.calibrate_over == "tasks":
-        return Conformal.fit(*found, rows["dataset"].astype(str).to_numpy()[kept], "tasks (data sets)")
+        return Conformal.fit(*found, rows["dataset"].astype(str).to_numpy()[kept], TASKS)
     return Conformal.fit(*found, makers_of(rows[kept]) if config.calibrate_over == "makers" else None)
 
 

@@ -16,6 +16,7 @@ from sqp.records import RecordSet, read_record_sets
 from sqp.records.reader import check_dice
 
 USED = ("train", "val", "calibration")
+TASKS = "tasks (data sets)"
 
 
 def training_rows(config: TrainConfig, channels: Sequence[str]) -> pd.DataFrame:
@@ -79,10 +80,13 @@ def without(rows: pd.DataFrame, unreadable: Mapping[str, str], config: TrainConf
 
 
 def _check_enough(rows: pd.DataFrame, config: TrainConfig) -> None:
-    """ConfigError where a split that calibrates has too few groups for alpha, or train a single record."""
+    """ConfigError where a split that calibrates has too few groups, or tasks, for alpha, or train a single record."""
     for split in config.calibrate_splits:
         held = rows[rows["split"] == split]
-        check_groups(held.loc[calibrates(held, config.calibrate_on), "group"].nunique(), config.alpha, split)
+        held = held[calibrates(held, config.calibrate_on)]
+        check_groups(held["group"].nunique(), config.alpha, split)
+        if config.calibrate_over == "tasks":
+            check_groups(held["dataset"].nunique(), config.alpha, split, TASKS)
     if (rows["split"] == "train").sum() < 2:
         raise ConfigError("the split 'train' has a single record; at least two are needed")
 
