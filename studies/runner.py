@@ -87,11 +87,14 @@ def status(main: Main, argv: Sequence[str] | None = None) -> int:
 def read_config(path: Path, required: Collection[str], optional: Collection[str] = ()) -> dict[str, Any]:
     """The config of a study: a mapping that has all `required` keys, and none that is not among these and `optional`.
 
+    Where it has a key `base`, the path of another config, that one's keys hold but for those that stand here, too.
     ConfigError naming the key that is lacking, or the one that is unknown with the nearest that is not.
     """
     settings = read_yaml(path)
     if not isinstance(settings, dict):
         raise ConfigError(f"{path} holds no keys; it needs {', '.join(required)}")
+    if "base" in settings:
+        settings = read_config(Path(settings.pop("base")), required, optional) | settings
     for key in settings:
         lookup(f"key in {path}", str(key), dict.fromkeys([*required, *optional]))
     lacking = [key for key in required if key not in settings]

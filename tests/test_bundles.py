@@ -17,7 +17,7 @@ from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of
 from sqp.quality import Bundle
 from sqp.quality.bundle.expected_config import LOCALIZER
-from sqp.quality.bundle.licences import check_licences
+from sqp.quality.bundle.licences import check_licences, restriction
 from sqp.quality.model.rows import USED
 from sqp.report.model_card import RESERVATIONS, model_card
 
@@ -35,6 +35,25 @@ def test_without_it_there_is_one_clear_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bundles, "HERE", tmp_path)
     assert main(["predict", "--images", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "sqp: this sqp comes without the bundle 'default': train one on your own" in capsys.readouterr().err
+
+
+def test_what_may_not_be_shipped_says_how_to_get_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SQP_CACHE", str(tmp_path / "cache"))
+    assert main(["predict", "--model", "research", "--images", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    home = tmp_path / "cache" / "bundles" / "research"
+    assert "may not be used commercially" in said and "configs/research_bundle.yaml" in said and str(home) in said
+    home.mkdir(parents=True)
+    (home / "bundle.json").write_text("{}")
+    assert bundle_folder(Path("research")) == home
+
+
+def test_a_licence_without_commercial_use_is_told(free):
+    bundle = Bundle.load(free)
+    assert restriction(bundle.info) == "" and "commercial" not in model_card(bundle)
+    bundle.info["behind"] = [{"what": "the network unet", "licences": ["CC-BY-NC-4.0"]}]
+    assert "CC-BY-NC-4.0: it is not for commercial use" in restriction(bundle.info)
+    assert restriction(bundle.info) in model_card(bundle)
 
 
 def check_shipped(folder: Path, licences: tuple[str, ...]) -> None:

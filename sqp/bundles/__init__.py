@@ -1,27 +1,52 @@
-"""The bundles that come with sqp, by name: `sqp/bundles/NAME/`, each with what else its records need."""
+"""The bundles that have a name: those that come with sqp (`sqp/bundles/NAME/`), and those that anyone may make.
+
+Each lies with the networks that its records need. All are made by studies/default_bundle.py.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqp.core.errors import ConfigError
+from sqp.core.files import cache_dir
 
 HERE = Path(__file__).parent
 DEFAULT = "default"
 BUNDLES: dict[str, tuple[str, ...]] = {DEFAULT: ("CC-0",), "fast": ("CC-0",)}
-"""name -> the licences of all rows that the bundle, or any network behind it, may have been fitted on.
+"""Shipped: name -> the licences of all rows that the bundle, or any network behind it, may have been fitted on.
 
-`fast` reads image and mask alone. Both are made by studies/default_bundle.py."""
+`fast` judges at a smaller size, once instead of under four symmetries."""
+RECIPES: Mapping[str, str] = {"research": "configs/research_bundle.yaml"}
+"""Not shipped, for the licence of the rows behind it: name -> the recipe. It lies in `cache_dir()/bundles/NAME`."""
 LARGEST = 20e6
-"""Bytes of a bundle, its localizer with it."""
+"""Bytes of a bundle, its networks with it."""
 
 
 def bundle_folder(model: Path | None) -> Path:
-    """The folder of a bundle: that of a name in `BUNDLES`, a folder as it is, the default's where none is given.
+    """The folder of a bundle: that of a name in `BUNDLES` or `RECIPES`, a folder as it is, the default's without any.
 
-    A name counts before a folder of that name (which is `./NAME`). ConfigError where sqp does not ship it yet.
+    A name counts before a folder of that name (which is `./NAME`).
+
+    Args:
+        model: name or folder.
+
+    Returns:
+        The folder, which need not be there if it is no name.
+
+    Raises:
+        ConfigError: there is no bundle of this name yet; says how to get it.
     """
     name = DEFAULT if model is None else str(model)
+    if name in RECIPES:
+        folder = cache_dir() / "bundles" / name
+        if not (folder / "bundle.json").is_file():
+            raise ConfigError(
+                f"sqp does not bring the bundle '{name}', since its images may not be used commercially: make it in a "
+                f"clone of the repository, `python -m studies.default_bundle {RECIPES[name]} runs/{name}`, and copy "
+                f"runs/{name}/bundles/{name} to {folder}"
+            )
+        return folder
     if name not in BUNDLES:
         return Path(name)
     folder = HERE / name

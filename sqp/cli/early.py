@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqp.bundles import BUNDLES, bundle_folder
+from sqp.bundles import BUNDLES, RECIPES, bundle_folder
 from sqp.core.errors import ConfigError, unknown_name
 
 READ = (
@@ -30,7 +30,7 @@ def check_early(config: Any) -> None:
     model = getattr(config, "model", None)
     if isinstance(model, Path) and not (bundle_folder(model) / "bundle.json").is_file():
         if _lost(model) and len(model.parts) == 1:
-            raise unknown_name("model", str(model), [*BUNDLES, "or the folder of a bundle"])
+            raise unknown_name("model", str(model), [*BUNDLES, *RECIPES, "or the folder of a bundle"])
         raise ConfigError(f"{model} is no bundle: no bundle.json with model.safetensors; make one with `sqp train`")
 
 

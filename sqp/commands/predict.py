@@ -19,6 +19,7 @@ from sqp.core.shards import Shard, beside
 from sqp.core.untrusted import read_run
 from sqp.integrations.writers import check_writers, write_for_tools
 from sqp.quality.bundle.expected_config import generate_config
+from sqp.quality.bundle.licences import restriction
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.audit import Audit, audit_sample
 from sqp.quality.judging.columns import FIRST
@@ -71,12 +72,17 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     folders: list[Path] = list(config.records)
     some = True
     skipped: dict[str, str] = {}
-    notes: list[str] = []
+    notes = [sentence] if (sentence := restriction(bundle.info)) else []
     record_ids: Collection[str] | None = None
     given: dict[str, str] = {}
     if config.images is not None:
         records = _records_of_images(config, bundle)
-        folders, skipped, record_ids, notes = [records.out], records.skipped, records.record_ids, records.notes
+        folders, skipped, record_ids, notes = (
+            [records.out],
+            records.skipped,
+            records.record_ids,
+            [*notes, *records.notes],
+        )
         given = records.given
         some = bool(records.record_ids)
     elif config.part is not None:

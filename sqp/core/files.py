@@ -121,6 +121,11 @@ def clear_left(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def cache_dir() -> Path:
+    """Where what is fetched or made once lies for all runs of a user: `$SQP_CACHE`, else ~/.cache/sqp."""
+    return Path(os.environ.get("SQP_CACHE") or Path.home() / ".cache" / "sqp").expanduser()
+
+
 def write_json(path: Path, value: Any) -> None:
     """JSON, with NaN for missing numbers."""
     write_atomic(path, lambda file: file.write(json.dumps(value).encode()))

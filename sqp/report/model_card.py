@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from sqp.config.predict import PredictConfig
-from sqp.quality.bundle.licences import licences_behind
+from sqp.quality.bundle.licences import licences_behind, restriction
 from sqp.quality.bundle.onnx_graph import SCORES, Graph, Input
 from sqp.quality.bundle.sources import REFEREE, SELF, SUPERVISED
 from sqp.quality.bundle.storage import Bundle
@@ -165,7 +165,8 @@ def _data(bundle: Bundle) -> str:
 def _licences(bundle: Bundle) -> str:
     behind = licences_behind(bundle.info)
     rows = pd.DataFrame([{"part": part, "rows of": ", ".join(names) or "none"} for part, names in behind.items()])
-    return f"Of the rows that each fitted part rests on.\n\n{markdown(rows)}"
+    held = restriction(bundle.info)
+    return f"Of the rows that each fitted part rests on{f': {held}' if held else ''}.\n\n{markdown(rows)}"
 
 
 def _protocol(bundle: Bundle) -> str:

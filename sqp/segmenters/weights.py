@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from sqp.core.errors import ConfigError
-from sqp.core.files import sha256_of
+from sqp.core.files import cache_dir, sha256_of
 from sqp.core.untrusted import check_regular
 from sqp.networks.weight_files import read_tensors, without_prefixes
 
@@ -53,11 +53,6 @@ SOURCES: dict[str, Source] = {
         url=f"{_SAM}/sam_vit_h_4b8939.pth",
     ),
 }
-
-
-def cache_dir() -> Path:
-    """`$SQP_CACHE`, else ~/.cache/sqp."""
-    return Path(os.environ.get("SQP_CACHE") or Path.home() / ".cache" / "sqp").expanduser()
 
 
 def locate(name: str, checkpoint: str | os.PathLike | None = None) -> tuple[Path, str]:

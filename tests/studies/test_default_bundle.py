@@ -10,6 +10,7 @@ import yaml
 from fakes import put_fake
 
 from sqp import bundles
+from sqp.bundles import RECIPES
 from sqp.cli.parser import from_mapping
 from sqp.commands import predict
 from sqp.config.predict import PredictConfig
@@ -24,7 +25,9 @@ from sqp.quality import Bundle
 from sqp.quality.bundle.licences import licences_behind
 from sqp.records import RecordSet
 from sqp.records.fitted import image_hash
+from sqp.report.tables import write_csv
 from studies import default_bundle
+from studies.runner import listed, read_config
 
 ROOT = Path(__file__).parents[2]
 FREE = "CC0-1.0"
@@ -43,10 +46,9 @@ def made(tmp_path_factory):
         "splits": str(home / "splits.json"),
         "licence": [FREE],
         "fit": {
-            "localizer": {"command": "fit localizer", "encoder": "mobilenetv2_035", "whole": str(home / "whole")}
-            | SMALL,
+            "localizer": {"command": "fit localizer", "encoder": "mobilenetv2_035", "ship": True} | SMALL,
             "unet": {"command": "fit segmenter", "network": "unet"} | SMALL | {"width": 4},
-            "supervised": {"command": "fit segmenter", "network": "unet", "whole": str(home / "supervised"), "seed": 1}
+            "supervised": {"command": "fit segmenter", "network": "unet", "ship": True, "seed": 1}
             | SMALL
             | {"width": 4},
         },
@@ -151,7 +153,7 @@ def test_the_config_in_the_repository_is_understood():
     module, networks = default_bundle, dict.fromkeys(told["fit"], Path("n.safetensors"))
     assert set(told["train"]) == set(bundles.BUNDLES) and told["licence"] == ["CC-0"]
     for values in told["fit"].values():
-        own = {key: value for key, value in values.items() if key not in ("command", "whole", "whole_epochs")}
+        own = {key: value for key, value in values.items() if key not in ("command", "ship")}
         from_mapping(values["command"], {"images": "x", "out": "y", **own})
     for referee in told["referees"].values():
         for maker in told["makers"].values():
@@ -169,3 +171,34 @@ def test_the_config_in_the_repository_is_understood():
         from_mapping("train", {"records": ["x"], "out": "y", **values})
     with pytest.raises(ConfigError, match="unknown network of the config 'fnp', did you mean 'fpn'"):
         module.filled("{fnp}", networks)
+
+
+def test_several_data_sets_are_one_table_with_their_splits(tmp_path):
+    settings = {"images": [], "splits": []}
+    cases = find_cases(write_synthetic(tmp_path / "data", 30, size=(24, 32))).cases
+    groups = sorted({case.group for case in cases})
+    for name, of_set in (("one", groups[::2]), ("two", groups[1::2])):
+        rows = [listed(case) for case in cases if case.group in of_set]
+        table = write_csv(pd.DataFrame(rows), tmp_path / f"{name}.csv")
+        write_splits(tmp_path / f"{name}.json", make_splits(find_cases(table).cases, dataset=name))
+        settings["images"].append(str(table))
+        settings["splits"].append(str(tmp_path / f"{name}.json"))
+    both = default_bundle.pooled(settings, tmp_path / "out")
+    cases = find_cases(Path(both["images"])).cases
+    read = [read_splits(file).splits for file in settings["splits"]]
+    assert len(cases) == 30 and all(case.truth_paths for case in cases)
+    for split, groups in read_splits(both["splits"]).splits.items():
+        assert groups == {**read[0].get(split, {}), **read[1].get(split, {})}
+        assert {case.group for case in cases if case.split == split} == set(groups)
+    plain = {"images": "one", "splits": "one.json"}
+    assert default_bundle.pooled(plain, tmp_path) == plain
+
+
+def test_the_research_recipe_is_that_of_default_on_more_rows():
+    research, default = (
+        read_config(ROOT / "configs" / f"{name}_bundle.yaml", default_bundle.KEYS, default_bundle.OPTIONAL)
+        for name in ("research", "default")
+    )
+    other = {name for name in research if research[name] != default[name]}
+    assert other == {"images", "splits", "licence", "train", "domains"}
+    assert research["train"]["research"] == default["train"]["default"] and set(research["train"]) == set(RECIPES)

@@ -46,3 +46,21 @@ def check_licences(info: Mapping[str, Any], allowed: Collection[str], name: str)
                 f"{name}: {part} was fitted on rows of licence {', '.join(others)}, only {', '.join(allowed)} is "
                 "allowed: fit it again with --licence"
             )
+
+
+def restriction(info: Mapping[str, Any]) -> str:
+    """A sentence for the terminal where a bundle may not be used commercially, else "".
+
+    Args:
+        info: `Bundle.info`.
+
+    Returns:
+        It names the licences, by Creative Commons' "NC".
+
+    Examples:
+        >>> restriction({"data": {"licences": ["CC-0", "CC-BY-NC-4.0"]}, "behind": []})
+        'the model learned from images of licence CC-BY-NC-4.0: it is not for commercial use'
+    """
+    found = {licence for licences in licences_behind(info).values() for licence in licences}
+    held = sorted(licence for licence in found if "NC" in licence.upper().replace("_", "-").split("-"))
+    return f"the model learned from images of licence {', '.join(held)}: it is not for commercial use" if held else ""
