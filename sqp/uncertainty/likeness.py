@@ -10,8 +10,11 @@ from torch.nn import functional as F
 
 FEWEST = 4
 """References whose own spread is known: of fewer nobody can tell how different images of their kind are."""
-TIMES = 2.0
-"""So many times as far as the loneliest reference from its nearest is strange."""
+TIMES = 4.0
+"""So many times as far as references commonly are from their nearest is strange. Chosen on 16 train images of each of
+six sets (three of ultrasound, CT, two of microscopy; 50 draws): with 8 references 3 % of a set's own images are told
+and 92 % of those of another modality, with 4 references 5 % and 84 %; the least of a pair of sets is 4 % (CT beside
+references of ovarian ultrasound, which are unlike each other)."""
 
 
 def means_of(features: Sequence[Tensor]) -> Tensor:
@@ -53,7 +56,7 @@ def most_different(features: Sequence[Tensor], n: int) -> list[int]:
 
 
 def is_strange(image: Tensor, references: Sequence[Tensor]) -> bool:
-    """Whether an image is much further from all references than the loneliest of these is from its nearest.
+    """Whether an image is much further from all references than these commonly, in the median, are from each other.
 
     Distance is 1 - the cosine of the means. Of fewer than `FEWEST` references it is not known: False.
 
@@ -72,6 +75,5 @@ def is_strange(image: Tensor, references: Sequence[Tensor]) -> bool:
     if len(references) < FEWEST:
         return False
     means = means_of(references)
-    among = (means @ means.T).fill_diagonal_(-1).amax(1)
-    lonely = 1 - among.min()
-    return bool(1 - (means @ means_of([image])[0]).max() > TIMES * lonely)
+    common = (1 - (means @ means.T).fill_diagonal_(-1).amax(1)).quantile(0.5)
+    return bool(1 - (means @ means_of([image])[0]).max() > TIMES * common)

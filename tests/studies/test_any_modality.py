@@ -89,9 +89,7 @@ def made(tmp_path_factory):
         },
         "train": {"scores": ["referee_dice", *RCA, "references"], "alpha": 0.3, "progress": False, "ood_images": False},
         "models": {
-            "scores": {"backbone": "tabular", "inputs": "mask", "size": 32, "epochs": 2, "augment": False},
-            "compared": {"backbone": "tabular", "inputs": "mask+referee/probability", "size": 32}
-            | {"compare": ["referee/probability"], "epochs": 1, "augment": False},
+            "scores": {"backbone": "tabular", "inputs": "mask", "size": 32, "epochs": 1, "augment": False},
         },
         "chosen": "scores",
         "bundles": {"two": {"tasks": ["dark", "bright"]}},
@@ -145,7 +143,7 @@ def test_the_report_has_every_task_and_number_of_references(made):
     assert judge.loc[("dark", 1), "draws"] == 2 and judge.loc[("dark", 1), "n"] > judge.loc[("dark", 4), "n"]
     assert (made / "any.png").stat().st_size and "k = 4" in (made / "report.md").read_text()
     chosen = pd.read_csv(made / "choose.csv")
-    assert set(chosen["model"]) == {"scores", "compared"} and set(chosen["k"]) == {0, 1, 4}
+    assert set(chosen["model"]) == {"scores"} and set(chosen["k"]) == {0, 1, 4}
     frozen = pd.read_csv(made / "frozen.csv")
     assert set(frozen["task"]) == {*TASKS} and frozen["mask_sha256"].str.len().eq(16).all()
 
