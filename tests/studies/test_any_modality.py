@@ -41,7 +41,7 @@ class Seeing(FakeSegmenter):
 
 
 def write_task(home: Path, task: str, rng: np.random.Generator) -> list[dict[str, str]]:
-    """Discs, one an image; two images a group."""
+    """Discs, one an image; two train images a group."""
     y, x = np.mgrid[:48, :64]
     rows = []
     for number, split in enumerate(SPLITS):
@@ -50,7 +50,7 @@ def write_task(home: Path, task: str, rng: np.random.Generator) -> list[dict[str
         for kind, pixels in (("images", np.repeat(grey[..., None], 3, 2)), ("masks", mask * 255)):
             (home / task / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.astype(np.uint8)).save(home / task / kind / f"{number:02d}.png")
-        group = f"{split}{number // 2}"
+        group = f"{split}{number // 2 if split == 'train' else number}"
         rows.append({"dataset": task, "image_id": f"{number:02d}", "group": group, "split": split, "licence": "CC0"})
     return rows
 
