@@ -32,6 +32,7 @@ ROOMS = {
 def on_files(files: Files, config: Any) -> Files:
     """Add what lies outside of docs/, and a page of the reference a room."""
     files.append(File.generated(config, "index.md", abs_src_path=str(ROOT / "README.md")))
+    files.append(File.generated(config, "security.md", abs_src_path=str(ROOT / "SECURITY.md")))
     card = "sqp/bundles/default/card.md"
     files.append(File.generated(config, card, abs_src_path=str(ROOT / card)))
     for path in sorted((ROOT / "benchmarks").rglob("*")):
@@ -55,7 +56,7 @@ def reference(room: str, title: str) -> str:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Links between README, docs/ and benchmarks/ as they lie in the site."""
     if page.file.src_uri == "index.md":
-        return markdown.replace("](docs/", "](")
+        return markdown.replace("](docs/", "](").replace("](SECURITY.md", "](security.md")
     if page.file.src_uri.startswith("benchmarks/"):
         return re.sub(r"\]\(((?:\.\./)+)docs/", r"](\1", markdown)
-    return markdown.replace("](../benchmarks/", "](benchmarks/")
+    return re.sub(r"\]\(\.\./(benchmarks|sqp)/", r"](\1/", markdown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sqp.core.errors import ConfigError
 from sqp.data.pixels import Pixels, image_of, mask_of, name_of, pairs_of
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
+from sqp.quality.judging.columns import DIGEST
 from sqp.quality.judging.in_memory import Judge, Prediction
 from sqp.quality.judging.risk import Choice, risk_rule
 from sqp.quality.model.backbones import dims_of
@@ -26,6 +28,7 @@ from sqp.records.references import whole_references
 from sqp.records.workers import make_maker
 from sqp.report.assessment import Assessment
 from sqp.report.scan import view_of
+from sqp.report.view import View
 
 __all__ = ["Assessment", "Model", "load", "to_frame"]
 
@@ -66,8 +69,7 @@ class Model:
         """
         pair = (image, mask, name_of(image))
         found = next(self._judge([pair], strict=True, threads=1))
-        view = view_of(image_of(image), mask_of(mask), found.maps, found.covered, SIDE)
-        return replace(_assessment(found), view=view)
+        return replace(_assessment(found), draw=partial(_view, image, mask, found))
 
     def judge(
         self,
@@ -114,27 +116,34 @@ def to_frame(assessments: Iterable[Assessment]) -> pd.DataFrame:
         assessments: as `Model.judge` gives them.
 
     Returns:
-        image_id, record_id, predicted_dice, low, high, verdict, every score, ood, reason.
+        The columns of predictions.csv, in its order, then image_id, every other score, ood.
     """
     rows = [
         {
-            **{"image_id": a.image_id, "record_id": a.record_id, "predicted_dice": a.dice, "low": a.low},
-            **{"high": a.high, "verdict": a.verdict, **a.scores, "ood": a.ood, "reason": a.reason},
+            **{"image": a.image, "mask": a.mask, "predicted_dice": a.dice, "low": a.low, "high": a.high},
+            **{"verdict": a.verdict, "reason": a.reason, "strangeness": a.strangeness, "record_id": a.record_id},
+            **{"image_id": a.image_id, "ood": a.ood, **a.scores},
         }
         for a in assessments
     ]
-    first, last = ["image_id", "record_id", "predicted_dice", "low", "high", "verdict"], ["ood", "reason"]
+    first, last = [*DIGEST, "image_id"], ["ood"]
     scores = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in (*first, *last)]
     return pd.DataFrame(rows, columns=[*first, *scores, *last])
+
+
+def _view(image: Pixels, mask: Pixels, found: Prediction) -> View:
+    return view_of(image_of(image), mask_of(mask), found.maps, found.covered, SIDE)
 
 
 def _assessment(found: Prediction) -> Assessment:
     row = found.row
     if not row:
-        return Assessment(nan, nan, nan, "abstain", {}, found.reason, image_id=found.image_id)
+        nothing = Assessment(nan, nan, nan, "abstain", {}, found.reason)
+        return replace(nothing, image_id=found.image_id, image=found.image, mask=found.mask)
     dice, low, high = (float(row[name]) for name in ("predicted_dice", "low", "high"))
     told = (dice, low, high, str(row["verdict"]), found.maps, str(row["reason"]), found.scores, bool(row["ood"]))
-    return Assessment(*told, found.covered, found.image_id, str(row["record_id"]))
+    own = (found.image_id, str(row["record_id"]), float(row["strangeness"]), found.image, found.mask)
+    return Assessment(*told, found.covered, *own)
 
 
 def load(

@@ -13,6 +13,7 @@ import pytest
 EXPLAINED = {
     "CUDA": "a machine without an NVIDIA GPU",
     "glibc": "not Linux, or one of another C library",
+    "Ray did not start": "a machine so busy that Ray gives up its own processes, for which it waits 15 to 30 s",
     "oneDNN": "PyTorch without oneDNN, as on some ARM machines",
 }
 """A word in the reason of a skip -> on which machines that test has nothing to test."""

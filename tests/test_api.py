@@ -79,9 +79,11 @@ def test_tensors_are_as_good_as_arrays(model, pair):
 
 def test_an_assessment_prints_in_one_line_and_shows_its_picture(model, pair):
     found = model.assess(*pair)
+    assert "view" not in vars(found)  # it is drawn when it is asked for, and once
     ends = f"[{found.low:.3f}, {found.high:.3f}]"
     assert repr(found) == str(found) == f"Assessment(dice {found.dice:.3f} {ends}, {found.verdict})"
     assert found.plot().mode == "RGB" and min(found.plot().size) > 200
+    assert found.view is found.view and found.view.image.shape[:2] == found.view.mask.shape
     html = found._repr_html_()
     assert html.startswith("<p>Assessment(dice") and 'src="data:image/png;base64,' in html
     empty = model.assess(np.full((40, 50, 3), 200, np.uint8), np.zeros((40, 50), bool))
@@ -180,10 +182,13 @@ def test_a_batch_is_what_the_command_predicts(model, bundle, lesions, tmp_path):
         model.judge(arrays, drawn, names=names),
         model.judge((Image.fromarray(array) for array in arrays), list(drawn), names=iter(names), batch_size=2),
     ]
-    columns = ["image_id", "record_id", "predicted_dice", "low", "high", "verdict", "ood", "reason", "c_lesion", "area"]
+    with (tmp_path / "predictions.csv").open() as file:
+        digest = file.readline().strip().split(",")
+    assert list(frame)[: len(digest)] == digest and set(frame) == {*digest, "image_id", "ood", *score_names(table)}
+    assert [frame["image"].tolist(), frame["mask"].tolist()] == [list(map(str, images)), list(map(str, masks))]
+    columns = [name for name in digest if name not in ("image", "mask", "referee_dice")] + ["ood", "c_lesion", "area"]
     for one in (frame, *map(sqp.to_frame, others)):
         pd.testing.assert_frame_equal(one[columns], table[columns], rtol=0, atol=1e-6, check_dtype=False)
-    assert set(frame) == {*columns, *score_names(table)}
 
 
 def test_it_is_lazy_and_in_order(model, lesions):

@@ -51,7 +51,7 @@ MADE_BEFORE = {
     ]
 }
 """What a page takes for granted, as its reader comes from the README."""
-SLOW = {"README.md", "explain.md", "fitting.md", "references.md", "tutorial.md", "volumes.md"}
+SLOW = {"README.md", "explain.md", "fitting.md", "guide.md", "references.md", "tutorial.md", "volumes.md"}
 
 
 class Block(NamedTuple):

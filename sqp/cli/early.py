@@ -9,6 +9,7 @@ from typing import Any
 
 from sqp.bundles import BUNDLES, RECIPES, bundle_folder
 from sqp.core.errors import ConfigError, unknown_name
+from sqp.core.mirror import is_tar, url_of
 
 READ = (
     *("images", "masks", "truth", "probs", "splits", "checkpoint", "checkpoints", "cascade_checkpoint", "weights"),
@@ -25,13 +26,18 @@ def check_early(config: Any) -> None:
     The commands check it too, with all else that they need; this takes no second.
     """
     for option, path in _files(config):
-        if _lost(path):
+        if _lost(path) and not comes_later(path):
             raise ConfigError(f"--{option} {path} does not exist: {REMEDIES.get(option, 'check the path')}")
     model = getattr(config, "model", None)
     if isinstance(model, Path) and not (bundle_folder(model) / "bundle.json").is_file():
         if _lost(model) and len(model.parts) == 1:
             raise unknown_name("model", str(model), [*BUNDLES, *RECIPES, "or the folder of a bundle"])
         raise ConfigError(f"{model} is no bundle: no bundle.json with model.safetensors; make one with `sqp train`")
+
+
+def comes_later(path: Path) -> bool:
+    """Whether it is an address, or several tar files: looked for when they are opened."""
+    return url_of(path) is not None or is_tar(path)
 
 
 def _files(config: Any, prefix: str = "") -> Iterator[tuple[str, Path]]:

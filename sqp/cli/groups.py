@@ -13,21 +13,35 @@ GENERAL = "help and config"
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "predict": {
         BASIC: ("images", "masks", "out", "model", "truth", "accept", "reject", "workers", "overwrite"),
-        "what is judged": ("references", "probs", "label", "layout", "records", "split"),
+        "what is judged": (
+            *("mask_pattern", "resize_masks", "references", "probs", "label", "layout", "records", "split"),
+        ),
         "when a mask is accepted": ("risk", "failure", "confidence", "audit", "audit_decisions", "fail_under"),
         "the report": ("worst", "gallery", "write"),
-        RUNS: ("seed", "shard", "precision", "batch_size", "device", "encodings", "strict"),
+        RUNS: (
+            "engine",
+            "address",
+            "gpu_share",
+            "seed",
+            "shard",
+            "precision",
+            "batch_size",
+            "device",
+            "encodings",
+            "strict",
+        ),
         "the segmenter's own masks": ("prompter", "prompter_options", "cascade_checkpoint"),
         "files of networks": ("checkpoint", "checkpoints", "referee_weights", "localizer", "supervised"),
     },
     "generate": {
         BASIC: ("images", "out", "truth", "masks", "segmenter.name", "prompter", "workers", "overwrite"),
         "which images and masks": (
-            *("references", "probs", "label", "layout", "splits", "only", "licence", "masks_licence", "max_images"),
+            *("mask_pattern", "resize_masks", "references", "probs", "label", "layout", "splits", "only"),
+            *("licence", "masks_licence", "max_images"),
         ),
         "what is kept of a mask": ("measures", "fusion", "fusion_options", "refine", "refine_options", "variants"),
         "prompts": ("prompter_options", "prompters", "cascade", "cascade_options"),
-        RUNS: ("seed", "shard", "device", "encodings", "strict"),
+        RUNS: ("engine", "address", "gpu_share", "seed", "shard", "device", "encodings", "strict"),
     },
     "train": {
         BASIC: ("records", "out", "inputs", "scores", "backbone", "epochs", "seed", "workers", "overwrite"),

@@ -11,12 +11,16 @@ from typing import Any
 
 import pandas as pd
 
+import sqp
 from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.predict import EXECUTION_KEYS, PredictConfig
 from sqp.core.errors import ConfigError
+from sqp.core.files import sha256_of_all
+from sqp.core.mirror import url_of
 from sqp.core.ownership import owned
 from sqp.core.shards import Shard, beside
 from sqp.core.untrusted import read_run
+from sqp.data.remote import with_local_inputs
 from sqp.integrations.writers import check_writers, write_for_tools
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.licences import restriction
@@ -33,12 +37,14 @@ from sqp.records.parts.claim import check_whole, claim
 from sqp.records.parts.join import check_configs
 from sqp.records.reader import read_record_sets
 from sqp.records.run_info import stored_config, write_run
+from sqp.records.workers import CORES, ray_engine
+from sqp.records.writer import first_difference
 from sqp.report.drawing import save_picture
 from sqp.report.findings import prediction_findings, thresholds_sentence
 from sqp.report.histogram import distribution
 from sqp.report.overlays import write_overlays
 from sqp.report.page import plot_beside, write_page
-from sqp.report.predictions import PredictResult, with_masks, write_predictions
+from sqp.report.predictions import PredictResult, read_predictions, with_masks, write_predictions
 from sqp.report.review import Review
 from sqp.segmenters import check_device
 
@@ -46,7 +52,8 @@ from sqp.segmenters import check_device
 def run(config: PredictConfig) -> PredictResult:
     """Make records where images are given, predict, and write predictions, overlays, the report and run.yaml."""
     rule = risk_rule(config)
-    check_device(config.device)
+    if config.engine == "local":  # the nodes of a cluster say it for themselves
+        check_device(config.device)
     check_writers(config.write)
     part, whole = config.part, config.out
     if part is None:
@@ -94,18 +101,24 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         write_result(config, bundle, result, time.monotonic() - started)
         return result
     drawn = ErrorMapStore(bundle, config.batch_size, config.device)
-    table = predict_records(
-        bundle,
-        folders,
-        config.batch_size,
-        splits=config.split or None,
-        record_ids=record_ids,
-        device=config.device,
-        accept=config.accept,
-        reject=config.reject,
-        choice=choice,
-        strict=config.strict,
-        keep_maps=drawn.keep if config.part is None else None,
+    before = judged_before(config, record_ids or ())
+    table = (
+        before
+        if before is not None
+        else predict_records(
+            bundle,
+            folders,
+            config.batch_size,
+            splits=config.split or None,
+            record_ids=record_ids,
+            device=config.device,
+            accept=config.accept,
+            reject=config.reject,
+            choice=choice,
+            strict=config.strict,
+            keep_maps=drawn.keep if config.part is None and config.engine == "local" else None,
+            engine=None if config.engine == "local" else ray_engine(config, config.out, CORES[True]),
+        )
     )
     table = with_masks(table, given)
     audit = None
@@ -130,7 +143,8 @@ def write_report(
     table, choice, skipped = result.table, result.choice, result.skipped
     write_overlays(table, config.out / "overlays", config.worst, drawn)
     save_picture(distribution(table), config.out / "distribution.png")
-    what = config.masks or config.probs or config.images or ", ".join(map(str, config.records))
+    given = config.masks or config.probs or config.images
+    what = (url_of(given) or given) if given else ", ".join(map(str, config.records))
     found = prediction_findings(table, config.accept, config.reject, 1 - bundle.conformal.alpha, choice, skipped)
     write_page(
         config.out / "report.html",
@@ -176,6 +190,44 @@ def records_of(part: Shard, folders: Sequence[Path], splits: Sequence[str]) -> l
     return table.loc[wanted & table["image_id"].map(part.holds), "record_id"].tolist()
 
 
+OF_TRUTH = ("dice", "iou", "truth_path", "files")
+"""Columns of a prediction that change where a truth is added."""
+
+
+def judged_before(config: PredictConfig, record_ids: Collection[str]) -> pd.DataFrame | None:
+    """The predictions of a finished run to which only `--truth` is added now, with the Dice that its records have.
+
+    None where there is no such run, where a record, the bundle or sqp is another one, or a record could not be read:
+    then all are judged.
+    """
+    run, table = config.out / "run.yaml", config.out / "predictions.parquet"
+    if config.truth is None or config.part is not None or not (run.exists() and table.exists()):
+        return None
+    told = read_run(run)
+    then, now = (told_by(told["config"]), told_by(stored_config(config)))
+    if then.pop("truth", None) is not None or not now.pop("truth") or first_difference(then, now):
+        return None
+    if told.get("bundle", {}).get("sha256") != bundle_sha256(config) or told["versions"]["sqp"] != sqp.__version__:
+        return None
+    before = read_predictions(table, needed=("unreadable", *OF_TRUTH)).set_index("record_id")
+    records = RecordSet(config.out / "records")
+    rows = records.table[records.table["record_id"].isin(list(record_ids))].set_index("record_id")
+    if before["unreadable"].any() or set(before.index) != set(rows.index):
+        return None
+    rows = rows.loc[before.index]
+    images = [column.str.partition(";")[0] for column in (before["files"], rows["files"])]
+    if not images[0].equals(images[1]):
+        return None
+    truths = {name: rows[name] for name in OF_TRUTH}
+    return before.assign(**truths, record_set=str(records.folder)).reset_index()
+
+
+def bundle_sha256(config: PredictConfig) -> str:
+    """Which bundle judges, by its files."""
+    folder = bundle_folder(config.model)
+    return sha256_of_all([folder / "bundle.json", folder / "model.safetensors"])
+
+
 def nothing() -> pd.DataFrame:
     """The predictions of a part without an image."""
     numbers = {name: pd.Series(dtype=float) for name in ("predicted_dice", "low", "high")}
@@ -199,7 +251,8 @@ def told_by(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _records_of_images(config: PredictConfig, bundle: Bundle) -> GenerateResult:
     """The record set of the images. ConfigError where it has no record of them."""
-    result = make_record_set(generate_config(config, bundle.expects, bundle.sources))
+    local = with_local_inputs(config, config.part)
+    result = make_record_set(generate_config(local, bundle.expects, bundle.sources))
     if not result.record_ids and (config.part is None or result.images):
         reasons = "; ".join(list(result.skipped.values())[:3])
         raise ConfigError(f"no image of {config.images} could be segmented: {reasons}")
@@ -213,7 +266,7 @@ def write_result(
     table = result.table
     counts = {"records": len(table), "images": int(table["image_id"].nunique()), "skipped": len(result.skipped)}
     counts |= {"unreadable": result.unreadable, **{k: int(n) for k, n in table["verdict"].value_counts().items()}}
-    data = {"data_sha256": bundle.info.get("data", {}).get("sha256")}
+    data = {"data_sha256": bundle.info.get("data", {}).get("sha256"), "sha256": bundle_sha256(config)}
     risk = asdict(result.choice) if result.choice else None
     facts: dict[str, Any] = {"bundle": data, "risk": risk, "counts": counts}
     if audit is not None:

@@ -13,22 +13,27 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from sqp.config.train import EXECUTION_KEYS, YOUNGER, TrainConfig
 from sqp.core.ownership import Owned, owned
-from sqp.evaluation.val_report import write_val_report
+from sqp.evaluation.val_report import expectation, write_val_report
 from sqp.quality.model.training import Training, checked_rows
 from sqp.records.run_info import MaySkip, described, earlier_run, execution, fingerprint, write_run
+from sqp.report.model_card import RESERVATIONS
 from sqp.report.tables import write_csv
 from sqp.report.wandb_run import check_logger, lightning_loggers, wandb_run
 
 
 @dataclass
 class TrainResult(MaySkip):
-    """Where the bundle is, how the model does on the split val, and by record why it was skipped."""
+    """Where the bundle is, how the model does on the split val, and by record why it was skipped.
+
+    `reservations`: what must be known of the model, in sentences; the bundle and its card have them, too.
+    """
 
     bundle: Path
     metrics: dict[str, float] = field(default_factory=dict)
     epochs: int = 0
     seconds: float = 0.0
     skipped: dict[str, str] = field(default_factory=dict)
+    reservations: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """For the terminal."""
@@ -43,6 +48,7 @@ class TrainResult(MaySkip):
                 f"val: MAE {m['mae']:.3f}, RMSE {m['rmse']:.3f}, Pearson {m['pearson']:.3f}, "
                 f"Spearman {m['spearman']:.3f} (n = {m['n']:.0f}, SD(Dice) {m['sd']:.3f}); "
                 f"{self.epochs} epochs in {self.seconds:.0f} s",
+                *self.reservations,
                 f"bundle: {self.bundle}",
             ]
         )
@@ -72,15 +78,19 @@ def _run(config: TrainConfig, own: Owned, first: bool) -> TrainResult:
         return finished
     training = Training.of(config, rows)  # what it refuses is told before anything is written or decoded
     write_run(out, stored)
+    few = expectation(rows)
+    if few and first:
+        print(few, flush=True)
     with wandb_run(config, "train", out, stored) if first else nullcontext() as logged:
         trained = training.run(out, partial(lightning_loggers, logged))
         if trained is None:
             return TrainResult(out / "bundle")
-        trained.bundle.save(out / "bundle")
         write_csv(trained.predictions, out / "predictions_val.csv")
-        write_val_report(config, trained.rows, trained.predictions, logged)
+        found = write_val_report(config, trained.rows, trained.predictions, logged)
+        trained.bundle.info |= {RESERVATIONS: found} if found else {}
+        trained.bundle.save(out / "bundle")
     seconds = round(time.monotonic() - started, 2)
-    result = TrainResult(out / "bundle", trained.metrics, trained.epochs, seconds, trained.skipped)
+    result = TrainResult(out / "bundle", trained.metrics, trained.epochs, seconds, trained.skipped, found)
     write_run(
         *(out, stored, seconds),
         execution=execution(config, EXECUTION_KEYS),
@@ -88,6 +98,7 @@ def _run(config: TrainConfig, own: Owned, first: bool) -> TrainResult:
         epochs=result.epochs,
         skipped=result.skipped,
         val=result.metrics,
+        reservations=result.reservations,
     )
     return result
 
@@ -98,5 +109,6 @@ def _check_out(out: Path, stored: dict[str, Any]) -> TrainResult | None:
     if earlier is None or "val" not in earlier or not (out / "bundle" / "bundle.json").exists():
         return None
     return TrainResult(
-        out / "bundle", earlier["val"], earlier["epochs"], earlier["seconds"], earlier.get("skipped", {})
+        *(out / "bundle", earlier["val"], earlier["epochs"], earlier["seconds"]),
+        *(earlier.get("skipped", {}), earlier.get("reservations", [])),
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sqp.core.errors import ConfigError, lookup, unknown_name
+from sqp.core.mirror import without_file_scheme
 from sqp.core.names import (
     Corruption,
     DropoutSite,
@@ -30,14 +31,15 @@ from sqp.core.names import (
 
 
 def at_home(value: Any) -> Any:
-    """A value whose paths that start with `~` lead to the home folder, those in lists and mappings too.
+    """A value whose paths that start with `~` lead to the home folder, and those with file:// to their place, those in
+    lists and mappings too.
 
     Examples:
         >>> at_home([Path("~")]) == [Path.home()]
         True
     """
     if isinstance(value, Path):
-        return value.expanduser()
+        return without_file_scheme(value.expanduser())
     if isinstance(value, list | tuple):
         return type(value)(map(at_home, value))
     if isinstance(value, dict):
@@ -69,7 +71,7 @@ KINDS: dict[tuple[Any, ...], str] = {
 """What the names of a list are called, where that is not the option's own name."""
 
 
-OF_TOOLS = (".json", ".xml", ".nrrd")
+OF_TOOLS = (".json", ".xml", ".nrrd", ".dcm")
 """Suffixes of the files of annotation tools."""
 
 
@@ -149,6 +151,7 @@ COUNT: Range = (0, 10**6)  # of anything that is counted: more is a slip, and wo
 RANGES: dict[str, Range] = {
     "seed": (0, 2**32 - 1),  # what NumPy, scikit-learn and UMAP take
     "workers": (0, 1024),
+    "gpu_share": (0.01, 1),
     "devices": (-1, 1024),  # -1: all
     "num_nodes": (1, 10_000),
     "batch_size": (1, 10**6),
@@ -264,7 +267,7 @@ def label_error(label: str) -> ConfigError:
     """The error for a name where labels are values."""
     return ConfigError(
         f"the option --label is '{label}'; it must be a whole number, or several of them; names are those of "
-        "categories in a file of COCO, Label Studio, CVAT or 3D Slicer, given as --masks"
+        "categories in a file of COCO, Label Studio, CVAT, 3D Slicer or DICOM SEG, given as --masks"
     )
 
 

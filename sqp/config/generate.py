@@ -12,25 +12,28 @@ from sqp.config.fit import PLAIN
 from sqp.config.referee import IN_CONTEXT, NONE, SUPERVISED, RefereeConfig, SupervisedConfig
 from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, check_segmenter, sampler_for
 from sqp.core.errors import ConfigError, lookup
-from sqp.core.names import SPLITS, Corruption, Fusion, Layout, Measure, Refinement, Split
+from sqp.core.mirror import is_tar
+from sqp.core.names import SPLITS, Corruption, Engine, Fusion, Layout, Measure, Refinement, Split
+from sqp.core.ray_engine import check_engine
 from sqp.core.shards import Shard
-from sqp.core.tables import header_of
+from sqp.core.tables import table_of_masks
 
 UNSEEN = ["shift", "dropout"]
 SEEN = [name for name in get_args(Corruption) if name not in UNSEEN]
 
-JUDGED = ("mask_path", "mask", "masks", "probability_path", "probability", "probs", "prob")
-"""Columns of a CSV of images that hold masks to be judged, or what is behind them."""
-HEAD = 100_000  # characters in which its first line ends
 
-
-def table_of_masks(images: Path | None) -> bool:
-    """Whether `--images` is a CSV that brings the masks to be judged, by its first line."""
-    if images is None or images.suffix.lower() != ".csv" or not images.is_file():
-        return False
-    with images.open(encoding="utf-8-sig", errors="replace") as file:
-        names, _ = header_of(file.read(HEAD))
-    return not {name.lower() for name in names}.isdisjoint(JUDGED)
+def check_fitting(masks: Path | None, pattern: str | None, resize: bool, given: bool) -> None:
+    """ConfigError where `--mask_pattern` or `--resize_masks` go with no masks, or all images would have one mask."""
+    if resize and not given:
+        raise ConfigError("--resize_masks is about masks made elsewhere, and there are none: leave it out")
+    if pattern is None:
+        return
+    if masks is None or masks.is_file():
+        raise ConfigError("--mask_pattern says how the files in a folder of masks are named: give it with --masks DIR")
+    if "{stem}" not in pattern:
+        raise ConfigError(
+            f"--mask_pattern '{pattern}' names one file for all images: put {{stem}} where the image's name stands"
+        )
 
 
 @dataclass
@@ -66,8 +69,8 @@ class GenerateConfig(Config):
         images: Folder of images, one image, a CSV of cases, or the root of a data set as downloaded.
         out: Folder of the record set; a run that was interrupted goes on there.
         truth: Folder of ground-truth masks.
-        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images or 3D Slicer (.json,
-            .xml, .seg.nrrd); these are judged instead of the segmenter's own.
+        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images, 3D Slicer or DICOM SEG
+            (.json, .xml, .seg.nrrd, .dcm); these are judged instead of the segmenter's own.
         label: The value, or values, of the label maps that make the structure; several are merged. Of images also
             0xRRGGBB, the colour of a structure. A mask that lacks the value is empty;
             one that holds 255 (or 65535) alone is the structure itself. Of a tool's file: names or numbers of
@@ -78,6 +81,10 @@ class GenerateConfig(Config):
             (label chooses the category). Of each mask it is told how well it would serve as an example for them
             (rca_max, rca_mean, rca_median), and the referee personalised draws what they show. Of more than 32 the most
             different ones are taken; a judged image never shows itself.
+        mask_pattern: How the files of masks are named, where not as the images, e.g. '{stem}_unet_fold0' or
+            '{stem}/mask.png'; {stem} is the image's name without its suffix.
+        resize_masks: Bring given masks of another size to that of their image (nearest neighbour; probabilities
+            bilinear); without it they are skipped.
         layout: Layout of the data, or auto.
         splits: JSON of splits (configs/splits); without it the data's own column is used, else splits are made by
             group and kept in OUT/splits.json.
@@ -109,7 +116,11 @@ class GenerateConfig(Config):
         variants: By split name, the further records of an image ('*' for every other split).
         seed: Seed of everything random.
         shard: Part i of n, e.g. 3/16: only its images, into OUT/shards/3-of-16; `sqp merge --out OUT` joins the parts.
-        workers: Processes; 0 runs in this one, null takes as many as pay off and fit (as `sqp predict` does).
+        workers: Processes; 0 runs in this one, null takes as many as pay off and fit (as `sqp predict` does). With
+            engine ray the most at once; 0 or null: as many as its cores hold.
+        engine: local: processes of this machine; ray: a Ray cluster, whose nodes share the folders.
+        address: Of the Ray cluster: HOST:PORT, or auto on one of its machines; default: Ray is started here.
+        gpu_share: Of a GPU, what a worker of Ray takes, e.g. 0.25.
         encodings: Folder in which encodings of images are kept by content (4 MB each), for further masks and runs.
         device: cpu or cuda.
         strict: Stop at the first broken case.
@@ -123,6 +134,8 @@ class GenerateConfig(Config):
     label: list[int | str] = field(default_factory=list)
     probs: Path | None = None
     references: Path | None = None
+    mask_pattern: str | None = None
+    resize_masks: bool = False
     layout: Layout = "auto"
     splits: Path | None = None
     only: list[Split] = field(default_factory=list)
@@ -149,6 +162,9 @@ class GenerateConfig(Config):
     seed: int = 0
     shard: str | None = None
     workers: int | None = 0
+    engine: Engine = "local"
+    address: str | None = None
+    gpu_share: float = 1.0
     encodings: Path | None = None
     device: str = "cpu"
     strict: bool = False
@@ -181,6 +197,7 @@ class GenerateConfig(Config):
         self._check_prompts()
         self._check_masks()
         self._check_refinements()
+        check_engine(self.engine, self.address, self.gpu_share)
         if self.shard is not None:
             Shard.parse(self.shard)
 
@@ -239,6 +256,9 @@ class GenerateConfig(Config):
 
     def _check_masks(self) -> None:
         """ConfigError for what only given masks, or only the segmenter's own, can have."""
+        if is_tar(self.images):  # whether masks are given is known when it is read
+            return
+        check_fitting(self.masks, self.mask_pattern, self.resize_masks, self.given)
         if self.given:
             if self.cascade is not None:
                 raise ConfigError(
@@ -272,7 +292,8 @@ class GenerateConfig(Config):
 
 EXECUTION_KEYS = (
     *("out", "workers", "encodings", "device", "strict", "overwrite", "only", "max_images"),
-    *("licence", "masks_licence", "references", "shard"),
+    *("licence", "masks_licence", "references", "shard", "mask_pattern", "resize_masks"),
+    *("engine", "address", "gpu_share"),
 )
 """Keys that say how a run goes, not what a record is: another value in the same folder is no change of config.
 

@@ -18,12 +18,13 @@ class LoggerConfig(CommandConfig):
     Attributes:
         logger: csv, or wandb: Weights & Biases, which gets the config, metrics, the comparison table, figures and a few
             overlays. The files in OUT are written in any case.
-        wandb_project: Project of W&B.
-        wandb_mode: online (needs `wandb login`), or offline: kept in OUT/wandb for `wandb sync`.
+        wandb_project: Project of W&B; default that of WANDB_PROJECT, else sqp. The other variables of W&B hold, too.
+        wandb_mode: online (needs `wandb login`), or offline: kept in OUT/wandb for `wandb sync`; default that of
+            WANDB_MODE, else online.
         wandb_images: Overlays of the worst records that W&B gets; 0 keeps all images of patients here.
     """
 
     logger: Literal["csv", "wandb"] = "csv"
-    wandb_project: str = "sqp"
-    wandb_mode: Literal["online", "offline"] = "online"
+    wandb_project: str | None = None
+    wandb_mode: Literal["online", "offline"] | None = None
     wandb_images: int = 8

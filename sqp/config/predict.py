@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from sqp.config.checks import CommandConfig, as_labels, check_thresholds
+from sqp.config.generate import check_fitting
 from sqp.core.errors import ConfigError
-from sqp.core.names import Layout, Precision, Split, Tool
+from sqp.core.names import Engine, Layout, Precision, Split, Tool
+from sqp.core.ray_engine import check_engine
 from sqp.core.shards import Shard
+from sqp.core.tables import table_of_masks
 
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
 EXECUTION_KEYS = (
     *("out", "shard", "batch_size", "workers", "encodings", "device", "strict", "overwrite"),
-    *("worst", "gallery", "fail_under", "write"),
+    *("worst", "gallery", "fail_under", "write", "engine", "address", "gpu_share"),
 )
 """Keys that say how a run goes, and what is drawn of it, not what is predicted."""
 MAKING = (
     *(*PROMPTING, "checkpoint", "checkpoints", "referee_weights", "localizer", "supervised", "references"),
-    *("label", "seed", "precision"),
+    *("label", "seed", "precision", "mask_pattern", "resize_masks"),
 )
 
 
@@ -32,8 +35,10 @@ class PredictConfig(CommandConfig):
             own, `default`.
         out: Folder of predictions.csv (ten columns), predictions.parquet (all), overlays and the report.
         images: Folder of images, one image, a CSV, or the root of a data set; records are made in OUT/records.
-        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images or 3D Slicer (.json,
-            .xml, .seg.nrrd), of which each annotation is judged; without it the segmenter's own masks are.
+        masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images, 3D Slicer or DICOM SEG
+            (.json, .xml, .seg.nrrd, .dcm), each annotation of which is judged; without it the segmenter's own masks.
+        mask_pattern: How masks are named, e.g. '{stem}_unet_fold0'; {stem}: the image's name.
+        resize_masks: Resize masks to their image (nearest neighbour), not skip them.
         probs: Folder of the foreground probabilities behind the masks (float npy, or 8- or 16-bit PNG), if there are
             any; without masks these are cut at 0.5.
         truth: Folder of ground-truth masks, if there are any; they only add the true Dice.
@@ -46,9 +51,9 @@ class PredictConfig(CommandConfig):
         layout: Layout of the data, or auto.
         records: Record sets made before, in place of images.
         split: Only the records of these splits; default all.
-        checkpoint: File with the segmenter's weights, where they are not embedded.
+        checkpoint: File of the segmenter's weights, if not embedded.
         checkpoints: Files of an ensemble, in the order in which the bundle's records were made.
-        referee_weights: File with the referee's weights, where they are not embedded.
+        referee_weights: File of the referee's weights, if not embedded.
         localizer: The localizer that prompts the referee, where the bundle was trained with one and does not hold it.
         supervised: The fitted network with which masks are compared, where the bundle reads one and does not hold it.
         prompter: Prompter of the segmenter's own masks; default the one that the bundle was trained with.
@@ -69,12 +74,15 @@ class PredictConfig(CommandConfig):
         write: Also write the masks with their predicted Dice for other tools: coco (coco.json), labelstudio
             (labelstudio.json), cvat (cvat.xml), slicer (slicer/IMAGE.seg.nrrd).
         batch_size: Records predicted at once.
-        shard: Part i of n, e.g. 3/16: only its images, into OUT/shards/3-of-16; `sqp merge --out OUT` joins the parts.
-        workers: Processes that segment; 0 runs in this one, as do volumes and a GPU. By default as many as pay off: one
-            for two cores and 32 images (without a network: a core and 500), and 2 GB of free memory each.
+        shard: Part i of n, e.g. 3/16, into OUT/shards/3-of-16; `sqp merge --out OUT` joins the parts.
+        workers: Processes that segment, of Ray the most; 0 runs in this one, as do volumes and a GPU. By default as
+            many as pay off: one for two cores and 32 images (without a network: a core and 500), and 2 GB each.
+        engine: This machine, or a Ray cluster.
+        address: Of the Ray cluster: HOST:PORT, or auto.
+        gpu_share: Of a GPU, what a worker of Ray takes.
         encodings: Folder in which encodings of images are kept by content (4 MB each), for further masks and runs.
         device: cpu or cuda.
-        strict: Stop at the first broken case, or record that cannot be read.
+        strict: Stop at the first broken case or record.
         overwrite: Make the records anew.
         precision: Of the encoders of images: float32, bfloat16, or auto, which is bfloat16 where the CPU computes in it
             (AMX, AVX512-BF16); default that of the records that the bundle was trained on.
@@ -87,6 +95,8 @@ class PredictConfig(CommandConfig):
     masks: Path | None = None
     probs: Path | None = None
     truth: Path | None = None
+    mask_pattern: str | None = None
+    resize_masks: bool = False
     references: Path | None = None
     label: list[int | str] = field(default_factory=list)
     layout: Layout = "auto"
@@ -114,6 +124,9 @@ class PredictConfig(CommandConfig):
     batch_size: int = 64
     shard: str | None = None
     workers: int | None = None
+    engine: Engine = "local"
+    address: str | None = None
+    gpu_share: float = 1.0
     encodings: Path | None = None
     device: str = "cpu"
     strict: bool = False
@@ -125,6 +138,7 @@ class PredictConfig(CommandConfig):
         super().__post_init__()
         self.label = as_labels(self.label, self.masks)
         check_thresholds(self.accept, self.reject)
+        check_engine(self.engine, self.address, self.gpu_share)
         if self.audit and self.risk is None:
             raise ConfigError("--audit checks the promise of --risk: give --risk, too")
         if self.audit_decisions is not None and not self.audit:
@@ -145,6 +159,8 @@ class PredictConfig(CommandConfig):
             self._refuse(MAKING, "is about records that are made of --images, and --records are made already")
         elif self.masks or self.probs:
             self._refuse(PROMPTING, "is about the segmenter's own masks, and here given masks are judged")
+        given = self.masks is not None or self.probs is not None or table_of_masks(self.images)
+        check_fitting(self.masks, self.mask_pattern, self.resize_masks, given)
 
     @property
     def part(self) -> Shard | None:
@@ -154,5 +170,6 @@ class PredictConfig(CommandConfig):
     def _refuse(self, names: tuple[str, ...], why: str) -> None:
         """ConfigError for the first of the options that is given, and would say nothing."""
         for name in names:
-            if getattr(self, name) not in (None, {}, [], ()):
+            value = getattr(self, name)
+            if value is not False and value not in (None, {}, [], ()):
                 raise ConfigError(f"--{name} {why}: leave it out")

@@ -201,7 +201,8 @@ def sha256_of_all(paths: Iterable[str | Path]) -> str:
 
 def stamp_of(paths: Iterable[Path]) -> str:
     """What tells later whether files, or folders of files, have changed: size, time and sha256 of each, parted by ;."""
-    return ";".join(f"{_look(path)} {sha256_of_all(_parts(path))}" for path in paths)
+    hashed = [(path, sha256_of_all(_parts(path))) for path in paths]  # first: that fills a file of a mirror
+    return ";".join(f"{_look(path)} {digest}" for path, digest in hashed)
 
 
 def unchanged(stamp: str, paths: Sequence[Path]) -> bool:

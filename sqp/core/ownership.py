@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 import sqp
 from sqp.core.errors import ConfigError
 from sqp.core.files import full_disk_told, watched
+from sqp.core.mirror import url_of
 from sqp.core.untrusted import parse_json, read_yaml
 
 MARKER, LOCK = ".sqp", ".lock"
@@ -161,6 +162,11 @@ def owned(
 def check_owner(folder: str | Path, command: str) -> None:
     """ConfigError unless the folder is new, empty, or that of the command; nothing is written."""
     home = Path(folder)
+    if url := url_of(home):
+        raise ConfigError(
+            f"--out {url} is no folder of this machine, where files are locked, linked and renamed: choose one, and "
+            "copy it there afterwards"
+        )
     if not home.is_dir() or _is_empty(home):  # that a file is no folder is told where the folder is made
         return
     told = read_marker(home)

@@ -153,3 +153,17 @@ def _texts(table: pd.DataFrame, change: Callable[[object], object]) -> pd.DataFr
         if not pd.api.types.is_numeric_dtype(table[name]):
             table[name] = table[name].map(change).astype(table[name].dtype)
     return table
+
+
+JUDGED = ("mask_path", "mask", "masks", "probability_path", "probability", "probs", "prob")
+"""Columns of a CSV of images that hold masks to be judged, or what is behind them."""
+HEAD = 100_000  # characters in which its first line ends
+
+
+def table_of_masks(images: Path | None) -> bool:
+    """Whether `--images` is a CSV that brings the masks to be judged, by its first line."""
+    if images is None or images.suffix.lower() != ".csv" or not images.is_file():
+        return False
+    with images.open(encoding="utf-8-sig", errors="replace") as file:
+        names, _ = header_of(file.read(HEAD))
+    return not {name.lower() for name in names}.isdisjoint(JUDGED)

@@ -22,7 +22,8 @@ class Case:
     """One image with zero or more ground-truth masks (raters), not yet read from disk.
 
     `group` is what a split must not cut (the lesion, else the image); `split` is one of `SPLITS` or "". `labels` are
-    the values of a label map that make the structure.
+    the values of a label map that make the structure. `resize`: whether a given mask (or probability) of another size
+    is brought to that of its image.
     """
 
     image_id: str
@@ -37,6 +38,7 @@ class Case:
     diagnosis: str = ""
     spacing: tuple[float, ...] = ()
     labels: tuple[int, ...] = ()
+    resize: bool = False
 
     def __post_init__(self) -> None:
         if not self.group:

@@ -21,6 +21,7 @@ import yaml
 from numpy.lib import format as npy
 
 from sqp.core.errors import CaseError, ConfigError, SqpError
+from sqp.core.mirror import fetched
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,16 +38,18 @@ _C_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check_regular(path: str | os.PathLike, what: str = "", error: type[SqpError] = ConfigError) -> Path:
-    """The path, if what lies there is a regular file (or a link to one), or nothing.
+    """The path, if there is a regular file (or a link to one), or nothing; an empty one of a mirror is fetched.
 
     Raises `error`, with `what` before the path, for a folder, a FIFO, a socket or a device: reading could hang.
     """
     try:
-        mode = Path(path).stat().st_mode
+        there = Path(path).stat()
     except (OSError, ValueError):
         return Path(path)  # whoever opens it says why that cannot be
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+    if not there.st_size:
+        fetched(Path(path), error)
+    if not stat.S_ISREG(there.st_mode):
+        kind = "a folder" if stat.S_ISDIR(there.st_mode) else "a pipe, a socket or a device"
         raise error(f"{what} {path} is {kind}, not a regular file: give a file".lstrip())
     return Path(path)
 

@@ -103,6 +103,23 @@ class Geometry:
         apart = (self.canonical_affine - other.canonical_affine) @ ends
         return float(np.abs(np.linalg.inv(self.canonical_affine[:3, :3]) @ apart[:3]).max())
 
+    def laid(self, mask: np.ndarray, other: Geometry) -> np.ndarray:
+        """A mask of another grid, bool `[d, h, w]`, whose voxels are some of this one's -> bool of this shape.
+
+        What reaches out of this one must be empty. ValueError where it is not, and for voxels that lie between these.
+        """
+        way = np.linalg.inv(self.canonical_affine) @ other.canonical_affine
+        start = np.round(way[:3, 3]).astype(int)
+        ends = np.abs((way[:3, :3] - np.eye(3)) @ np.diag(mask.shape)).max()
+        if max(ends, np.abs(way[:3, 3] - start).max()) > TOLERANCE:
+            raise ValueError("its voxels are not those of its image: resample it to the image")
+        found = np.argwhere(mask) + start
+        if len(found) and (found.min() < 0 or (found.max(axis=0) >= self.canonical_shape).any()):
+            raise ValueError("it reaches out of its image: is it of another one?")
+        laid = np.zeros(self.canonical_shape, bool)
+        laid[tuple(found.T)] = True
+        return laid
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from sqp.data.cases import CaseList, find_cases
 from sqp.data.corruptions import CORRUPTIONS, corrupt, corrupt_to_dice
-from sqp.data.images import check_same_size, read_image, read_probability
+from sqp.data.images import read_image, read_probability
 from sqp.data.layouts import LAYOUTS
 from sqp.data.masks import read_mask
+from sqp.data.sizes import check_same_size
 
 __all__ = [
     "CORRUPTIONS",

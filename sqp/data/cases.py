@@ -1,80 +1,32 @@
-"""The entry point: what the user points at -> a sorted list of cases, matched with masks made elsewhere.
-
-What of a folder is not read, said in sentences, so that nothing is left out in silence.
-"""
+"""The entry point: what the user points at -> a sorted list of cases, matched with masks made elsewhere."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import overload
 
-from sqp.core.errors import ConfigError, lookup, printable
+from sqp.core.errors import ConfigError, lookup
 from sqp.core.types import Case
-from sqp.data.images import PROBABILITY_SUFFIXES, turned_in_place
+from sqp.data.images import PROBABILITY_SUFFIXES
 from sqp.data.layouts import LAYOUTS
-from sqp.data.layouts.folders import IMAGE_FOLDERS, SAYS_TRUTH, SUFFIXES, TRUTH_FOLDERS, channels_of, child, match_stems
-
-UNREAD = (
-    *(".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd"),
-    *(".dcm", ".mha", ".mhd", ".nrrd", ".npy", ".npz", ".mat"),
+from sqp.data.layouts.folders import (
+    SAYS_TRUTH,
+    STEM,
+    SUFFIXES,
+    TRUTH_FOLDERS,
+    channels_of,
+    child,
+    match_stems,
+    named_by,
+    stem_of,
 )
-"""Suffixes of images that no layout reads."""
+from sqp.data.left_aside import counted, instead, left_out
 
-
-def left_out(path: Path, given: Iterable[Path] = ()) -> list[str]:
-    """Images of a plain folder that are not read: of other types, and in subfolders that are not among the `given`."""
-    folder = child(path, IMAGE_FOLDERS) or path
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as found:
-        entries = sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
-    strange = [entry.name for entry in entries if entry.name.lower().endswith(UNREAD)]
-    expected = {other.resolve() for other in given}
-    below = [
-        e.name for e in entries if Path(e).is_dir() and Path(e).resolve() not in expected and _holds_images(Path(e))
-    ]
-    return [
-        *counted(strange, "file{s} {are} of a type that is not read"),
-        *counted(below, "subfolder{s} with images {are} not read"),
-    ]
-
-
-def counted(names: Sequence[str], what: str) -> list[str]:
-    """One sentence, or none.
-
-    Examples:
-        >>> counted(["z.png", "y.png"], "mask{s} {are} of no image"), counted([], "mask{s} {are} of no image")
-        (['2 masks are of no image, e.g. z.png'], [])
-    """
-    ending, verb = ("", "is") if len(names) == 1 else ("s", "are")
-    return [f"{len(names)} {what.format(s=ending, are=verb)}, e.g. {printable(names[0])}"] if names else []
-
-
-def turned_notes(cases: Iterable[Case]) -> list[str]:
-    """The images with truth or a mask that their orientation tag turns, so that a mask of the raw pixels is misplaced.
-
-    Those that change their height and width are not among them: their mask does not fit, and is refused when read.
-    """
-    turned = []
-    for case in cases:
-        drawn = [*case.truth_paths, *filter(None, (case.mask_path, case.probability_path))]
-        if any(turned_in_place(case.image_path, file) for file in drawn):
-            turned.append(case.image_path.name)
-    return counted(turned, "image{s} {are} turned by the EXIF tag: a mask drawn on the raw pixels would be misplaced")
-
-
-def _holds_images(folder: Path) -> bool:
-    """Whether images lie in a folder that is neither known for its masks nor written by sqp."""
-    if folder.name in (*IMAGE_FOLDERS, *TRUTH_FOLDERS) or (folder / "run.yaml").exists():
-        return False
-    with os.scandir(folder) as entries:
-        return any(entry.name.lower().endswith(SUFFIXES) and entry.name[0] != "." for entry in entries)
-
-
+PATTERN = f"--mask_pattern '{STEM}_unet_fold0'"
+"""How the names of masks are told, as it is typed."""
 PLAIN = ("dicom", "folders")
 """Layouts of no known data set: their `masks/` may be anybody's."""
 
@@ -117,6 +69,7 @@ def find_cases(
     layout: str = "auto",
     labels: Sequence[int] = (),
     option: str = "--images",
+    mask_pattern: str | None = None,
 ) -> CaseList:
     """Cases from a folder, a single image, a CSV or the root of a data set (`LAYOUTS`).
 
@@ -124,8 +77,9 @@ def find_cases(
     stem; an ending such as `_segmentation` or `-mask` does not count, nor, where nothing else fits, upper and lower
     case. `truth` replaces the layout's own. Where masks or probabilities are judged, a plain folder (`PLAIN`) has truth
     only where its folder says so (`folders.SAYS_TRUTH`: `masks/` may hold anybody's), and a file that is judged is
-    never the truth of itself. Where `masks` is the folder of the images too, `a_mask.png` is judged beside
-    `a.jpg`. `labels` are the values that make the structure; `option` is what errors call `images`.
+    never the truth of itself. Where `masks` is the folder of the images too, `a_mask.png` is judged beside `a.jpg`.
+    `mask_pattern` names the masks (`folders.named_by`) in place of these rules. `labels` are the values that make the
+    structure; `option` is what errors call `images`.
     Raises `ConfigError` for a missing path, an unknown layout, no images, two images of one id, where nothing matches,
     and where what is judged is given as images or as truth too.
     """
@@ -148,7 +102,8 @@ def find_cases(
     for option, folder in given.items():
         if folder is None:
             continue
-        files = _match(option, Path(folder), cases)
+        pattern = mask_pattern if option == "--masks" else None
+        files = _patterned(pattern, Path(folder), cases) if pattern else _match(option, Path(folder), cases)
         ids = {case.image_id for case in cases}
         notes += _replaced(option, cases, files)
         strange = [file for stem, file in files.items() if stem not in ids]
@@ -272,25 +227,30 @@ def _match(option: str, given: Path, cases: list[Case]) -> Mapping[str, Path]:
             f"--images and {option} are the same folder, {given}, and no mask is in it: give that of the masks"
         )
     if not files:
-        raise ConfigError(f"{option} {given} holds no files of {', '.join(suffixes)}{_instead(given)}")
+        raise ConfigError(f"{option} {given} holds no files of {', '.join(suffixes)}{instead(given)}")
     if not ids & files.keys():
         raise ConfigError(
             f"none of the {len(files)} files in {option} {given} matches one of the {len(ids)} images: "
             f"'{next(iter(files.values())).name}' against '{cases[0].image_path.name}'; names must agree "
-            "up to the suffix, or end in _segmentation, _mask, _lesion, _seg, _label, _gt or _pred (or with a dash)"
+            "up to the suffix, or end in _segmentation, _mask, _lesion, _seg, _label, _gt or _pred (or with a dash); "
+            + (f"else say how they are named ({PATTERN}), or " if option == "--masks" else "else ")
+            + f"give a CSV with the columns image and {option.strip('-').removesuffix('s')} as --images"
         )
     return files
 
 
-def _instead(folder: Path) -> str:
-    """What lies in a folder in place of masks that are read: files of other types, or subfolders with files."""
-    with os.scandir(folder) as found:
-        entries = sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
-    other = [entry.name for entry in entries if entry.name.lower().endswith(UNREAD)]
-    if other:
-        return f", but {printable(other[0])}: convert such files to PNG, volumes to NIfTI"
-    below = [entry.name for entry in entries if entry.is_dir() and _holds_images(Path(entry))]
-    return f", but the subfolder {printable(below[0])} does: give that one" if below else ""
+def _patterned(pattern: str, folder: Path, cases: list[Case]) -> Mapping[str, Path]:
+    """image_id -> the file that a pattern names; `ConfigError` where it names none."""
+    if not folder.is_dir():
+        raise ConfigError(f"--mask_pattern names files in a folder, and --masks {folder} is none")
+    files = named_by(pattern, folder, {case.image_id: case.image_path for case in cases})
+    if not files:
+        example = pattern.replace(STEM, stem_of(cases[0].image_path))
+        raise ConfigError(
+            f"--mask_pattern '{pattern}' names no file in {folder}: of {cases[0].image_path.name} that would be "
+            f"'{example}'"
+        )
+    return files
 
 
 def _with_file(option: str, case: Case, file: Path | None) -> Case:

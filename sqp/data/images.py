@@ -162,18 +162,14 @@ def read_probability(path: str | Path) -> np.ndarray:
     return np.clip(values, 0, 1).astype(np.float32)
 
 
-def check_same_size(
-    image_path: str | Path, image_hw: tuple[int, int], mask_path: str | Path, mask_hw: tuple[int, int]
-) -> None:
-    """Raise `CaseError` naming both sizes, unless the mask (or map) has the image's height and width."""
-    (h, w), (mh, mw) = image_hw, mask_hw
-    if (h, w) == (mh, mw):
-        return
-    turned = " (the sides are swapped: was it drawn on the unrotated image?)" if (h, w) == (mw, mh) else ""
-    raise CaseError(
-        f"{mask_path} is {mw}x{mh} pixels (width x height) but its image {image_path} is {w}x{h}{turned}: "
-        "save the mask at the size of the image"
-    )
+def upright_size(path: str | Path) -> tuple[int, int] | None:
+    """(height, width) of an image file, turned as its tag says, off the header; None where it cannot be read so."""
+    try:
+        with open_image(path) as image:
+            w, h = image.size
+            return (w, h) if _orientation(image, Path(path)) in (5, 6, 7, 8) else (h, w)
+    except (*_UNREADABLE, CaseError):
+        return None
 
 
 @contextmanager

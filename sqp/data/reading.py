@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from sqp.core.volume import Volume
-from sqp.data.images import check_same_size, read_image
+from sqp.data.images import read_image
 from sqp.data.masks import read_mask
+from sqp.data.sizes import at_size
 from sqp.data.volumes import check_same_place, is_volume, read_structure, read_volume
 
 
@@ -33,6 +34,7 @@ def read_mask_of(
     path: str | Path,
     labels: Sequence[int] = (),
     given: bool = False,
+    resize: bool = False,
 ) -> np.ndarray:
     """The mask of an image or volume that is read already: bool, of its size, and of a volume in its place.
 
@@ -42,6 +44,7 @@ def read_mask_of(
         path: The file of the mask.
         labels: The values that make the structure; () for the one that is not background.
         given: Whether it is to be judged, so that it may be empty, or lack the labels.
+        resize: Whether a mask of another size is brought to that of its image, by the nearest neighbour.
 
     Raises:
         CaseError: the mask is broken, or does not fit.
@@ -50,6 +53,6 @@ def read_mask_of(
         mask, place = read_structure(path, labels, given)
         check_same_place(image_path, image.geometry, path, place)
     else:
-        mask = read_mask(path, labels, given)
-        check_same_size(image_path, (image.shape[0], image.shape[1]), path, (mask.shape[0], mask.shape[1]))
+        drawn = read_mask(path, labels, given)
+        mask = at_size(drawn, path, image_path, (image.shape[0], image.shape[1]), resize)
     return mask

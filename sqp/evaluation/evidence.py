@@ -101,10 +101,11 @@ class Page:
     def parts(self, out: Path) -> list[Section]:
         """What the HTML page shows of it, once it is written."""
         figures = [
-            Section(self.title, out / f"{self._stem(name)}.png", caption) for name, (caption, _) in self.figures.items()
+            Section(caption, out / f"{self._stem(name)}.png", group=self.title)
+            for name, (caption, _) in self.figures.items()
         ]
         tables = [
-            Section(f"{self.title}: {shown.title}", formatted(shown.table, shown.headings), shown.about)
+            Section(shown.title, formatted(shown.table, shown.headings), shown.about, self.title)
             for shown in self.sections
             if len(shown.table)
         ]

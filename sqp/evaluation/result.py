@@ -28,6 +28,8 @@ from sqp.report.page import ErrorMaps, write_page
 from sqp.report.predictions import prompter_label, write_predictions
 from sqp.report.tables import formatted, markdown, write_csv
 
+OTHERS = "Other subsets"
+"""What the subsets beside the first are folded under."""
 READING = (
     "95 % intervals from {n:,} bootstrap resamples of whole groups, the same ones for every method. Correlations are "
     "of the score as it is; R2, MAE and RMSE after a straight line to Dice, fitted on calibration rows, clipped to 0-1 "
@@ -89,8 +91,9 @@ class Evaluation:
             ),
             Section("Predicted Dice", shown, DISTRIBUTION),
         ]
-        for part in self.comparison.parts:
-            sections.append(Section(part.title, formatted(self.comparison.tables[part.title]), _about(part)))
+        for number, part in enumerate(self.comparison.parts):
+            table = formatted(self.comparison.tables[part.title])
+            sections.append(Section(part.title, table, _about(part), OTHERS if number else ""))
         if write_overlays(test, out / "overlays", config.overlays):
             files["overlays"] = out / "overlays"
         write_text(out / "evaluation.md", self.text)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +16,7 @@ from torch import Tensor
 
 from sqp.config.explain import ExplainConfig
 from sqp.core.errors import CaseError, ConfigError
+from sqp.core.files import full_disk_told
 from sqp.core.progress import Progress
 from sqp.core.seeding import numpy_generator
 from sqp.evaluation.rows import frozen_members
@@ -33,7 +38,8 @@ class Material:
     """rows: a record each, with its prediction; planes float16 `[n, c, s, s]`; scores float32 `[n, 2k]` or None.
 
     masks and truths bool `[n, s, s]` in the model's frame, the truth of a record without one is empty and `known`
-    False; features `[n, d]`. `left_out` maps a record id to why it is not among them. Of volumes there is an `s` more.
+    False; features `[n, d]`. Planes, masks and truths lie on disk (`OnDisk`). `left_out` maps a record id to why it is
+    not among them. Of volumes there is an `s` more.
     """
 
     bundle: Bundle
@@ -77,11 +83,37 @@ class Material:
         return self.planes[index].float().to(device), scores
 
 
+class OnDisk:
+    """Arrays of one shape, written to a file without a name as they come, and read back as one that lies there: the
+    system keeps of it what it has memory for. A full disk is told."""
+
+    def __init__(self, dtype: Any, folder: Path | None = None) -> None:
+        self.dtype, self.count, self.shape = np.dtype(dtype), 0, ()
+        self.folder = Path(tempfile.gettempdir()) if folder is None else folder
+        self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+        weakref.finalize(self, self.file.close)  # the arrays hold what they show
+
+    def add(self, part: np.ndarray) -> None:
+        """The next array."""
+        self.count, self.shape = self.count + 1, part.shape
+        with full_disk_told(self.folder):
+            self.file.write(np.ascontiguousarray(part, self.dtype).data)
+
+    def array(self) -> np.ndarray:
+        """All of them, `[count, *shape]`."""
+        with full_disk_told(self.folder):
+            self.file.flush()
+        return np.memmap(self.file, self.dtype, "r+", shape=(self.count, *self.shape))
+
+
 def load_material(config: ExplainConfig, bundle: Bundle) -> Material:
     """Read and predict; a record that cannot be read, or holds NaN, is left out and counted."""
     rows = chosen_rows(config, bundle)
     sets = {folder: RecordSet(folder) for folder in rows["record_set"].unique()}
-    tables, planes, scores, features, masks, truths = [], [], [], [], [], []
+    tables, scores, features, known = [], [], [], []
+    home = config.out if config.out.is_dir() else None
+    planes, masks, truths = (OnDisk(dtype, home) for dtype in (np.float16, np.bool_, np.bool_))
+    none = _nothing(bundle)
     left_out: dict[str, str] = {}
     bar = Progress(len(rows), "read and predict", "record")
     with bar, ThreadPoolExecutor(2) as pool:
@@ -96,25 +128,27 @@ def load_material(config: ExplainConfig, bundle: Bundle) -> Material:
                 kept = np.array([not reason for reason in reasons])
                 left_out |= {name: why for name, why in zip(part["record_id"], reasons, strict=True) if why}
                 tables.append(table[kept])
-                planes.append(batch.planes[torch.from_numpy(kept)].half())
                 scores.append(batch.scores[kept])
                 features.append(embedded[kept])
-                masks += [m for (m, _, _), k in zip(drawn, kept, strict=True) if k]
-                truths += [t for (_, t, _), k in zip(drawn, kept, strict=True) if k]
+                for row in np.flatnonzero(kept):
+                    mask, truth, _ = drawn[row]
+                    planes.add(batch.planes[row].half().numpy())
+                    masks.add(mask)
+                    truths.add(none if truth is None else truth)
+                    known.append(truth is not None)
                 bar.update(len(part))
     table = pd.concat(tables, ignore_index=True)
     if table.empty:
         raise ConfigError(f"no record can be read: {next(iter(left_out.values()))}")
     all_scores = torch.from_numpy(np.concatenate(scores))
-    none = _nothing(bundle)
     return Material(
         bundle,
         judged(table),
-        torch.cat(planes),
+        torch.from_numpy(planes.array()),
         all_scores if all_scores.shape[1] else None,
-        np.stack(masks),
-        np.stack([none if truth is None else truth for truth in truths]),
-        np.array([truth is not None for truth in truths]) & np.isfinite(table["dice"].to_numpy(float)),
+        masks.array(),
+        truths.array(),
+        np.array(known) & np.isfinite(table["dice"].to_numpy(float)),
         np.concatenate(features),
         Resamples.draw(table["group"].astype(str).to_numpy(), config.n_resamples, config.seed),
         left_out,

@@ -18,7 +18,7 @@ from sqp.core.errors import CaseError, ConfigError
 from sqp.core.ownership import Owned, owned
 from sqp.core.seeding import derive_seed
 from sqp.core.types import Case
-from sqp.data.cases import turned_notes
+from sqp.data.left_aside import turned_notes
 from sqp.fit import task_of
 from sqp.fit.cache import Images
 from sqp.fit.data import fit_cases

@@ -6,6 +6,8 @@ is infinite.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -19,6 +21,22 @@ def _rows(*arrays: ArrayLike) -> list[np.ndarray]:
     if (cols[0] > cols[1]).any():
         raise ValueError("an interval has its low end above its high end")
     return cols
+
+
+def groups_needed(alpha: float) -> int:
+    """The least number of exchangeable groups of which a split-conformal interval at level 1 - alpha is finite.
+
+    Args:
+        alpha: share of the intervals that may miss, in (0, 1).
+
+    Returns:
+        The least whole number that is 1 / alpha - 1 or more.
+
+    Examples:
+        >>> groups_needed(0.1), groups_needed(0.05)
+        (9, 19)
+    """
+    return math.ceil(1 / alpha - 1 - 1e-9)
 
 
 def covered(low: ArrayLike, high: ArrayLike, true: ArrayLike) -> np.ndarray:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -144,13 +143,20 @@ def record_of(
         parent_record_id=draft.parent,
         refined_by=planned.refined_by,
         fused_by=planned.fused_by,
-        dice=float(np.mean([dice(mask, truth) for truth in truths])) if truths else math.nan,
-        iou=float(np.mean([iou(mask, truth) for truth in truths])) if truths else math.nan,
+        dice=over_raters(dice, mask, truths),
+        iou=over_raters(iou, mask, truths),
         referee_own=findings.own,
         scores=findings.scores,
         files=loaded.files,
         frames=json.dumps(findings.frames) if findings.frames else "",
     )
+
+
+def over_raters(
+    measure: Callable[[np.ndarray, np.ndarray], float], mask: np.ndarray, truths: Sequence[np.ndarray]
+) -> float:
+    """The mean of a measure of a mask over its truths; NaN where there is none."""
+    return float(np.mean([measure(mask, truth) for truth in truths])) if truths else float("nan")
 
 
 def pooled_embedding(embedding: Embedding) -> Tensor:

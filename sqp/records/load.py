@@ -10,8 +10,9 @@ import numpy as np
 from sqp.core.errors import CaseError, printable
 from sqp.core.types import Case
 from sqp.core.volume import Volume
-from sqp.data import check_same_size, read_probability
+from sqp.data.images import read_probability
 from sqp.data.reading import read, read_mask_of, read_structure_or_mask
+from sqp.data.sizes import at_size
 
 
 @dataclass
@@ -44,10 +45,10 @@ def load_case(case: Case) -> LoadedCase:
     truths = [read_mask_of(image, case.image_path, path, case.labels) for path in case.truth_paths]
     given = probability = None
     if case.mask_path is not None:
-        given = read_mask_of(image, case.image_path, case.mask_path, case.labels, given=True)
+        given = read_mask_of(image, case.image_path, case.mask_path, case.labels, True, case.resize)
     if case.probability_path is not None and not isinstance(image, Volume):
         probability = read_probability(case.probability_path)
-        check_same_size(case.image_path, image.shape[:2], case.probability_path, probability.shape)
+        probability = at_size(probability, case.probability_path, case.image_path, image.shape[:2], case.resize)
         given = probability >= 0.5 if given is None else given
     return LoadedCase(case, image, truths, given, probability)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +14,11 @@ import pandas as pd
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
-from sqp.config.referee import IN_CONTEXT, NONE
+from sqp.config.referee import NONE
+from sqp.config.train import TrainConfig
 from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.files import write_text
+from sqp.core.mirror import fetch_all
 from sqp.core.names import Precision
 from sqp.core.ownership import owned
 from sqp.core.progress import Progress
@@ -25,19 +28,21 @@ from sqp.core.types import Case
 from sqp.core.untrusted import read_run
 from sqp.data import find_cases
 from sqp.data.annotations.cases import annotated_cases, holds_annotations, number_labels, without_broken, write_masks
-from sqp.data.cases import counted, turned_notes
+from sqp.data.left_aside import counted, turned_notes
 from sqp.data.licences import of_licences
+from sqp.data.remote import with_local_inputs
+from sqp.data.sizes import of_other_size, refusal, resized_notes
 from sqp.data.split_files import read_splits, write_splits
-from sqp.data.splits import Splits, apply_splits, subset_by_group, with_default_splits
+from sqp.data.splits import FRACTIONS, Splits, apply_splits, subset_by_group, with_default_splits
+from sqp.metrics.intervals import groups_needed
 from sqp.records import RecordWriter
 from sqp.records.cascade import check_cascade
 from sqp.records.fitted import fitted_checkpoints, leave_out_fitted, parts_of_records, with_hashes
 from sqp.records.plan import check_prompters, for_cases, plan_case
-from sqp.records.record_maker import AMONG, STRANGE
 from sqp.records.referee import check_referee
-from sqp.records.references import References, load_references
+from sqp.records.references import References, load_references, reference_notes
 from sqp.records.refine import check_refined
-from sqp.records.resume import still_done
+from sqp.records.resume import join_truth, still_done
 from sqp.records.run_info import MaySkip, execution, stored_config, versions
 from sqp.records.supervised import check_supervised
 from sqp.records.workers import make_records
@@ -47,9 +52,6 @@ from sqp.segmenters.plain import needs_checkpoint
 from sqp.uncertainty.tta import SETS
 
 KEPT_SPLITS = "splits.json"
-WITHOUT_REFERENCES = (
-    "no references were given, so the masks are judged without examples of the task, and less surely: give --references"
-)
 
 
 @dataclass
@@ -94,12 +96,14 @@ def check_parts(config: GenerateConfig) -> None:
     check_refined(config)
     check_referee(config)
     check_supervised(config)
-    check_device(config.device)
+    if config.engine == "local":  # the nodes of a cluster say it for themselves
+        check_device(config.device)
 
 
-def make_record_set(config: GenerateConfig) -> GenerateResult:
+def make_record_set(config: GenerateConfig, to_train: bool = False) -> GenerateResult:
     """Write the record set of `config`; broken cases are skipped and reported unless `config.strict`.
 
+    `to_train`: a model may be trained on it, so that it is said at the start where there are too few images for one.
     Finished records stay as long as they are of the same files. Raises ConfigError before anything is written where
     the config is wrong, or another one made the records that are there; CaseError with `strict`.
     """
@@ -108,12 +112,13 @@ def make_record_set(config: GenerateConfig) -> GenerateResult:
     precision = cast(Precision, precision_for(config.segmenter.precision, config.device))
     config.segmenter = replace(config.segmenter, precision=precision)
     with owned(config.out, "generate", apart=FOLDERS):
-        return _make(config)
+        return _make(config, to_train)
 
 
-def _make(config: GenerateConfig) -> GenerateResult:
+def _make(config: GenerateConfig, to_train: bool) -> GenerateResult:
     """Into a folder that is this run's own."""
     started = time.monotonic()
+    config = with_local_inputs(config, config.part)
     everything, skipped, made_splits, notes = collect_cases(config)
     everything = of_licences(everything, config.licence)
     config = for_cases(config, everything)
@@ -138,13 +143,25 @@ def _make(config: GenerateConfig) -> GenerateResult:
         broken = write_masks(everything, config.masks, config.out, config.label)
         cases = without_broken(cases, broken, config.strict)
         skipped |= broken
+    fetch_all(path for case in cases for path in (case.mask_path, case.probability_path) if path)
     plans = {case.image_id: [planned.record_id for planned in plan_case(case, config)] for case in cases}
     finished = still_done(writer, cases, plans)
     writer.drop(finished.stale)
+    apart = join_truth(writer, cases, finished.bare) if finished.bare else {}
+    if apart and config.strict:
+        raise CaseError(next(iter(apart.values())))
+    skipped |= apart
     pending = [case for case in cases if not finished.done.issuperset(plans[case.image_id])]
+    fetch_all(case.image_path for case in pending if case.mask_path or case.probability_path)
+    others = of_other_size(cases if config.resize_masks else pending)
+    if others and config.resize_masks:
+        notes += resized_notes(others)
+        others = {}
+    elif others and (config.strict or len(others) == len(cases)):
+        raise ConfigError(refusal(others, len(cases)))
+    pending = [case for case in pending if case.image_id not in others]
+    skipped |= others
     references = References([])
-    if config.referee.name in IN_CONTEXT and config.references is None:
-        notes.append(WITHOUT_REFERENCES)
     if config.references and pending:
         references = load_references(config)
         notes += references.notes
@@ -152,16 +169,19 @@ def _make(config: GenerateConfig) -> GenerateResult:
         for reason in references.left_out.values() if config.strict else ():
             raise CaseError(reason)
     written, ended = 0, False
-    marked: dict[str, list[str]] = {AMONG: [], STRANGE: []}
+    marked: list[tuple[str, set[str]]] = []
     progress = Progress(len(pending), "generate", "image")
+    for line in too_few_to_train(everything) if to_train else ():
+        progress.say(line)
     for name, reason in references.left_out.items():
         progress.say(f"left out the reference {name}: {reason}")
+    if others:
+        progress.say(f"skipped {len(others)} images: {refusal(others, len(cases))}")
     try:
         outcomes = make_records(config, pending, everything, finished.done, references.shown)
         for image_id, count, problems, marks in outcomes:
             written += count
-            for mark in marks:
-                marked[mark].append(image_id)
+            marked.append((image_id, marks))
             progress.update()
             for problem in problems:
                 if config.strict:
@@ -181,11 +201,12 @@ def _make(config: GenerateConfig) -> GenerateResult:
     ids = [name for names in plans.values() for name in names if name in done]
     some = any(case.split for case in everything)
     unsplit = sum(not case.split for case in cases) if some else 0
+    joined = sorted(finished.bare)
+    notes += counted(joined, "record{s} {are} joined with the truth that was added, and nothing else of them changes")
     notes += counted(finished.changed, "image{s} or truth{s} changed since the records were made: made anew")
     notes += counted(finished.left, "image{s} or truth{s} of earlier runs changed: their records are removed")
     notes += counted(finished.damaged, "record{s} had a mask or maps that were altered or lost: made anew")
-    notes += counted(sorted(marked[AMONG]), "image{s} {are} among the references, and judged by the others")
-    notes += counted(sorted(marked[STRANGE]), "image{s} {are} unlike all references, which may be of another modality")
+    notes += reference_notes(config, marked)
     notes += turned_notes(cases)
     given = {case.image_id: str(file) for case in cases if (file := case.mask_path or case.probability_path)}
     return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes, given)
@@ -206,8 +227,9 @@ def collect_cases(config: GenerateConfig) -> tuple[list[Case], dict[str, str], S
         listed = annotated_cases(*where, labels=config.label)
     else:
         labels = number_labels(config.label)
-        listed = find_cases(config.images, config.truth, config.masks, config.probs, config.layout, labels)
-    cases = list(listed.cases)
+        given = (config.images, config.truth, config.masks, config.probs, config.layout)
+        listed = find_cases(*given, labels=labels, mask_pattern=config.mask_pattern)
+    cases = [replace(case, resize=config.resize_masks) for case in listed.cases]
     made = None
     others = beside(config.out) if config.part is not None else []
     kept = [folder / KEPT_SPLITS for folder in (config.out, *others) if (folder / KEPT_SPLITS).exists()]
@@ -229,6 +251,23 @@ def select_cases(cases: list[Case], config: GenerateConfig) -> list[Case]:
         if not cases:
             raise ConfigError(f"no case is in split {', '.join(config.only)}; give --splits, or other names in --only")
     return subset_by_group(cases, config.max_images, config.seed) if config.max_images else cases
+
+
+def too_few_to_train(cases: Sequence[Case]) -> list[str]:
+    """What is said where a model is trained on cases with truth, and they are too few: one sentence, or none."""
+    known = [case for case in cases if case.truth_paths]
+    if not known or (any(case.split for case in cases) and not any(case.split == "train" for case in known)):
+        return []
+    needed, images = groups_needed(TrainConfig.alpha), len({case.image_id for case in known})
+    groups = len({case.group for case in known if case.split == "calibration"})
+    if groups < needed:
+        whole = math.ceil(needed / FRACTIONS["calibration"])
+        return [
+            f"{images} images with truth make {groups} calibration groups, and `sqp train` needs {needed} for an "
+            f"interval at {1 - TrainConfig.alpha:.0%}: {whole} images (of as many lesions or patients) have as many by "
+            "the default splits; with fewer, `sqp train --alpha` takes a weaker interval"
+        ]
+    return []
 
 
 def _given_options(config: GenerateConfig) -> str:

@@ -69,6 +69,14 @@ class RecordSet:
         table = table.drop_duplicates("record_id", keep="last", ignore_index=True)
         return table.drop(columns=CONTENT), dict(zip(table["record_id"], table[CONTENT], strict=True))
 
+    def part(self, rows: pd.DataFrame) -> RecordSet:
+        """The same set with these rows of its table alone, and nothing left to be read of it: for another machine."""
+        part = RecordSet.__new__(RecordSet)
+        part.folder = self.folder.absolute()
+        names = rows["record_id"].tolist()
+        part.__dict__.update(_read=(rows, {name: self.contents[name] for name in names}), run=self.run)
+        return part
+
     @property
     def contents(self) -> dict[str, str]:
         """By record the hash of its mask and maps (`files.content_of`), "" where it is older than that."""

@@ -25,14 +25,22 @@ from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase, load_case, read_truth
 from sqp.records.plan import PlannedRecord, plan_case
 from sqp.records.referee import Referee
-from sqp.records.references import Reference, Shown, build_encoder, encoder_of, in_context, reversed_findings
+from sqp.records.references import (
+    AMONG,
+    STRANGE,
+    Reference,
+    Shown,
+    build_encoder,
+    encoder_of,
+    in_context,
+    reversed_findings,
+)
 from sqp.records.refine import refined_mask
 from sqp.records.resume import files_of
 from sqp.records.supervised import SupervisedReferee
 from sqp.uncertainty import OF_THE_IMAGE, mask_from_logits, sample_many, sampler_options
 
 DONOR_TRIES = 5
-AMONG, STRANGE = "among", "strange"
 Made = tuple[Record, np.ndarray, dict[str, np.ndarray], Geometry | None]
 """A record, its mask, its maps, and the geometry of a volume: what `RecordWriter.write` takes."""
 

@@ -27,7 +27,7 @@ from sqp.core.types import Case, Embedding, GridFrame, InContextSegmenter, Segme
 from sqp.data import find_cases
 from sqp.data.annotations.cases import holds_annotations, holds_segments, number_labels
 from sqp.data.annotations.pairs import annotated_pairs
-from sqp.data.cases import counted
+from sqp.data.left_aside import counted
 from sqp.data.volumes import is_volume
 from sqp.records.draft import Draft, Findings
 from sqp.records.encodings import encoded
@@ -38,6 +38,8 @@ from sqp.uncertainty.likeness import is_strange, most_different
 from sqp.uncertainty.rca import rca_scores, transfer_dice
 
 MOST = 32
+AMONG, STRANGE = "among", "strange"
+"""How a judged image may stand to the references: it is one of them, or likely of another kind."""
 SURE = 1e-4  # probabilities end so far from 0 and 1, that their logits are finite
 
 
@@ -177,6 +179,18 @@ def whole_references(config: GenerateConfig) -> list[Reference]:
     for reason in found.left_out.values():
         raise ConfigError(f"a reference cannot be used: {reason}")
     return found.shown
+
+
+def reference_notes(config: GenerateConfig, marked: Sequence[tuple[str, set[str]]]) -> list[str]:
+    """What the user should know of the judged images by their marks, and where no references are, in sentences."""
+    if config.references is None:
+        asked = config.referee.name in IN_CONTEXT
+        return ["no references were given: masks are judged without examples of the task, and less surely"] * asked
+    among, strange = (sorted(name for name, marks in marked if mark in marks) for mark in (AMONG, STRANGE))
+    return [
+        *counted(among, "image{s} {are} among the references, and judged by the others"),
+        *counted(strange, "image{s} {are} unlike all references, which may be of another modality"),
+    ]
 
 
 def _read(case: Case) -> LoadedCase:

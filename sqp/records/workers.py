@@ -1,4 +1,4 @@
-"""Cases -> records, in this process or over several: bounded in memory, whatever their number.
+"""Cases -> records, in this process, over several, or over a Ray cluster: bounded in memory, whatever their number.
 
 How many processes segment: what was asked for, or as many as pay off and fit into the machine.
 """
@@ -11,17 +11,21 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import get_context, parent_process
+from pathlib import Path
 
 import torch
 from joblib import cpu_count
 
 from sqp.config.fit import VOLUMETRIC
 from sqp.config.generate import GenerateConfig
+from sqp.config.predict import PredictConfig
 from sqp.config.referee import NONE, SUPERVISED
 from sqp.config.segmenter import MULTIMASK
 from sqp.core.errors import CaseError, SqpError
 from sqp.core.memory import available_memory, give_back_memory, keep_freed_memory
+from sqp.core.ray_engine import RayEngine, over_ray
 from sqp.core.types import Case, Segmenter
 from sqp.data.volumes import is_volume
 from sqp.records.plan import of_volumes, plan_case
@@ -52,13 +56,18 @@ def workers_for(config: GenerateConfig, pending: Sequence[Case]) -> int:
         return config.workers
     if config.device != "cpu" or any(is_volume(case.image_path) for case in pending):
         return 0
-    supervised = SUPERVISED if config.supervised.network else NONE
-    compared = encoder_of(config)[0] if config.references else NONE
-    networks = {config.segmenter.name, config.referee.network, supervised, compared} - {NONE}
+    networks = networks_of(config)
     free, needs = available_memory(), sum(OTHERS.get(name, NEEDS) for name in networks) or NEEDS
     found = min(cpu_count() // CORES[bool(networks)], len(pending) // PAYS_AFTER[bool(networks)])
     found = found if free is None else min(found, int(free // needs))
     return found if found > 1 else 0
+
+
+def networks_of(config: GenerateConfig) -> set[str]:
+    """The names of the networks that run on an image."""
+    supervised = SUPERVISED if config.supervised.network else NONE
+    compared = encoder_of(config)[0] if config.references else NONE
+    return {config.segmenter.name, config.referee.network, supervised, compared} - {NONE}
 
 
 Outcome = tuple[str, int, list[str], set[str]]
@@ -73,10 +82,19 @@ def make_records(
     references: Sequence[Reference] = (),
 ) -> Iterator[Outcome]:
     """The outcome of each pending case as it comes; `donors` lend masks to swap in, `done` are ids to leave out."""
+    donors = lenders(config, donors)
+    if config.engine == "ray":
+        return _run_ray(config, pending, donors, done, references)
     workers = workers_for(config, pending)
     if workers:
         return _run_pool(config, pending, donors, done, references, workers)
     return _run_here(config, pending, donors, done, references)
+
+
+def lenders(config: GenerateConfig, cases: Sequence[Case]) -> list[Case]:
+    """The cases whose masks a corruption may swap in; where none does, one, which tells images from volumes."""
+    swapped = any(plan.corruptions and "swap" in plan.families for plan in config.variants.values())
+    return list(cases) if swapped else list(cases[:1])
 
 
 def make_segmenter(config: GenerateConfig, volumes: bool = False) -> Segmenter:
@@ -193,3 +211,48 @@ def _run_pool(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+Task = tuple[Case, set[str]]
+"""A case, and those of its records that need not be made."""
+
+
+class Making:
+    """What an actor does: the records of one case after another, with a segmenter that is built once."""
+
+    def __init__(self, config: GenerateConfig, donors: Sequence[Case], references: Sequence[Reference]) -> None:
+        self.maker = make_maker(config, donors, references)
+
+    def __call__(self, task: Task) -> Outcome:
+        """The outcome of a case. What an actor that was lost has written of it is not made again, but counted."""
+        case, done = task
+        planned = [record.record_id for record in plan_case(case, self.maker.config)]
+        new = [name for name in planned if name not in done]
+        there = {name for name in new if self.maker.writer.has_row(name)}
+        image_id, _, problems, marks = _attempt(self.maker, case, done | there)
+        return image_id, sum(map(self.maker.writer.has_row, new)), problems, marks
+
+
+def _lost(task: Task, why: str) -> Outcome:
+    return task[0].image_id, 0, [why], set()
+
+
+def ray_engine(config: GenerateConfig | PredictConfig, folder: Path, cores: int) -> RayEngine:
+    """The cluster of a config, for actors of so many cores."""
+    gpus = 0.0 if config.device == "cpu" else config.gpu_share
+    return RayEngine(config.address, folder, config.workers, cores, gpus, min(torch.get_num_threads(), cores))
+
+
+def _run_ray(
+    config: GenerateConfig,
+    pending: Sequence[Case],
+    donors: Sequence[Case],
+    done: set[str],
+    references: Sequence[Reference],
+) -> Iterator[Outcome]:
+    def task(case: Case) -> Task:
+        return case, done & {planned.record_id for planned in plan_case(case, config)} if done else set()
+
+    tasks = [(case.image_id, task(case)) for case in pending]
+    engine = ray_engine(config, config.out, CORES[bool(networks_of(config))])
+    return over_ray(engine, partial(Making, config, donors, references), tasks, _lost)

@@ -32,8 +32,10 @@ FOLDERS = ("masks", "maps", "rows")
 """Folders whose files the table lists, by the ids of the records."""
 FINISHED = "finished"  # key of run.yaml: whether the last run got to its end
 FILE_SAFE = re.compile(r"[\w.-]+")
-SOURCES = ("record_id", "image_id", "image_path", "truth_path", "mask_path", "files", CONTENT)
+SOURCES = ("record_id", "image_id", "image_path", "truth_path", "mask_path", "variant", "files", CONTENT)
 """Columns that tell what a record was made of, and of what files it is."""
+LATER = ("truth",)
+"""Options that may be given to a finished run: what they add is joined (`resume.join_truth`)."""
 
 
 class RecordWriter:
@@ -66,6 +68,10 @@ class RecordWriter:
     def parts(self, record_id: str, mask_path: str) -> tuple[Path, Path]:
         """Mask and maps of a record."""
         return self.folder / mask_path, self.folder / "maps" / f"{record_id}.npz"
+
+    def has_row(self, record_id: str) -> bool:
+        """Whether a record was finished since the table was written."""
+        return (self.folder / "rows" / f"{record_id}.json").is_file()
 
     def done(self) -> set[str]:
         """Ids of all finished records."""
@@ -188,13 +194,17 @@ class RecordWriter:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
             clear_left(self.folder / name)
         if self.done():
-            stored = with_defaults(read_run(path)["config"], defaults or {})
-            differing = first_difference(stored, config)
+            run = read_run(path)
+            stored = with_defaults(run["config"], defaults or {})
+            later = {key: config[key] for key in LATER if stored.get(key) is None and config.get(key) is not None}
+            differing = first_difference({**stored, **later}, config)
             if differing:
                 key, old, new = differing
                 raise ConfigError(
                     f"{self.folder} holds records made with {key}={old!r}, this run has {key}={new!r}; {REMEDY}"
                 )
+            if later:
+                write_text(path, yaml.safe_dump({**run, "config": {**run["config"], **later}}, sort_keys=False))
         else:
             write_text(path, yaml.safe_dump({"config": dict(config)}, sort_keys=False))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
+from math import nan
 
 import numpy as np
 from PIL import Image
@@ -26,8 +28,8 @@ class Assessment:
     draws it `error` `[s, s]`, the probability that a pixel of the mask is wrong. scores: by name, as in
     predictions.parquet (`referee_dice` …; NaN where there is none). ood: whether it is out of distribution. covered:
     the (rows, columns) of a map that the image takes, by name; the last cells of a network of stride 4 may reach past
-    its border. image_id and record_id: as in predictions.parquet. view: the picture of image, outline and maps, at most
-    640 pixels long.
+    its border. image_id and record_id: as in predictions.parquet. strangeness: as in predictions.csv. image, mask: the
+    files, "" for what is in memory. draw: makes `view`.
     """
 
     dice: float
@@ -41,7 +43,18 @@ class Assessment:
     covered: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     image_id: str = ""
     record_id: str = ""
-    view: View | None = field(default=None, compare=False)
+    strangeness: float = nan
+    image: str = ""
+    mask: str = ""
+    draw: Callable[[], View] | None = field(default=None, compare=False)
+
+    @cached_property
+    def view(self) -> View | None:
+        """The picture of image, outline and maps, at most 640 pixels long; None where it is not of `Model.assess`.
+
+        Drawn when it is asked for first, of the image and the mask as they are then.
+        """
+        return None if self.draw is None else self.draw()
 
     def __repr__(self) -> str:
         why = f", {self.reason}" if self.reason else ""

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -81,11 +81,15 @@ def data_uri(data: bytes, kind: str) -> str:
 
 @dataclass(frozen=True)
 class Section:
-    """`body`: a data frame, text in markdown, or a file: .png, .svg, .md or .csv; `caption` says how to read it."""
+    """`body`: a data frame, text in markdown, or a file: .png, .svg, .md or .csv; `caption` says how to read it.
+
+    Sections of one `group`, where that is not "", are folded under its name.
+    """
 
     title: str
     body: str | Path | pd.DataFrame
     caption: str = ""
+    group: str = ""
 
     @property
     def is_figure(self) -> bool:
@@ -109,7 +113,26 @@ def section_html(section: Section) -> str:
         inner = _markdown(body)
     caption = f"<p>{escape(section.caption)}</p>" if section.caption else ""
     title = escape(section.title)
-    return f'<section id="{anchor(section.title)}"><h3>{title}</h3>{inner}{caption}</section>'
+    named = "" if section.group else f' id="{anchor(section.title)}"'  # what is folded is linked to as a whole
+    return f"<section{named}><h3>{title}</h3>{inner}{caption}</section>"
+
+
+def sections_html(sections: Sequence[Section]) -> str:
+    """Sections one after the other: pictures side by side, then the rest."""
+    figures = "".join(section_html(section) for section in sections if section.is_figure)
+    rest = "".join(section_html(section) for section in sections if not section.is_figure)
+    return (f'<div class="figures">{figures}</div>' if figures else "") + rest
+
+
+def folded_html(group: str, sections: Sequence[Section]) -> str:
+    """The sections of a group, folded; its heading says how much is inside."""
+    figures = sum(section.is_figure for section in sections)
+    counts = [(figures, "figure"), (len(sections) - figures, "table")]
+    inside = ", ".join(f"{n} {what}{'s' * (n != 1)}" for n, what in counts if n)
+    return (
+        f'<details class="fold" id="{anchor(group)}"><summary><h2>{escape(group)}</h2> <span>{inside}</span></summary>'
+        f"{sections_html(sections)}</details>"
+    )
 
 
 def anchor(title: str) -> str:

@@ -67,7 +67,7 @@ def _scores(names: tuple[str, ...]) -> str:
 BUNDLE = "bundle"
 HEADING = ", predicted quality of a segmentation"  # by it a file is known to be such a card
 RESERVATIONS = "reservations"
-"""Key of bundle.json: sentences, written by hand, on what has been found out since the bundle was trained."""
+"""Key of bundle.json: sentences on what must be known of it: of `sqp train` on val, or by hand what was found since."""
 REJECT = PredictConfig.reject
 RISKS = (0.02, 0.05, 0.1)
 FIGURES = ("n", "sd", "sd_dice", "pearson", "spearman", "r2", "mae", "rmse", "coverage", "width")

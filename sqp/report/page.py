@@ -23,7 +23,7 @@ from sqp.records.frozen import mask_hash
 from sqp.report.drawing import coloured
 from sqp.report.findings import Findings, skipped_html
 from sqp.report.histogram import DISTRIBUTION, distribution_svg
-from sqp.report.html import Section, anchor, asset, data_uri, document, section_html
+from sqp.report.html import Section, anchor, asset, data_uri, document, folded_html, sections_html
 from sqp.report.predictions import open_sets, prompter_label, shown_names, warnings, worst_first
 from sqp.report.review import DIGITS, Review, review_json
 from sqp.report.scan import load_scan
@@ -36,7 +36,15 @@ SIGNS = {
     "abstain": "–",
 }  # a verdict is never told by colour alone
 SCRIPTS = (
-    *("page_theme.js", "page_cards.js", "page_review.js", "page_viewer.js", "page_thresholds.js", "page_gallery.js"),
+    *(
+        "page_theme.js",
+        "page_parts.js",
+        "page_cards.js",
+        "page_review.js",
+        "page_viewer.js",
+        "page_thresholds.js",
+        "page_gallery.js",
+    ),
 )  # in the order in which they run
 
 
@@ -57,14 +65,14 @@ def write_page(
     """Write the page; returns its path.
 
     `table` is a predictions table (with `record_set`, where a gallery is wanted), `findings` the verdict in words,
-    `sections` figures and tables in order, `gallery` the most cases: with more records half of the places go to the
-    lowest predictions, the rest evenly over the others. `error_maps` draws those of the cases that are shown; `skipped`
-    maps the images that have no prediction to why. `beside` is HTML that stands beside the verdict where there is room;
-    with `review` the page keeps decisions on its cases, and its thresholds can be moved.
+    `sections` figures and tables in order, those of a group folded, `gallery` the most cases: with more records half of
+    the places go to the lowest predictions, the rest evenly over the others. `error_maps` draws those of the cases that
+    are shown; `skipped` maps the images that have no prediction to why. `beside` is HTML that stands beside the verdict
+    where there is room; with `review` the page keeps decisions on its cases, and its thresholds can be moved.
     """
     said, cases = _gallery(table, gallery, error_maps)
-    figures = [section_html(section) for section in sections if section.is_figure]
-    tables = [section_html(section) for section in sections if not section.is_figure]
+    groups = dict.fromkeys(section.group for section in sections if section.group)
+    folded = [folded_html(name, [section for section in sections if section.group == name]) for name in groups]
     body = Template(asset("page.html")).substitute(
         title=escape(title),
         headline=escape(findings.headline),
@@ -73,8 +81,7 @@ def write_page(
         notes=f'<p id="notes">{escape(notes)}</p>' if notes else "",
         links=_links(sections, bool(skipped)),
         skipped=skipped_html(skipped or {}),
-        figures=f'<div id="figures">{"".join(figures)}</div>' if figures else "",
-        tables="".join(tables),
+        sections=sections_html([section for section in sections if not section.group]) + "".join(folded),
         said=said,
         cases=cases,
         beside=beside,
@@ -115,7 +122,7 @@ def _counts(table: pd.DataFrame) -> str:
 
 def _links(sections: Sequence[Section], skipped: bool) -> str:
     named = [("part-skipped", "Skipped images")] * skipped
-    named += [(anchor(section.title), section.title) for section in sections]
+    named += [(anchor(name), name) for name in dict.fromkeys(section.group or section.title for section in sections)]
     if not named:
         return ""  # the cases are next
     return "".join(f'<a href="#{part}">{escape(title)}</a>' for part, title in [*named, ("gallery", "All cases")])

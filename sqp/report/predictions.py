@@ -13,6 +13,7 @@ import pandas as pd
 from sqp.core.errors import ConfigError
 from sqp.core.files import write_atomic, write_text
 from sqp.core.tables import check_numeric, csv_text, read_own_csv, read_parquet
+from sqp.data.left_aside import by_cause
 from sqp.prompts import SIMULATED_MANUAL
 from sqp.quality.judging.columns import DIGEST, FIRST, score_names
 from sqp.quality.judging.risk import Choice
@@ -256,7 +257,7 @@ class PredictResult:
         """What the terminal shows at the end."""
         lines = [prediction_summary(self.table), ""]
         if self.skipped:
-            reasons = [f"  {name}: {reason}" for name, reason in list(self.skipped.items())[:5]]
+            reasons = [f"  {line}" for line in by_cause(self.skipped)[:5]]
             lines += [f"{len(self.skipped)} skipped (records/skipped.csv has all)", *reasons, ""]
         lines += [*self.notes, ""] if self.notes else []
         if self.unreadable:

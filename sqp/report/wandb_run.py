@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +19,16 @@ from sqp.report.findings import MODEL
 from sqp.report.overlays import write_overlays
 from sqp.report.page import ErrorMaps
 
+WITHOUT_SERVER = ("offline", "dryrun", "disabled")
+"""Values of WANDB_MODE with which no server is asked."""
+QUIET = {"silent": True, "console": "off", "disable_git": True, "disable_code": True, "x_disable_stats": True}
+"""What a run of sqp's sends of itself and says: its own numbers, nothing of the machine or the code."""
+
 
 def check_logger(config: LoggerConfig) -> None:
-    """ConfigError where W&B is asked for online and cannot be reached or entered."""
-    if config.logger != "wandb" or config.wandb_mode == "offline":
+    """ConfigError where W&B is asked for online, here or by WANDB_MODE, and cannot be reached or entered."""
+    mode = config.wandb_mode or os.environ.get("WANDB_MODE", "online")
+    if config.logger != "wandb" or mode in WITHOUT_SERVER:
         return
     import wandb
 
@@ -33,21 +40,21 @@ def check_logger(config: LoggerConfig) -> None:
 def wandb_run(config: LoggerConfig, command: str, out: Path, stored: Mapping[str, Any]) -> Iterator[Any | None]:
     """A run of W&B that is finished at the end, failed where an error passes; None for another logger.
 
-    `command` is its job type, `stored` its config as plain values; its files lie in OUT/wandb.
+    `command` is its job type, `stored` its config as plain values; its files lie in OUT/wandb. W&B's own variables
+    (WANDB_PROJECT, WANDB_NAME, WANDB_DIR ...) stand over what sqp would choose, and the options over them.
     """
     if config.logger != "wandb":
         yield None
         return
     import wandb
 
-    settings = wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True)
     out.mkdir(parents=True, exist_ok=True)
     before = {*(out / "wandb").rglob("*")}
+    own = {"project": "sqp", "dir": str(out), "job_type": command, "name": f"{command} {out.resolve().name}"}
+    given = {"project": config.wandb_project, "mode": config.wandb_mode}
+    options: dict[str, Any] = _unless_set(own) | {name: value for name, value in given.items() if value is not None}
     with _told():
-        run = wandb.init(
-            project=config.wandb_project, mode=config.wandb_mode, dir=str(out), job_type=command,  # type: ignore[arg-type]
-            name=f"{command} {out.resolve().name}", config=dict(stored), settings=settings,
-        )  # fmt: skip
+        run = wandb.init(**options, config=dict(stored), settings=wandb.Settings(**_unless_set(QUIET)))
     try:
         yield run
     except BaseException:
@@ -59,6 +66,11 @@ def wandb_run(config: LoggerConfig, command: str, out: Path, stored: Mapping[str
         for path in sorted({*(out / "wandb").rglob("*")} - before):
             if path.is_symlink() or not path.is_dir():
                 note_written(path)
+
+
+def _unless_set(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that no variable of W&B's own says: `silent` is that of WANDB_SILENT."""
+    return {name: value for name, value in options.items() if f"WANDB_{name.upper()}" not in os.environ}
 
 
 def lightning_loggers(run: Any | None, prefix: str = "") -> list[Any]:

@@ -1,4 +1,4 @@
-"""Bad files of annotation tools: COCO, Label Studio, CVAT and 3D Slicer."""
+"""Bad files of annotation tools: COCO, Label Studio, CVAT, 3D Slicer, and DICOM SEG."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bad_inputs import damage as d
 from bad_inputs.world import Case, World
 
 JUDGE = "generate --images {images} --masks {bad}/%s --segmenter none --referee none --out {out}"
-COCO, XML, SEG = (JUDGE % name for name in ("m.json", "m.xml", "m.seg.nrrd"))
+COCO, XML, SEG, DICOM = (JUDGE % name for name in ("m.json", "m.xml", "m.seg.nrrd", "m.dcm"))
 BOX = [[10, 10, 40, 10, 40, 30, 10, 30]]
 SIDES = {"height": 48, "width": 64}
 BOMB = {"height": 10**9, "width": 10**9}
@@ -87,6 +87,8 @@ CASES = [
     Case("slicer-binary", d.write("m.seg.nrrd", d.GARBAGE), SEG, 2, "m.seg.nrrd"),
     Case("slicer-no-segment", d.write("m.seg.nrrd", HEAD + "\n"), SEG, 2, "names no segment"),
     Case("slicer-other-file", d.write("m.seg.nrrd", HEAD + "data file: a.raw\n\n"), SEG, 2, "in another file"),
+    Case("dicom-binary", d.write("m.dcm", d.GARBAGE), DICOM, 2, "m.dcm"),
+    Case("dicom-none", d.folder("other"), DICOM, 2, "m.dcm"),
     Case(
         "label-a-name",
         d.folder("other"),

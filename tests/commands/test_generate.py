@@ -17,10 +17,12 @@ from sqp.commands import generate
 from sqp.config.generate import SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.seeding import derive_seed
+from sqp.core.types import Case
 from sqp.data import read_mask
+from sqp.data.splits import with_default_splits
 from sqp.metrics.overlap import dice
 from sqp.records import RecordSet, record_maker
-from sqp.records.make import collect_cases
+from sqp.records.make import collect_cases, too_few_to_train
 from sqp.records.record_maker import RecordMaker
 from sqp.uncertainty import sample_many
 
@@ -303,3 +305,25 @@ def test_every_record_is_sampled_under_its_own_seed(config, monkeypatch):
     table = RecordSet(config.out).table
     assert len(drawn) == len(table) == len(set(drawn.values()))
     assert set(drawn.values()) == {derive_seed(config.seed, name) for name in table.record_id}
+
+
+@pytest.mark.parametrize(("images", "enough"), [(4, False), (30, False), (60, True)])
+def test_too_few_images_to_train_on_are_told_with_how_many_it_takes(tmp_path, images, enough):
+    cases = [Case(f"i{k}", tmp_path / f"{k}.png", truth_paths=(tmp_path / f"{k}_gt.png",)) for k in range(images)]
+    told = too_few_to_train(with_default_splits(cases)[0])
+    assert bool(told) != enough
+    if told:
+        assert (
+            told[0].startswith(f"{images} images with truth make ") and "needs 9" in told[0] and "60 images" in told[0]
+        )
+    assert too_few_to_train([replace(case, truth_paths=()) for case in cases]) == []
+    assert too_few_to_train([replace(case, split="test") for case in cases]) == []
+
+
+def test_generate_says_it_before_the_first_record(config, tmp_path, capsys):
+    for kind in ("images", "masks"):
+        (tmp_path / "few" / kind).mkdir(parents=True)
+        for path in sorted((config.images / kind).iterdir())[:4]:
+            shutil.copy(path, tmp_path / "few" / kind)
+    generate.run(replace(config, images=tmp_path / "few", variants={}))
+    assert capsys.readouterr().out.startswith("4 images with truth make 0 calibration groups, and `sqp train` needs 9")

@@ -25,6 +25,7 @@ from sqp.quality.model.rows import calibrates
 from sqp.quality.model.tabular import Standardizer
 from sqp.quality.model.training import checked_rows
 from sqp.records import RecordSet
+from sqp.report.model_card import model_card
 
 
 def config(record_set: Path, out: Path, **changes: object) -> TrainConfig:
@@ -381,3 +382,17 @@ def test_images_are_no_strangers_where_a_model_is_shown_what_the_task_is(tmp_pat
     for images in (True, False):
         bundle = Bundle.load(run(config(home, tmp_path / str(images), epochs=1, ood_images=images)).bundle)
         assert (IMAGE in bundle.ood.spaces) == images
+
+
+def test_a_model_worse_than_the_mean_is_never_called_finished_without_saying_so(
+    record_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    untaught = config(record_set, tmp_path, epochs=1, learning_rate=1e-8)
+    result = run(untaught)
+    assert "below some 300 a model is often no better than the mean" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "comparison_val.csv").query("subset == 'all' and dataset == 'all'")
+    mae = table.set_index("method").mae
+    assert mae["quality_model"] > mae["predict_the_mean"]
+    sentence = f"no better than the mean: MAE {mae['quality_model']:.3f}, {mae['predict_the_mean']:.3f}"
+    assert sentence in result.summary() and sentence in model_card(Bundle.load(result.bundle))
+    assert sentence in run(untaught).summary()  # answered from its files

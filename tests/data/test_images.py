@@ -8,7 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from sqp.core.errors import CaseError
-from sqp.data.images import check_same_size, image_of_array, read_image, read_probability, turned_in_place
+from sqp.data.images import image_of_array, read_image, read_probability, turned_in_place
 from sqp.data.masks import holds_photograph, mask_of_array, read_mask
 
 RNG = np.random.default_rng(0)
@@ -303,14 +303,6 @@ def test_large_images_open_without_a_warning(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_mask(tmp_path / "large.png").shape == (6000, 6000)
-
-
-def test_size_check_names_both_sizes():
-    check_same_size("a.jpg", (4, 5), "a.png", (4, 5))
-    with pytest.raises(CaseError, match=r"a\.png is 7x6 pixels .* a\.jpg is 5x4"):
-        check_same_size("a.jpg", (4, 5), "a.png", (6, 7))
-    with pytest.raises(CaseError, match="unrotated"):
-        check_same_size("a.jpg", (4, 5), "a.png", (5, 4))
 
 
 def test_arrays_are_read_as_files_of_them(tmp_path):

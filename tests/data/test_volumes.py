@@ -8,6 +8,7 @@ import pytest
 from tiny_volumes import ORIENTATIONS, SHAPE, SPACING, bright, ellipsoid, write_data, write_nifti
 
 from sqp.core.errors import CaseError, ConfigError
+from sqp.core.volume import Geometry
 from sqp.data import find_cases
 from sqp.data.volumes import check_same_place, read_structure, read_volume
 
@@ -169,3 +170,21 @@ def test_a_table_of_volumes(tmp_path):
 def test_nothing_there(tmp_path):
     with pytest.raises(ConfigError, match=r"\.nii\.gz"):
         find_cases(tmp_path)
+
+
+def test_a_part_of_a_grid_is_laid_into_the_whole():
+    whole = Geometry((6, 5, 4), np.diag([-2.0, -1.0, 3.0, 1.0]))
+    mask = np.zeros(whole.canonical_shape, bool)
+    mask[1:3, 2:4, 1:5] = True
+    corner = whole.canonical_affine @ np.array([1, 2, 1, 1.0])
+    affine = whole.canonical_affine.copy()
+    affine[:, 3] = corner
+    part = Geometry((2, 2, 4), affine)  # whose file has the canonical axes already
+    assert (whole.laid(np.ones((2, 2, 4), bool), part) == mask).all()
+    assert not whole.laid(np.zeros((9, 9, 9), bool), part).any()
+    with pytest.raises(ValueError, match="reaches out of its image"):
+        whole.laid(np.ones((9, 9, 9), bool), part)
+    affine = affine.copy()
+    affine[:3, 3] += 0.5
+    with pytest.raises(ValueError, match="not those of its image"):
+        whole.laid(np.ones((2, 2, 4), bool), Geometry((2, 2, 4), affine))

@@ -13,6 +13,7 @@ from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
 from sqp.evaluation.pixels import read_pixels
 from sqp.quality import Bundle, error_maps, predict_records
+from sqp.quality.judging import predict as judging
 from sqp.quality.model.backbones import VOLUME_BACKBONES, build_backbone
 from sqp.quality.model.channels import image_planes, plane_names, record_planes
 from sqp.quality.model.module import ModelSpec, QualityModel
@@ -55,13 +56,18 @@ def test_planes_of_volumes(volumes):
 @pytest.mark.parametrize(
     ("backbone", "error_map"), [*((name, False) for name in VOLUME_BACKBONES), ("compact3d", True)]
 )
-def test_trained_and_predicted(volumes, tmp_path, backbone, error_map):
+def test_trained_and_predicted(volumes, tmp_path, monkeypatch, backbone, error_map):
     told = {"size": 32, "epochs": 3, "batch_size": 12, "progress": False, "flips": 2, "accelerator": "cpu"}
     told["error_map"] = error_map
     result = run(TrainConfig([volumes], tmp_path, backbone=backbone, inputs="image+mask+self/entropy", **told))
     bundle = Bundle.load(result.bundle)
     assert bundle.model.spec.dims == 3 and list(bundle.description()["planes"]) == ["image", "mask", "self/entropy"]
+    at_once, read = [], judging.read_batch
+    monkeypatch.setattr(
+        judging, "read_batch", lambda b, r, rows, pool: at_once.append(len(rows)) or read(b, r, rows, pool)
+    )
     table = predict_records(bundle, [volumes], splits=["test"], progress=False)
+    assert set(at_once) == {1}  # a volume in memory at a time
     assert len(table) == SPLITS["test"] * len(WRONG) and not table.unreadable.any()
     assert table.predicted_dice.between(0, 1).all() and (table.low <= table.high).all()
     other = make_volume_set(tmp_path / "other", {"test": SPLITS["test"]}, orientation="LPS")

@@ -7,13 +7,14 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from sqp.commands import evaluate, generate, predict
 from sqp.config.evaluate import EvaluateConfig
-from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
+from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.data import read_mask
@@ -59,9 +60,10 @@ def test_records_are_made_anew_where_image_or_truth_changed(judged, fake_segment
     shutil.copy(judged.truth / "b.png", judged.truth / "c.png")
     result = generate.run(judged)
     second = rows(judged)
-    assert result.written == 3 and result.record_ids == first.record_id[list(FOUR)].tolist()
+    assert result.written == 2 and result.record_ids == first.record_id[list(FOUR)].tolist()
     assert second.record_id.tolist() == first.record_id.tolist()
-    assert "3 images or truths changed since the records were made: made anew, e.g. a" in result.summary()
+    assert "2 images or truths changed since the records were made: made anew, e.g. a" in result.summary()
+    assert "1 record is joined with the truth that was added" in result.summary()
     assert second.dice["a"] == pytest.approx(dice(read_mask(judged.masks / "a.png"), moved)) != first.dice["a"]
     again = records.maps(first.record_id["b"])
     assert any((again[name] != maps[name]).any() for name in maps)
@@ -74,6 +76,50 @@ def test_records_are_made_anew_where_image_or_truth_changed(judged, fake_segment
     third = generate.run(judged)
     assert third.written == 0 and fake_segmenter == []
     assert third.notes == ["1 image is without a file in --truth, e.g. d"]
+
+
+def test_truth_that_is_given_later_is_joined_and_nothing_is_made_again(judged, fake_segmenter):
+    generate.run(replace(judged, truth=None))
+    before, records = rows(judged), RecordSet(judged.out)
+    assert before.dice.isna().all()
+    content = {path: path.read_bytes() for folder in ("masks", "maps") for path in (judged.out / folder).iterdir()}
+    fake_segmenter.clear()
+    result = generate.run(judged)
+    after = rows(judged)
+    assert result.written == 0 and fake_segmenter == [] and result.exit_status == 0
+    assert "2 records are joined with the truth that was added" in result.summary()
+    fresh = replace(judged, out=judged.out.with_name("fresh"))
+    generate.run(fresh)
+    assert after.drop(columns="spacing").equals(rows(fresh).drop(columns="spacing"))
+    assert {path: path.read_bytes() for path in content} == content
+    assert RecordSet(judged.out).contents == records.contents
+    assert RecordSet(judged.out).config["truth"] == str(judged.truth)
+    with pytest.raises(ConfigError, match=r"made with truth=.*this run has truth=None"):
+        generate.run(replace(judged, truth=None))
+    assert generate.run(judged).notes == generate.run(fresh).notes
+
+
+def test_corruptions_that_were_made_without_truth_are_steered_anew(judged):
+    plan = {"*": VariantPlan(corruptions=1, families=["erosion"])}
+    generate.run(replace(judged, truth=None, variants=plan))
+    result = generate.run(replace(judged, variants=plan))
+    assert result.written == 2 and "2 records are joined" in result.summary()
+    fresh = replace(judged, out=judged.out.with_name("fresh"), variants=plan)
+    generate.run(fresh)
+    ours, theirs = (RecordSet(config.out).table.set_index("record_id").dice for config in (judged, fresh))
+    assert ours.sort_index().equals(theirs.sort_index())
+
+
+def test_a_truth_that_cannot_be_joined_is_told_and_the_record_stays(judged):
+    generate.run(replace(judged, truth=None))
+    good = (judged.truth / "a.png").read_bytes()
+    Image.new("L", (8, 8), 255).save(judged.truth / "a.png")
+    result = generate.run(judged)
+    assert list(result.skipped) == ["a"] and "a.png is 8x8 pixels" in result.skipped["a"]
+    assert rows(judged).dice.notna().tolist() == [False, True, False, False]
+    (judged.truth / "a.png").write_bytes(good)
+    assert generate.run(judged).written == 0
+    assert rows(judged).dice.notna().tolist() == [True, True, False, False]
 
 
 def test_a_truth_that_is_taken_away_takes_its_dice_along(judged):
@@ -133,6 +179,24 @@ def test_predict_tells_what_it_was_given(bundle, judged, tmp_path):
     )
     assert after.tolist() == pytest.approx(right.tolist(), abs=1e-6)
     assert (after != before).tolist() == [True, False, False, False]
+
+
+def test_truth_added_to_predictions_is_joined_without_judging_again(bundle, judged, tmp_path, monkeypatch):
+    config = predict.PredictConfig(bundle, tmp_path / "out", images=judged.images, masks=judged.masks, worst=1)
+    first = predict.run(config).table.set_index("image_id")
+    judge = predict.predict_records
+    monkeypatch.setattr(predict, "predict_records", lambda *_, **__: pytest.fail("judged again"))
+    result = predict.run(replace(config, truth=judged.truth))
+    table = result.table.set_index("image_id").loc[first.index]
+    assert "2 records are joined with the truth" in result.summary()
+    assert table.dice.notna().loc[list(FOUR)].tolist() == [True, True, False, False]
+    same = [name for name in first if name not in predict.OF_TRUTH]
+    assert table[same].equals(first[same])
+    assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 4
+    monkeypatch.setattr(predict, "predict_records", judge)
+    Image.open(judged.images / "b.png").rotate(180).save(judged.images / "a.png")
+    again = predict.run(replace(config, truth=judged.truth, overwrite=True)).table.set_index("image_id")
+    assert again.predicted_dice["a"] != first.predicted_dice["a"]
 
 
 def test_image_and_mask_that_both_changed_leave_no_record_behind(judged):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from sqp.core.errors import ConfigError
-from sqp.report.html import Section, anchor, section_html
+from sqp.report.html import Section, anchor, folded_html, section_html
 
 TABLE = pd.DataFrame({"method": ["a<b"], "mae": [0.12345], "note": [None], "n": [7]})
 
@@ -34,6 +34,16 @@ def test_pictures_are_held_in_the_page(tmp_path):
     assert section.is_figure and not Section("T", TABLE).is_figure
     assert '<img src="data:image/svg+xml;base64,' in section_html(section)
     assert 'alt="a &quot;curve&quot;"' in section_html(section)
+
+
+def test_a_group_is_folded_under_its_name_with_what_is_inside(tmp_path):
+    (tmp_path / "f.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    parts = [Section("T", TABLE, group="A & b"), Section("F", tmp_path / "f.svg", group="A & b")]
+    html = folded_html("A & b", parts)
+    assert html.startswith(
+        '<details class="fold" id="part-a-b"><summary><h2>A &amp; b</h2> <span>1 figure, 1 table</span>'
+    )
+    assert html.index("<img") < html.index("<table") and " open" not in html and html.count(" id=") == 1
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

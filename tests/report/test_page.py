@@ -77,6 +77,19 @@ def test_every_element_is_closed_and_every_link_has_its_part(page):
     assert wanted <= set(ids)
 
 
+def test_one_link_a_group_however_much_is_in_it(tmp_path, predictions):
+    table = pd.DataFrame({"a": [1]})
+    groups = ("", "Tiers", "Tiers", "Tiers", "Risk")
+    sections = [Section(f"s{number}", table, group=group) for number, group in enumerate(groups)]
+    findings = Findings("", ())
+    path = write_page(tmp_path / "r.html", predictions, title="t", findings=findings, sections=sections, gallery=2)
+    parsed = Page(path.read_text(encoding="utf-8"))
+    ids = [attrs["id"] for _, attrs in parsed.elements if "id" in attrs]
+    links = [attrs["href"].removeprefix("#") for tag, attrs in parsed.elements if tag == "a"]
+    assert links == ["part-s0", "part-tiers", "part-risk", "gallery"] and set(links) < set(ids)
+    assert len(ids) == len(set(ids)) and [tag for tag, _ in parsed.elements].count("table") == 5
+
+
 def test_every_case_is_there_worst_first(page, predictions):
     data = cases(page)
     assert {one["id"] for one in data} == set(predictions["record_id"])

@@ -60,6 +60,32 @@ def test_a_script_in_the_body_does_not_run(browser, tmp_path) -> None:
         page.close()
 
 
+@pytest.mark.parametrize("width", [390, 1200])
+def test_an_evaluation_is_folded_and_its_contents_are_one_line(browser, tmp_path, predictions, width) -> None:
+    table = pd.DataFrame({f"column {i}": [0.5] * 40 for i in range(12)})
+    groups = (
+        "",
+        *(name for name in ("Agreement", "Segmentation", "Selective use", "Tiers", "Raters") for _ in range(4)),
+    )
+    sections = [Section(f"Table {number}", table, group=group) for number, group in enumerate(groups)]
+    path = write_page(
+        tmp_path / "r.html", predictions, title="t", findings=Findings("One.", ()), sections=sections, gallery=12
+    )
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(path.as_uri())
+    assert page.evaluate("document.querySelector('nav').offsetHeight") < 60
+    assert page.evaluate("document.documentElement.scrollHeight") < 8000  # unfolded it is three times as much
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    inside = page.locator("#part-tiers table").first
+    assert not inside.is_visible()
+    for _ in range(2):
+        page.get_by_role("link", name="Tiers").click()
+        inside.wait_for(state="visible")
+        page.locator("#part-tiers summary").click()
+        inside.wait_for(state="hidden")
+    page.close()
+
+
 def ids(page) -> list[str]:
     """Cards are known by the file of their image."""
     return page.locator("#cards .id").all_inner_texts()

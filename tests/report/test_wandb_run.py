@@ -1,84 +1,64 @@
-"""W&B: an offline run is made and what it holds is read back; what is missing is one sentence."""
+"""W&B's own variables hold, where no option says otherwise."""
 
 from __future__ import annotations
 
-import json
-
-import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
-from wandb_file import read_offline_run
+import wandb
 
 from sqp.config.logger import LoggerConfig
 from sqp.core.errors import ConfigError
-from sqp.report.wandb_run import check_logger, lightning_loggers, log_results, wandb_run
-
-OFFLINE = LoggerConfig(logger="wandb", wandb_mode="offline", wandb_project="toy", wandb_images=2)
-COMPARISON = pd.DataFrame(
-    {
-        "subset": "natural",
-        "dataset": "all",
-        "method": ["quality_model", "area"],
-        "mae": [0.1, np.nan],
-        "note": ["", "x"],
-    }
-)
+from sqp.report.wandb_run import check_logger, lightning_loggers, wandb_run
 
 
-def test_an_offline_run_holds_all_that_was_logged(tmp_path, predictions):
-    figure = tmp_path / "curve.png"
-    Image.new("RGB", (9, 7)).save(figure)
-    with wandb_run(OFFLINE, "evaluate", tmp_path / "out", {"seed": 3, "nested": {"a": [1, 2]}}) as run:
-        log_results(run, COMPARISON, [figure], predictions, OFFLINE.wandb_images)
-    held = read_offline_run(tmp_path / "out")
-    assert (held["project"], held["job_type"], held["exit"]) == ("toy", "evaluate", 0)
-    assert held["config"]["seed"] == 3 and held["config"]["nested"] == {"a": [1, 2]}
-    assert held["summary"]["natural/all/mae"] == 0.1
-    (logged,) = held["history"]
-    table = json.loads((held["files"] / logged["comparison"]["path"]).read_text())
-    assert table["columns"] == list(COMPARISON.columns)
-    assert table["data"] == [["natural", "all", "quality_model", 0.1, ""], ["natural", "all", "area", None, "x"]]
-    with Image.open(held["files"] / logged["figures/curve"]["path"]) as image:
-        assert image.size == (9, 7)
-    assert logged["overlays"]["count"] == 2 and logged["overlays"]["captions"] == ["001-rec-011", "002-rec-009"]
+@pytest.fixture
+def of_wandb(monkeypatch):
+    """Sets variables of W&B, which has read none before, and forgets them."""
+    for name in ("MODE", "PROJECT", "NAME", "DIR", "TAGS", "JOB_TYPE", "SILENT"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+
+    def set_to(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(f"WANDB_{name}", value)
+
+    yield set_to
+    wandb.teardown()
 
 
-def test_a_run_that_fails_is_told_so_and_no_image_leaves_where_none_may(tmp_path, predictions):
-    with pytest.raises(ZeroDivisionError), wandb_run(OFFLINE, "train", tmp_path, {}) as run:
-        log_results(run, COMPARISON, [], predictions, 0)
-        raise ZeroDivisionError
-    held = read_offline_run(tmp_path)
-    assert held["exit"] == 1 and not list(held["files"].rglob("*.png"))
+def test_variables_stand_over_what_sqp_chooses_and_options_over_them(of_wandb, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    of_wandb(MODE="offline", PROJECT="lesions", NAME="third", TAGS="a,b", DIR=str(tmp_path / "elsewhere"))
+    config = LoggerConfig(logger="wandb")
+    check_logger(config)  # asks no server
+    with wandb_run(config, "train", tmp_path / "out", {"size": 32}) as run:
+        assert run.offline and (run.project, run.name, set(run.tags)) == ("lesions", "third", {"a", "b"})
+        assert run.job_type == "train" and run.config["size"] == 32
+    assert list((tmp_path / "elsewhere").glob("wandb/offline-run-*")) and not (tmp_path / "out" / "wandb").exists()
+    with wandb_run(LoggerConfig(logger="wandb", wandb_project="mine"), "train", tmp_path / "out", {}) as run:
+        assert run.project == "mine"
 
 
-def test_without_wandb_nothing_is_opened(tmp_path, predictions):
-    with wandb_run(LoggerConfig(), "train", tmp_path / "out", {}) as run:
-        log_results(run, COMPARISON, [], predictions, 2)
-    assert run is None and lightning_loggers(run) == [] and not (tmp_path / "out").exists()
+def test_without_variables_the_run_is_sqps(of_wandb, tmp_path):
+    with wandb_run(LoggerConfig(logger="wandb", wandb_mode="offline"), "evaluate", tmp_path / "out", {}) as run:
+        assert (run.project, run.name, run.job_type) == ("sqp", "evaluate out", "evaluate")
+    assert list((tmp_path / "out").glob("wandb/offline-run-*"))
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"logger": "wand"}, "unknown logger 'wand', did you mean 'wandb'"),
-        ({"wandb_mode": "of"}, "unknown wandb mode 'of'"),
-        ({"wandb_images": -1}, "wandb_images is -1"),
-    ],
-)
-def test_wrong_options_are_one_sentence(options, says):
-    with pytest.raises(ConfigError, match=says):
-        check_logger(LoggerConfig(**options))
+def test_a_disabled_run_sends_nothing_and_stops_nothing(of_wandb, tmp_path):
+    of_wandb(MODE="disabled")
+    config = LoggerConfig(logger="wandb")
+    check_logger(config)
+    with wandb_run(config, "train", tmp_path / "out", {}) as run:
+        (logger,) = lightning_loggers(run)
+        logger.log_metrics({"val/mae": 0.1}, 1)
+    assert not list(tmp_path.rglob("*.wandb"))
 
 
-def test_a_missing_login_is_one_sentence(monkeypatch):
-    import wandb
+def test_the_option_stands_over_the_variable(of_wandb, tmp_path, monkeypatch):
+    of_wandb(MODE="disabled")
 
-    def login() -> None:
-        raise wandb.errors.UsageError("No API key configured. Use `wandb login` to log in.\nmore")
+    def refuse():
+        raise wandb.errors.UsageError("no key")
 
-    monkeypatch.setattr(wandb, "login", login)
-    wanted = r"^W&B cannot be used \(No API key.*\): run `wandb login`, or set WANDB_API_KEY, or give .* offline$"
-    with pytest.raises(ConfigError, match=wanted):
-        check_logger(LoggerConfig(logger="wandb"))
-    check_logger(OFFLINE)
+    monkeypatch.setattr(wandb, "login", refuse)
+    with pytest.raises(ConfigError, match=r"W&B cannot be used \(no key\)"):
+        check_logger(LoggerConfig(logger="wandb", wandb_mode="online"))

@@ -16,12 +16,13 @@ from sqp.core.ownership import remove_written
 from sqp.core.types import Case
 from sqp.core.untrusted import read_json
 from sqp.core.volume import SUFFIX as NIFTI
-from sqp.core.volume import write_volume_mask
-from sqp.data.annotations import coco, cvat, label_studio, seg_nrrd
+from sqp.core.volume import Geometry, write_volume_mask
+from sqp.data.annotations import coco, cvat, dicom_seg, label_studio, seg_nrrd
 from sqp.data.annotations.annotation import Annotation
-from sqp.data.cases import CaseList, counted, find_cases
+from sqp.data.cases import CaseList, find_cases
 from sqp.data.layouts.folders import composed, match_names, stem_of
-from sqp.data.volumes import is_volume
+from sqp.data.left_aside import counted
+from sqp.data.volumes import is_volume, read_geometry
 
 FOLDER = "given"
 """Where the masks of annotations lie in a record set: decoded once, then files as any others."""
@@ -35,11 +36,11 @@ def holds_annotations(masks: Path | None) -> bool:
         return False
     if masks.is_dir():
         return any(masks.glob(f"[!.]*{seg_nrrd.SUFFIX}"))
-    return masks.name.lower().endswith((".json", ".xml", seg_nrrd.SUFFIX))
+    return masks.name.lower().endswith((".json", ".xml", seg_nrrd.SUFFIX, dicom_seg.SUFFIX))
 
 
 def read_annotations(path: Path) -> list[Annotation]:
-    """The annotations of a file of COCO, Label Studio, CVAT or 3D Slicer. ConfigError where it is none of them."""
+    """The annotations of a file of COCO, Label Studio, CVAT or 3D Slicer, or of DICOM SEG. ConfigError for another."""
     if path.is_dir():
         files = sorted(path.glob(f"[!.]*{seg_nrrd.SUFFIX}"))
         return [one for file in files for one in seg_nrrd.read(file)]
@@ -47,6 +48,8 @@ def read_annotations(path: Path) -> list[Annotation]:
         raise ConfigError(f"--masks {path} does not exist: check the path")
     if path.name.lower().endswith(seg_nrrd.SUFFIX):
         return seg_nrrd.read(path)
+    if path.suffix.lower() == dicom_seg.SUFFIX:
+        return dicom_seg.read(path)
     if path.suffix.lower() == ".xml":
         return cvat.read(path)
     content = read_json(path)
@@ -101,8 +104,8 @@ def annotated_cases(
 
 
 def holds_segments(masks: Path) -> bool:
-    """Whether masks are segmentations of 3D Slicer."""
-    return masks.is_dir() or masks.name.lower().endswith(seg_nrrd.SUFFIX)
+    """Whether masks are segmentations of 3D Slicer, or of DICOM."""
+    return masks.is_dir() or masks.name.lower().endswith((seg_nrrd.SUFFIX, dicom_seg.SUFFIX))
 
 
 def owners_of(images: Iterable[str], cases: list[Case], segments: bool = False) -> dict[str, Case]:
@@ -165,7 +168,7 @@ def write_masks(cases: Iterable[Case], masks: Path, out: Path, labels: Sequence[
         if case is None or case.mask_path is None:
             continue
         try:
-            _write(one, case.mask_path)
+            _write(one, case.image_path, case.mask_path)
         except ValueError as error:
             broken[case.image_id] = f"annotation {one.name} of {one.image} in {masks}: {error}"
             case.mask_path.unlink(missing_ok=True)
@@ -186,22 +189,38 @@ def _stem(one: Annotation) -> str:
     return f"{readable}-{digest}"
 
 
-def _write(one: Annotation, file: Path) -> None:
-    """Decode and write. ValueError where the mask is damaged, or flat where the image is a volume."""
+def _write(one: Annotation, image: Path, file: Path) -> None:
+    """Decode and write. ValueError where the mask is damaged, or flat where the image is a volume.
+
+    Tools keep of a volume's mask the part that holds something: it is laid into the grid of its image.
+    """
     decoded = one.mask()
     volume = file.name.endswith(NIFTI)
     if isinstance(decoded, tuple):
         mask, geometry = decoded
         if volume:
+            whole = _place_of(image) or geometry
+            if whole.canonical_shape != geometry.canonical_shape:
+                mask, geometry = whole.laid(mask, geometry), whole
             write_volume_mask(file, mask, geometry)
         elif len(mask) == 1:
             write_mask(file, mask[0])
         else:
             raise ValueError(f"it is a volume of {len(mask)} slices, and its image is flat")
     elif volume:
-        raise ValueError("it is flat, and its image is a volume: give the segmentation of 3D Slicer, .seg.nrrd")
+        raise ValueError(
+            "it is flat, and its image is a volume: give the segmentation of 3D Slicer, .seg.nrrd, or DICOM SEG"
+        )
     else:
         write_mask(file, decoded)
+
+
+def _place_of(image: Path) -> Geometry | None:
+    """Where a volume lies; None where it cannot be read, which is told where its voxels are needed."""
+    try:
+        return read_geometry(image)
+    except (CaseError, ConfigError):
+        return None
 
 
 def without_broken(cases: list[Case], broken: Mapping[str, str], strict: bool = False) -> list[Case]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from sqp.core.errors import ConfigError, printable
@@ -84,6 +84,29 @@ def match_stems(
 
     found_files = _unique((key(stem), file) for file, stem in files.items())
     return _with_channels(found_files, ids)
+
+
+STEM = "{stem}"
+"""In a pattern of names: the name of the image's file, without its suffix."""
+
+
+def named_by(pattern: str, folder: Path, images: Mapping[str, Path]) -> dict[str, Path]:
+    """Image id -> the file in a folder that the pattern names, e.g. `{stem}_unet_fold0` or `{stem}/mask.png`.
+
+    Its suffix may be left out. Images of which there is no such file are not among them; two files of one name:
+    ConfigError.
+    """
+    files: dict[Path, dict[str, list[Path]]] = {}
+    found = []
+    for image_id, image in images.items():
+        wanted = folder / pattern.replace(STEM, stem_of(image))
+        if wanted.parent not in files:
+            here = files[wanted.parent] = {}
+            for file in sorted(_files(wanted.parent)) if wanted.parent.is_dir() else []:
+                for name in {composed(file.name), composed(stem_of(file))}:
+                    here.setdefault(name, []).append(file)
+        found += [(image_id, file) for file in files[wanted.parent].get(composed(wanted.name), [])]
+    return _unique(found)
 
 
 def channels_of(ids: Iterable[str]) -> dict[str, list[str]]:

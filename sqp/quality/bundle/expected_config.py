@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from sqp.bundles import DEFAULT, bundle_folder
-from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig, table_of_masks
+from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.config.predict import PredictConfig
 from sqp.config.referee import IN_CONTEXT, NONE, RefereeConfig, SupervisedConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of
+from sqp.core.tables import table_of_masks
 from sqp.quality.bundle.provenance import common_expectation
 from sqp.quality.bundle.sources import REFEREE, REFERENCES, SELF, SUPERVISED
 
@@ -39,6 +40,8 @@ def generate_config(
         truth=config.truth,
         masks=config.masks,
         probs=config.probs,
+        mask_pattern=config.mask_pattern,
+        resize_masks=config.resize_masks,
         references=references_for(config, like, needed),
         label=list(config.label),
         layout=config.layout,
@@ -54,6 +57,9 @@ def generate_config(
         seed=int(like.get("seed", 0)) if config.seed is None else config.seed,
         shard=config.shard,
         workers=config.workers,
+        engine=config.engine,
+        address=config.address,
+        gpu_share=config.gpu_share,
         encodings=config.encodings,
         device=config.device,
         strict=config.strict,

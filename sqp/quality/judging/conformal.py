@@ -19,7 +19,6 @@ makers, cameras and tasks that it has not met is measured by leaving them out.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +28,7 @@ from numpy.typing import ArrayLike
 
 from sqp.config.checks import check_alpha
 from sqp.core.errors import ConfigError
+from sqp.metrics.intervals import groups_needed
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def check_groups(groups: int, alpha: float, split: str = "calibration", what: st
         ConfigError: there are too few.
     """
     check_alpha(alpha)
-    need = math.ceil(1 / alpha - 1 - 1e-9)
+    need = groups_needed(alpha)
     if groups < need:
         raise ConfigError(
             f"the {split} split has {groups} {what}, an interval at {1 - alpha:.0%} needs at least "

@@ -18,16 +18,16 @@ from sqp.records import RecordSet
 
 Key = tuple[str, str]
 """(record_set, record_id) of a row."""
-KEPT = 4096
-"""Maps that are kept of a run's own pass, 64 MB at 88 x 88. Of more records those that are shown are drawn anew.
-"""
+KEPT = 64 * 2**20
+"""Bytes of maps that are kept of a run's own pass, 4,096 at 88 x 88. Those of further records are drawn anew where they
+are shown."""
 
 
 class ErrorMapStore:
     """`maps(rows)`: the error maps of rows of a table, each drawn once.
 
-    `keep` takes those that `predict_records` makes while it predicts, the first `most`; the others are drawn when they
-    are asked for, and kept.
+    `keep` takes those that `predict_records` makes while it predicts, the first `most` bytes; the others are drawn when
+    they are asked for, and kept.
     """
 
     def __init__(
@@ -36,10 +36,12 @@ class ErrorMapStore:
         self.bundle, self.batch_size, self.device, self.threads = bundle, batch_size, device, threads
         self.most = most
         self._maps: dict[Key, np.ndarray | None] = {}
+        self._bytes = 0
 
     def keep(self, rows: pd.DataFrame, maps: np.ndarray, unreadable: np.ndarray) -> None:
         """Maps `[n, h, h]` of rows, of which `[n]` could not be read: these have none."""
-        if len(self._maps) < self.most:
+        if self._bytes < self.most:
+            self._bytes += 2 * maps.size  # float16
             self._add(rows, maps, unreadable)
 
     def _add(self, rows: pd.DataFrame, maps: np.ndarray, unreadable: np.ndarray) -> None:

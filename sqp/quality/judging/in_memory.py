@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ import pandas as pd
 from sqp.core.errors import CaseError
 from sqp.core.files import png_of, sha256_or_nothing
 from sqp.core.types import Case
-from sqp.data.images import check_same_size
 from sqp.data.pixels import Pair, image_of, mask_of
+from sqp.data.sizes import check_same_size
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import score_names
 from sqp.quality.judging.memory_records import MEMORY, Kept, MemoryRecords
@@ -42,7 +42,8 @@ from sqp.records.record_maker import RecordMaker
 class Prediction:
     """Of one mask: the row of a predictions table, its scores, its maps, and what of each the image takes.
 
-    `reason` alone is filled where the image or the mask cannot be read.
+    `reason` alone is filled where the image or the mask cannot be read. `image` and `mask` are their files, "" for what
+    is in memory.
     """
 
     image_id: str
@@ -51,6 +52,8 @@ class Prediction:
     maps: Mapping[str, np.ndarray]
     covered: Mapping[str, tuple[float, float]]
     reason: str = ""
+    image: str = ""
+    mask: str = ""
 
 
 class Judge:
@@ -116,12 +119,14 @@ class Judge:
 
     def _attempt(self, shown: _Shown, mask: Any, name: str, encode: LastImage[Any]) -> _Prepared:
         """Of a mask that is a file, an array, or the error that there was with it."""
+        file = str(mask) if _is_path(mask) else ""
         try:
             image = shown.pixels()
             planes = shown.planes(self.bundle.size) if IMAGE in self.bundle.channels else None
-            return _Prepared(name, shown.key, self._made(shown, image, mask, name, encode), planes)
+            made = self._made(shown, image, mask, name, encode)
+            return _Prepared(name, shown.key, made, planes, image=shown.path, mask=file)
         except CaseError as error:
-            return _Prepared(name, reason=str(error))
+            return _Prepared(name, reason=str(error), image=shown.path, mask=file)
 
     def _made(self, shown: _Shown, image: np.ndarray, mask: Any, name: str, encode: LastImage[Any]) -> Kept:
         """The record of a given mask."""
@@ -151,7 +156,8 @@ class Judge:
             ids = {key: (kept.record.image_id, kept.record.record_id) for key, kept in named.items()}
             found = dict(self._of_records(records, ids, pool, strict))
         for number, one in enumerate(batch):
-            yield found.get(f"{number}") or Prediction(one.name, {}, {}, {}, {}, one.reason)
+            prediction = found.get(f"{number}") or Prediction(one.name, {}, {}, {}, {}, one.reason)
+            yield replace(prediction, image=one.image, mask=one.mask)
 
     def _of_records(
         self, records: MemoryRecords, ids: Mapping[str, tuple[str, str]], pool: ThreadPoolExecutor, strict: bool
@@ -190,6 +196,8 @@ class _Prepared:
     made: Kept | None = None
     planes: np.ndarray | None = None
     reason: str = ""
+    image: str = ""
+    mask: str = ""
 
 
 class _Shown:

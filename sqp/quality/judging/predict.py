@@ -13,8 +13,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sqp.core.errors import CaseError, ConfigError
+from sqp.core.errors import CaseError, ConfigError, SqpError
 from sqp.core.progress import Progress
+from sqp.core.ray_engine import RayEngine, over_ray
 from sqp.quality.bundle.provenance import image_feature
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.risk import Choice, at_risk
@@ -30,6 +31,8 @@ from sqp.records.schema import FEATURE_PREFIX
 T = TypeVar("T")
 KeepMaps = Callable[[pd.DataFrame, np.ndarray, np.ndarray], None]
 """Rows of a batch, their error maps `[n, h, h]`, and bool `[n]`: could the row not be read."""
+ReadRows = tuple[RecordSet, pd.DataFrame]
+"""A record set, and rows of its table."""
 
 
 def predict_records(
@@ -47,6 +50,7 @@ def predict_records(
     strict: bool = False,
     progress: bool = True,
     keep_maps: KeepMaps | None = None,
+    engine: RayEngine | None = None,
 ) -> pd.DataFrame:
     """The rows of record sets with predicted_dice, low, high, verdict and the columns `columns.OTHER`.
 
@@ -57,7 +61,7 @@ def predict_records(
     Args:
         bundle: the quality model.
         folders: record sets, at least one.
-        batch_size: records at once, at least 1.
+        batch_size: records at once, at least 1; of volumes one.
         splits: only these splits.
         record_ids: only these records.
         device: cpu, cuda, cuda:0, mps.
@@ -67,7 +71,8 @@ def predict_records(
         choice: of `bundle.choose`: accepted is what is safe at its risk, in place of `accept`.
         strict: True ends at the first record that cannot be read.
         progress: whether progress is shown: a bar on a terminal, else a line a minute.
-        keep_maps: what takes the error maps of a batch, where the bundle draws them: the same pass makes them.
+        keep_maps: what takes the error maps of a batch, where the bundle draws them, in the same pass; not over Ray.
+        engine: the cluster that predicts the batches, None for this process.
 
     Returns:
         One row for each record.
@@ -85,15 +90,23 @@ def predict_records(
     for records in sets:
         bundle.check_records(records)
     tables = [_restricted(records, splits, record_ids) for records in sets]
-    bar = Progress(sum(map(len, tables)), "predict", "record", shown=progress)
-    with bar, ThreadPoolExecutor(max(1, threads)) as pool:
-        parts = []
-        for records, table in zip(sets, tables, strict=True):
-            by_image = table.sort_values("image_path", kind="stable")
-            for start in range(0, len(table), batch_size):
-                rows = by_image.iloc[start : start + batch_size]
-                parts.append(_predict_rows(bundle, records, rows, pool, device, strict, keep_maps))
-                bar.update(len(rows))
+    if bundle.model.spec.dims == 3:
+        batch_size = threads = 1  # one volume in memory at a time, at its full size and as planes
+    batches: list[ReadRows] = []
+    for records, table in zip(sets, tables, strict=True):
+        by_image = table.sort_values("image_path", kind="stable")
+        batches += [(records, by_image.iloc[start : start + batch_size]) for start in range(0, len(table), batch_size)]
+    build = partial(Predicting, bundle, device, threads, strict, keep_maps)
+    if engine is None:
+        predicted: Iterable[pd.DataFrame] = map(build(), batches)
+    else:
+        sent = [(f"batch {number}", (records.part(rows), rows)) for number, (records, rows) in enumerate(batches)]
+        predicted = over_ray(engine, build, sent, _refuse)
+    parts = []
+    with Progress(sum(map(len, tables)), "predict", "record", shown=progress) as bar:
+        for part in predicted:
+            parts.append(part)
+            bar.update(len(part))
     if not parts:
         raise ConfigError(f"no record to predict in {', '.join(map(str, folders))}: check --records and the splits")
     keys = ["record_set", "record_id"]
@@ -110,20 +123,23 @@ def _restricted(records: RecordSet, splits: Sequence[str] | None, record_ids: Co
     return table if record_ids is None else table[table["record_id"].isin(list(record_ids))]
 
 
-def _predict_rows(
-    bundle: Bundle,
-    records: RecordSet,
-    rows: pd.DataFrame,
-    pool: ThreadPoolExecutor,
-    device: str,
-    strict: bool,
-    keep_maps: KeepMaps | None,
-) -> pd.DataFrame:
-    """One batch."""
-    batch = read_batch(bundle, records, rows, pool)
-    if strict and any(batch.reasons):
-        raise CaseError(next(filter(None, batch.reasons)))
-    return predict_batch(bundle, rows, batch, device, keep_maps)[0]
+class Predicting:
+    """`predicting((record set, rows))`: one batch after another, by a model that is there once."""
+
+    def __init__(self, bundle: Bundle, device: str, threads: int, strict: bool, keep_maps: KeepMaps | None) -> None:
+        self.bundle, self.device, self.strict, self.keep_maps = bundle, device, strict, keep_maps
+        self.pool = ThreadPoolExecutor(max(1, threads))
+
+    def __call__(self, batch: ReadRows) -> pd.DataFrame:
+        """The rows with their prediction but the verdict. CaseError with `strict`, where one cannot be read."""
+        read = read_batch(self.bundle, *batch, self.pool)
+        if self.strict and any(read.reasons):
+            raise CaseError(next(filter(None, read.reasons)))
+        return predict_batch(self.bundle, batch[1], read, self.device, self.keep_maps)[0]
+
+
+def _refuse(batch: ReadRows, why: str) -> pd.DataFrame:
+    raise SqpError(f"{why}: {batch[1]['record_id'].iloc[0]} and the {len(batch[1]) - 1} records after it")
 
 
 class Batch(NamedTuple):

@@ -44,7 +44,7 @@ def test_each_record_has_the_mean_map_over_the_models_flips(bundle, record_set):
 def test_the_pass_that_predicts_draws_them_and_none_is_drawn_twice(bundle, record_set, monkeypatch):
     rows = RecordSet(record_set).table.assign(record_set=str(record_set))
     alone = error_maps(bundle, rows)
-    maps, few = ErrorMapStore(bundle), ErrorMapStore(bundle, most=3)
+    maps, few = ErrorMapStore(bundle), ErrorMapStore(bundle, most=1)
     for kept in (maps, few):
         predict_records(bundle, [record_set], batch_size=3, progress=False, keep_maps=kept.keep)
     assert few(rows).keys() == alone.keys()  # what was too much to keep is drawn when it is asked for
