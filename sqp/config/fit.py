@@ -134,10 +134,12 @@ class FitSegmenterConfig(FitConfig):
     Attributes:
         network: unet, fpn_resnet50, fpn (any encoder) or swin_unet; of volumes unet3d, or unet25d (a slice between its
             neighbours); or litemedsam, its mask decoder alone: the encoder is frozen and runs once an image (2 MB each
-            in the cache); prompts are boxes, Otsu's and moved true ones.
+            in the cache); prompts are boxes, Otsu's and moved true ones. Or universeg, which learns to segment by
+            examples: each value of the column dataset is a task, and a step shows it some images of one, to draw
+            another; size (paper: 128) a multiple of 8.
         encoder: fpn: a timm model by name; default tf_efficientnet_lite0.
         width: Channels of the narrowest stage; 0 for the network's own (unet 32, fpn 128, swin_unet 24, unet3d and
-            unet25d 16).
+            unet25d 16, universeg 64).
         dropout: Share dropped in the MC-dropout layers.
         members: Deep ensemble: networks trained one after another, with seed, seed + 1, ...
         cycles: Snapshot ensemble: cosine cycles of the learning rate, a checkpoint at the end of each, no early stop;
@@ -146,9 +148,14 @@ class FitSegmenterConfig(FitConfig):
             those that are fitted on (unet25d: slices stay as they are).
         patch: unet3d: longest side in voxels of what it sees at once.
         neighbours: unet25d: slices below, and above, that it sees beside each slice.
+        support: universeg: a step shows 1 to so many examples.
+        relabel: universeg, with augment: probability that a step asks for what is outside of the structure, and that it
+            asks for its border.
     """
 
-    network: Literal["unet", "fpn_resnet50", "fpn", "swin_unet", "unet3d", "unet25d", "litemedsam"] = "unet"
+    network: Literal["unet", "fpn_resnet50", "fpn", "swin_unet", "unet3d", "unet25d", "litemedsam", "universeg"] = (
+        "unet"
+    )
     encoder: str = ""
     width: int = 0
     dropout: float = 0.1
@@ -157,6 +164,8 @@ class FitSegmenterConfig(FitConfig):
     spacing: list[float] = field(default_factory=list)
     patch: int = 96
     neighbours: int = 2
+    support: int = 16
+    relabel: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -168,6 +177,11 @@ class FitSegmenterConfig(FitConfig):
             self.refuse(["spacing", "patch", "neighbours"], NO_OPTION)
         if self.network == "litemedsam":
             self.refuse(["encoder", "width", "pretrained", "dropout", "size"], NO_OPTION)
+        if self.network == "universeg":
+            self.refuse(["encoder", "dropout", "cameras", *TIMM], NO_OPTION)
+            check_ranges(self, {"support": (1, 256), "relabel": (0, 1)})
+        else:
+            self.refuse(["support", "relabel"], NO_OPTION)
         check_ranges(self, {"dropout": (0, 0.95), "width": (0, 4096), "members": (1, 1000), "cycles": (0, self.epochs)})
         if self.cycles and self.epochs % self.cycles:
             raise ConfigError(f"epochs is {self.epochs}; it must be a multiple of cycles, {self.cycles}")

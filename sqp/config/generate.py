@@ -79,8 +79,8 @@ class GenerateConfig(Config):
             are cut at 0.5.
         references: Examples of the task, 1 to 32 images with masks: a folder, a CSV, or COCO's file beside its images
             (label chooses the category). Of each mask it is told how well it would serve as an example for them
-            (rca_max, rca_mean, rca_median), and the referee personalised draws what they show. Of more than 32 the most
-            different ones are taken; a judged image never shows itself.
+            (rca_max, rca_mean, rca_median), and the referees personalised and universeg draw what they show. Of more
+            than 32 the most different ones are taken; a judged image never shows itself.
         mask_pattern: How the files of masks are named, where not as the images, e.g. '{stem}_unet_fold0' or
             '{stem}/mask.png'; {stem} is the image's name without its suffix.
         resize_masks: Bring given masks of another size to that of their image (nearest neighbour; probabilities
@@ -176,7 +176,7 @@ class GenerateConfig(Config):
         self.referee_by_default = self.referee.name == "auto"
         if self.referee_by_default:
             self.referee = self._auto_referee()
-        self.referee = self._with_encoder(self.referee.with_prompters())
+        self.referee = self.referee.with_prompters().with_encoder(self.segmenter.name, self.segmenter.files()[0])
         check_choices(self)
         for split, plan in self.variants.items():
             lookup("split", split, dict.fromkeys([*SPLITS, "*"]))
@@ -211,6 +211,11 @@ class GenerateConfig(Config):
         """Whether masks made elsewhere are judged."""
         return self.masks is not None or self.probs is not None or table_of_masks(self.images)
 
+    @property
+    def referee_network(self) -> tuple[str, Path | None]:
+        """(name, weights) of the promptable segmenter that the referee is, or that stands behind it."""
+        return self.referee.promptable(self.segmenter.name, self.segmenter.files()[0])
+
     def prompter_named(self, name: str) -> tuple[str, dict[str, Any]]:
         """(sqp's name, options) of a prompter of this config: of `prompters`, the main one, or a plain one."""
         if name in self.prompters:
@@ -230,15 +235,6 @@ class GenerateConfig(Config):
             return replace(self.referee, name="litemedsam")
         weights = self.referee.weights or self.segmenter.files()[0]
         return replace(self.referee, name=self.segmenter.name, weights=weights)
-
-    def _with_encoder(self, referee: RefereeConfig) -> RefereeConfig:
-        """The referee, where it has an encoder by default with that one."""
-        if referee.name not in IN_CONTEXT or referee.encoder != "auto":
-            return referee
-        if self.segmenter.name in (*PLAIN, NONE):
-            return replace(referee, encoder="litemedsam")
-        weights = referee.weights or self.segmenter.files()[0]
-        return replace(referee, encoder=self.segmenter.name, weights=weights)
 
     def _check_prompts(self) -> None:
         """ConfigError for options of prompters and of a cascade that would say nothing, or contradict each other."""

@@ -13,8 +13,14 @@ from sqp.core.names import IndependentPrompter, Measure
 SUPERVISED = "supervised"
 NONE = "none"
 """In place of a segmenter's or referee's name: there is none."""
-IN_CONTEXT = ("personalised",)
+IN_CONTEXT = ("personalised", "universeg")
 """Segmenters that are shown examples of the task, --references, in place of a prompt."""
+OWN_WEIGHTS = ("universeg",)
+"""Those of them that are fitted networks themselves."""
+NEEDS_WEIGHTS = (
+    "comes without weights: give --referee.weights FILE (predict: --referee_weights FILE), of `sqp fit segmenter "
+    "--network universeg` or its authors"
+)
 
 
 @dataclass
@@ -22,19 +28,21 @@ class RefereeConfig(Config):
     """Who segments the image for comparison, under prompts that do not come from the mask.
 
     Attributes:
-        name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam; personalised, which draws what the
-            references show; none for no referee; auto is none, but where masks of images (not of volumes) are given the
-            segmenter itself (one encoding serves both), or litemedsam in place of a network that ignores prompts.
-        encoder: personalised: whose encoding it reads, one of the others; auto is the segmenter itself, or litemedsam
-            in place of a network that ignores prompts.
-        weights: File with its weights, or its encoder's; default: the embedded ones (litemedsam) or the official
-            address.
+        name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam; personalised or universeg, which draw
+            what the references show; none for no referee; auto is none, but where masks of images (not of volumes) are
+            given the segmenter itself (one encoding serves both), or litemedsam in place of a network that ignores
+            prompts.
+        encoder: personalised: whose encoding it reads, universeg: what is prompted by the box of its answer, one of the
+            others; auto is the segmenter itself, or litemedsam in place of a network that ignores prompts.
+        weights: File with its weights; personalised: its encoder's; default: the embedded ones (litemedsam) or the
+            official address. universeg: a file of `sqp fit segmenter`, or the authors'; its encoder's weights are the
+            segmenter's, where they are one, else the default.
         localizer: File of `sqp fit localizer`; its box is then the first prompt.
         prompters: What prompts it; default localizer (if there is one), otsu. supervised: the box of what the
             supervised referee draws.
         prompts: Most prompts decoded for a mask: its own box, and the others those of the prompters, first as they are,
-            then jittered in turn. With 3 a case takes 1.3 times as long as LiteMedSAM's encoding of it. personalised:
-            the first of the others is what the references show, the next its box.
+            then jittered in turn. With 3 a case takes 1.3 times as long as LiteMedSAM's encoding of it. personalised,
+            universeg: the first of the others is what the references show, the next its box.
         jitter: Shift of each side of a jittered box, as a share of its width and height.
         maps: Measures of its answers that are stored beside referee/probability and referee/own_box.
         needs_references: personalised: false lets it answer where there are no references, too: as its encoder does in
@@ -53,7 +61,7 @@ class RefereeConfig(Config):
 
     @property
     def network(self) -> str:
-        """The name of the promptable segmenter that it is, or whose encoding it reads."""
+        """The name of the promptable segmenter that it is, or that stands behind one that is shown references."""
         return self.encoder if self.name in IN_CONTEXT else self.name
 
     def with_prompters(self) -> RefereeConfig:
@@ -64,6 +72,21 @@ class RefereeConfig(Config):
         default: list[IndependentPrompter] = ["localizer", "otsu"] if self.localizer else ["otsu"]
         given = self.prompters or self.name in IN_CONTEXT
         return self if given else replace(self, prompters=default)
+
+    def with_encoder(self, segmenter: str, weights: Path | None) -> RefereeConfig:
+        """With the promptable segmenter behind it, where it is shown references: by default that of the records."""
+        if self.name not in IN_CONTEXT or self.encoder != "auto":
+            return self
+        if segmenter in (*PLAIN, NONE):
+            return replace(self, encoder="litemedsam")
+        own = self.name in OWN_WEIGHTS
+        return replace(self, encoder=segmenter, weights=self.weights if own else self.weights or weights)
+
+    def promptable(self, segmenter: str, weights: Path | None) -> tuple[str, Path | None]:
+        """(name, weights) of the promptable segmenter that it is, or that stands behind it, beside the records' own."""
+        if self.name not in OWN_WEIGHTS:
+            return self.network, self.weights
+        return self.network, weights if self.network == segmenter else None
 
     def check(self) -> None:
         """ConfigError for a referee that ignores prompts, a number out of range, and a localizer that is lacking."""
@@ -76,6 +99,8 @@ class RefereeConfig(Config):
         if self.name in IN_CONTEXT and (self.prompters or self.localizer):
             what = "prompters" if self.prompters else "localizer"
             raise ConfigError(f"referee.{what} is given, but {self.name} is shown the references: leave it out")
+        if self.name in OWN_WEIGHTS and self.weights is None:
+            raise ConfigError(f"the referee {self.name} {NEEDS_WEIGHTS}")
         if self.name not in IN_CONTEXT and self.encoder != "auto":
             raise ConfigError(f"referee.encoder is given, but {self.name} has its own: leave it out")
         if self.name not in IN_CONTEXT and not self.needs_references:

@@ -169,16 +169,26 @@ class Segmenter(Protocol):
 
 
 class InContextSegmenter(Protocol):
-    """(image, references) -> logits: what is to be segmented is shown by examples, not told by a prompt or a fit."""
+    """(image, references) -> logits: what is to be segmented is shown by examples, not told by a prompt or a fit.
+
+    `reads_encoding`: whether it looks at the encoding of a promptable segmenter, or at the image alone.
+    """
 
     name: str
     weights_sha256: str
+    reads_encoding: bool
 
-    def encode(self, image: np.ndarray) -> Embedding:
-        """image uint8 `[h, w, 3]` -> embedding."""
+    def features(self, image: np.ndarray, embedding: Embedding | None = None) -> Tensor:
+        """What `transfer` reads of an image uint8 `[h, w, 3]`, or of its embedding, where it reads encodings.
 
-    def features(self, embedding: Embedding) -> Tensor:
-        """What `transfer` reads of an embedding, float32 on the CPU: small enough to be kept for every reference."""
+        float32 on the CPU: small enough to be kept for every reference.
+        """
+
+    def summary(self, features: Tensor) -> Tensor:
+        """Features -> `[c]`, by whose cosine two images are more or less alike."""
+
+    def support_sets(self, k: int) -> list[list[int]]:
+        """Of k references those that are shown together, an answer a set: the first set is all of them."""
 
     def transfer(self, query: Tensor, supports: Sequence[Tensor]) -> Callable[[Sequence[np.ndarray]], Tensor]:
         """Features of an image and of k references -> a function: their masks -> probability `[h', w']` of the image.

@@ -16,6 +16,7 @@ TASKS: dict[str, str] = {
     "swin_unet": "segmenter:SegmenterTask",
     "unet3d": "volume_segmenter:VolumeTask",
     "unet25d": "volume_segmenter:VolumeTask",
+    "universeg": "in_context:InContextTask",
     "litemedsam": "decoder:DecoderTask",
     "heatmap": "localizer:LocalizerTask",
     "heatmap3d": "volume_localizer:HeatmapTask",

@@ -99,6 +99,11 @@ class FitModule(pl.LightningModule):
         pixels = normalise(image.float(), self.spec) * valid
         return self.network(pixels.contiguous(memory_format=torch.channels_last))
 
+    def outputs(self, batch: dict[str, Tensor]) -> Tensor:
+        """The network's output on a batch."""
+        out: Tensor = self(batch["image"], batch["valid"])
+        return out
+
     def augmented(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """The batch with image, truth and valid moved together, and other colours."""
         image, truth, valid = self.augmentation(batch["image"] / 255, batch["truth"], batch["valid"], generator)
@@ -114,7 +119,7 @@ class FitModule(pl.LightningModule):
         if self.recipe.augment:
             generator = torch_generator(self.recipe.seed, "augment", self.global_step)
             batch = self.augmented(batch, generator)
-        loss = self.loss(self(batch["image"], batch["valid"]), batch)
+        loss = self.loss(self.outputs(batch), batch)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
         return loss
 

@@ -30,7 +30,7 @@ from sqp.records.fitted import fitted_parts, image_hashes
 from sqp.records.run_info import MaySkip, described, earlier_run, execution, fingerprint, versions, write_run
 
 LEAST = 2  # images: batch normalisation needs more than one
-YOUNGER = {"label": [], "spacing": [], "patch": 96, "neighbours": 2, "cameras": False}
+YOUNGER = {"label": [], "spacing": [], "patch": 96, "neighbours": 2, "cameras": False, "support": 16, "relabel": 0.5}
 YOUNGER |= {"method": "heatmap", "cube": 48, "window": 32, "supports": 5}
 """Keys that the first runs did not have, with what they did."""
 COMMANDS: dict[type[FitConfig], str] = {

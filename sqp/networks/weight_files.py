@@ -71,6 +71,11 @@ def damage_of(path: Path) -> str:
     return ""
 
 
+def is_safetensors(path: Path) -> bool:
+    """Whether a file that is there is of this format, by its content."""
+    return _is_safetensors(_head(path, "--checkpoint"))
+
+
 def without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights without the prefixes of `PREFIXES` that all of their names have, in any order.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
-from sqp.config.referee import IN_CONTEXT, NONE
+from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of
 from sqp.core.types import Case
@@ -137,13 +137,16 @@ def with_hashes(config: GenerateConfig) -> dict[str, Any]:
         hashes = [weights_sha256(segmenter.name, file) for file in segmenter.files()]
         stored["segmenter"]["weights_sha256"] = ensemble_sha256(hashes) if segmenter.checkpoints else hashes[0]
     if referee.name != NONE:
-        stored["referee"]["weights_sha256"] = weights_sha256(referee.network, referee.weights)
+        stored["referee"]["weights_sha256"] = weights_sha256(*config.referee_network)
+        if referee.name in OWN_WEIGHTS:
+            stored["referee"]["in_context_sha256"] = weights_sha256(referee.name, referee.weights)
         if referee.localizer is not None:
             stored["referee"]["localizer_sha256"] = sha256_of(referee.localizer.expanduser())
     if config.references is not None:
         stored["references_sha256"] = references_sha256(reference_cases(config))
-    if config.references is not None or config.referee.name in IN_CONTEXT:
-        stored["references_weights_sha256"] = weights_sha256(*encoder_of(config))
+    if config.references is not None or referee.name in IN_CONTEXT:
+        reader = (referee.name, referee.weights) if referee.name in OWN_WEIGHTS else encoder_of(config)
+        stored["references_weights_sha256"] = weights_sha256(*reader)
     if config.supervised.network is not None:
         stored["supervised"]["weights_sha256"] = sha256_of(config.supervised.network.expanduser())
     prompters = {name: prompter_files(config, name) for name in config.used_prompters()}

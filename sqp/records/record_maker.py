@@ -64,7 +64,9 @@ class RecordMaker:
         self.cascade = Cascade(config) if config.cascade else None
         self.referee = Referee(config, segmenter, references) if config.referee.name != NONE else None
         self.encoder = self._encoder() if references else None
-        self.shown = None if self.encoder is None else Shown(in_context(config, self.encoder), references)
+        self.shown = self.referee.shown if self.referee else None
+        if self.shown is None and self.encoder is not None:
+            self.shown = Shown(in_context(config, self.encoder), references)
         self.supervised = SupervisedReferee(config, segmenter) if config.supervised.network else None
         self.marks: set[str] = set()  # of the image of the last call: `AMONG` the references, `STRANGE` to them
         self.writer = RecordWriter(config.out)
@@ -141,7 +143,7 @@ class RecordMaker:
             if embedding is None or (self.referee is None and self.encoder is not self.segmenter):
                 embedding = encoded(self.encoder, loaded.image, self.config.encodings)
             parts.append(self.shown.reverse(loaded.image, embedding, drafts))
-            self.marks |= {STRANGE} if self.shown.strange(embedding) else set()
+            self.marks |= {STRANGE} if self.shown.strange(loaded.image, embedding) else set()
         elif self.config.referee.name in IN_CONTEXT:
             parts.append([reversed_findings([], 0)] * len(drafts))
         return [joined(of_mask) for of_mask in zip(*parts, strict=True)]

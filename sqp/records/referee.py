@@ -60,11 +60,11 @@ def check_referee(config: GenerateConfig) -> None:
 class Referee:
     """`referee(loaded, drafts, embedding)` -> what it finds of each mask of a case; built once.
 
-    An in-context referee answers by what the references show, and then by the promptable segmenter whose encoding it
-    reads, prompted by the box of that. Where the referee is the segmenter of the records it shares that segmenter and
-    its encoding. A mask that this segmenter drew under a prompter of the referee's, and whatever was made of such a
-    mask, is its own answer: it agrees with itself and says nothing, so its scores are NaN and it is marked `own`. So is
-    a given mask that is one of the answers.
+    An in-context referee answers by what the references show, several times where it shows itself several sets of them,
+    and then by the promptable segmenter behind it, prompted by the box of what all of them show. Where the referee is
+    the segmenter of the records it shares that segmenter and its encoding. A mask that this segmenter drew under a
+    prompter of the referee's, and whatever was made of such a mask, is its own answer: it agrees with itself and says
+    nothing, so its scores are NaN and it is marked `own`. So is a given mask that is one of the answers.
     """
 
     def __init__(
@@ -78,8 +78,7 @@ class Referee:
             self.segmenter = segmenter
         else:
             self.segmenter = build_segmenter(
-                referee.network,
-                referee.weights,
+                *config.referee_network,
                 device=config.device,
                 precision=config.segmenter.precision,
                 multimask=MULTIMASK[config.segmenter.multimask],
@@ -102,10 +101,10 @@ class Referee:
         `embedding` is what `encode` gave, `drawn` what the supervised referee draws.
         """
         image = loaded.image
-        prior = None if self.shown is None else self.shown.answer(image, embedding)
-        if prior is not None:
-            drawn = without_small(embedding.frame.grid_to_image(prior).cpu().numpy() >= 0, 1.0)
-        independent = independent_prompts(image, loaded.case.image_id, self.config, drawn, by_box=prior is not None)
+        priors = [] if self.shown is None else self.shown.answers(image, embedding)
+        if priors:
+            drawn = without_small(embedding.frame.grid_to_image(priors[0]).cpu().numpy() >= 0, 1.0)
+        independent = independent_prompts(image, loaded.case.image_id, self.config, drawn, by_box=bool(priors))
         boxes = [
             (PROMPTERS["mask_box"](image, mask=draft.mask) or PROMPTERS["whole_image"](image))[0] for draft in drafts
         ]
@@ -115,7 +114,7 @@ class Referee:
         with one_image(network_of(self.segmenter)):
             answers = list(decode_best(self.segmenter, embedding, prompts).logits[:, 0]) if prompts else []
         found = answers[: len(independent)]
-        moments = Moments.of(torch.stack(found if prior is None else beside_prior(prior, found)))
+        moments = Moments.of(torch.stack(beside_priors(priors, found) if priors else found))
         maps = {"probability": moments.mean_p} | all_maps(moments, self.config.referee.maps)
         stored = {f"referee/{name}": value for name, value in maps.items()}
         stored[f"{FEATURE_PREFIX}{REFEREE_EMBEDDING}"] = pooled_embedding(embedding)
@@ -171,8 +170,8 @@ def boxed(image: np.ndarray, drawn: np.ndarray | None) -> Prompt:
 
 def shares_segmenter(config: GenerateConfig) -> bool:
     """Whether the referee is the segmenter of the records itself."""
-    referee, segmenter = config.referee, config.segmenter
-    return referee.network == segmenter.name and segmenter.files() == (referee.weights,)
+    name, weights = config.referee_network
+    return name == config.segmenter.name and config.segmenter.files() == (weights,)
 
 
 def independent_prompts(
@@ -215,10 +214,10 @@ def _with_jittered(
     return prompts
 
 
-def beside_prior(prior: Tensor, answers: Sequence[Tensor]) -> list[Tensor]:
+def beside_priors(priors: Sequence[Tensor], answers: Sequence[Tensor]) -> list[Tensor]:
     """What the references show, logits `[*grid]`, and those answers to its box that tell of the same structure.
 
     A box around patches that lie apart, or around a part alone, brings forth something else.
     """
-    p = torch.sigmoid(prior)
-    return [prior, *(logits for logits in answers if soft_agreement(p, logits >= 0) >= ALIKE)]
+    p = torch.sigmoid(priors[0])
+    return [*priors, *(logits for logits in answers if soft_agreement(p, logits >= 0) >= ALIKE)]

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
-from sqp.config.referee import IN_CONTEXT, NONE
+from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS
 from sqp.config.segmenter import MULTIMASK
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import sha256_or_nothing
@@ -111,13 +111,13 @@ def content_of_image(image: np.ndarray) -> str:
 
 
 def encoder_of(config: GenerateConfig) -> tuple[str, Path | None]:
-    """(name, weights) of the promptable segmenter whose encoding is read: the referee's, else the records' own.
+    """(name, weights) of the promptable segmenter whose encoding is there: the referee's, else the records' own.
 
     Else, as both may be none or ignore prompts, LiteMedSAM: its encoding is then made for the references' sake alone.
     """
     referee, segmenter = config.referee, config.segmenter
     if referee.name != NONE:
-        return referee.network, referee.weights
+        return config.referee_network
     return ("litemedsam", None) if segmenter.name in (*PLAIN, NONE) else (segmenter.name, segmenter.files()[0])
 
 
@@ -131,9 +131,10 @@ def build_encoder(config: GenerateConfig) -> Segmenter:
 
 
 def in_context(config: GenerateConfig, base: Segmenter) -> InContextSegmenter:
-    """The in-context segmenter of a config on the encoding of `base`: the referee, where that is one."""
+    """The in-context segmenter of a config, with `base` behind it: the referee, where that is one."""
     name = config.referee.name if config.referee.name in IN_CONTEXT else IN_CONTEXT[0]
-    return IN_CONTEXT_SEGMENTERS[name](base)
+    weights = config.referee.weights if name in OWN_WEIGHTS else None
+    return IN_CONTEXT_SEGMENTERS[name](base, weights, config.device)
 
 
 def load_references(config: GenerateConfig, base: Segmenter | None = None) -> References:
@@ -159,14 +160,17 @@ def load_references(config: GenerateConfig, base: Segmenter | None = None) -> Re
             _check_same(kept[content], case, mask)
             again.append(case.image_id)
             continue
-        features = segmenter.features(encoded(base, loaded.image, config.encodings))
+        embedding = encoded(base, loaded.image, config.encodings) if segmenter.reads_encoding else None
+        features = segmenter.features(loaded.image, embedding)
         kept[content] = Reference(case.image_id, content, features, mask)
     if not kept:
         raise ConfigError(f"no reference can be used: {next(iter(found.left_out.values()))}")
     found.shown = list(kept.values())
     found.notes += counted(again, "reference{s} {are} there twice, and counted once")
     if len(kept) > MOST:
-        found.shown = [found.shown[i] for i in most_different([r.features for r in found.shown], MOST)]
+        found.shown = [
+            found.shown[i] for i in most_different([segmenter.summary(r.features) for r in found.shown], MOST)
+        ]
         found.notes.append(f"of {len(kept)} references the {MOST} most different ones are shown")
     return found
 
@@ -229,17 +233,25 @@ class Shown:
         """Whether the image is one of them."""
         return len(self.others(image)) < len(self.references)
 
-    def strange(self, embedding: Embedding) -> bool:
-        """Whether an image is likely of another kind than the references (`likeness.is_strange`)."""
-        return is_strange(self.segmenter.features(embedding), [r.features for r in self.references])
+    def strange(self, image: np.ndarray, embedding: Embedding) -> bool:
+        """Whether an image is likely of another kind than the references (`likeness.is_strange`), by its encoding."""
+        if not self.segmenter.reads_encoding:
+            return False
+        summaries = [self.segmenter.summary(r.features) for r in self.references]
+        return is_strange(self.segmenter.summary(self.segmenter.features(image, embedding)), summaries)
 
-    def answer(self, image: np.ndarray, embedding: Embedding) -> Tensor:
-        """Logits `[*grid]`: what the references would have drawn; CaseError where the image is the only one."""
+    def answers(self, image: np.ndarray, embedding: Embedding) -> list[Tensor]:
+        """Logits `[*grid]`: what all references would have drawn, then what each of the segmenter's further sets of
+        them would; CaseError where the image is the only one."""
         others = self.others(image)
         if not others:
             raise CaseError("the image is the only reference, and no example for itself: give another one")
-        transfer = self.segmenter.transfer(self.segmenter.features(embedding), [r.features for r in others])
-        return on_grid(transfer([r.mask for r in others]), embedding.frame)
+        query = self.segmenter.features(image, embedding)
+        found = []
+        for chosen in self.segmenter.support_sets(len(others)):
+            transfer = self.segmenter.transfer(query, [others[i].features for i in chosen])
+            found.append(on_grid(transfer([others[i].mask for i in chosen]), embedding.frame))
+        return found
 
     def reverse(self, image: np.ndarray, embedding: Embedding, drafts: Sequence[Draft]) -> list[Findings]:
         """`rca_*` of each mask: with it as the only example every reference is segmented, and held beside its truth;
@@ -247,7 +259,7 @@ class Shown:
 
         NaN for an empty mask, and where no other reference is there.
         """
-        features = [self.segmenter.features(embedding)]
+        features = [self.segmenter.features(image, embedding)]
         others = self.others(image)
         transfers = [self.segmenter.transfer(r.features, features) for r in others]
         found = []

@@ -55,11 +55,12 @@ SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
     "unet25d": _later("volume_plain", "build_volume_plain", "unet25d"),
 }
 
-IN_CONTEXT_SEGMENTERS: dict[str, Callable[[Segmenter], InContextSegmenter]] = {
-    "personalised": _later("personalised", "PersonalisedSegmenter"),
+IN_CONTEXT_SEGMENTERS: dict[str, Callable[..., InContextSegmenter]] = {
+    "personalised": _later("personalised", "build_personalised"),
+    "universeg": _later("universeg", "build_universeg"),
 }
-"""name -> (promptable segmenter whose encoding is read) -> what segments by examples; `sqp.config.referee.IN_CONTEXT`
-names them too."""
+"""name -> (promptable segmenter, file of its own weights, device) -> what segments by examples;
+`sqp.config.referee.IN_CONTEXT` names them too."""
 
 
 def build_segmenter(

@@ -8,6 +8,7 @@ background of several kinds have a say.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -30,6 +31,8 @@ class PersonalisedSegmenter:
     It has no weights of its own; `name` and hash say whose encoding it reads.
     """
 
+    reads_encoding = True
+
     def __init__(self, base: Segmenter, neighbours: int = NEIGHBOURS, temperature: float = TEMPERATURE) -> None:
         self.name = "personalised"
         self.base = base
@@ -37,27 +40,39 @@ class PersonalisedSegmenter:
         self.neighbours = neighbours
         self.temperature = temperature
 
-    def encode(self, image: np.ndarray) -> Embedding:
-        """uint8 `[h, w, 3]` -> the promptable segmenter's own embedding.
-
-        Args:
-            image: uint8 `[h, w, 3]`.
-
-        Returns:
-            The embedding.
-        """
-        return self.base.encode(image)
-
-    def features(self, embedding: Embedding) -> Tensor:
+    def features(self, image: np.ndarray, embedding: Embedding | None = None) -> Tensor:
         """Unit vectors `[c, h', w']` of the patches of the valid, unpadded part, at most about `SIDE` along a side.
 
         Args:
-            embedding: of an image.
+            image: uint8 `[h, w, 3]`.
+            embedding: the promptable segmenter's, of this image; None: it is made.
 
         Returns:
             float32 on the CPU.
         """
-        return patches(embedding)
+        return patches(self.base.encode(image) if embedding is None else embedding)
+
+    def summary(self, features: Tensor) -> Tensor:
+        """The mean `[c]` of an image's patches.
+
+        Args:
+            features: `[c, h', w']`.
+
+        Returns:
+            float32.
+        """
+        return features.flatten(1).mean(1)
+
+    def support_sets(self, k: int) -> list[list[int]]:
+        """All k references, once: nearest neighbours choose among them already.
+
+        Args:
+            k: references.
+
+        Returns:
+            The one set.
+        """
+        return [list(range(k))]
 
     def transfer(self, query: Tensor, supports: Sequence[Tensor]) -> Callable[[Sequence[np.ndarray]], Tensor]:
         """Features of an image, and of k references -> a function: their masks -> probability of the image's patches.
@@ -77,6 +92,22 @@ class PersonalisedSegmenter:
             return (weight * shares[index]).sum(1).reshape(query.shape[1:])
 
         return probability
+
+
+def build_personalised(
+    base: Segmenter, checkpoint: str | os.PathLike | None = None, device: str | torch.device = "cpu"
+) -> PersonalisedSegmenter:
+    """The builder that the table names.
+
+    Args:
+        base: whose encoding is read.
+        checkpoint: not read, as it has no weights of its own.
+        device: not read; features are on the CPU.
+
+    Returns:
+        The segmenter.
+    """
+    return PersonalisedSegmenter(base)
 
 
 def patches(embedding: Embedding) -> Tensor:

@@ -1,4 +1,4 @@
-"""How like images are to each other, by the mean of their features in an encoder that has seen many modalities."""
+"""How like images are to each other, by a summary of each in an encoder that has seen many modalities: its mean patch."""
 
 from __future__ import annotations
 
@@ -17,35 +17,22 @@ and 92 % of those of another modality, with 4 references 5 % and 84 %; the least
 references of ovarian ultrasound, which are unlike each other)."""
 
 
-def means_of(features: Sequence[Tensor]) -> Tensor:
-    """Unit vectors `[n, c]`: the mean of each image's features `[c, h', w']`.
-
-    Args:
-        features: of n images.
-
-    Returns:
-        float32 `[n, c]`.
-    """
-    return F.normalize(torch.stack([part.flatten(1).mean(1) for part in features]), dim=1)
-
-
-def most_different(features: Sequence[Tensor], n: int) -> list[int]:
+def most_different(summaries: Sequence[Tensor], n: int) -> list[int]:
     """The indices of n images, ascending: first the most ordinary one, then always the one furthest from those that
-    are chosen, by the cosine of the means of their features.
+    are chosen, by the cosine of their summaries.
 
     Args:
-        features: of the images, `[c, h', w']` each.
+        summaries: of the images, `[c]` each.
         n: at most as many as there are.
 
     Returns:
         The indices.
 
     Examples:
-        >>> x = [torch.tensor(v).view(2, 1, 1) for v in ([1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9])]
-        >>> most_different(x, 2)
+        >>> most_different([torch.tensor(v) for v in ([1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9])], 2)
         [1, 2]
     """
-    means = means_of(features)
+    means = F.normalize(torch.stack(list(summaries)), dim=1)
     chosen = [int((means @ means.mean(0)).argmax())]
     likeness = means @ means[chosen[0]]
     while len(chosen) < n:
@@ -58,22 +45,22 @@ def most_different(features: Sequence[Tensor], n: int) -> list[int]:
 def is_strange(image: Tensor, references: Sequence[Tensor]) -> bool:
     """Whether an image is much further from all references than these commonly, in the median, are from each other.
 
-    Distance is 1 - the cosine of the means. Of fewer than `FEWEST` references it is not known: False.
+    Distance is 1 - the cosine of the summaries. Of fewer than `FEWEST` references it is not known: False.
 
     Args:
-        image: its features `[c, h', w']`.
+        image: its summary `[c]`.
         references: those of the references.
 
     Returns:
         True for an image that is likely of another kind.
 
     Examples:
-        >>> near = [torch.tensor([1.0, 0.1 * i]).view(2, 1, 1) for i in range(4)]
-        >>> is_strange(torch.tensor([0.0, 1.0]).view(2, 1, 1), near), is_strange(near[0], near[1:] + near[:1])
+        >>> near = [torch.tensor([1.0, 0.1 * i]) for i in range(4)]
+        >>> is_strange(torch.tensor([0.0, 1.0]), near), is_strange(near[0], near)
         (True, False)
     """
     if len(references) < FEWEST:
         return False
-    means = means_of(references)
+    means = F.normalize(torch.stack(list(references)), dim=1)
     common = (1 - (means @ means.T).fill_diagonal_(-1).amax(1)).quantile(0.5)
-    return bool(1 - (means @ means_of([image])[0]).max() > TIMES * common)
+    return bool(1 - (means @ F.normalize(image, dim=0)).max() > TIMES * common)

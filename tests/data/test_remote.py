@@ -50,7 +50,7 @@ def making(data, tmp_path) -> GenerateConfig:
 @pytest.fixture(scope="module")
 def store() -> Iterator[str]:
     """The address of an S3 that runs in a thread, and whose environment boto knows."""
-    moto = pytest.importorskip("moto.server", reason="moto is in the extra test")
+    moto = pytest.importorskip("moto.server", reason="moto is in the extra ci")
     pytest.importorskip("s3fs", reason="s3fs is in the extra url")
     server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()

@@ -25,7 +25,7 @@ from sqp.records import RecordSet, referee
 from sqp.records.draft import Draft
 from sqp.records.fitted import image_hash
 from sqp.records.make import collect_cases, select_cases
-from sqp.records.referee import beside_prior, independent_prompts, is_answer
+from sqp.records.referee import beside_priors, independent_prompts, is_answer
 from sqp.uncertainty import Moments
 from sqp.uncertainty.referee import REFEREE_SCORES
 
@@ -281,5 +281,5 @@ def test_beside_what_references_show_only_answers_of_the_same_structure_count():
     prior = torch.full((8, 8), -4.0)
     prior[2:6, 2:6] = 4.0
     near, far = prior.roll(1, 0), prior.roll(4, 0)
-    kept = beside_prior(prior, [far, near])
+    kept = beside_priors([prior], [far, near])
     assert len(kept) == 2 and torch.equal(kept[0], prior) and torch.equal(kept[1], near)

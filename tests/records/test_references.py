@@ -242,7 +242,7 @@ def test_of_many_the_most_different_ones_are_shown(config, monkeypatch):
     monkeypatch.setattr(references, "MOST", 2)
     found = load_references(config)
     assert len(found.shown) == 2 and found.notes == ["of 4 references the 2 most different ones are shown"]
-    corners = [torch.eye(3)[i % 3].view(3, 1, 1) + 0.01 * i for i in range(9)]
+    corners = [torch.eye(3)[i % 3] + 0.01 * i for i in range(9)]
     assert sorted(i % 3 for i in most_different(corners, 3)) == [0, 1, 2]
 
 

@@ -13,14 +13,14 @@ from typing import Any
 from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.config.predict import PredictConfig
-from sqp.config.referee import IN_CONTEXT, NONE, RefereeConfig, SupervisedConfig
+from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS, RefereeConfig, SupervisedConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of
 from sqp.core.tables import table_of_masks
 from sqp.quality.bundle.provenance import common_expectation
 from sqp.quality.bundle.sources import REFEREE, REFERENCES, SELF, SUPERVISED
 
-HASHES = ("weights_sha256", "localizer_sha256")
+HASHES = ("weights_sha256", "localizer_sha256", "in_context_sha256")
 LOCALIZER, NETWORK = "localizer.safetensors", "supervised.safetensors"
 """The names of the referees' fitted networks where they lie in the folder of a bundle."""
 
@@ -116,7 +116,10 @@ def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequen
 
     ConfigError where its localizer is not to be found, or is another one.
     """
-    if REFEREE not in sources or like["referee"]["name"] == NONE:
+    name = like.get("referee", {}).get("name", NONE)
+    if REFERENCES in sources and name in OWN_WEIGHTS:  # what references say is then read by the referee's network
+        sources = (*sources, REFEREE)
+    if REFEREE not in sources or name == NONE:
         given = [name for name in ("referee_weights", "localizer") if getattr(config, name)]
         if given:
             raise ConfigError(f"--{given[0]} is given, but {_name(config)} reads nothing of a referee: leave it out")

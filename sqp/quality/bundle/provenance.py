@@ -36,6 +36,7 @@ CHECKED: dict[str, tuple[str, ...]] = {
         "referee.name",
         "referee.encoder",
         "referee.weights_sha256",
+        "referee.in_context_sha256",
         "referee.prompters",
         "referee.prompts",
         "referee.jitter",
