@@ -1,4 +1,4 @@
-"""How like images are to each other, by a summary of each in an encoder that has seen many modalities: its mean patch."""
+"""How like images are to each other, by a summary of each in an encoder that has seen many modalities."""
 
 from __future__ import annotations
 
