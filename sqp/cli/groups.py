@@ -55,7 +55,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             *("augment", "cameras", "balance", "train_on"),
         ),
         "intervals and strange images": (
-            *("alpha", "calibrate_on", "calibrate_over", "calibrate_splits", "ood_quantile"),
+            *("alpha", "calibrate_on", "calibrate_over", "calibrate_splits", "ood_quantile", "ood_images"),
         ),
         RUNS: (
             *("resume", "progress", "strict", "cache", "cache_inputs", "accelerator", "devices", "strategy"),

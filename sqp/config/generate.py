@@ -77,10 +77,10 @@ class GenerateConfig(Config):
             categories, or segments.
         probs: Folder of the foreground probabilities behind them (float npy, or 8- or 16-bit PNG); without masks these
             are cut at 0.5.
-        references: Examples of the task, 1 to 32 images with masks, as a folder or a CSV. Of each mask it is told how
-            well it would serve as an example for them (rca_max, rca_mean, rca_median), and the referees personalised
-            and universeg draw what they show. Of more than 32 the most different ones are taken; a judged image never
-            shows itself.
+        references: Examples of the task, 1 to 32 images with masks: a folder, a CSV, or COCO's file beside its images
+            (label chooses the category). Of each mask it is told how well it would serve as an example for them
+            (rca_max, rca_mean, rca_median), and the referees personalised and universeg draw what they show. Of more
+            than 32 the most different ones are taken; a judged image never shows itself.
         mask_pattern: How the files of masks are named, where not as the images, e.g. '{stem}_unet_fold0' or
             '{stem}/mask.png'; {stem} is the image's name without its suffix.
         resize_masks: Bring given masks of another size to that of their image (nearest neighbour; probabilities
@@ -186,7 +186,7 @@ class GenerateConfig(Config):
         check_ranges(self)
         check_sampler(self.sampler, self.segmenter)
         self.referee.check()
-        if self.referee.name in IN_CONTEXT and self.references is None:
+        if self.referee.name in IN_CONTEXT and self.referee.needs_references and self.references is None:
             raise ConfigError(f"the referee {self.referee.name} is shown examples: give --references DIR")
         self.supervised.check()
         if SUPERVISED in self.referee.prompters and self.supervised.network is None:

@@ -45,8 +45,9 @@ class PredictConfig(CommandConfig):
         label: The value, or values, of the label maps that make the structure; several are merged. Of images also
             0xRRGGBB, the colour of a structure. Of an annotation tool's file the names or numbers of the categories,
             or segments, that are judged.
-        references: Examples of the task, 1 to 32 images with masks, a folder or a CSV: what they say of each mask
-            (rca_max, rca_mean, rca_median) stands in predictions.parquet, and a bundle may read it.
+        references: Examples of the task, 1 to 32 images with masks: a folder, a CSV, or COCO's file beside its images.
+            What they say of each mask (rca_max, rca_mean, rca_median) stands in predictions.parquet, and a bundle may
+            read it.
         layout: Layout of the data, or auto.
         records: Record sets made before, in place of images.
         split: Only the records of these splits; default all.

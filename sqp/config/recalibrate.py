@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from sqp.config.checks import CommandConfig, Range, check_alpha
-from sqp.config.train import CalibrationSplit, TrainConfig, check_calibrate_splits
+from sqp.config.train import CalibrationSplit, CalibrationUnit, TrainConfig, check_calibrate_splits
 from sqp.core.errors import ConfigError
 from sqp.core.names import RecordKind
 
@@ -35,7 +35,7 @@ class RecalibrateConfig(CommandConfig):
         alpha: Share of records that may lie outside of the interval; default as in the bundle.
         calibrate_on: Records of the split calibration that the interval rests on, as for `sqp train`; default as it
             was trained.
-        calibrate_over: groups or makers, as for `sqp train`; default as it was trained.
+        calibrate_over: groups, makers or tasks, as for `sqp train`; default as it was trained.
         calibrate_splits: calibration, or calibration val; default as it was trained.
         ood_quantile: Share of the calibration groups that counts as in distribution; default 0.98.
         cache: Folder of decoded records that `sqp train` left; by default they are decoded anew, and not kept.
@@ -54,7 +54,7 @@ class RecalibrateConfig(CommandConfig):
     threshold: float | None = None
     alpha: float | None = None
     calibrate_on: RecordKind | None = None
-    calibrate_over: Literal["groups", "makers"] | None = None
+    calibrate_over: CalibrationUnit | None = None
     calibrate_splits: list[CalibrationSplit] | None = None
     ood_quantile: float | None = None
     cache: Path | None = None

@@ -45,6 +45,8 @@ class RefereeConfig(Config):
             universeg: the first of the others is what the references show, the next its box.
         jitter: Shift of each side of a jittered box, as a share of its width and height.
         maps: Measures of its answers that are stored beside referee/probability and referee/own_box.
+        needs_references: personalised: false lets it answer where there are no references, too: as its encoder does in
+            Otsu's box, with the score `references` 0, so that a model can learn how little that says.
     """
 
     name: str = "auto"
@@ -55,6 +57,7 @@ class RefereeConfig(Config):
     prompts: int = 3
     jitter: float = 0.1
     maps: list[Measure] = field(default_factory=lambda: ["entropy", "variance"])
+    needs_references: bool = True
 
     @property
     def network(self) -> str:
@@ -100,6 +103,8 @@ class RefereeConfig(Config):
             raise ConfigError(f"the referee {self.name} {NEEDS_WEIGHTS}")
         if self.name not in IN_CONTEXT and self.encoder != "auto":
             raise ConfigError(f"referee.encoder is given, but {self.name} has its own: leave it out")
+        if self.name not in IN_CONTEXT and not self.needs_references:
+            raise ConfigError(f"referee.needs_references is false, but {self.name} reads none anyway: leave it out")
         if not 2 <= self.prompts <= 64:
             raise ConfigError(
                 f"referee.prompts is {self.prompts}; it must lie between 2 (the mask's own box, and one) and 64"

@@ -13,6 +13,7 @@ from sqp.core.errors import ConfigError
 from sqp.core.names import RecordKind
 
 CalibrationSplit = Literal["calibration", "val"]
+CalibrationUnit = Literal["groups", "makers", "tasks"]
 
 
 @dataclass
@@ -59,10 +60,13 @@ class TrainConfig(LoggerConfig):
         calibrate_on: Records of the split calibration that the interval rests on: all, or natural, those natural
             masks whose prompter is the one that their record set was configured with (not simulated manual ones).
         calibrate_over: groups; or makers, for an interval that is to hold for the next maker of masks, too: each
-            kind of record (set, prompter, corruption) counts once, and at least 1 / alpha - 1 of them are needed.
+            kind of record (set, prompter, corruption) counts once; or tasks, for the next task: each data set counts
+            once. At least 1 / alpha - 1 of them are needed.
         calibrate_splits: calibration; with val beside it the interval is as wide as the split asks whose errors are
             greater, for images that may be like those of either, as where the official val images are harder.
         ood_quantile: Share of the calibration groups that counts as in distribution.
+        ood_images: Whether an image that is unlike the training images is strange by itself; false for a model that
+            is shown references of tasks that it has not learned from.
         members: Models trained one after another, with seed, seed + 1 ..., whose mean is the prediction; one bundle
             holds all, and its interval is that of the mean.
         views: Inputs of further models, each a part of `inputs` and without scores or features, e.g. [image+mask]: each
@@ -116,9 +120,10 @@ class TrainConfig(LoggerConfig):
     alpha: float = 0.1
     train_on: RecordKind = "all"
     calibrate_on: RecordKind = "all"
-    calibrate_over: Literal["groups", "makers"] = "groups"
+    calibrate_over: CalibrationUnit = "groups"
     calibrate_splits: list[CalibrationSplit] = field(default_factory=lambda: ["calibration"])
     ood_quantile: float = 0.98
+    ood_images: bool = True
     members: int = 1
     views: list[str] = field(default_factory=list)
     half: bool = False
@@ -185,5 +190,6 @@ YOUNGER: dict[str, object] = {
     "compare": [],
     "calibrate_over": "groups",
     "calibrate_splits": ["calibration"],
+    "ood_images": True,
 }
 """Keys that the first runs did not have, with what they did."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
-from sqp.config.referee import NONE, OWN_WEIGHTS
+from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of
 from sqp.core.types import Case
@@ -144,6 +144,7 @@ def with_hashes(config: GenerateConfig) -> dict[str, Any]:
             stored["referee"]["localizer_sha256"] = sha256_of(referee.localizer.expanduser())
     if config.references is not None:
         stored["references_sha256"] = references_sha256(reference_cases(config))
+    if config.references is not None or referee.name in IN_CONTEXT:
         reader = (referee.name, referee.weights) if referee.name in OWN_WEIGHTS else encoder_of(config)
         stored["references_weights_sha256"] = weights_sha256(*reader)
     if config.supervised.network is not None:

@@ -40,7 +40,7 @@ from sqp.records.cascade import check_cascade
 from sqp.records.fitted import fitted_checkpoints, leave_out_fitted, parts_of_records, with_hashes
 from sqp.records.plan import check_prompters, for_cases, plan_case
 from sqp.records.referee import check_referee
-from sqp.records.references import References, load_references
+from sqp.records.references import References, load_references, reference_notes
 from sqp.records.refine import check_refined
 from sqp.records.resume import join_truth, still_done
 from sqp.records.run_info import MaySkip, execution, stored_config, versions
@@ -169,7 +169,7 @@ def _make(config: GenerateConfig, to_train: bool) -> GenerateResult:
         for reason in references.left_out.values() if config.strict else ():
             raise CaseError(reason)
     written, ended = 0, False
-    among: list[str] = []
+    marked: list[tuple[str, set[str]]] = []
     progress = Progress(len(pending), "generate", "image")
     for line in too_few_to_train(everything) if to_train else ():
         progress.say(line)
@@ -179,9 +179,9 @@ def _make(config: GenerateConfig, to_train: bool) -> GenerateResult:
         progress.say(f"skipped {len(others)} images: {refusal(others, len(cases))}")
     try:
         outcomes = make_records(config, pending, everything, finished.done, references.shown)
-        for image_id, count, problems, is_reference in outcomes:
+        for image_id, count, problems, marks in outcomes:
             written += count
-            among += [image_id] * is_reference
+            marked.append((image_id, marks))
             progress.update()
             for problem in problems:
                 if config.strict:
@@ -206,7 +206,7 @@ def _make(config: GenerateConfig, to_train: bool) -> GenerateResult:
     notes += counted(finished.changed, "image{s} or truth{s} changed since the records were made: made anew")
     notes += counted(finished.left, "image{s} or truth{s} of earlier runs changed: their records are removed")
     notes += counted(finished.damaged, "record{s} had a mask or maps that were altered or lost: made anew")
-    notes += counted(sorted(among), "image{s} {are} among the references, and judged by the others")
+    notes += reference_notes(config, marked)
     notes += turned_notes(cases)
     given = {case.image_id: str(file) for case in cases if (file := case.mask_path or case.probability_path)}
     return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes, given)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sqp.config.generate import GenerateConfig
-from sqp.config.referee import NONE
+from sqp.config.referee import IN_CONTEXT, NONE
 from sqp.core.errors import CaseError
 from sqp.core.files import stamp_of
 from sqp.core.seeding import numpy_generator, torch_generator
@@ -25,7 +25,16 @@ from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase, load_case, read_truth
 from sqp.records.plan import PlannedRecord, plan_case
 from sqp.records.referee import Referee
-from sqp.records.references import Reference, Shown, build_encoder, encoder_of, in_context
+from sqp.records.references import (
+    AMONG,
+    STRANGE,
+    Reference,
+    Shown,
+    build_encoder,
+    encoder_of,
+    in_context,
+    reversed_findings,
+)
 from sqp.records.refine import refined_mask
 from sqp.records.resume import files_of
 from sqp.records.supervised import SupervisedReferee
@@ -59,7 +68,7 @@ class RecordMaker:
         if self.shown is None and self.encoder is not None:
             self.shown = Shown(in_context(config, self.encoder), references)
         self.supervised = SupervisedReferee(config, segmenter) if config.supervised.network else None
-        self.among_references = False  # the image of the last call
+        self.marks: set[str] = set()  # of the image of the last call: `AMONG` the references, `STRANGE` to them
         self.writer = RecordWriter(config.out)
         self.donors: dict[str, list[Case]] = {}
         for case in donors:
@@ -105,7 +114,7 @@ class RecordMaker:
 
         `embedding` is `encode` of the image, where there is one already. Raises CaseError as a call does.
         """
-        self.among_references = self.shown is not None and self.shown.holds(loaded.image)
+        self.marks = {AMONG} if self.shown is not None and self.shown.holds(loaded.image) else set()
         embedding = self.encode(loaded.image) if embedding is None else embedding
         of_image = [planned for planned in plan if planned.variant == "natural" and not planned.parent]
         natural = self._natural(loaded, embedding, of_image, problems)
@@ -134,6 +143,9 @@ class RecordMaker:
             if embedding is None or (self.referee is None and self.encoder is not self.segmenter):
                 embedding = encoded(self.encoder, loaded.image, self.config.encodings)
             parts.append(self.shown.reverse(loaded.image, embedding, drafts))
+            self.marks |= {STRANGE} if self.shown.strange(loaded.image, embedding) else set()
+        elif self.config.referee.name in IN_CONTEXT:
+            parts.append([reversed_findings([], 0)] * len(drafts))
         return [joined(of_mask) for of_mask in zip(*parts, strict=True)]
 
     def _natural(

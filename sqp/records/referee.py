@@ -36,6 +36,9 @@ from sqp.uncertainty.referee import REFEREE_SCORES, Answers, referee_scores, sof
 NEAR, SAME = 0.8, 0.99
 """IoU from which on a given mask is the referee's own answer, saved and read again; on the grid it may be less."""
 
+WITHOUT_REFERENCES = ["otsu"]
+"""Prompters of an in-context referee that is shown nothing."""
+
 ALIKE = 0.5
 """Soft Dice from which on an answer to the box of what references show counts beside that (chosen on val and train
 images of three modalities: the Dice of the mean rises where boxes help, and hardly falls where they do not)."""
@@ -68,6 +71,7 @@ class Referee:
         self, config: GenerateConfig, segmenter: Segmenter | None, references: Sequence[Reference] = ()
     ) -> None:
         referee = config.referee
+        by_examples = referee.name in IN_CONTEXT
         self.config = config
         self.shared = segmenter is not None and shares_segmenter(config)
         if self.shared and segmenter is not None:
@@ -79,7 +83,8 @@ class Referee:
                 precision=config.segmenter.precision,
                 multimask=MULTIMASK[config.segmenter.multimask],
             )
-        self.shown = Shown(in_context(config, self.segmenter), references) if referee.name in IN_CONTEXT else None
+        self.shown = Shown(in_context(config, self.segmenter), references) if references and by_examples else None
+        self.prompters = referee.prompters or (WITHOUT_REFERENCES if by_examples and not references else [])
         alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
         self.alike = segmenter.name if segmenter is not None and alike else None
         self.last = LastImage(lambda image: encoded(self.segmenter, image, config.encodings))
@@ -99,7 +104,7 @@ class Referee:
         priors = [] if self.shown is None else self.shown.answers(image, embedding)
         if priors:
             drawn = without_small(embedding.frame.grid_to_image(priors[0]).cpu().numpy() >= 0, 1.0)
-        independent = independent_prompts(image, loaded.case.image_id, self.config, drawn)
+        independent = independent_prompts(image, loaded.case.image_id, self.config, drawn, by_box=bool(priors))
         boxes = [
             (PROMPTERS["mask_box"](image, mask=draft.mask) or PROMPTERS["whole_image"](image))[0] for draft in drafts
         ]
@@ -140,7 +145,7 @@ class Referee:
             return False
         if self.config.cascade is not None and draft.drawn_by == self.config.prompter:
             return False  # the box of another segmenter's mask
-        return self.config.prompter_named(draft.drawn_by)[0] in self.config.referee.prompters
+        return self.config.prompter_named(draft.drawn_by)[0] in self.prompters
 
 
 def is_answer(draft: Draft, frame: GridFrame, answers: Moments) -> bool:
@@ -170,23 +175,28 @@ def shares_segmenter(config: GenerateConfig) -> bool:
 
 
 def independent_prompts(
-    image: np.ndarray, image_id: str, config: GenerateConfig, drawn: np.ndarray | None = None
+    image: np.ndarray,
+    image_id: str,
+    config: GenerateConfig,
+    drawn: np.ndarray | None = None,
+    *,
+    by_box: bool = False,
 ) -> list[Prompt]:
     """The `referee.prompts` - 1 prompts that no mask has a part in: each prompter's, then these jittered in turn.
 
-    A prompter's fallback, where it found nothing, counts only if all of them fell back. An in-context referee has an
-    answer without any: it is prompted one time less, by the box of what it has `drawn`, and not at all where that is
-    nothing.
+    A prompter's fallback, where it found nothing, counts only if all of them fell back. An in-context referee that was
+    shown references has an answer without any: it is prompted one time less, `by_box` of what it has `drawn` alone, and
+    not at all where that is nothing.
     """
     referee = config.referee
     rng = numpy_generator(config.seed, image_id, "referee")
-    if referee.name in IN_CONTEXT:
+    if by_box:
         found = PROMPTERS["mask_box"](image, mask=drawn)
         return _with_jittered(found, referee.prompts - 2 if found else 0, config, rng, image)
     options = {"localizer": {"checkpoint": str(referee.localizer), "flips": 1}}  # four take as long as 1.5 prompts
     found = [
         boxed(image, drawn) if name == SUPERVISED else PROMPTERS[name](image, generator=rng, **options.get(name, {}))[0]
-        for name in referee.prompters
+        for name in referee.prompters or WITHOUT_REFERENCES
     ]
     sure = [prompt for prompt in found if not prompt.prompter.endswith("_fallback")] or found
     return _with_jittered(sure, referee.prompts - 1, config, rng, image)

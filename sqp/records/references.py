@@ -25,7 +25,8 @@ from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import sha256_or_nothing
 from sqp.core.types import Case, Embedding, GridFrame, InContextSegmenter, Segmenter
 from sqp.data import find_cases
-from sqp.data.annotations.cases import number_labels
+from sqp.data.annotations.cases import holds_annotations, holds_segments, number_labels
+from sqp.data.annotations.pairs import annotated_pairs
 from sqp.data.left_aside import counted
 from sqp.data.volumes import is_volume
 from sqp.records.draft import Draft, Findings
@@ -33,9 +34,12 @@ from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase, load_case
 from sqp.segmenters import IN_CONTEXT_SEGMENTERS, build_segmenter
 from sqp.segmenters.personalised import shares_of
+from sqp.uncertainty.likeness import is_strange, most_different
 from sqp.uncertainty.rca import rca_scores, transfer_dice
 
 MOST = 32
+AMONG, STRANGE = "among", "strange"
+"""How a judged image may stand to the references: it is one of them, or likely of another kind."""
 SURE = 1e-4  # probabilities end so far from 0 and 1, that their logits are finite
 
 
@@ -65,17 +69,20 @@ class References:
 
 
 def reference_cases(config: GenerateConfig) -> list[Case]:
-    """The pairs of `--references`, with the mask as truth; a pair in a table may name it in the column mask.
+    """The pairs of `--references`, with the mask as truth; a pair in a table may name it in the column mask, and in a
+    tool's file all annotations of an image, of one category, are its mask.
 
     ConfigError where there are none, and for volumes.
     """
     assert config.references is not None
+    if holds_annotations(config.references) and not holds_segments(config.references):
+        return annotated_pairs(config.references, config.label)
     listed = find_cases(config.references, layout="auto", labels=number_labels(config.label), option="--references")
     cases = [_pair(case, file) for case in listed if (file := _drawn(case)) is not None]
     if not cases:
         raise ConfigError(
             f"--references {config.references} holds no image with a mask: give images/ and masks/ in one folder, or a "
-            "CSV with the columns image and mask"
+            "CSV with the columns image and mask, or COCO's file beside its images"
         )
     volumes = [case for case in cases if is_volume(case.image_path)]
     if volumes:
@@ -178,6 +185,18 @@ def whole_references(config: GenerateConfig) -> list[Reference]:
     return found.shown
 
 
+def reference_notes(config: GenerateConfig, marked: Sequence[tuple[str, set[str]]]) -> list[str]:
+    """What the user should know of the judged images by their marks, and where no references are, in sentences."""
+    if config.references is None:
+        asked = config.referee.name in IN_CONTEXT
+        return ["no references were given: masks are judged without examples of the task, and less surely"] * asked
+    among, strange = (sorted(name for name, marks in marked if mark in marks) for mark in (AMONG, STRANGE))
+    return [
+        *counted(among, "image{s} {are} among the references, and judged by the others"),
+        *counted(strange, "image{s} {are} unlike all references, which may be of another modality"),
+    ]
+
+
 def _read(case: Case) -> LoadedCase:
     """The pixels of a pair; CaseError where it is broken, or nothing is drawn."""
     loaded = load_case(case)
@@ -193,24 +212,6 @@ def _check_same(known: Reference, case: Case, mask: np.ndarray) -> None:
             f"the references {known.name} and {case.image_id} are one image with two masks: references are of one "
             "structure, remove one of them"
         )
-
-
-def most_different(summaries: Sequence[Tensor], n: int) -> list[int]:
-    """The indices of n of the references, ascending: first the most ordinary one, then always the one furthest from
-    those that are chosen, by the cosine of its summary `[c]`.
-
-    Examples:
-        >>> most_different([torch.tensor(v) for v in ([1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9])], 2)
-        [1, 2]
-    """
-    means = F.normalize(torch.stack(list(summaries)), dim=1)
-    chosen = [int((means @ means.mean(0)).argmax())]
-    likeness = means @ means[chosen[0]]
-    while len(chosen) < n:
-        likeness[chosen[-1]] = torch.inf
-        chosen.append(int(likeness.argmin()))
-        likeness = torch.maximum(likeness, means @ means[chosen[-1]])
-    return sorted(chosen)
 
 
 class Shown:
@@ -232,6 +233,13 @@ class Shown:
         """Whether the image is one of them."""
         return len(self.others(image)) < len(self.references)
 
+    def strange(self, image: np.ndarray, embedding: Embedding) -> bool:
+        """Whether an image is likely of another kind than the references (`likeness.is_strange`), by its encoding."""
+        if not self.segmenter.reads_encoding:
+            return False
+        summaries = [self.segmenter.summary(r.features) for r in self.references]
+        return is_strange(self.segmenter.summary(self.segmenter.features(image, embedding)), summaries)
+
     def answers(self, image: np.ndarray, embedding: Embedding) -> list[Tensor]:
         """Logits `[*grid]`: what all references would have drawn, then what each of the segmenter's further sets of
         them would; CaseError where the image is the only one."""
@@ -246,7 +254,8 @@ class Shown:
         return found
 
     def reverse(self, image: np.ndarray, embedding: Embedding, drafts: Sequence[Draft]) -> list[Findings]:
-        """`rca_*` of each mask: with it as the only example every reference is segmented, and held beside its truth.
+        """`rca_*` of each mask: with it as the only example every reference is segmented, and held beside its truth;
+        and how many `references` there were.
 
         NaN for an empty mask, and where no other reference is there.
         """
@@ -257,8 +266,13 @@ class Shown:
         for draft in drafts:
             drawn = [run([draft.mask]) for run in transfers]
             reached = [transfer_dice(p, shares_of(r.mask, p.shape)) for p, r in zip(drawn, others, strict=True)]
-            found.append(Findings(scores=rca_scores(reached if draft.mask.any() else [])))
+            found.append(reversed_findings(reached if draft.mask.any() else [], len(others)))
         return found
+
+
+def reversed_findings(dices: Sequence[float], references: int) -> Findings:
+    """`rca_*` of the Dice that was reached on each reference, and how many `references` the image was judged by."""
+    return Findings(scores=rca_scores(dices) | {"references": float(references)})
 
 
 def on_grid(probability: Tensor, frame: GridFrame) -> Tensor:

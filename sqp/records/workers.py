@@ -70,8 +70,8 @@ def networks_of(config: GenerateConfig) -> set[str]:
     return {config.segmenter.name, config.referee.network, supervised, compared} - {NONE}
 
 
-Outcome = tuple[str, int, list[str], bool]
-"""Image id, number of records written, why some or all are missing, and whether it is among the references."""
+Outcome = tuple[str, int, list[str], set[str]]
+"""Image id, number of records written, why some or all are missing, and how it stands to the references (its marks)."""
 
 
 def make_records(
@@ -122,9 +122,9 @@ def _attempt(maker: RecordMaker, case: Case, done: set[str]) -> Outcome:
     """What came of a case, also where nothing did."""
     try:
         count, problems = maker(case, done)
-        return case.image_id, count, problems, maker.among_references
+        return case.image_id, count, problems, maker.marks
     except CaseError as error:
-        return case.image_id, 0, [str(error)], False
+        return case.image_id, 0, [str(error)], set()
     finally:
         if is_volume(case.image_path):
             give_back_memory()
@@ -229,12 +229,12 @@ class Making:
         planned = [record.record_id for record in plan_case(case, self.maker.config)]
         new = [name for name in planned if name not in done]
         there = {name for name in new if self.maker.writer.has_row(name)}
-        image_id, _, problems, is_reference = _attempt(self.maker, case, done | there)
-        return image_id, sum(map(self.maker.writer.has_row, new)), problems, is_reference
+        image_id, _, problems, marks = _attempt(self.maker, case, done | there)
+        return image_id, sum(map(self.maker.writer.has_row, new)), problems, marks
 
 
 def _lost(task: Task, why: str) -> Outcome:
-    return task[0].image_id, 0, [why], False
+    return task[0].image_id, 0, [why], set()
 
 
 def ray_engine(config: GenerateConfig | PredictConfig, folder: Path, cores: int) -> RayEngine:

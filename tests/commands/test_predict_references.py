@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,19 @@ def test_masks_are_judged_beside_references(asked, folders, fake_segmenter):
 def test_without_references_such_a_bundle_cannot_judge(asked):
     with pytest.raises(ConfigError, match="compares masks with examples of the task: give --references DIR"):
         predict.run(replace(asked, references=None))
+
+
+def test_one_that_has_learned_from_records_without_any_judges_without_and_says_so(asked, bundle, tmp_path):
+    blind = Path(shutil.copytree(bundle, tmp_path / "blind"))
+    stored = json.loads((blind / "bundle.json").read_text())
+    for expected in stored["expects"]:
+        expected["referee"]["needs_references"] = False
+    (blind / "bundle.json").write_text(json.dumps(stored))
+    result = predict.run(replace(asked, model=blind, references=None))
+    assert result.table[["predicted_dice", "referee_dice"]].notna().all().all() and set(result.table["references"]) == {
+        0
+    }
+    assert "no references were given: masks are judged without examples of the task, and less surely" in result.notes
 
 
 def test_a_broken_reference_is_told_and_the_others_serve(asked, folders, tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from sqp.config.train import YOUNGER, TrainConfig
 from sqp.core.errors import CaseError, ConfigError
 from sqp.quality import Bundle
 from sqp.quality.bundle.calibration import recalibrate, training_config
+from sqp.quality.judging.strangeness import IMAGE
 from sqp.quality.model import training
 from sqp.quality.model.channels import parse_inputs, record_planes, truth_plane
 from sqp.quality.model.rows import calibrates
 from sqp.quality.model.tabular import Standardizer
+from sqp.quality.model.training import checked_rows
 from sqp.records import RecordSet
 from sqp.report.model_card import model_card
 
@@ -342,6 +345,43 @@ def test_a_python_user_trains_without_the_command(record_set: Path, tmp_path: Pa
     by_command = run(replace(asked, out=tmp_path / "command"))
     assert content(trained.bundle.save(tmp_path / "bundle")) == content(by_command.bundle)
     assert trained.metrics == by_command.metrics
+
+
+def beside(folder: Path, references: str | None) -> Path:
+    """The same record set as if its masks had been judged beside these references."""
+    told = yaml.safe_load((folder / "run.yaml").read_text())
+    told["config"] |= {"references_sha256": references} if references else {}
+    (folder / "run.yaml").write_text(yaml.safe_dump(told))
+    return folder
+
+
+def test_the_same_mask_beside_other_references_is_another_record(tmp_path: Path) -> None:
+    home = make_record_set(tmp_path / "zero")
+    others = [beside(Path(shutil.copytree(home, tmp_path / name)), name) for name in ("one", "other")]
+    two = checked_rows(config(home, tmp_path / "out", records=[home, *others]))
+    assert two.groupby("record_id")["record_set"].nunique().eq(3).all()
+    again = shutil.copytree(others[0], tmp_path / "again")
+    with pytest.raises(ConfigError, match="is in two of the record sets"):
+        checked_rows(config(home, tmp_path / "out", records=[home, *others, again]))
+
+
+def test_an_interval_over_tasks_counts_data_sets(tmp_path: Path) -> None:
+    home = make_record_set(tmp_path / "records")
+    options = {"inputs": "mask", "backbone": "tabular", "scores": ["area"], "epochs": 1, "calibrate_over": "tasks"}
+    with pytest.raises(ConfigError, match=r"has 1 tasks \(data sets\), an interval at 90% needs at least 9"):
+        run(config(home, tmp_path / "out", **options))
+    table = pd.read_parquet(home / "records.parquet")
+    table.assign(dataset=table["image_id"].str[-1]).to_parquet(home / "records.parquet")
+    wide = run(config(home, tmp_path / "tasks", **options | {"alpha": 0.2})).bundle
+    narrow = run(config(home, tmp_path / "groups", **options | {"alpha": 0.2, "calibrate_over": "groups"})).bundle
+    assert Bundle.load(wide).conformal.quantile >= Bundle.load(narrow).conformal.quantile
+
+
+def test_images_are_no_strangers_where_a_model_is_shown_what_the_task_is(tmp_path: Path) -> None:
+    home = make_record_set(tmp_path / "records", features=("embedding",))
+    for images in (True, False):
+        bundle = Bundle.load(run(config(home, tmp_path / str(images), epochs=1, ood_images=images)).bundle)
+        assert (IMAGE in bundle.ood.spaces) == images
 
 
 def test_a_model_worse_than_the_mean_is_never_called_finished_without_saying_so(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 from dataclasses import replace
@@ -20,7 +21,8 @@ from sqp.core.errors import CaseError, ConfigError
 from sqp.core.types import Embedding
 from sqp.data import read_image
 from sqp.records import RecordSet, references
-from sqp.records.references import load_references, most_different, reference_cases, references_sha256
+from sqp.records.references import load_references, reference_cases, references_sha256
+from sqp.uncertainty.likeness import most_different
 from sqp.uncertainty.rca import RCA_SCORES
 from sqp.uncertainty.referee import REFEREE_SCORES
 
@@ -263,3 +265,86 @@ def test_an_in_context_referee_says_what_it_needs(config, tmp_path):
         generate.run(replace(config, referee=RefereeConfig("personalised", encoder="lite")))
     plain = replace(config, segmenter=SegmenterConfig("none"), referee=RefereeConfig("personalised"))
     assert plain.referee.encoder == "litemedsam"
+
+
+def blind(config):
+    return replace(config, references=None, referee=RefereeConfig("personalised", needs_references=False))
+
+
+def test_without_references_it_answers_where_it_may_and_says_that_it_had_none(config):
+    generate.run(config)
+    assert set(RecordSet(config.out).table.references) == {SHOWN}
+    with pytest.raises(ConfigError, match="shown examples: give --references DIR"):
+        replace(config, references=None)
+    with pytest.raises(ConfigError, match="needs_references is false, but litemedsam reads none"):
+        replace(config, referee=RefereeConfig("litemedsam", needs_references=False))
+    without = replace(blind(config), out=config.out.with_name("blind"))
+    generate.run(without)
+    records = RecordSet(without.out)
+    assert set(records.table.references) == {0} and records.table[RCA].isna().all().all()
+    assert records.table[list(REFEREE_SCORES)].notna().all().all()
+    kept = records.run["config"]
+    assert "references_sha256" not in kept
+    beside = RecordSet(config.out).run["config"]
+    assert kept["references_weights_sha256"] == beside["references_weights_sha256"]
+
+
+def test_what_the_referee_drew_without_references_is_its_own(config):
+    """In Otsu's box it agrees with itself; shown references it has another answer."""
+    own = replace(config, masks=None, images=config.images.parent, truth=None, prompter="otsu", variants={})
+    for one in (own, replace(blind(own), out=config.out.with_name("blind"))):
+        generate.run(one)
+        assert RecordSet(one.out).table.referee_own.all() == (one.references is None)
+
+
+def as_coco(folder, categories):
+    """The references as COCO: each mask as the run lengths of two annotations, its left and its right half."""
+    images, annotations = [], []
+    for number, file in enumerate(sorted((folder / "images").iterdir())):
+        mask = np.asarray(Image.open(folder / "masks" / file.name)) > 0
+        images.append({"id": number, "file_name": file.name, "height": 48, "width": 64})
+        for part, half in enumerate((np.arange(64) < 32, np.arange(64) >= 32)):
+            flat = (mask & half).T.ravel()
+            cuts = [0, *np.flatnonzero(np.diff(flat)) + 1, len(flat)]
+            counts = ([0] if flat[0] else []) + np.diff(cuts).tolist()
+            annotations.append(
+                {"id": len(annotations), "image_id": number, "category_id": part % categories}
+                | {"segmentation": {"size": [48, 64], "counts": counts}}
+            )
+    named = [{"id": i, "name": f"part {i}"} for i in range(2)]
+    path = folder / "references.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": named}))
+    return path
+
+
+def test_a_file_of_coco_shows_all_annotations_of_an_image_as_one_mask(config, tmp_path):
+    coco = replace(config, references=as_coco(tmp_path / "refs", categories=1))
+    for mine, theirs in zip(load_references(coco).shown, load_references(config).shown, strict=True):
+        assert (mine.name, mine.content) == (theirs.name, theirs.content) and (mine.mask == theirs.mask).all()
+
+
+def test_references_of_two_structures_are_refused_unless_one_is_chosen(config, tmp_path):
+    two = replace(config, references=as_coco(tmp_path / "refs", categories=2))
+    with pytest.raises(ConfigError, match=r"are of 2 structures, part 0, part 1: .* choose it with --label"):
+        load_references(two)
+    left = load_references(replace(two, label=[0])).shown
+    assert all(not reference.mask[:, 32:].any() for reference in left)
+
+
+def test_a_damaged_annotation_leaves_its_image_out(config, tmp_path):
+    path = as_coco(tmp_path / "refs", categories=1)
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"]["counts"] = [5]
+    path.write_text(json.dumps(content))
+    found = load_references(replace(config, references=path))
+    assert list(found.left_out) == ["b0"] and len(found.shown) == SHOWN - 1
+
+
+def test_images_of_another_kind_than_the_references_are_told_and_judged(config, data):
+    """Bright discs on a dark ground are no dark discs on a bright one."""
+    assert not [note for note in generate.run(config).notes if "unlike" in note]
+    for file in (data / "images").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
+    result = generate.run(replace(config, out=config.out.with_name("others")))
+    assert result.exit_status == 0 and result.written == 3 * JUDGED
+    assert f"{JUDGED} images are unlike all references, which may be of another modality" in result.notes[0]

@@ -86,7 +86,7 @@ def annotated_cases(
     """
     listed = find_cases(images, truth, layout=layout)
     found = chosen(read_annotations(masks), labels, masks)
-    owners = _owners({one.image for one in found}, list(listed), segments=holds_segments(masks))
+    owners = owners_of({one.image for one in found}, list(listed), segments=holds_segments(masks))
     check_apart(owners)
     if not owners:
         raise ConfigError(
@@ -108,7 +108,7 @@ def holds_segments(masks: Path) -> bool:
     return masks.is_dir() or masks.name.lower().endswith((seg_nrrd.SUFFIX, dicom_seg.SUFFIX))
 
 
-def _owners(images: Iterable[str], cases: list[Case], segments: bool) -> dict[str, Case]:
+def owners_of(images: Iterable[str], cases: list[Case], segments: bool = False) -> dict[str, Case]:
     """The case of each image that a tool names; of segmentations by their stem, a single one is of a single image."""
     names = sorted(images)
     if segments:

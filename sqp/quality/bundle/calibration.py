@@ -35,7 +35,7 @@ from sqp.quality.model.cache import build_cache
 from sqp.quality.model.ensemble import Ensemble
 from sqp.quality.model.inference import Outputs
 from sqp.quality.model.module import QualityModel
-from sqp.quality.model.rows import USED, calibrates, learned_from, training_rows, without
+from sqp.quality.model.rows import TASKS, USED, calibrates, learned_from, training_rows, without
 from sqp.quality.model.tabular import Standardizer, has_feature, with_features
 from sqp.records import RecordSet
 from sqp.records.run_info import described, fingerprint, versions
@@ -123,8 +123,10 @@ def _interval(config: TrainConfig, rows: pd.DataFrame, outputs: Outputs) -> Conf
     """The half width that one split asks for."""
     kept = calibrates(rows, config.calibrate_on)
     dice, group = rows["dice"].to_numpy(float)[kept], rows["group"].to_numpy()[kept]
-    makers = makers_of(rows[kept]) if config.calibrate_over == "makers" else None
-    return Conformal.fit(outputs.dice[kept], outputs.scale[kept], dice, group, config.alpha, makers)
+    found = (outputs.dice[kept], outputs.scale[kept], dice, group, config.alpha)
+    if config.calibrate_over == "tasks":
+        return Conformal.fit(*found, rows["dataset"].astype(str).to_numpy()[kept], TASKS)
+    return Conformal.fit(*found, makers_of(rows[kept]) if config.calibrate_over == "makers" else None)
 
 
 def makers_of(rows: pd.DataFrame) -> list[str]:
@@ -206,7 +208,7 @@ def recalibrate(bundle: Bundle, config: TrainConfig) -> tuple[Bundle, dict[str, 
     unreadable: dict[str, str] = {}
     learned = learned_from(rows, config.train_on)
     table = with_features(learned, bundle.features, unreadable)
-    image = image_vectors(learned, bundle.sources, bundle.expects, unreadable)
+    image = image_vectors(learned, bundle.sources, bundle.expects, unreadable) if config.ood_images else None
     cache = build_cache(
         *(rows, bundle.channels, bundle.size, config.cache or config.out / "cache", config.workers, config.progress),
         truth=bundle.model.spec.error_map,

@@ -134,9 +134,11 @@ def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequen
 
 
 def references_for(config: PredictConfig, like: Mapping[str, Any], sources: Sequence[str]) -> Path | None:
-    """Those that were given; ConfigError where the bundle reads what references say, and there are none."""
+    """Those that were given; ConfigError where the bundle reads what references say, there are none, and it has not
+    learned to judge without."""
     shown = REFERENCES in sources or (REFEREE in sources and like["referee"]["name"] in IN_CONTEXT)
-    if shown and config.references is None:
+    needed = like["referee"].get("needs_references", True)
+    if shown and needed and config.references is None:
         raise ConfigError(
             f"{_name(config)} compares masks with examples of the task: give --references DIR, 1 to 32 images with "
             "masks (in Python: references=DIR)"

@@ -35,7 +35,7 @@ def source_of(name: str) -> str:
     if name in NO_SOURCE:
         return ""
     name = name.removeprefix("features/")
-    if name.startswith("rca_"):
+    if name.startswith("rca_") or name == REFERENCES:
         return REFERENCES
     others = (REFEREE, SUPERVISED, GIVEN)
     return next((source for source in others if name.startswith((f"{source}/", f"{source}_"))), SELF)

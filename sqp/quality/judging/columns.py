@@ -96,11 +96,16 @@ SCORES: Mapping[str, str] = {
     "referee_dice_max": "the same, the greatest",
     "referee_self_dice": "Dice of the mask and the referee's answer to the mask's own box",
     "referee_agreement": "agreement of the referee's answers with each other",
+    "rca_max": "reverse classification accuracy: with the mask as the only example each reference is segmented, and "
+    "its Dice taken; the greatest",
+    "rca_mean": "the same, the mean over references",
+    "rca_median": "the same, the median",
+    "references": "how many references the image was judged by",
     "supervised_dice": "soft Dice of the mask and the mean of a fitted network's answers",
     "supervised_confidence": "how sure the fitted network is, whatever the mask",
     "given_soft_dice_confidence": "soft_dice_confidence by the probabilities behind a given mask",
 }
-"""The analytic scores beside `referee_dice`: higher is better (`area` alone has no sign)."""
+"""The analytic scores beside `referee_dice`: higher is better (`area` and `references` have no sign)."""
 
 
 def dictionary() -> list[tuple[str, Mapping[str, str]]]:

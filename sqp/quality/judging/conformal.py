@@ -9,11 +9,12 @@ exchangeable with the one to come, a random record of it lies in its interval wi
 images of another kind. Of several splits the widest interval is taken: the guarantee then holds for groups that are
 exchangeable with those of any one of them, and it is wider than need be for the others.
 
-Masks come from makers, too, and the next maker is none of those that calibrated. With `makers` the same is done one
-level up: each of the M makers weighs 1 / (M + 1), its groups share that evenly, and the wider of the two quantiles is
-taken. If makers are exchangeable with the one to come, a random record of a random group of it lies in its interval
-with a probability of at least 1 - alpha. Makers here judge the same lesions, and the model may have learned from them:
-what is left of the promise for makers and cameras that it has not met is measured by leaving them out.
+Masks come from makers, too, and the next maker is none of those that calibrated; and of tasks, of which the next is
+none of those. With `over` the same is done one level up: each of the M makers, or tasks, weighs 1 / (M + 1), its groups
+share that evenly, and the wider of the two quantiles is taken. If makers are exchangeable with the one to come, a
+random record of a random group of it lies in its interval with a probability of at least 1 - alpha. Makers here judge
+the same lesions, and the model may have learned from them, as it has from the tasks: what is left of the promise for
+makers, cameras and tasks that it has not met is measured by leaving them out.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Conformal:
         dice: ArrayLike,
         group: Sequence[Any],
         alpha: float = 0.1,
-        makers: Sequence[Any] | None = None,
+        over: Sequence[Any] | None = None,
+        what: str = "makers of masks",
     ) -> Conformal:
         """From calibration records. ConfigError where there are too few groups for the asked alpha.
 
@@ -57,21 +59,22 @@ class Conformal:
             dice: true Dice `[n]`.
             group: the group of each record `[n]`.
             alpha: share of the intervals that may miss, in (0, 1).
-            makers: the maker of each record `[n]`, where the interval is to hold for the next one, too.
+            over: the maker, or the task, of each record `[n]`, where the interval is to hold for the next one, too.
+            what: what `over` counts, for the sentence.
 
         Returns:
             The fitted quantile.
 
         Raises:
-            ConfigError: there are too few groups, or makers, for this alpha.
+            ConfigError: there are too few groups, makers or tasks for this alpha.
         """
         groups = len(set(group))
         check_groups(groups, alpha)
         residual = np.abs(np.asarray(dice, float) - np.asarray(predicted, float)) / np.asarray(scale, float)
         quantile = group_quantile(residual, group, alpha)
-        if makers is not None:
-            check_groups(len(set(makers)), alpha, what="makers of masks")
-            quantile = max(quantile, group_quantile(residual, makers, alpha, within=group))
+        if over is not None:
+            check_groups(len(set(over)), alpha, what=what)
+            quantile = max(quantile, group_quantile(residual, over, alpha, within=group))
         return cls(quantile, alpha, groups, len(residual))
 
     @classmethod

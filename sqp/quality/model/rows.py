@@ -16,6 +16,7 @@ from sqp.records import RecordSet, read_record_sets
 from sqp.records.reader import check_dice
 
 USED = ("train", "val", "calibration")
+TASKS = "tasks (data sets)"
 
 
 def training_rows(config: TrainConfig, channels: Sequence[str]) -> pd.DataFrame:
@@ -31,9 +32,7 @@ def training_rows(config: TrainConfig, channels: Sequence[str]) -> pd.DataFrame:
         check_channels(RecordSet(folder), channels)
     check_no_leakage(table[["image_id", "group", "split"]])
     check_one_group(table)
-    twice = table.loc[table.duplicated("record_id"), "record_id"]
-    if len(twice):
-        raise ConfigError(f"record {twice.iloc[0]} is in two of the record sets: give each record set once")
+    _check_once(table)
     splits = sorted(set(table["split"].astype(str)))
     table = table[table["split"].isin(USED)]
     with_truth = table[~np.isnan(table["dice"].to_numpy(float))]
@@ -47,7 +46,16 @@ def training_rows(config: TrainConfig, channels: Sequence[str]) -> pd.DataFrame:
         if not (with_truth["split"] == split).any():
             raise ConfigError(f"no record of split '{split}' has a ground truth: generate it with --truth DIR")
     _check_enough(with_truth, config)
-    return with_truth.sort_values(["split", "record_id"], ignore_index=True)
+    return with_truth.sort_values(["split", "record_id", "record_set"], ignore_index=True)
+
+
+def _check_once(table: pd.DataFrame) -> None:
+    """ConfigError for a record that lies in two record sets, unless these were judged by other references."""
+    beside = {folder: RecordSet(folder).config.get("references_sha256", "") for folder in table["record_set"].unique()}
+    twice = table.loc[table.assign(beside=table["record_set"].map(beside)).duplicated(["record_id", "beside"])]
+    if len(twice):
+        name = twice["record_id"].iloc[0]
+        raise ConfigError(f"record {name} is in two of the record sets: give each record set once")
 
 
 def without(rows: pd.DataFrame, unreadable: Mapping[str, str], config: TrainConfig) -> pd.DataFrame:
@@ -72,10 +80,13 @@ def without(rows: pd.DataFrame, unreadable: Mapping[str, str], config: TrainConf
 
 
 def _check_enough(rows: pd.DataFrame, config: TrainConfig) -> None:
-    """ConfigError where a split that calibrates has too few groups for alpha, or train a single record."""
+    """ConfigError where a split that calibrates has too few groups, or tasks, for alpha, or train a single record."""
     for split in config.calibrate_splits:
         held = rows[rows["split"] == split]
-        check_groups(held.loc[calibrates(held, config.calibrate_on), "group"].nunique(), config.alpha, split)
+        held = held[calibrates(held, config.calibrate_on)]
+        check_groups(held["group"].nunique(), config.alpha, split)
+        if config.calibrate_over == "tasks":
+            check_groups(held["dataset"].nunique(), config.alpha, split, TASKS)
     if (rows["split"] == "train").sum() < 2:
         raise ConfigError("the split 'train' has a single record; at least two are needed")
 

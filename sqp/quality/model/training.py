@@ -98,7 +98,8 @@ class Training:
         views = [View(names, nothing if number else standardizer) for number, names in enumerate(channels)]
         for view in views:
             build_model(config, view, config.seed)
-        image = image_vectors(learned, sources_of((*channels[0], *standardizer.names)), expects, unreadable)
+        sources = sources_of((*channels[0], *standardizer.names))
+        image = image_vectors(learned, sources, expects, unreadable) if config.ood_images else None
         return cls(config, rows, learned, table, image, views, expects, unreadable)
 
     def run(self, folder: Path, loggers: Loggers | None = None) -> Trained | None:

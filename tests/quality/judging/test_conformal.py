@@ -117,3 +117,5 @@ def test_too_few_makers_are_refused() -> None:
     predicted, scale, dice, group, maker = made_by(np.random.default_rng(0), 8, 40)
     with pytest.raises(ConfigError, match="8 makers of masks, an interval at 90% needs at least 9"):
         Conformal.fit(predicted, scale, dice, group, 0.1, maker)
+    with pytest.raises(ConfigError, match=r"8 tasks, an interval at 90% needs at least 9"):
+        Conformal.fit(predicted, scale, dice, group, 0.1, maker, "tasks")
