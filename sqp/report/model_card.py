@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from sqp.config.predict import PredictConfig
+from sqp.config.referee import NONE
 from sqp.quality.bundle.licences import licences_behind, restriction
 from sqp.quality.bundle.onnx_graph import SCORES, Graph, Input
 from sqp.quality.bundle.sources import REFEREE, SELF, SUPERVISED
@@ -145,7 +146,10 @@ def _makers(bundle: Bundle) -> str:
 
 
 def _names(bundle: Bundle, key: str) -> str:
-    return " and ".join(sorted({str(one[key]["name"]) for one in bundle.expects if "name" in one.get(key, {})}))
+    """Of all record sets, in words; masks that came with the images are `none`'s."""
+    names = {str(one[key]["name"]) for one in bundle.expects if "name" in one.get(key, {})}
+    others = ["others that were given"] if key == "segmenter" and NONE in names else []
+    return " and ".join([*sorted(names - {NONE}), *others])
 
 
 def _code(names: Sequence[str]) -> str:

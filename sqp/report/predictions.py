@@ -39,10 +39,14 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
     """The same table with the columns of predictions.csv (`DIGEST`) in front, then image_id, every score, the rest.
 
     `image` and `mask` are the paths of the record where they are not there yet; what else the table lacks of these
-    columns is empty. Where there is a `prompter`, its label is the last column.
+    columns is empty. Where there is a `prompter`, its label is the last column. `referee_dice` is that of the fitted
+    network (`supervised_dice`) where no other referee has one.
     """
     if "prompter" in table.columns:
         table = table.assign(prompter_label=[prompter_label(name) for name in table["prompter"]])
+    if "supervised_dice" in table.columns:
+        agreement = table["supervised_dice"]
+        table = table.assign(referee_dice=table.get("referee_dice", agreement).fillna(agreement))
     if "image" not in table.columns:
         table = table.assign(image=table["image_path"] if "image_path" in table.columns else table["image_id"])
     if "mask" not in table.columns:
