@@ -378,7 +378,7 @@ def test_small_mistakes_are_told_before_torch_is_imported(args, message):
 def test_help_lists_the_choices_of_an_option_and_of_a_list(capsys):
     main(["fit", "segmenter", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "{unet,fpn_resnet50,fpn,swin_unet,unet3d,unet25d,litemedsam}" in said and "(default: unet)" in said
+    assert "{unet,fpn_resnet50,fpn,swin_unet,unet3d,unet25d,litemedsam,universeg}" in said and "(default: unet)" in said
     assert "{segmenter,train,calibration,val,test,raters} ..." in said
 
 

@@ -25,7 +25,7 @@ from sqp.quality.model.rows import calibrates
 from sqp.quality.model.tabular import Standardizer
 from sqp.quality.model.training import checked_rows
 from sqp.records import RecordSet
-from sqp.report.model_card import model_card
+from sqp.report.model_card import RESERVATIONS, model_card
 
 
 def config(record_set: Path, out: Path, **changes: object) -> TrainConfig:
@@ -343,6 +343,8 @@ def test_a_python_user_trains_without_the_command(record_set: Path, tmp_path: Pa
     trained = training.train(asked, lambda label: labels.append(label) or [])
     assert labels == ["member-0", "member-1"] and trained is not None and not trained.skipped
     by_command = run(replace(asked, out=tmp_path / "command"))
+    if by_command.reservations:  # what the command's report found, it writes into the bundle
+        trained.bundle.info[RESERVATIONS] = by_command.reservations
     assert content(trained.bundle.save(tmp_path / "bundle")) == content(by_command.bundle)
     assert trained.metrics == by_command.metrics
 

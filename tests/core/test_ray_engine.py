@@ -23,7 +23,7 @@ from sqp.core.ray_engine import ATTEMPTS, TRIES, RayEngine, check_engine, over_r
 
 ray = pytest.importorskip("ray", reason="ray is in the extra ray")
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:`use_push_based_shuffle`:DeprecationWarning"),  # of Ray's own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of settings of its own that Ray sets
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 N = 40

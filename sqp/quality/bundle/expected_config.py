@@ -137,7 +137,7 @@ def references_for(config: PredictConfig, like: Mapping[str, Any], sources: Sequ
     """Those that were given; ConfigError where the bundle reads what references say, there are none, and it has not
     learned to judge without."""
     shown = REFERENCES in sources or (REFEREE in sources and like["referee"]["name"] in IN_CONTEXT)
-    needed = like["referee"].get("needs_references", True)
+    needed = like.get("referee", {}).get("needs_references", True)
     if shown and needed and config.references is None:
         raise ConfigError(
             f"{_name(config)} compares masks with examples of the task: give --references DIR, 1 to 32 images with "

@@ -19,7 +19,7 @@ DIGEST: Mapping[str, str] = {
     "high": "high end of it",
     "verdict": "accept, review, reject or abstain",
     "reason": "why there is no verdict (abstain), else empty",
-    "referee_dice": "soft Dice of the mask and the referee's independent segmentation, else the fitted network's, 0 to 1",
+    "referee_dice": "soft Dice of the mask and the referee's independent segmentation (else a fitted network's)",
     "strangeness": "greatest of the record's distances from the training records, each as a share of its threshold: "
     "above 1 is out of distribution; empty where nothing could be measured",
     "record_id": "id of the record: its row in predictions.parquet, its files in the record set",

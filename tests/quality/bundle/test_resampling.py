@@ -46,7 +46,7 @@ def test_maps_as_pillow_resizes_them(h, w, size):
     found, expected = plane(torch.from_numpy(values), size).numpy(), resize(values, size)
     np.testing.assert_allclose(found, expected, atol=5e-7)
     if HEIGHT_FIRST or h <= w:
-        assert (found != expected).mean() < 0.01  # ties, which sums in another order round to the other side
+        assert (found != expected).mean() < 0.02  # ties, which sums in another order round to the other side
 
 
 @settings(max_examples=30, deadline=None)
