@@ -39,20 +39,18 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
     """The same table with the columns of predictions.csv (`DIGEST`) in front, then image_id, every score, the rest.
 
     `image` and `mask` are the paths of the record where they are not there yet; what else the table lacks of these
-    columns is empty. Where there is a `prompter`, its label is the last column. `referee_dice` is that of the fitted
-    network (`supervised_dice`) where no other referee has one.
+    columns is empty; `referee_dice` is else `supervised_dice`. Where there is a `prompter`, its label is the last column.
     """
     if "prompter" in table.columns:
         table = table.assign(prompter_label=[prompter_label(name) for name in table["prompter"]])
     if "supervised_dice" in table.columns:
-        agreement = table["supervised_dice"]
-        table = table.assign(referee_dice=table.get("referee_dice", agreement).fillna(agreement))
+        own = table["supervised_dice"]
+        table = table.assign(referee_dice=table.get("referee_dice", own).fillna(own))
     if "image" not in table.columns:
         table = table.assign(image=table["image_path"] if "image_path" in table.columns else table["image_id"])
     if "mask" not in table.columns:
         table = with_masks(table, {})
-    empty = {"reason": ""} | dict.fromkeys(DIGEST, np.nan)
-    table = table.assign(**{name: empty[name] for name in DIGEST if name not in table.columns})
+    table = table.assign(**{name: "" if name == "reason" else np.nan for name in DIGEST if name not in table.columns})
     first = [*DIGEST, "image_id"]
     scores = [name for name in score_names(table) if name not in first]
     return table[[*first, *scores, *[name for name in table.columns if name not in {*first, *scores}]]]
