@@ -39,7 +39,7 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
     """The same table with the columns of predictions.csv (`DIGEST`) in front, then image_id, every score, the rest.
 
     `image` and `mask` are the paths of the record where they are not there yet; what else the table lacks of these
-    columns is empty (`referee_dice`: else `supervised_dice`). Where there is a `prompter`, its label is the last column.
+    columns is empty (`referee_dice`: `supervised_dice`). Where there is a `prompter`, its label is the last column.
     """
     if "prompter" in table.columns:
         table = table.assign(prompter_label=[prompter_label(name) for name in table["prompter"]])
