@@ -84,13 +84,8 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     given: dict[str, str] = {}
     if config.images is not None:
         records = _records_of_images(config, bundle)
-        folders, skipped, record_ids, notes = (
-            [records.out],
-            records.skipped,
-            records.record_ids,
-            [*notes, *records.notes],
-        )
-        given = records.given
+        folders, skipped, record_ids, given = [records.out], records.skipped, records.record_ids, records.given
+        notes += records.notes
         some = bool(records.record_ids)
     elif config.part is not None:
         record_ids = records_of(config.part, folders, config.split)

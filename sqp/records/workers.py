@@ -118,6 +118,15 @@ def make_maker(
     return RecordMaker(config, None if alone else make_segmenter(config, of_volumes(donors)), donors, references)
 
 
+Task = tuple[Case, set[str]]
+"""A case, and those of its records that need not be made."""
+
+
+def _task(config: GenerateConfig, case: Case, done: set[str]) -> Task:
+    """What a worker is sent: of the records that are there only the case's own."""
+    return case, done & {planned.record_id for planned in plan_case(case, config)} if done else set()
+
+
 def _attempt(maker: RecordMaker, case: Case, done: set[str]) -> Outcome:
     """What came of a case, also where nothing did."""
     try:
@@ -193,8 +202,7 @@ def _run_pool(
     def submit(n: int) -> None:
         for case in [next(queue, None) for _ in range(n)]:
             if case is not None:
-                mine = done & {planned.record_id for planned in plan_case(case, config)}
-                running.add(pool.submit(_work, case, mine))
+                running.add(pool.submit(_work, *_task(config, case, done)))
 
     try:
         submit(2 * workers)
@@ -211,10 +219,6 @@ def _run_pool(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-Task = tuple[Case, set[str]]
-"""A case, and those of its records that need not be made."""
 
 
 class Making:
@@ -250,9 +254,6 @@ def _run_ray(
     done: set[str],
     references: Sequence[Reference],
 ) -> Iterator[Outcome]:
-    def task(case: Case) -> Task:
-        return case, done & {planned.record_id for planned in plan_case(case, config)} if done else set()
-
-    tasks = [(case.image_id, task(case)) for case in pending]
+    tasks = [(case.image_id, _task(config, case, done)) for case in pending]
     engine = ray_engine(config, config.out, CORES[bool(networks_of(config))])
     return over_ray(engine, partial(Making, config, donors, references), tasks, _lost)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from few_lesions import copy_lesions, names_of
 
 from sqp.commands import generate, predict, status
 from sqp.config.generate import GenerateConfig, SegmenterConfig, VariantPlan
@@ -26,10 +26,7 @@ ALONE = {"segmenter": SegmenterConfig("none"), "referee": RefereeConfig("none")}
 @pytest.fixture
 def making(lesions, tmp_path) -> GenerateConfig:
     """Given masks and their corruptions; no network runs, so that nodes need nothing of the tests."""
-    for kind in ("images", "masks"):
-        (tmp_path / "data" / kind).mkdir(parents=True)
-        for path in sorted((lesions / kind).iterdir())[:8]:
-            shutil.copy(path, tmp_path / "data" / kind)
+    copy_lesions(lesions, tmp_path / "data", names_of(lesions)[:8])
     plan = VariantPlan(corruptions=2, families=["erosion", "swap"])
     config = GenerateConfig(tmp_path / "data/images", tmp_path / "here", masks=tmp_path / "data/masks", **ALONE)
     return replace(config, truth=lesions / "masks", variants={"*": plan})

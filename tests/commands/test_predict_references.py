@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from few_lesions import copy_lesions, names_of
 from PIL import Image
 
 import sqp
@@ -28,12 +29,9 @@ RCA = list(RCA_SCORES)
 def folders(lesions, tmp_path_factory) -> Path:
     """`data` to judge, `refs` to show."""
     home = tmp_path_factory.mktemp("few")
-    names = sorted(path.stem for path in (lesions / "masks").iterdir())
-    for folder, few in (("data", names[:JUDGED]), ("refs", names[-SHOWN:])):
-        for kind in ("images", "masks"):
-            (home / folder / kind).mkdir(parents=True)
-            for name in few:
-                shutil.copy(next((lesions / kind).glob(f"{name}.*")), home / folder / kind)
+    names = names_of(lesions)
+    copy_lesions(lesions, home / "data", names[:JUDGED])
+    copy_lesions(lesions, home / "refs", names[-SHOWN:])
     return home
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from few_lesions import copy_lesions, names_of
 from PIL import Image
 
 from sqp.cli.main import main
@@ -36,11 +37,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.fixture
 def data(lesions, tmp_path) -> Path:
     """Eight images with masks."""
-    for kind in ("images", "masks"):
-        (tmp_path / "data" / kind).mkdir(parents=True)
-        for path in sorted((lesions / kind).iterdir())[:8]:
-            shutil.copy(path, tmp_path / "data" / kind)
-    return tmp_path / "data"
+    return copy_lesions(lesions, tmp_path / "data", names_of(lesions)[:8])
 
 
 @pytest.fixture

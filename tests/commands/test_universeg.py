@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from few_lesions import copy_lesions, names_of
 from tiny_universeg import write_universeg
 
 from sqp.commands import generate, predict, train
@@ -28,12 +28,9 @@ RCA = list(RCA_SCORES)
 def home(lesions, tmp_path_factory) -> Path:
     """`data` to judge, `refs` to show, and the weights."""
     home = tmp_path_factory.mktemp("few")
-    names = sorted(path.stem for path in (lesions / "masks").iterdir())
-    for folder, few in (("data", names[:JUDGED]), ("refs", names[-SHOWN:])):
-        for kind in ("images", "masks"):
-            (home / folder / kind).mkdir(parents=True)
-            for name in few:
-                shutil.copy(next((lesions / kind).glob(f"{name}.*")), home / folder / kind)
+    names = names_of(lesions)
+    copy_lesions(lesions, home / "data", names[:JUDGED])
+    copy_lesions(lesions, home / "refs", names[-SHOWN:])
     write_universeg(home / "universeg.safetensors")
     return home
 
