@@ -27,6 +27,7 @@ from sqp.records.make import check_parts
 from sqp.records.references import whole_references
 from sqp.records.workers import make_maker
 from sqp.report.assessment import Assessment
+from sqp.report.predictions import ordered
 from sqp.report.scan import view_of
 from sqp.report.view import View
 
@@ -126,9 +127,7 @@ def to_frame(assessments: Iterable[Assessment]) -> pd.DataFrame:
         }
         for a in assessments
     ]
-    first, last = [*DIGEST, "image_id"], ["ood"]
-    scores = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in (*first, *last)]
-    return pd.DataFrame(rows, columns=[*first, *scores, *last])
+    return ordered(pd.DataFrame(rows, columns=None if rows else [*DIGEST, "image_id", "ood"]))
 
 
 def _view(image: Pixels, mask: Pixels, found: Prediction) -> View:

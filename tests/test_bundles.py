@@ -137,3 +137,5 @@ def test_a_shipped_bundle_predicts_what_it_did_when_it_was_shipped(name, shift, 
     image, mask = drawn()
     judged = sqp.load(name).assess(image, np.roll(mask, shift, axis=1))
     assert (judged.dice, judged.low, judged.high) == pytest.approx(expected, abs=2e-3)
+    (frame,) = sqp.to_frame([judged]).to_dict("records")
+    assert frame["referee_dice"] == frame["supervised_dice"]  # as in predictions.csv

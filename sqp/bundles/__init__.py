@@ -43,8 +43,8 @@ def bundle_folder(model: Path | None) -> Path:
         if not (folder / "bundle.json").is_file():
             raise ConfigError(
                 f"sqp does not bring the bundle '{name}', since its images may not be used commercially: make it in a "
-                f"clone of the repository, `python -m studies.default_bundle {RECIPES[name]} runs/{name}`, and copy "
-                f"runs/{name}/bundles/{name} to {folder}"
+                f"clone of the repository, `python -m studies.default_bundle {RECIPES[name]} runs/{name} --referees "
+                f"none`, and copy runs/{name}/bundles/{name} to {folder}"
             )
         return folder
     if name not in BUNDLES:

@@ -119,3 +119,9 @@ def test_a_prompter_that_knows_the_truth_is_called_simulated_manual(tmp_path, pr
     write_predictions(tmp_path, predictions)
     labels = read_predictions(tmp_path)["prompter_label"]
     assert labels[0] == "truth_centroid (simulated manual)" and set(labels[1:]) == {"otsu"}
+
+
+def test_the_fitted_network_is_the_referee_where_no_other_is():
+    table = pd.DataFrame({"image_id": ["a", "b"], "record_id": ["a1", "b1"], "supervised_dice": [0.5, 0.75]})
+    assert ordered(table)["referee_dice"].tolist() == [0.5, 0.75]
+    assert ordered(table.assign(referee_dice=[0.25, float("nan")]))["referee_dice"].tolist() == [0.25, 0.75]
