@@ -83,7 +83,7 @@ def test_masks_are_judged_beside_the_network_in_the_bundles_folder(made, given, 
     assert sqp.load(bundle).assess(image, mask).dice == pytest.approx(table.predicted_dice[0], abs=1e-6)
 
 
-def test_another_network_is_refused_and_so_is_one_that_is_not_read(made, given, tmp_path):
+def test_another_network_is_refused_and_so_is_one_that_is_not_read(made, given, trained, fake_segmenter, tmp_path):
     other = write_checkpoint(tmp_path / "other.safetensors", seed=7)
     asked = PredictConfig(
         made[1], tmp_path / "out", images=given / "images", masks=given / "masks", supervised=other
@@ -91,7 +91,7 @@ def test_another_network_is_refused_and_so_is_one_that_is_not_read(made, given, 
     with pytest.raises(ConfigError, match="is not the file that"):
         predict.run(asked)
     with pytest.raises(ConfigError, match="reads nothing of one: leave it out"):
-        predict.run(replace(asked, model=Path("fast")))
+        predict.run(replace(asked, model=trained / "bundle"))
 
 
 def test_a_bundle_that_is_calibrated_anew_keeps_its_network(made, tmp_path):
