@@ -3,36 +3,67 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqp.bundles import BUNDLES, RECIPES, bundle_folder
+from sqp.config.referee import NONE
 from sqp.core.errors import ConfigError, unknown_name
 from sqp.core.mirror import is_tar, url_of
+from sqp.core.names import BACKBONES, PROMPTERS, SEGMENTERS, TIMM
+from sqp.core.shards import check_record_set
 
 READ = (
     *("images", "masks", "truth", "probs", "splits", "checkpoint", "checkpoints", "cascade_checkpoint", "weights"),
-    *("referee_weights", "localizer", "supervised", "network", "pretrained_file"),
+    *("referee_weights", "localizer", "supervised", "network", "pretrained_file", "references"),
+    *("decisions", "audit_decisions", "predictions"),
 )
 """Options that name files or folders which a command reads, and nothing else."""
-REMEDIES = {"splits": "make it with `sqp splits --images DATA --out OUT.json`"}
+ON_THE_PAGE = "save it on the page of `sqp predict` (save decisions)"
+REMEDIES = {
+    "splits": "make it with `sqp splits --images DATA --out OUT.json`",
+    "decisions": ON_THE_PAGE,
+    "audit_decisions": ON_THE_PAGE,
+    "predictions": "give the --out of the `sqp predict` on whose page the decisions were made",
+}
 """Option -> what to do where its file is not there; of all others the path is to be checked."""
 
 
 def check_early(config: Any) -> None:
-    """ConfigError for the first option whose file is not there, and for a bundle that is neither a name nor a folder.
+    """ConfigError for the first option whose file is not there, or whose name nothing has: of a bundle, a segmenter ...
 
     The commands check it too, with all else that they need; this takes no second.
     """
     for option, path in _files(config):
         if _lost(path) and not comes_later(path):
             raise ConfigError(f"--{option} {path} does not exist: {REMEDIES.get(option, 'check the path')}")
+    records = getattr(config, "records", None) or ()
+    for folder in [records] if isinstance(records, Path) else records:
+        check_record_set(folder)
+    for what, name, known, table in _names(config):
+        if (
+            name not in known and table not in sys.modules
+        ):  # a table that is loaded may have got more, and is asked later
+            raise unknown_name(what, name, known)
     model = getattr(config, "model", None)
     if isinstance(model, Path) and not (bundle_folder(model) / "bundle.json").is_file():
         if _lost(model) and len(model.parts) == 1:
             raise unknown_name("model", str(model), [*BUNDLES, *RECIPES, "or the folder of a bundle"])
         raise ConfigError(f"{model} is no bundle: no bundle.json with model.safetensors; make one with `sqp train`")
+
+
+def _names(config: Any) -> Iterator[tuple[str, str, Sequence[str], str]]:
+    """(what it is, the name that is asked for, those that there are, the module of their table)."""
+    segmenter, prompter = getattr(getattr(config, "segmenter", None), "name", None), getattr(config, "prompter", None)
+    backbone = getattr(config, "backbone", None)
+    if isinstance(segmenter, str):
+        yield "segmenter", segmenter, (*SEGMENTERS, NONE), "sqp.segmenters"
+    if isinstance(prompter, str):
+        yield "prompter", prompter, (*PROMPTERS, *getattr(config, "prompters", ())), "sqp.prompts"
+    if isinstance(backbone, str) and not backbone.startswith(TIMM):
+        yield "backbone", backbone, (*BACKBONES, f"{TIMM}NAME"), "sqp.quality.model.backbones"
 
 
 def comes_later(path: Path) -> bool:

@@ -39,6 +39,8 @@ def section(config: str, command: str, commands: Collection[str], cls: type | No
     """
     path = Path(config).expanduser()
     if not _is_there(str(path)):
+        if path.suffix.lower() in (".yaml", ".yml", ".json"):
+            raise ConfigError(f"--config {config} does not exist: check the path")
         return config
     config = str(path)
     values = read_yaml(path)

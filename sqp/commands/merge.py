@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from sqp.bundles import bundle_folder
-from sqp.commands.predict import nothing, told_by, write_report, write_result
+from sqp.commands.predict import nothing, other_thresholds, told_by, write_report, write_result
 from sqp.commands.status import command_of
 from sqp.config.merge import MergeConfig
 from sqp.config.predict import PredictConfig
@@ -149,10 +149,11 @@ def _join_predictions(parts: list[Path], out: Path, inner: str) -> MergeResult:
         table = table.assign(record_set=str(out / inner))
     rule = risk_rule(config)
     bundle = Bundle.load(bundle_folder(config.model))
-    choice = None if rule is None else bundle.choose(rule)
+    choice = None if rule is None else bundle.choose(rule, config.reject)
     result = PredictResult(out, table, skipped, config.fail_under, choice, list(config.label))
     if len(table):
         write_predictions(out, table)
-        write_report(config, bundle, result, ErrorMapStore(bundle, config.batch_size, config.device))
+        said = other_thresholds(config, table, choice)
+        write_report(config, bundle, result, ErrorMapStore(bundle, config.batch_size, config.device), said)
     write_result(config, bundle, result, time.monotonic() - started)
     return MergeResult(out, parts, len(table), skipped)

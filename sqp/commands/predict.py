@@ -30,7 +30,7 @@ from sqp.quality.judging.columns import FIRST
 from sqp.quality.judging.decisions import read_decisions
 from sqp.quality.judging.error_map import ErrorMapStore
 from sqp.quality.judging.predict import predict_records
-from sqp.quality.judging.risk import RiskRule, risk_rule
+from sqp.quality.judging.risk import Choice, RiskRule, risk_rule
 from sqp.records import RecordSet
 from sqp.records.make import GenerateResult, make_record_set
 from sqp.records.parts.claim import check_whole, claim
@@ -120,8 +120,7 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     if rule is not None and config.audit:
         table = table.assign(audit=audit_sample(table, config.audit, config.seed or 0))
         audit = _audit(config, rule, table[table["audit"]])
-    others = "" if choice else thresholds_sentence(table, config.accept, config.reject)
-    said = [f"audit: {audit.sentence()}"] if audit else [others] if others else []
+    said = [f"audit: {audit.sentence()}"] if audit else other_thresholds(config, table, choice)
     write_predictions(config.out, table)
     result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label), notes)
     if config.part is None:
@@ -158,6 +157,12 @@ def write_report(
         skipped=skipped,
     )
     result.files = write_for_tools(config.write, table, config.out)
+
+
+def other_thresholds(config: PredictConfig, table: pd.DataFrame, choice: Choice | None) -> list[str]:
+    """How many masks other thresholds would take, in a sentence; none where a risk chose the threshold."""
+    said = "" if choice else thresholds_sentence(table, config.accept, config.reject)
+    return [said] if said else []
 
 
 def _audit(config: PredictConfig, rule: RiskRule, drawn: pd.DataFrame) -> Audit:

@@ -24,3 +24,15 @@ IndependentPrompter = Literal["supervised", "localizer", "otsu", "centre", "whol
 Tool = Literal["coco", "labelstudio", "cvat", "slicer"]
 """Whose files `sqp predict --write` writes."""
 RecordKind = Literal["all", "natural"]
+
+SEGMENTERS = (
+    *("litemedsam", "mobilesam", "sam_vit_b", "sam_vit_l", "sam_vit_h", "medsam"),
+    *("unet", "fpn_resnet50", "fpn", "swin_unet", "unet3d", "unet25d"),
+)
+PROMPTERS = (
+    *("otsu", "centre", "whole_image", "truth_box", "truth_centroid", "mask_box", "cam", "localizer", "landmarks"),
+)
+BACKBONES = ("compact", "siamese", "siamese_slip", "tabular", "compact3d", "slices")
+"""Of these three the tables are open: whoever uses sqp from Python may add to them."""
+TIMM = "timm:"
+"""What the name of a backbone begins with that is a model of timm."""

@@ -82,6 +82,15 @@ def parts_in(out: Path) -> dict[Shard, Path]:
     return dict(sorted(found.items()))
 
 
+def check_record_set(folder: Path) -> None:
+    """ConfigError for a folder that holds no record set, or parts of one that are not joined yet."""
+    if (folder / "records.parquet").exists() or any(folder.glob("rows/*.json")):
+        return
+    if parts_in(folder):
+        raise ConfigError(f"{folder} holds parts of a run: join them first with `sqp merge --out {folder}`")
+    raise ConfigError(f"{folder} is no record set: no records.parquet; make one with `sqp generate`")
+
+
 def beside(folder: Path) -> list[Path]:
     """The same folder of the other parts, where they have it: `2-of-2/records` beside `1-of-2/records`."""
     for home in (folder, folder.parent):

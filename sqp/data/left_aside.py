@@ -17,6 +17,8 @@ UNREAD = (
     *(".dcm", ".mha", ".mhd", ".nrrd", ".npy", ".npz", ".mat"),
 )
 """Suffixes of images that no layout reads."""
+MOST_NAMED = 5
+"""So many subfolders are named in a sentence."""
 
 
 def left_out(path: Path, given: Iterable[Path] = ()) -> list[str]:
@@ -92,4 +94,7 @@ def instead(folder: Path) -> str:
     if other:
         return f", but {printable(other[0])}: convert such files to PNG, volumes to NIfTI"
     below = [entry.name for entry in entries if entry.is_dir() and _holds_images(Path(entry))]
+    if len(below) > 1:  # e.g. a folder a class
+        more = ", ..." if len(below) > MOST_NAMED else ""
+        return f", but its subfolders do: give one of them ({', '.join(map(printable, below[:MOST_NAMED]))}{more})"
     return f", but the subfolder {printable(below[0])} does: give that one" if below else ""

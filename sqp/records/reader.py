@@ -17,7 +17,7 @@ from PIL import Image
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import changed_source, content_of
 from sqp.core.frame import Frame
-from sqp.core.shards import parts_in
+from sqp.core.shards import check_record_set
 from sqp.core.tables import read_parquet
 from sqp.core.untrusted import check_regular, parse_json, read_array, read_json, read_run
 from sqp.core.volume import SUFFIX, Geometry, read_volume_mask
@@ -39,12 +39,7 @@ class RecordSet:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if not (self.folder / "records.parquet").exists() and not any(self.folder.glob("rows/*.json")):
-            if parts_in(self.folder):
-                raise ConfigError(
-                    f"{self.folder} holds parts of a run: join them first with `sqp merge --out {self.folder}`"
-                )
-            raise ConfigError(f"{self.folder} is no record set: no records.parquet; make one with `sqp generate`")
+        check_record_set(self.folder)
 
     @property
     def table(self) -> pd.DataFrame:

@@ -270,9 +270,8 @@ class PredictResult:
             lines += [f"accept: {risk_sentence(self.choice)}", ""]
         if self.fail_under is not None:
             lines.append(f"--fail-under {self.fail_under:g}: {self._bar()}")
-        lines.append(
-            f"predictions: {self.out / 'predictions.csv'} (all columns: .parquet)\nreport: {self.out / 'report.html'}"
-        )
+        lines.append(f"predictions: {self.out / 'predictions.csv'} (all columns: .parquet)")
+        lines += [f"report: {page}" for page in [self.out / "report.html"] if page.exists()]  # of a part there is none
         lines += [f"for {name}: {files[0]}" for name, files in self.files.items() if files]
         return "\n".join(lines)
 

@@ -367,6 +367,15 @@ def test_predict_help_fits_two_screens(capsys, monkeypatch):
         (["generate", "--images", ".", "--out", "x", "--referee.weights", "/n"], "--referee.weights /n does not exist"),
         (["train", "--records", ".", "--out", "x", "--pretrained_file", "/n"], "--pretrained_file /n does not exist"),
         (["train", "--records", ".", "--out", "x", "--optimizer", "adamv"], "did you mean 'adam'?"),
+        (["train", "--records", ".", "--out", "x"], ". is no record set: no records.parquet; make one with"),
+        (["generate", "--images", ".", "--out", "x", "--segmenter", "litemedsm"], "did you mean 'litemedsam'?"),
+        (["generate", "--images", ".", "--out", "x", "--prompter", "ots"], "unknown prompter 'ots', did you mean"),
+        (["predict", "--images", ".", "--references", "/r"], "--references /r does not exist"),
+        (
+            ["predict", "--images", ".", "--risk", "0.1", "--audit", "9", "--audit_decisions", "/d.json"],
+            "--audit_decisions /d.json does not exist: save it on the page of `sqp predict`",
+        ),
+        (["predict", "--config", "/c.yaml"], "--config /c.yaml does not exist: check the path"),
     ],
 )
 def test_small_mistakes_are_told_before_torch_is_imported(args, message):

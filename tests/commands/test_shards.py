@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -255,6 +256,31 @@ def test_predictions_in_parts_are_those_of_one_run(judging, tmp_path):
     pd.testing.assert_frame_equal(
         predict.run(judging).table.set_index("record_id").sort_index()[columns], plain[columns], rtol=1e-4, atol=1e-6
     )
+
+
+def test_parts_at_a_risk_are_told_as_one_run_would_be(judging, tmp_path):
+    """The threshold is chosen among masks that the reject rule leaves, when parts are joined too."""
+    low = float(predict.run(replace(judging, out=tmp_path / "low")).table["high"].median())
+    asked = replace(judging, risk=0.9, failure=0.01, confidence=0.1, accept=min(1.0, low + 0.01), reject=low)
+    predict.run(replace(asked, out=tmp_path / "plain"))
+    in_parts(predict, asked, n=2)
+    merge.run(MergeConfig(asked.out))
+    runs = [yaml.safe_load((out / "run.yaml").read_text()) for out in (asked.out, tmp_path / "plain")]
+    assert runs[0]["risk"] == runs[1]["risk"]
+
+
+def test_truth_is_joined_to_joined_parts(judging, data, tmp_path, monkeypatch):
+    shutil.copytree(data / "masks", tmp_path / "truth")
+    for path in (tmp_path / "truth").iterdir():
+        Image.fromarray(np.roll(np.asarray(Image.open(path)), 2, axis=1)).save(path)
+    in_parts(predict, judging, n=2)
+    merge.run(MergeConfig(judging.out))
+    assert "Accepted with --accept" in (judging.out / "report.html").read_text()
+    before = pd.read_parquet(judging.out / "predictions.parquet").set_index("record_id")
+    monkeypatch.setattr(predict, "predict_records", lambda *_, **__: pytest.fail("judged again"))
+    after = predict.run(replace(judging, truth=tmp_path / "truth")).table.set_index("record_id").loc[before.index]
+    assert before["dice"].isna().all() and after["dice"].between(0.5, 0.99).all()
+    assert after["predicted_dice"].equals(before["predicted_dice"]) and after["mask"].equals(before["mask"])
 
 
 def test_more_parts_than_images(judging):

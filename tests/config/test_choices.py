@@ -13,7 +13,8 @@ from sqp.core import names
 from sqp.core.errors import ConfigError
 from sqp.data import CORRUPTIONS, LAYOUTS
 from sqp.prompts import PROMPTERS
-from sqp.segmenters import PRECISIONS
+from sqp.quality.model.backbones import BACKBONES, VOLUME_BACKBONES
+from sqp.segmenters import PRECISIONS, SEGMENTERS
 from sqp.segmenters.dropout import AUTO, SITES
 from sqp.uncertainty import MEASURES, SAMPLERS
 from sqp.uncertainty.fusion import FUSIONS
@@ -38,6 +39,11 @@ from sqp.uncertainty.tta import SETS
 )
 def test_a_config_lists_what_the_table_has(listed, table):
     assert sorted(get_args(listed)) == sorted(table)
+
+
+def test_names_that_are_checked_before_torch_is_imported_are_those_of_the_tables():
+    assert sorted(names.SEGMENTERS) == sorted(SEGMENTERS) and sorted(names.PROMPTERS) == sorted(PROMPTERS)
+    assert sorted(names.BACKBONES) == sorted([*BACKBONES, *VOLUME_BACKBONES])
 
 
 def test_a_referee_is_prompted_by_what_needs_neither_mask_nor_truth():

@@ -116,7 +116,9 @@ def test_coco_in_polygons_and_run_lengths_compressed_or_not(tmp_path, images):
 
 
 def test_label_studio_in_brushes_and_polygons(tmp_path, images):
-    masks = written(tmp_path, images, tasks())
+    content = tasks()
+    content[0]["predictions"] = [7]  # Label Studio's export names those behind its annotations by their ids alone
+    masks = written(tmp_path, images, content)
     assert list(masks) == ["a_a5_r1", "a_a5_r2"]
     assert (masks["a_a5_r1"] == B).all() and (masks["a_a5_r2"] == A).all()
 

@@ -309,6 +309,16 @@ def test_a_folder_without_masks_says_what_is_there(tmp_path, name):
         find_cases(tmp_path, masks=tmp_path / "masks")
 
 
+def test_a_folder_of_a_folder_a_class_names_them(tmp_path):
+    for name in ("hair", "lesion"):
+        (tmp_path / "masks" / name).mkdir(parents=True)
+        Image.fromarray(DISC).save(tmp_path / "masks" / name / "m.png")
+    Image.fromarray(DISC).save(tmp_path / "m.png")
+    with pytest.raises(ConfigError, match=r"but its subfolders do: give one of them \(hair, lesion\)"):
+        find_cases(tmp_path, masks=tmp_path / "masks")
+    assert find_cases(tmp_path, masks=tmp_path / "masks" / "hair")[0].mask_path
+
+
 @pytest.mark.parametrize("name", ["a.jpg.png", "a.jpg_mask.png", "a_gt.png", "a-labels.png"])
 def test_names_that_tools_give_masks(tmp_path, name):
     (tmp_path / "masks").mkdir()

@@ -58,7 +58,7 @@ def read_annotations(path: Path) -> list[Annotation]:
             return reader.read(path, content)
     raise ConfigError(
         f"--masks {path} is neither COCO (images and annotations) nor an export of Label Studio (a list of tasks with "
-        "data): export one of them as JSON"
+        "data): export one of them, of Label Studio as JSON, not as JSON-MIN"
     )
 
 

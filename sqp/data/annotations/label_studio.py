@@ -35,7 +35,7 @@ def read(path: Path, content: Any) -> list[Annotation]:
     for task, image in tasks:
         where = f"task {task.get('id', image)} of {path}"
         for kind in ("annotations", "predictions"):
-            for number, one in enumerate(mappings(task.get(kind), where), start=1):
+            for number, one in enumerate(mappings(_without_ids(task.get(kind)), where), start=1):
                 if one.get("was_cancelled"):
                     continue
                 prefix = f"{kind[0]}{one.get('id', number)}"
@@ -48,6 +48,11 @@ def read(path: Path, content: Any) -> list[Annotation]:
                     name = f"{prefix}_{region.get('id', len(found))}"
                     found.append(Annotation(image, name, label, None, partial(decode, region)))
     return found
+
+
+def _without_ids(values: Any) -> Any:
+    """A list without bare numbers: an export names the predictions behind its annotations by their ids alone."""
+    return [one for one in values if not isinstance(one, int)] if isinstance(values, list) else values
 
 
 def decode(region: Mapping[str, Any]) -> np.ndarray:

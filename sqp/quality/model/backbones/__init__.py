@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sqp.core.errors import ConfigError, unknown_name
+from sqp.core.names import TIMM
 from sqp.quality.model.backbones.base import Backbone
 from sqp.quality.model.backbones.compact import compact
 from sqp.quality.model.backbones.siamese import siamese, siamese_slip
@@ -23,8 +24,6 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
 
 VOLUME_BACKBONES: dict[str, Callable[..., Backbone]] = {"compact3d": compact3d, "slices": slices}
 """The same for record sets of volumes."""
-
-TIMM = "timm:"
 
 
 def build_backbone(
