@@ -20,6 +20,7 @@ from sqp.core.mirror import url_of
 from sqp.core.ownership import owned
 from sqp.core.shards import Shard, beside
 from sqp.core.untrusted import read_run
+from sqp.data.left_aside import by_cause
 from sqp.data.remote import with_local_inputs
 from sqp.integrations.writers import check_writers, write_for_tools
 from sqp.quality.bundle.expected_config import generate_config
@@ -254,8 +255,8 @@ def _records_of_images(config: PredictConfig, bundle: Bundle) -> GenerateResult:
     local = with_local_inputs(config, config.part)
     result = make_record_set(generate_config(local, bundle.expects, bundle.sources))
     if not result.record_ids and (config.part is None or result.images):
-        reasons = "; ".join(list(result.skipped.values())[:3])
-        raise ConfigError(f"no image of {config.images} could be segmented: {reasons}")
+        reasons = "; ".join(by_cause(result.skipped)[:3])
+        raise ConfigError(f"no image of {config.images} could be judged: {reasons}")
     return result
 
 

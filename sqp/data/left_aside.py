@@ -59,10 +59,20 @@ def by_cause(reasons: Mapping[str, str]) -> list[str]:
     """
     found: dict[str, list[str]] = {}
     for name, reason in reasons.items():
-        found.setdefault(re.sub(r"\S*[\d./]\S*", "", reason), []).append(name)
+        found.setdefault(cause_of(reason), []).append(name)
     ordered = sorted(found.values(), key=len, reverse=True)
     more = [f" (and {len(names) - 1} like it)" if len(names) > 1 else "" for names in ordered]
     return [f"{names[0]}: {reasons[names[0]]}{rest}" for names, rest in zip(ordered, more, strict=True)]
+
+
+def cause_of(reason: str) -> str:
+    """The reason without names and numbers.
+
+    Examples:
+        >>> cause_of("a.png is 3x3 pixels") == cause_of("b.png is 4x4 pixels")
+        True
+    """
+    return re.sub(r"\S*[\d./]\S*", "", reason)
 
 
 def turned_notes(cases: Iterable[Case]) -> list[str]:

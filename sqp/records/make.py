@@ -28,7 +28,7 @@ from sqp.core.types import Case
 from sqp.core.untrusted import read_run
 from sqp.data import find_cases
 from sqp.data.annotations.cases import annotated_cases, holds_annotations, number_labels, without_broken, write_masks
-from sqp.data.left_aside import counted, turned_notes
+from sqp.data.left_aside import cause_of, counted, turned_notes
 from sqp.data.licences import of_licences
 from sqp.data.remote import with_local_inputs
 from sqp.data.sizes import of_other_size, refusal, resized_notes
@@ -168,7 +168,7 @@ def _make(config: GenerateConfig, to_train: bool) -> GenerateResult:
         skipped |= {f"reference {name}": reason for name, reason in references.left_out.items()}
         for reason in references.left_out.values() if config.strict else ():
             raise CaseError(reason)
-    written, ended = 0, False
+    written, ended, causes = 0, False, dict[str, str]()
     marked: list[tuple[str, set[str]]] = []
     progress = Progress(len(pending), "generate", "image")
     for line in too_few_to_train(everything) if to_train else ():
@@ -186,7 +186,8 @@ def _make(config: GenerateConfig, to_train: bool) -> GenerateResult:
             for problem in problems:
                 if config.strict:
                     raise CaseError(f"{image_id}: {problem}")
-                progress.say(f"skipped {image_id}: {problem}")
+                if causes.setdefault(cause_of(problem), image_id) == image_id:  # of others like it skipped.csv tells
+                    progress.say(f"skipped {image_id}: {problem}")
             if problems:
                 skipped[image_id] = "; ".join(problems)
         ended = True
@@ -199,8 +200,7 @@ def _make(config: GenerateConfig, to_train: bool) -> GenerateResult:
         write_skipped(config.out, skipped)
     done = writer.done()
     ids = [name for names in plans.values() for name in names if name in done]
-    some = any(case.split for case in everything)
-    unsplit = sum(not case.split for case in cases) if some else 0
+    unsplit = sum(not case.split for case in cases) if any(case.split for case in everything) else 0
     joined = sorted(finished.bare)
     notes += counted(joined, "record{s} {are} joined with the truth that was added, and nothing else of them changes")
     notes += counted(finished.changed, "image{s} or truth{s} changed since the records were made: made anew")

@@ -70,6 +70,18 @@ def test_many_masks_of_another_size_are_one_line_and_the_others_are_judged(data,
     assert len(pd.read_csv(data / "out" / "records" / "skipped.csv")) == 2
 
 
+def test_masks_of_several_classes_are_one_line_for_all(data, capsys):
+    for path in (data / "unet").iterdir():
+        mask = np.asarray(Image.open(path)) // 255
+        mask[:2, :2] = 2
+        Image.fromarray(mask).save(path)
+    given = ["--mask_pattern", "{stem}_unet_fold0", "--resize_masks"]
+    assert judge(data, *given) == 2
+    out, err = capsys.readouterr()
+    assert out.count("skipped ") == 1 and err.count("--label 1") == 1 and "(and 3 like it)" in err
+    assert judge(data, *given, "--label", "1", "--overwrite") == 0
+
+
 def test_a_pattern_may_lead_into_folders(data):
     for path in list((data / "unet").iterdir()):
         folder = data / "unet" / path.name.removesuffix("_unet_fold0.png")

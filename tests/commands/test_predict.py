@@ -244,7 +244,7 @@ def test_images_none_of_which_can_be_segmented(config, data):
     predict.run(config)
     for path in (data / "images").iterdir():
         path.write_bytes(b"no image")
-    with pytest.raises(ConfigError, match=r"no image of .* could be segmented: "):
+    with pytest.raises(ConfigError, match=r"no image of .* could be judged: "):
         predict.run(replace(config, out=config.out / "new"))
 
 
