@@ -208,7 +208,7 @@ def _make(config: GenerateConfig, to_train: bool) -> GenerateResult:
     notes += counted(finished.damaged, "record{s} had a mask or maps that were altered or lost: made anew")
     notes += reference_notes(config, marked)
     notes += turned_notes(cases)
-    given = {case.image_id: str(file) for case in cases if (file := case.mask_path or case.probability_path)}
+    given = {c.image_id: str(file.absolute()) for c in cases if (file := c.mask_path or c.probability_path)}
     return GenerateResult(config.out, len(cases), records, written, skipped, seconds, unsplit, ids, notes, given)
 
 
