@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from sqp.bundles import bundle_folder
+from sqp.bundles import bundle_folder, check_bundle
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError
 from sqp.data.pixels import Pixels, image_of, mask_of, name_of, pairs_of
@@ -40,6 +40,8 @@ class Model:
     """A bundle with the networks that its records need, loaded once; `load` makes it. Usable from several threads."""
 
     def __init__(self, config: PredictConfig) -> None:
+        if config.model is not None:
+            check_bundle(config.model)
         self.bundle = Bundle.load(bundle_folder(config.model))
         if dims_of(self.bundle.model.spec.backbone) == 3:
             raise ConfigError(f"{self.bundle.name} judges volumes, which sqp.load() does not take: use `sqp predict`")
@@ -56,11 +58,12 @@ class Model:
         )
 
     def assess(self, image: Pixels, mask: Pixels) -> Assessment:
-        """Judge a mask of an image: arrays, Pillow's, or paths of files, which are read as `sqp predict` reads them.
+        """Judge a mask of an image: arrays, tensors, Pillow's, or files, which are read as `sqp predict` reads them.
 
         Args:
-            image: `[h, w]`, `[h, w, 3]` or `[h, w, 4]`, uint8 or as `image_of_array` takes it.
-            mask: `[h, w]`, bool, 0 and 1 or 0 and 255, as large as the image.
+            image: `[h, w]`, `[h, w, 3]` or `[h, w, 4]`, uint8 or as `image_of_array` takes it; tensors also
+                `[c, h, w]`.
+            mask: `[h, w]`, bool, 0 and 1 or 0 and 255, as large as the image; a tensor also `[1, h, w]`.
 
         Returns:
             What is said of the mask.

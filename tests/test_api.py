@@ -152,6 +152,8 @@ def test_wrong_options(bundle, fake_segmenter):
         sqp.load(bundle, accept=0.1)
     with pytest.raises(ConfigError, match=r"risk is 2; it must lie between 0 and 1"):
         sqp.load(bundle, risk=2)
+    with pytest.raises(ConfigError, match=r"unknown model 'defualt', did you mean 'default'\?"):
+        sqp.load("defualt")
     with pytest.raises(ConfigError, match="/nowhere is no bundle"):
         sqp.load("/nowhere")
     with pytest.raises(AttributeError, match="no attribute 'lod'"):

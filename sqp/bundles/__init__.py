@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sqp.core.errors import ConfigError
+from sqp.core.errors import ConfigError, unknown_name
 from sqp.core.files import cache_dir
 
 HERE = Path(__file__).parent
@@ -56,3 +56,16 @@ def bundle_folder(model: Path | None) -> Path:
             "--model DIR"
         )
     return folder
+
+
+def check_bundle(model: Path) -> None:
+    """ConfigError for what is neither the name of a bundle nor the folder of one; it names the nearest name.
+
+    Args:
+        model: name or folder.
+    """
+    if (bundle_folder(model) / "bundle.json").is_file():
+        return
+    if not model.exists() and len(model.parts) == 1:
+        raise unknown_name("model", str(model), [*BUNDLES, *RECIPES, "or the folder of a bundle"])
+    raise ConfigError(f"{model} is no bundle: no bundle.json with model.safetensors; make one with `sqp train`")

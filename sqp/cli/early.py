@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqp.bundles import BUNDLES, RECIPES, bundle_folder
+from sqp.bundles import check_bundle
 from sqp.config.referee import NONE
 from sqp.core.errors import ConfigError, unknown_name
 from sqp.core.mirror import is_tar, url_of
@@ -39,19 +39,15 @@ def check_early(config: Any) -> None:
     for option, path in _files(config):
         if _lost(path) and not comes_later(path):
             raise ConfigError(f"--{option} {path} does not exist: {REMEDIES.get(option, 'check the path')}")
+    model = getattr(config, "model", None)
+    if isinstance(model, Path):
+        check_bundle(model)
     records = getattr(config, "records", None) or ()
     for folder in [records] if isinstance(records, Path) else records:
         check_record_set(folder)
     for what, name, known, table in _names(config):
-        if (
-            name not in known and table not in sys.modules
-        ):  # a table that is loaded may have got more, and is asked later
+        if name not in known and table not in sys.modules:  # a table that is loaded may have more: the command asks it
             raise unknown_name(what, name, known)
-    model = getattr(config, "model", None)
-    if isinstance(model, Path) and not (bundle_folder(model) / "bundle.json").is_file():
-        if _lost(model) and len(model.parts) == 1:
-            raise unknown_name("model", str(model), [*BUNDLES, *RECIPES, "or the folder of a bundle"])
-        raise ConfigError(f"{model} is no bundle: no bundle.json with model.safetensors; make one with `sqp train`")
 
 
 def _names(config: Any) -> Iterator[tuple[str, str, Sequence[str], str]]:
