@@ -33,8 +33,8 @@ def on_files(files: Files, config: Any) -> Files:
     """Add what lies outside of docs/, and a page of the reference a room."""
     files.append(File.generated(config, "index.md", abs_src_path=str(ROOT / "README.md")))
     files.append(File.generated(config, "security.md", abs_src_path=str(ROOT / "SECURITY.md")))
-    card = "sqp/bundles/default/card.md"
-    files.append(File.generated(config, card, abs_src_path=str(ROOT / card)))
+    for path in sorted((ROOT / "sqp" / "bundles").glob("*/card.md")):
+        files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
     for path in sorted((ROOT / "benchmarks").rglob("*")):
         if path.suffix in {".md", ".png", ".csv"}:
             files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
