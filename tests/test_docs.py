@@ -114,6 +114,19 @@ def test_a_wrong_option_is_noticed(wrong):
         check_options(shlex.split(wrong))
 
 
+FIGURE = re.compile(
+    r"(?<![\w.,\[])(?:\d\.\d{3}(?: \[\d\.\d{3}, \d\.\d{3}\])?|\d{1,3}(?:,\d{3})+)(?![\d.,]\d)",
+)
+"""A number of three decimals, with its interval where it has one, or a count such as 3,457."""
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/guide.md"])
+def test_every_figure_stands_in_a_benchmark(page):
+    measured = "\n".join(path.read_text() for path in sorted((ROOT / "benchmarks").rglob("*.md")))
+    told = set(FIGURE.findall((ROOT / page).read_text()))
+    assert told and not sorted(figure for figure in told if figure not in measured)
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """Tiny images with masks as the pages name them, and a LiteMedSAM that costs nothing."""
