@@ -26,7 +26,6 @@ REMEDIES = {
     "splits": "make it with `sqp splits --images DATA --out OUT.json`",
     "decisions": ON_THE_PAGE,
     "audit_decisions": ON_THE_PAGE,
-    "predictions": "give the --out of the `sqp predict` on whose page the decisions were made",
 }
 """Option -> what to do where its file is not there; of all others the path is to be checked."""
 

@@ -71,7 +71,7 @@ CASES = [
             ),
         )
     ],
-    Case("decisions-missing", nothing, f"{DECIDED} --decisions {{bad}}/none.json", 2, "is no file of decisions"),
+    Case("decisions-missing", nothing, f"{DECIDED} --decisions {{bad}}/none.json", 2, "does not exist: save it on"),
     Case("audit-without-risk", nothing, LINES["predict"] + " --audit 50", 2, "give --risk, too"),
     Case("shard-17-of-16", nothing, LINES["generate"] + " --shard 17/16", 2, "shard is '17/16'; it must be i/n"),
     Case("shard-17-of-16-predict", nothing, LINES["predict"] + " --shard 17/16", 2, "shard is '17/16'; it must be i/n"),
