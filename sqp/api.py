@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from math import nan
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -19,6 +20,7 @@ from sqp.data.pixels import Pixels, image_of, mask_of, name_of, pairs_of
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import DIGEST
+from sqp.quality.judging.correction import learned
 from sqp.quality.judging.in_memory import Judge, Prediction
 from sqp.quality.judging.risk import Choice, risk_rule
 from sqp.quality.model.backbones import dims_of
@@ -47,12 +49,18 @@ class Model:
         self.choice: Choice | None = None if rule is None else self.bundle.choose(rule, config.reject)
         records = generate_config(config, self.bundle.expects, self.bundle.sources)
         check_parts(records)
+        shown = whole_references(records)
+        correction = None
+        if config.correct:
+            with TemporaryDirectory() as home:
+                correction = learned(self.bundle, records, Path(home), config.risk, device=config.device)
         self._judge = Judge(
-            *(self.bundle, make_maker(records, references=whole_references(records)), with_hashes(records)),
+            *(self.bundle, make_maker(records, references=shown), with_hashes(records)),
             device=config.device,
             accept=config.accept,
             reject=config.reject,
             choice=self.choice,
+            correct=correction,
         )
 
     def assess(self, image: Pixels, mask: Pixels) -> Assessment:
@@ -159,6 +167,7 @@ def load(
     localizer: str | os.PathLike[str] | None = None,
     supervised: str | os.PathLike[str] | None = None,
     references: str | os.PathLike[str] | None = None,
+    correct: bool = True,
     seed: int | None = None,
     device: str = "cpu",
 ) -> Model:
@@ -179,6 +188,7 @@ def load(
         localizer: checkpoint of the referee's localizer.
         supervised: checkpoint of the network with which masks are compared.
         references: examples of the task, images with masks in a folder or a CSV, for a bundle that reads them.
+        correct: whether references correct the predictions of a bundle that may be corrected so.
         seed: seed of the samples; None: that of the bundle's records.
         device: cpu, cuda, cuda:0, mps.
 
@@ -212,6 +222,7 @@ def load(
         localizer=_path(localizer),
         supervised=_path(supervised),
         references=_path(references),
+        correct=correct,
         seed=seed,
         device=device,
     )

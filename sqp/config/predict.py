@@ -48,6 +48,8 @@ class PredictConfig(CommandConfig):
         references: Examples of the task, 1 to 32 images with masks: a folder, a CSV, or COCO's file beside its images.
             What they say of each mask (rca_max, rca_mean, rca_median) stands in predictions.parquet, and a bundle may
             read it.
+        correct: Let references correct the predictions of a bundle that may be corrected so (any): four or more, each
+            judged under corruptions of its own mask, tell how far off the model is on their task.
         layout: Layout of the data, or auto.
         records: Record sets made before, in place of images.
         split: Only the records of these splits; default all.
@@ -98,6 +100,7 @@ class PredictConfig(CommandConfig):
     mask_pattern: str | None = None
     resize_masks: bool = False
     references: Path | None = None
+    correct: bool = True
     label: list[int | str] = field(default_factory=list)
     layout: Layout = "auto"
     records: list[Path] = field(default_factory=list)

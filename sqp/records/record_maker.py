@@ -29,14 +29,13 @@ from sqp.records.references import (
     AMONG,
     STRANGE,
     Reference,
-    Shown,
     build_encoder,
     encoder_of,
     in_context,
-    reversed_findings,
 )
 from sqp.records.refine import refined_mask
 from sqp.records.resume import files_of
+from sqp.records.shown import Shown, reversed_findings
 from sqp.records.supervised import SupervisedReferee
 from sqp.uncertainty import OF_THE_IMAGE, mask_from_logits, sample_many, sampler_options
 
