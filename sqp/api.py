@@ -26,7 +26,7 @@ from sqp.quality.judging.risk import Choice, risk_rule
 from sqp.quality.model.backbones import dims_of
 from sqp.records.fitted import with_hashes
 from sqp.records.make import check_parts
-from sqp.records.references import whole_references
+from sqp.records.referees.references import whole_references
 from sqp.records.workers import make_maker
 from sqp.report.assessment import Assessment
 from sqp.report.predictions import ordered
@@ -176,7 +176,7 @@ def load(
     The options are those of `sqp predict`.
 
     Args:
-        model: a name of a bundle that comes with sqp, or a folder; None is `default`.
+        model: a name of a bundle that comes with sqp, or a folder; None is `default`, with references `any`.
         accept: least low end of an accepted mask, a Dice.
         reject: a mask whose high end is below it is rejected, a Dice.
         risk: greatest share of failures among the accepted, in (0, 1); with it `accept` is not used.

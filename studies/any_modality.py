@@ -5,10 +5,11 @@ python -m studies.any_modality configs/any.yaml runs/any [--only records choose 
 records: masks of every quality of each task, judged beside k references, which are drawn from train and never share a
 group with what is judged; test masks are the same for each k. OUT/frozen.csv
 lists them with their hashes.
-choose: each model of the config is trained on all tasks but one, and judges that one's masks of train, calibration and
-val; OUT/choose.csv. report: the model that the config names as `chosen` on the masks of test; OUT/report.csv,
-intervals.csv, any.png and report.md. bundles: that model trained on the tasks of each bundle, its interval as wide as
-those ask that were left out of them, and judged on the other tasks; OUT/bundles. Everything goes on where it stopped.
+choose: each model of the config is trained on all tasks but one, and judges that one's masks of calibration and val, as
+it is and corrected by the references; OUT/choose.csv. report: the model that the config names as `chosen` on the masks
+of test; OUT/report.csv, means.csv, any.png and report.md. bundles: that model trained on the tasks of each bundle, its
+interval as wide as those ask that were left out of them, and judged on the other tasks; OUT/bundles. Everything goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,14 @@ from sqp.core.types import Case
 from sqp.evaluation.comparison import MEDIAN, MODEL
 from sqp.quality import Bundle
 from sqp.quality.bundle.licences import check_licences
+from sqp.quality.bundle.storage import CORRECTION
 from sqp.quality.judging.conformal import Conformal
-from sqp.quality.judging.correction import FEWEST, corrupted_references
+from sqp.quality.judging.correction import FEWEST, Correction, corrupted_references, score_inputs
 from sqp.records import RecordSet, read_record_sets
 from sqp.records.frozen import mask_hash
 from sqp.report.figures import save
 from sqp.report.tables import HEADINGS, write_csv
-from studies.any_report import RCA, SUBSETS, figure, intervals, over_tasks, placed, pooled_quantile, table_of
+from studies.any_report import ALONE, RCA, figure, over_tasks, placed, pooled_quantile, table_of, with_intervals
 from studies.classical import masks
 from studies.runner import (
     command,
@@ -55,6 +58,8 @@ STEPS = ("records", "choose", "report", "bundles")
 ENCODER = "litemedsam"
 AGAINST = ["referee_dice", *RCA, "predicted_iou", "area"]
 NOT_TEST = PARTS[:-1]
+CHOOSING = ["held"]
+KINDS = ["spread", "natural"]
 
 Sets = dict[str, list[Path]]
 """task -> its record sets."""
@@ -147,7 +152,7 @@ def everywhere(
     for task in tasks:
         sets = found_sets(out, [other for other in tasks if other != task], NOT_TEST)
         path = trained(settings, name, sets, home / task)
-        judged.append(judged_by(path, found_sets(out, [task], parts), home / task))
+        judged.append(judged_by(path, out, {task: found_sets(out, [task], parts)[task]}, home / task))
     return pd.concat(judged, ignore_index=True)
 
 
@@ -160,11 +165,22 @@ def trained(settings: Mapping[str, Any], name: str, sets: Sets, home: Path) -> P
     return Path(result.bundle)
 
 
-def judged_by(path: Path, sets: Sets, home: Path) -> pd.DataFrame:
-    """The rows of record sets with the predictions of a bundle."""
-    folders = [folder for several in sets.values() for folder in several]
-    bundle = Bundle.load(path)
-    return placed(predictions(home / predictions_key(path, folders), lambda: bundle, folders))
+def judged_by(path: Path, out: Path, sets: Sets, home: Path) -> pd.DataFrame:
+    """The rows of record sets with the predictions of a bundle, corrected by the references where there are enough.
+
+    `alone` is the prediction without them, `corrected` whether there were.
+    """
+    bundle, folders = Bundle.load(path), [folder for several in sets.values() for folder in several]
+    rows = placed(predictions(home / predictions_key(path, folders), lambda: bundle, folders))
+    rows = rows.assign(alone=rows["predicted_dice"], corrected=False)
+    found = []
+    for (task, part, k, number), some in rows.groupby(["task", "part", "k", "draw"]):
+        spoilt = out / "references" / task / f"{part}_{k}_{number}" / "records"
+        if spoilt.exists():
+            known = predictions(home / predictions_key(path, [spoilt]), partial(Bundle.load, path), [spoilt])
+            some = Correction.learn(known, score_inputs(bundle), bundle.conformal)(some).assign(corrected=True)
+        found.append(some)
+    return pd.concat(found, ignore_index=True)
 
 
 def calibration_rows(settings: Mapping[str, Any], out: Path) -> pd.DataFrame:
@@ -175,12 +191,13 @@ def calibration_rows(settings: Mapping[str, Any], out: Path) -> pd.DataFrame:
 
 
 def choose(settings: Mapping[str, Any], out: Path) -> pd.DataFrame:
-    """A row a model of the config, number of references, subset and method: means over tasks, on what is not test."""
-    calibration, tables = calibration_rows(settings, out), []
+    """A row a model of the config, number of references and kind of masks: means over tasks, on what is not test."""
+    tables = []
     for name in settings["models"]:
-        rows = everywhere(settings, name, out, NOT_TEST, list(settings["tasks"]), out / "judge" / name)
-        table = table_of(rows, calibration, AGAINST, 10, list(SUBSETS))
-        tables.append(over_tasks(table).assign(model=name))
+        rows = everywhere(settings, name, out, CHOOSING, list(settings["tasks"]), out / "judge" / name)
+        for what, column in (("corrected", "predicted_dice"), ("alone", "alone")):
+            table = table_of(rows.assign(predicted_dice=rows[column]), rows.iloc[:0], [], 10, KINDS)
+            tables.append(over_tasks(table[table["method"] == MODEL]).assign(model=name, judge=what))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -188,77 +205,70 @@ def report(settings: Mapping[str, Any], out: Path) -> None:
     """The chosen model on the masks of test, each task beside a model that has not seen it."""
     name, tasks = settings["chosen"], list(settings["tasks"])
     lookup("model of the config", name, settings["models"])
-    rows, others = (
-        everywhere(settings, name, out, parts, tasks, out / "judge" / name) for parts in (["test"], NOT_TEST)
-    )
-    n_resamples = int(settings.get("n_resamples", 1000))
-    table = table_of(rows, calibration_rows(settings, out), AGAINST, n_resamples, list(SUBSETS))
-    widths = intervals(rows, others, float(settings["train"].get("alpha", 0.1)))
+    home, alpha = out / "judge" / name, float(settings["train"].get("alpha", 0.1))
+    rows, others = (everywhere(settings, name, out, parts, tasks, home) for parts in (["test"], CHOOSING))
+    table = whole_table(with_intervals(rows, others, alpha), settings, out)
     means = over_tasks(table)
     write_csv(table, out / "report.csv")
-    write_csv(widths, out / "intervals.csv")
     write_csv(means, out / "means.csv")
     save(figure(means), out / "any.png")
-    write_page(out / "report.md", *blocks(table, means, widths))
+    write_page(out / "report.md", *blocks(table, means))
 
 
-def blocks(table: pd.DataFrame, means: pd.DataFrame, widths: pd.DataFrame) -> Iterator[str]:
+def whole_table(rows: pd.DataFrame, settings: Mapping[str, Any], out: Path) -> pd.DataFrame:
+    """`table_of` with the judge before its correction as a further method."""
+    n_resamples, calibration = int(settings.get("n_resamples", 1000)), calibration_rows(settings, out)
+    table = table_of(rows, calibration, AGAINST, n_resamples, KINDS)
+    alone = rows[rows["corrected"]].assign(predicted_dice=lambda some: some["alone"])
+    before = table_of(alone, calibration, [], n_resamples, KINDS)
+    before = before[before["method"] == MODEL].drop(columns=["coverage", "width"]).assign(method=ALONE)
+    return pd.concat([table, before], ignore_index=True)
+
+
+def blocks(table: pd.DataFrame, means: pd.DataFrame) -> Iterator[str]:
     """The tables of the page."""
-    names = {"pearson": "r", "spearman": "Spearman", "mae": "MAE", "aurc": "AURC"}
+    told = {"pearson": "r", "spearman": "Spearman", "mae": "MAE", "aurc": "AURC"} | {
+        n: n for n in ("coverage", "width")
+    }
+    both = {"method": HEADINGS["method"], "n": "n", "sd_dice": "SD(Dice)"}
     yield "## Means over tasks"
-    yield shown(
-        means,
-        {
-            "k": "k",
-            "subset": "masks",
-            "method": "method",
-            "n": "n",
-            "sd_dice": "SD(Dice)",
-            **names,
-            "least_pearson": "least r",
-        },
-    )
-    yield "## Intervals"
-    yield shown(
-        widths.groupby(["k", "interval"])[["coverage", "width"]].mean().reset_index(),
-        {"k": "k", "interval": "interval", "coverage": "coverage", "width": "width"},
-    )
+    yield shown(means, {"k": "k", "subset": "masks"} | both | {"least_pearson": "least r"} | told)
     for (k, subset), part in table.groupby(["k", "subset"], sort=False):
-        kept_methods = part[part["method"].isin([MODEL, MEDIAN, *AGAINST])]
+        kept_methods = part[part["method"].isin([MODEL, ALONE, MEDIAN, *AGAINST])]
         yield f"## k = {k}, {subset} masks"
-        headings = {
-            "task": "task",
-            "method": HEADINGS["method"],
-            "n": "n",
-            "n_groups": "groups",
-            "sd_dice": "SD(Dice)",
-            **names,
-        }
-        yield shown(kept_methods, headings | {"coverage": "coverage", "width": "width"})
+        yield shown(kept_methods, {"task": "task", "n_groups": "groups"} | both | told)
 
 
 def bundle(settings: Mapping[str, Any], name: str, out: Path) -> Path:
-    """The chosen model trained on the tasks of a bundle, its interval as wide as those ask that were left out of them.
+    """The chosen model trained on the tasks of a bundle, its intervals as wide as those ask that were left out of them.
 
     What it says of the test masks of all other tasks is written to OUT/NAME.csv, where there are such.
     """
     tasks, chosen = settings["bundles"][name]["tasks"], settings["chosen"]
     made = Bundle.load(trained(settings, chosen, found_sets(out, tasks, NOT_TEST), out / "train" / name))
-    rows = everywhere(settings, chosen, out, NOT_TEST, tasks, out / "judge" / f"{chosen}-{name}")
+    whole = list(tasks) == list(settings["tasks"])  # then each was left out for the report already
+    rows = everywhere(settings, chosen, out, CHOOSING, tasks, out / "judge" / (chosen if whole else f"{chosen}-{name}"))
     alpha = made.conformal.alpha
-    conformal = Conformal(pooled_quantile(rows, alpha), alpha, rows["group"].nunique(), len(rows))
+    plain, corrected = (
+        {
+            "quantile": pooled_quantile(some, alpha),
+            "groups": some["group"].nunique(),
+            "records": len(some),
+        }
+        for some in (rows[~rows["corrected"]], rows[rows["corrected"]])
+    )
     target = out / "bundles" / name
     shutil.rmtree(target, ignore_errors=True)
-    replace(made, conformal=conformal).save(target)
+    replace(made, conformal=Conformal(alpha=alpha, **plain), info=made.info | {CORRECTION: corrected}).save(target)
     if name in BUNDLES:
         check_licences(made.info, BUNDLES[name], name)
     unseen = [task for task in settings["tasks"] if task not in tasks]
     if unseen:
-        rows = judged_by(target, found_sets(out, unseen, ["test"]), out / "train" / name)
-        n_resamples = int(settings.get("n_resamples", 1000))
-        write_csv(
-            table_of(rows, calibration_rows(settings, out), AGAINST, n_resamples, list(SUBSETS)), out / f"{name}.csv"
-        )
+        judged = judged_by(target, out, found_sets(out, unseen, ["test"]), out / "train" / name)
+        ends = Conformal(alpha=alpha, **corrected).interval(judged["predicted_dice"], judged["scale"])
+        for end, values in zip(("low", "high"), ends, strict=True):
+            judged[end] = judged[end].where(~judged["corrected"], values)
+        write_csv(whole_table(judged, settings, out), out / f"{name}.csv")
     return target
 
 

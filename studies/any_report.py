@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +15,6 @@ from matplotlib.figure import Figure
 
 from sqp.evaluation.comparison import MEDIAN, MODEL, compare
 from sqp.evaluation.paired import Paired
-from sqp.metrics.intervals import coverage, mean_width
 from sqp.metrics.selective import aurc
 from sqp.metrics.stats import Resamples
 
@@ -27,14 +25,17 @@ SUBSETS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "all": lambda rows: pd.Series(True, rows.index),
 }
 """Corrupted masks, whose Dice covers the whole range; masks as LiteMedSAM and classical methods make them; both."""
+ALONE = "before the correction"
+"""The judge without what references teach it."""
 COLOURS = {
     MODEL: "#0072B2",
+    ALONE: "#D55E00",
     "referee_dice": "#E69F00",
     "rca_max": "#009E73",
     "rca_mean": "#CC79A7",
     "rca_median": "#56B4E9",
 }
-MARKERS = dict(zip(COLOURS, "osD^v", strict=True))
+MARKERS = dict(zip(COLOURS, "oXsD^v", strict=True))
 
 
 def placed(rows: pd.DataFrame) -> pd.DataFrame:
@@ -111,23 +112,18 @@ def pooled_quantile(rows: pd.DataFrame, alpha: float) -> float:
     return float(residual[order][np.searchsorted(mass, 1 - alpha - 1e-9)])
 
 
-def intervals(rows: pd.DataFrame, others: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """For each task and number of references coverage and width, by two intervals.
+def with_intervals(rows: pd.DataFrame, others: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """The rows with low and high as wide as the residuals on other tasks ask for (`others`, not of test).
 
-    `bundle`: that of the model itself. `left out`: as wide as the residuals on other tasks (`others`, not of test) ask
-    for that were judged by models that had not seen these.
+    These were judged by models that had not seen them; corrected predictions go by corrected ones.
     """
     found = []
-    for (task, k), part in rows.groupby(["task", "k"]):
-        half = pooled_quantile(others[others["task"] != task], alpha) * part["scale"]
-        ends = {
-            "bundle": (part["low"], part["high"]),
-            "left out": ((part["predicted_dice"] - half).clip(0, 1), (part["predicted_dice"] + half).clip(0, 1)),
-        }
-        for name, (low, high) in ends.items():
-            row = {"task": task, "k": k, "interval": name, "n": len(part)}
-            found.append(row | {"coverage": coverage(low, high, part["dice"]), "width": mean_width(low, high)})
-    return pd.DataFrame(found)
+    for (task, corrected), part in rows.groupby(["task", "corrected"]):
+        alike = others[(others["task"] != task) & (others["corrected"] == corrected)]
+        half = pooled_quantile(alike, alpha) * part["scale"]
+        ends = {"low": part["predicted_dice"] - half, "high": part["predicted_dice"] + half}
+        found.append(part.assign(**{name: end.clip(0, 1) for name, end in ends.items()}))
+    return pd.concat(found, ignore_index=True)
 
 
 def figure(means: pd.DataFrame) -> Figure:
@@ -147,8 +143,3 @@ def figure(means: pd.DataFrame) -> Figure:
         axis.grid(alpha=0.3)
     axes[1].legend(fontsize=8)
     return fig
-
-
-def settings_of(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The options of `sqp train` of a model of the config."""
-    return {**settings["train"], **settings["models"][name]}

@@ -138,12 +138,12 @@ def parts_of(cases: Sequence[Case], judged: int) -> dict[str, tuple[list[Case], 
 
 
 def draw(pool: Sequence[Case], k: int, number: int) -> list[Case]:
-    """k references of a pool, or as many as there are. Draws of up to 8 have no image in common, while the pool lasts.
+    """k references of a pool, or as many as there are. Draws have no image in common, while the pool lasts.
 
     One order of the pool serves all: those of 32 begin with those of 8, and so on.
     """
     order = numpy_generator(0, "references").permutation(len(pool))
-    start = (8 * number) % max(1, len(pool) - k + 1)
+    start = (k * number) % max(1, len(pool) - k + 1)
     return [pool[i] for i in order[start : start + k]]
 
 

@@ -32,7 +32,7 @@ class PredictConfig(CommandConfig):
 
     Attributes:
         model: Bundle of a trained quality model: its folder, or the name of one that comes with sqp; default is sqp's
-            own, `default`.
+            own, `default`, and with references `any`.
         out: Folder of predictions.csv (ten columns), predictions.parquet (all), overlays and the report.
         images: Folder of images, one image, a CSV, or the root of a data set; records are made in OUT/records.
         masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images, 3D Slicer or DICOM SEG
@@ -139,6 +139,8 @@ class PredictConfig(CommandConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.model is None and self.references is not None:
+            self.model = Path("any")
         self.label = as_labels(self.label, self.masks)
         check_thresholds(self.accept, self.reject)
         check_engine(self.engine, self.address, self.gpu_share)

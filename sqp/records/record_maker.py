@@ -24,8 +24,8 @@ from sqp.records.draft import Draft, Findings, joined, of_mask, of_probability, 
 from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase, load_case, read_truth
 from sqp.records.plan import PlannedRecord, plan_case
-from sqp.records.referee import Referee
-from sqp.records.references import (
+from sqp.records.referees.referee import Referee
+from sqp.records.referees.references import (
     AMONG,
     STRANGE,
     Reference,
@@ -33,10 +33,10 @@ from sqp.records.references import (
     encoder_of,
     in_context,
 )
+from sqp.records.referees.shown import Shown, reversed_findings
+from sqp.records.referees.supervised import SupervisedReferee
 from sqp.records.refine import refined_mask
 from sqp.records.resume import files_of
-from sqp.records.shown import Shown, reversed_findings
-from sqp.records.supervised import SupervisedReferee
 from sqp.uncertainty import OF_THE_IMAGE, mask_from_logits, sample_many, sampler_options
 
 DONOR_TRIES = 5

@@ -15,25 +15,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from skimage.feature import multiscale_basic_features
 from sklearn.ensemble import ExtraTreesClassifier
 from torch import Tensor
 from torch.nn import functional as F
 
-from sqp.core.frame import Frame
 from sqp.core.seeding import numpy_generator
 from sqp.core.types import Embedding, Segmenter
 from sqp.metrics.overlap import dice
 from sqp.segmenters.personalised import PersonalisedSegmenter, halves_of, patches, shares_of
+from sqp.segmenters.pixel_features import Pixels, filters, on_own_grid, place
 
-SIDE = 128
-"""Longer side of what the forest draws, in pixels; a smaller image is drawn as it is."""
-SIGMAS = (1.0, 8.0)
-"""Least and greatest scale of the filters, in pixels of that size."""
 COMPONENTS = 24
 """Principal components of the encoding that the forest reads."""
 RIDGE = 30.0
@@ -44,18 +38,6 @@ CUTS = np.linspace(0.1, 0.9, 33)
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """What may be chosen: where the answer is cut, and the forest's share in it beside the coarse ones."""
 EPS = 1e-3  # a forest says 0 and 1; its logit must be finite
-
-
-class Pixels(NamedTuple):
-    """What is read of an image.
-
-    `filters` float32 `[f, h, w]` at most `SIDE` along a side; `encoding` unit vectors `[c, h', w']` on the encoding's
-    grid and `patches`, the same averaged to `personalised`'s.
-    """
-
-    filters: Tensor
-    encoding: Tensor
-    patches: Tensor
 
 
 class PixelClassifier(PersonalisedSegmenter):
@@ -208,52 +190,11 @@ def build_pixel_classifier(
     return PixelClassifier(base)
 
 
-def filters(image: np.ndarray) -> Tensor:
-    """Multi-scale filters of an image: grey values, edges and texture, the colours smoothed, and the place.
-
-    Args:
-        image: uint8 `[h, w, 3]`.
-
-    Returns:
-        float32 `[f, h', w']`, the longer side `SIDE` or that of a smaller image.
-    """
-    pixels = Frame(image.shape[:2], min(SIDE, max(image.shape[:2]))).image_to_input(image)[0].numpy()
-    grey = pixels.mean(0)
-    low, high = np.percentile(grey, [1, 99])
-    scale = max(float(high - low), 1.0)
-    scales = {"sigma_min": SIGMAS[0], "sigma_max": SIGMAS[1]}
-    of_grey = multiscale_basic_features((grey - low) / scale, **scales)
-    chroma = np.moveaxis((pixels - grey) / scale, 0, -1)
-    of_colour = multiscale_basic_features(chroma, edges=False, texture=False, channel_axis=-1, **scales)
-    planes = np.concatenate([of_grey, of_colour], -1).astype(np.float32)
-    return torch.cat([torch.from_numpy(np.moveaxis(planes, -1, 0).copy()), _place(grey.shape)])
-
-
-def on_own_grid(embedding: Embedding) -> Tensor:
-    """Unit vectors `[c, h', w']` of an encoding's valid, unpadded part on its own grid, float32 on the CPU.
-
-    Args:
-        embedding: of an image.
-
-    Returns:
-        h' x w' covers the image.
-    """
-    features, frame = embedding.features.float().cpu(), embedding.frame
-    h, w = (max(1, round(max(features.shape[-2:]) * length / frame.size)) for length in frame.resized)
-    return F.normalize(features[0, :, :h, :w], dim=0)
-
-
 def _in_context_of(encoding: Tensor) -> Tensor:
     """`[c', h', w']`: an encoding, its mean over 5 x 5 cells, the place, and 1; scaled so that `RIDGE` suits all."""
     around = F.avg_pool2d(encoding[None], 5, 1, 2, count_include_pad=False)[0]
-    place = _place(encoding.shape[1:])
-    return torch.cat([4 * encoding, 4 * around, 2 * place, 2 * torch.ones_like(place[:1])])
-
-
-def _place(shape: Sequence[int]) -> Tensor:
-    """`[3, h, w]`: row and column from the centre, -0.5 to 0.5, and the distance from it."""
-    y, x = torch.meshgrid(*((torch.arange(side) + 0.5) / side - 0.5 for side in shape), indexing="ij")
-    return torch.stack([y, x, torch.hypot(y, x)])
+    where = place(encoding.shape[1:])
+    return torch.cat([4 * encoding, 4 * around, 2 * where, 2 * torch.ones_like(where[:1])])
 
 
 def _picked(planes: Tensor, mask: np.ndarray, references: int) -> tuple[np.ndarray, np.ndarray]:

@@ -109,7 +109,7 @@ def test_a_broken_reference_is_told_and_the_others_serve(asked, folders, tmp_pat
 
 
 def test_any_bundle_lets_references_tell_their_scores(asked, tmp_path, monkeypatch):
-    monkeypatch.setattr("sqp.records.references.encoder_of", lambda config: ("fake", None))
+    monkeypatch.setattr("sqp.records.referees.references.encoder_of", lambda config: ("fake", None))
     monkeypatch.setattr("sqp.records.fitted.encoder_of", lambda config: ("fake", None))
     table = predict.run(replace(asked, model=Path("fast"))).table
     assert table[["predicted_dice", *RCA]].notna().all().all()

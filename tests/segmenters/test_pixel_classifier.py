@@ -10,7 +10,8 @@ from tiny_sam import tiny_sam
 
 from sqp.metrics.overlap import dice
 from sqp.segmenters.personalised import halves_of, shares_of
-from sqp.segmenters.pixel_classifier import RIDGE, SIDE, Ridges, _in_context_of, build_pixel_classifier, filters
+from sqp.segmenters.pixel_classifier import RIDGE, Ridges, _in_context_of, build_pixel_classifier
+from sqp.segmenters.pixel_features import SIDE, filters
 from sqp.segmenters.sam import PromptableSegmenter, min_max
 
 

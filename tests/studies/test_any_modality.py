@@ -18,10 +18,11 @@ from sqp.core.types import Case, Embedding, Prompt
 from sqp.evaluation.comparison import MODEL
 from sqp.quality import Bundle
 from sqp.quality.bundle.provenance import hashes_of
+from sqp.quality.bundle.storage import CORRECTION
 from sqp.quality.judging.conformal import group_quantile
 from sqp.records import RecordSet
 from studies import any_modality
-from studies.any_report import RCA, pooled_quantile
+from studies.any_report import ALONE, RCA, pooled_quantile, with_intervals
 from studies.tasks import Remembered, draw, parts_of
 
 SPLITS = ["train"] * 8 + ["calibration"] * 4 + ["val"] * 2 + ["test"] * 3
@@ -75,7 +76,7 @@ def made(tmp_path_factory):
         },
         "makers": {
             "fake": {
-                "references": {"first": [1, 0], "second": [4], "held": [1, 0], "test": [1, 4, 0]},
+                "references": {"first": [1, 0], "second": [4], "held": [4, 1, 0], "test": [1, 4, 0]},
                 "draws": {1: 2},
                 "segmenter": {"name": "fake"},
                 "prompter": "truth_box",
@@ -105,7 +106,7 @@ def test_no_group_is_judged_beside_itself_and_no_reference_is_of_test(made):
     for task in TASKS:
         home = made / "data" / task
         shown = list(home.glob("references_*.csv"))
-        assert len(shown) == 6  # first 1; second 4; held 1; test 1, 1, 4
+        assert len(shown) == 7  # first 1; second 4; held 4, 1; test 1, 1, 4
         for file in shown:
             part = file.name.split("_")[1]
             references, judged = pd.read_csv(file), pd.read_csv(home / f"{part}.csv")
@@ -138,14 +139,39 @@ def test_the_report_has_every_task_and_number_of_references(made):
     assert set(zip(table["task"], table["k"], strict=True)) == {(task, k) for task in TASKS for k in (0, 1, 4)}
     without = table[(table["k"] == 0) & table["method"].isin(RCA)]
     assert len(without) and without["pearson"].isna().all()
-    judge = table[(table["method"] == MODEL) & (table["subset"] == "all")].set_index(["task", "k"])
+    judge = table[(table["method"] == MODEL) & (table["subset"] == "spread")].set_index(["task", "k"])
     assert judge["mae"].notna().all() and judge["aurc"].notna().all()
     assert judge.loc[("dark", 1), "draws"] == 2 and judge.loc[("dark", 1), "n"] > judge.loc[("dark", 4), "n"]
     assert (made / "any.png").stat().st_size and "k = 4" in (made / "report.md").read_text()
     chosen = pd.read_csv(made / "choose.csv")
-    assert set(chosen["model"]) == {"scores"} and set(chosen["k"]) == {0, 1, 4}
+    assert set(chosen["model"]) == {"scores"} and set(chosen["judge"]) == {"corrected", "alone"}
+    assert set(chosen["k"]) == {0, 1, 4}
     frozen = pd.read_csv(made / "frozen.csv")
     assert set(frozen["task"]) == {*TASKS} and frozen["mask_sha256"].str.len().eq(16).all()
+
+
+def test_references_correct_where_there_are_enough(made):
+    """From records of theirs, which are others than the judged; the judge before the correction is a method, too."""
+    table = pd.read_csv(made / "report.csv").set_index(["task", "k", "subset", "method"])["mae"]
+    assert set(table.xs(ALONE, level="method").index.get_level_values("k")) == {4}
+    judges = table.xs(4, level="k").unstack("method")
+    assert (judges[MODEL] != judges[ALONE]).all()
+    spoilt = RecordSet(made / "references" / "dark" / "test_4_0" / "records").table
+    assert len(spoilt["image_id"].unique()) == 4
+    assert not {*spoilt["image_id"]} & {*pd.read_csv(made / "data" / "dark" / "test.csv")["image_id"]}
+
+
+def test_intervals_are_as_wide_as_other_tasks_ask_for():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"task": np.repeat(["a", "b", "c"], 40), "group": np.arange(120).astype(str), "scale": 0.1})
+    rows = rows.assign(predicted_dice=0.5, corrected=rng.random(120) < 0.5)
+    rows["dice"] = 0.5 + rows["scale"] * np.where(rows["corrected"], 1, 3) * rng.uniform(-1, 1, 120)
+    found = with_intervals(rows, rows, 0.2)
+    for (task, corrected), part in found.groupby(["task", "corrected"]):
+        others = rows[(rows["task"] != task) & (rows["corrected"] == corrected)]
+        half = pooled_quantile(others, 0.2) * 0.1
+        assert (part["high"] - part["predicted_dice"]).to_numpy() == pytest.approx(half)
+        assert (part["predicted_dice"] - part["low"]).to_numpy() == pytest.approx(half)
 
 
 def test_the_bundle_has_the_interval_that_left_out_tasks_ask_for(made):
@@ -154,6 +180,7 @@ def test_the_bundle_has_the_interval_that_left_out_tasks_ask_for(made):
     assert bundle.info["data"]["datasets"] == ["bright", "dark"]
     assert bundle.conformal.quantile != trained.conformal.quantile and bundle.conformal.alpha == 0.3
     assert not bundle.expects[0]["referee"]["needs_references"]
+    assert bundle.info[CORRECTION]["quantile"] > 0 and bundle.info[CORRECTION]["groups"] == 12
 
 
 def test_the_quantile_over_tasks_counts_each_once():
@@ -209,3 +236,4 @@ def test_such_a_bundle_judges_with_references_and_without_and_says_so(made, tmp_
         assert pd.read_csv(out / "predictions.csv")["predicted_dice"].notna().all()
     assert "judged without examples of the task" in told["without"]
     assert "judged without examples" not in told["with"] and "among the references" in told["with"]
+    assert "the model was corrected by" in told["with"] and "corrected by" not in told["without"]

@@ -27,7 +27,7 @@ from sqp.quality.judging.conformal import Conformal
 from sqp.quality.judging.predict import predict_records
 from sqp.records.load import load_case
 from sqp.records.make import make_record_set
-from sqp.records.references import MOST, reference_cases
+from sqp.records.referees.references import MOST, reference_cases
 
 FEWEST = 4
 """References from which on a correction is learned: of fewer nobody can tell how one differs from the others."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from sqp.core.errors import CaseError
 from sqp.core.types import Embedding, GridFrame, InContextSegmenter, Taught
 from sqp.records.draft import Draft, Findings
-from sqp.records.references import Reference, content_of_image
+from sqp.records.referees.references import Reference, content_of_image
 from sqp.segmenters.personalised import shares_of
 from sqp.uncertainty.likeness import is_strange, size_likeness
 from sqp.uncertainty.rca import rca_scores, transfer_dice

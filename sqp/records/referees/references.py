@@ -1,6 +1,6 @@
 """References: images of the task with their masks, read and checked like cases.
 
-`sqp.records.shown` shows them to an in-context segmenter.
+`sqp.records.referees.shown` shows them to an in-context segmenter.
 """
 
 from __future__ import annotations
