@@ -33,7 +33,7 @@ from sqp.quality import Bundle
 from sqp.quality.bundle.licences import check_licences
 from sqp.quality.bundle.storage import CORRECTION
 from sqp.quality.judging.conformal import Conformal
-from sqp.quality.judging.correction import FEWEST, Correction, corrupted_references, score_inputs
+from sqp.quality.judging.correction import FEWEST, Correction, masks_of_references, score_inputs
 from sqp.records import RecordSet, read_record_sets
 from sqp.records.frozen import mask_hash
 from sqp.report.figures import save
@@ -88,7 +88,7 @@ def records(settings: Mapping[str, Any], tasks: Mapping[str, list[Case]], out: P
                     yield made.out
                     if maker == ENCODER and k >= FEWEST and part in ("held", "test"):
                         config = generate_config({**settings["generate"], **of_encoder, **own}, made.out)
-                        corrupted_references(config, out / "references" / task / made.out.name)
+                        masks_of_references(config, out / "references" / task / made.out.name)
                 for segmenter in built:
                     segmenter.known.clear()
 

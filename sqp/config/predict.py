@@ -48,8 +48,8 @@ class PredictConfig(CommandConfig):
         references: Examples of the task, 1 to 32 images with masks: a folder, a CSV, or COCO's file beside its images.
             What they say of each mask (rca_max, rca_mean, rca_median) stands in predictions.parquet, and a bundle may
             read it.
-        correct: Let references correct the predictions of a bundle that may be corrected so (any): four or more, each
-            judged under corruptions of its own mask, tell how far off the model is on their task.
+        correct: Let references correct the predictions of a bundle that may be corrected so (any): masks of every
+            quality of four or more of them tell how far off the model is on their task.
         layout: Layout of the data, or auto.
         records: Record sets made before, in place of images.
         split: Only the records of these splits; default all.

@@ -1,10 +1,11 @@
 """What references teach of a task that a model has not learned: how far off it is there, and what its scores are worth.
 
-The truth of a reference is known, so its mask can be spoilt in known ways: each reference is judged, beside the others,
-under corruptions of its mask over the whole range of Dice. A forest learns from these records how the model's error
-depends on its prediction and the scores, and corrects the masks that are to be judged by it. What remains of the error,
-on references that a forest was not trained on, is the scale of the interval; how many scales wide it is was calibrated
-on tasks that the model had not learned (`Bundle.info`), since on the task at hand there are too few groups to promise.
+The truth of a reference is known, so masks of known quality can be made of it: corruptions over the whole range of
+Dice, and what a promptable segmenter draws in the true box, in jittered ones and in such that know nothing. Each is
+judged beside the other references. A forest learns from these records how the model's error depends on its prediction
+and the scores, and corrects the masks that are to be judged by it. What remains of the error, on references that a
+forest was not trained on, is the scale of the interval; how many scales wide it is was calibrated on tasks that the
+model had not learned (`Bundle.info`), since on the task at hand there are too few groups to promise.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import pandas as pd
 from sklearn.ensemble import ExtraTreesRegressor
 
 from sqp.config.generate import GenerateConfig, VariantPlan
-from sqp.config.referee import NONE
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import write_mask, write_text
 from sqp.quality.bundle.storage import CORRECTION, Bundle
@@ -27,12 +27,14 @@ from sqp.quality.judging.conformal import Conformal
 from sqp.quality.judging.predict import predict_records
 from sqp.records.load import load_case
 from sqp.records.make import make_record_set
-from sqp.records.referees.references import MOST, reference_cases
+from sqp.records.referees.references import MOST, encoder_of, reference_cases
 
 FEWEST = 4
 """References from which on a correction is learned: of fewer nobody can tell how one differs from the others."""
-CORRUPTIONS = 20
-"""Of each reference's mask, their Dice spread evenly over 0 to 1."""
+PLAN = VariantPlan(
+    prompters=["otsu", "centre", "whole_image"], truth_jitter=4, corruptions=16, target_alpha=1.0, target_beta=1.0
+)
+"""The masks of a reference beside that of its true box: as segmenters fail, and corruptions spread evenly over Dice."""
 SPLIT = "train"
 """Of all references, as corruptions borrow masks within a split."""
 TREES, LEAF, SHARE = 200, 5, 0.4
@@ -109,8 +111,8 @@ class Correction:
     def sentence(self) -> str:
         """What the user should know of it."""
         return (
-            f"the model was corrected by {self.records} masks of {self.references} references, most of them spoilt on "
-            f"purpose; on references that it did not see its mean error was {self.error:.3f}"
+            f"the model was corrected by {self.records} masks of {self.references} references, good and bad ones that "
+            f"were made for it; on references that it did not see its mean error was {self.error:.3f}"
         )
 
 
@@ -140,7 +142,7 @@ def learned(
             "--risk promises by masks that the bundle judged without a correction, and --references correct it: leave "
             "out --risk, or give --correct false (in Python: correct=False)"
         )
-    records = corrupted_references(config, folder)
+    records = masks_of_references(config, folder)
     if records is None:
         return None
     rows = predict_records(bundle, [records], **options)
@@ -153,12 +155,12 @@ def score_inputs(bundle: Bundle) -> list[str]:
     return [name for name in bundle.standardizer.names if name not in ("references", "references_dice")]
 
 
-def corrupted_references(config: GenerateConfig, folder: Path) -> Path | None:
-    """The record set of the references under corruptions of their masks, each judged beside the others.
+def masks_of_references(config: GenerateConfig, folder: Path) -> Path | None:
+    """The record set of masks of every quality of the references, each judged beside the others.
 
     Args:
         config: how the records to be judged are made, with references.
-        folder: for the masks, a table of them, and the record set.
+        folder: for the true masks, a table of them, and the record set.
 
     Returns:
         The record set's folder; None for fewer than `FEWEST` references.
@@ -170,27 +172,27 @@ def corrupted_references(config: GenerateConfig, folder: Path) -> Path | None:
         except CaseError:  # told where the references are loaded
             continue
         if mask.any():
-            files = {kind: (folder / kind / f"{len(rows)}.png").absolute() for kind in ("truth", "mask")}
-            for file in files.values():  # two files, since no mask is its own truth
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_mask(file, mask)
-            of_case = {"image_id": case.image_id, "image": case.image_path.absolute(), "split": SPLIT}
-            rows.append({key: str(value) for key, value in (of_case | files).items()})
+            file = (folder / "masks" / f"{len(rows)}.png").absolute()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_mask(file, mask)
+            image = str(case.image_path.absolute())
+            rows.append({"image_id": case.image_id, "image": image, "truth": str(file), "split": SPLIT})
     if len(rows) < FEWEST:
         return None
     write_text(folder / "references.csv", pd.DataFrame(rows).to_csv(index=False))
+    name, weights = encoder_of(config)
     own = GenerateConfig(
         images=folder / "references.csv",
         out=folder / "records",
         references=config.references,
         label=config.label,
-        segmenter=replace(config.segmenter, name=NONE),
-        prompter="mask_box",
+        segmenter=replace(config.segmenter, name=name, checkpoint=weights, checkpoints=()),
+        prompter="truth_box",
         sampler=config.sampler,
         referee=config.referee,
         supervised=config.supervised,
         measures=config.measures,
-        variants={"*": VariantPlan(corruptions=CORRUPTIONS, target_alpha=1.0, target_beta=1.0)},
+        variants={"*": PLAN},
         seed=config.seed,
         encodings=config.encodings,
         device=config.device,
