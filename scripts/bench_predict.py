@@ -32,6 +32,7 @@ from sqp.segmenters import build_segmenter
 
 SIZE, DRAWN = (512, 512), 100
 WARM, FEW, MANY, ENCODED = 2, 4, 28, 6
+SHOWN = 8  # references of `any`; what they cost once falls out of the difference
 FROM_PYTHON = """
 import sys, pathlib, sqp
 images, masks = (sorted(pathlib.Path(sys.argv[1], kind).iterdir()) for kind in ("images", "masks"))
@@ -121,18 +122,20 @@ def cost_of_a_case(folder: Path, drawn: Path) -> list[dict[str, object]]:
         segmenter.encode(image)
     encoding = (time.process_time() - start) / len(images)
     rows = [row("LiteMedSAM's encoding in float32, one thread", encoding, "s CPU", "")]
+    references = cases(folder / "references", drawn, SHOWN)
     for model in BUNDLES:
         cpu = {}
+        shown = ["--references", str(references), "--precision", "float32"] if model == "any" else []
         for n in (WARM, FEW, MANY):  # the first run alone pays for imports and first calls
             told = command(cases(folder / f"{model}_{n}", drawn, n), folder / f"out_{model}_{n}", model, 0)[3:]
             start = time.process_time()
-            if main_of_sqp([*told, *BARE]) != 0:
+            if main_of_sqp([*told, *BARE, *shown]) != 0:
                 raise SystemExit(f"bench_predict: `sqp predict --model {model}` failed")
             cpu[n] = time.process_time() - start
         case = (cpu[MANY] - cpu[FEW]) / (MANY - FEW)
         rows += [
             row(f"`{model}`, a case, one thread", case, "s CPU", ""),
-            row(f"`{model}`, a case / an encoding", case / encoding, "ratio", "<= 0.6"),
+            row(f"`{model}`, a case / an encoding", case / encoding, "ratio", "<= 1.5" if shown else "<= 0.6"),
         ]
     return rows
 

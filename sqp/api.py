@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from math import nan
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -19,12 +20,13 @@ from sqp.data.pixels import Pixels, image_of, mask_of, name_of, pairs_of
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import DIGEST
+from sqp.quality.judging.correction import learned
 from sqp.quality.judging.in_memory import Judge, Prediction
 from sqp.quality.judging.risk import Choice, risk_rule
 from sqp.quality.model.backbones import dims_of
 from sqp.records.fitted import with_hashes
 from sqp.records.make import check_parts
-from sqp.records.references import whole_references
+from sqp.records.referees.references import whole_references
 from sqp.records.workers import make_maker
 from sqp.report.assessment import Assessment
 from sqp.report.predictions import ordered
@@ -49,12 +51,18 @@ class Model:
         self.choice: Choice | None = None if rule is None else self.bundle.choose(rule, config.reject)
         records = generate_config(config, self.bundle.expects, self.bundle.sources)
         check_parts(records)
+        shown = whole_references(records)
+        correction = None
+        if config.correct:
+            with TemporaryDirectory() as home:
+                correction = learned(self.bundle, records, Path(home), config.risk, device=config.device)
         self._judge = Judge(
-            *(self.bundle, make_maker(records, references=whole_references(records)), with_hashes(records)),
+            *(self.bundle, make_maker(records, references=shown), with_hashes(records)),
             device=config.device,
             accept=config.accept,
             reject=config.reject,
             choice=self.choice,
+            correct=correction,
         )
 
     def assess(self, image: Pixels, mask: Pixels) -> Assessment:
@@ -162,6 +170,7 @@ def load(
     localizer: str | os.PathLike[str] | None = None,
     supervised: str | os.PathLike[str] | None = None,
     references: str | os.PathLike[str] | None = None,
+    correct: bool = True,
     seed: int | None = None,
     device: str = "cpu",
 ) -> Model:
@@ -170,7 +179,7 @@ def load(
     The options are those of `sqp predict`.
 
     Args:
-        model: a name of a bundle that comes with sqp, or a folder; None is `default`.
+        model: a name of a bundle that comes with sqp, or a folder; None is `default`, with references `any`.
         accept: least low end of an accepted mask, a Dice.
         reject: a mask whose high end is below it is rejected, a Dice.
         risk: greatest share of failures among the accepted, in (0, 1); with it `accept` is not used.
@@ -182,6 +191,7 @@ def load(
         localizer: checkpoint of the referee's localizer.
         supervised: checkpoint of the network with which masks are compared.
         references: examples of the task, images with masks in a folder or a CSV, for a bundle that reads them.
+        correct: whether references correct the predictions of a bundle that may be corrected so.
         seed: seed of the samples; None: that of the bundle's records.
         device: cpu, cuda, cuda:0, mps.
 
@@ -215,6 +225,7 @@ def load(
         localizer=_path(localizer),
         supervised=_path(supervised),
         references=_path(references),
+        correct=correct,
         seed=seed,
         device=device,
     )

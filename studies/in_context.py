@@ -37,8 +37,9 @@ from sqp.networks.inputs import normalised
 from sqp.prompts import PROMPTERS
 from sqp.prompts.activation import without_small
 from sqp.records.encodings import encoded
-from sqp.records.referee import beside_priors
-from sqp.records.references import Reference, Shown, content_of_image
+from sqp.records.referees.referee import beside_priors
+from sqp.records.referees.references import Reference, content_of_image
+from sqp.records.referees.shown import Shown
 from sqp.report.tables import markdown, write_csv
 from sqp.segmenters import IN_CONTEXT_SEGMENTERS, build_segmenter
 from sqp.uncertainty.batches import decode_best

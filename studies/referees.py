@@ -31,8 +31,8 @@ from sqp.data.splits import apply_splits
 from sqp.metrics.overlap import dice
 from sqp.metrics.stats import bootstrap
 from sqp.prompts import PROMPTERS
-from sqp.records.referee import boxed
-from sqp.records.supervised import SupervisedReferee
+from sqp.records.referees.referee import boxed
+from sqp.records.referees.supervised import SupervisedReferee
 from sqp.report.tables import markdown
 from sqp.segmenters import build_segmenter
 from sqp.uncertainty.batches import decode_best

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import sqp
 from sqp import bundles
@@ -121,6 +122,33 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
     image -= np.clip(1.6 - inside, 0, 1)[..., None] * (95, 90, 70)
     image += 6 * np.sin(y * 0.9)[..., None] + 5 * np.cos(x * 1.3)[..., None]
     return image.clip(0, 255).astype(np.uint8), inside < 1.2
+
+
+def test_any_judges_a_mask_without_references_and_says_less():
+    image, mask = drawn()
+    judged = sqp.load("any").assess(image, mask)
+    assert 0 <= judged.low <= judged.dice <= judged.high <= 1
+    assert judged.scores["references"] == 0 and np.isnan(judged.scores["rca_mean"])
+
+
+@pytest.mark.slow
+def test_any_is_corrected_by_references_of_a_task_that_it_has_never_seen(tmp_path):
+    """White rings on black, as no image that it learned from."""
+    y, x = np.mgrid[:96, :128]
+    pairs = []
+    for number in range(5):
+        mask = np.hypot(y - 40 - 3 * number, x - 50 - 5 * number) < 16 + 2 * number
+        pixels = np.where(mask, 215, 30 + 10 * np.sin(x * 0.3 + number))
+        pairs.append((np.repeat(pixels[..., None], 3, 2).astype(np.uint8), mask))
+    for number, (image, mask) in enumerate(pairs[1:]):
+        for kind, values in (("images", image), ("masks", mask * np.uint8(255))):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.fromarray(values).save(tmp_path / kind / f"{number}.png")
+    model = sqp.load(references=tmp_path)
+    image, mask = pairs[0]
+    good, bad = (model.assess(image, np.roll(mask, shift, axis=1)) for shift in (0, 20))
+    assert good.scores["references"] == 4 and good.scores["references_dice"] > 0.9
+    assert good.dice > 0.75 and good.dice > bad.dice + 0.3 and good.high - good.low < 0.5
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The bundles that have a name: those that come with sqp (`sqp/bundles/NAME/`), and those that anyone may make.
 
-Each lies with the networks that its records need. All are made by studies/default_bundle.py.
+Each lies with the networks that its records need. studies/default_bundle.py and studies/any_modality.py make them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,21 @@ from sqp.core.files import cache_dir
 
 HERE = Path(__file__).parent
 DEFAULT = "default"
-BUNDLES: dict[str, tuple[str, ...]] = {DEFAULT: ("CC-0",), "fast": ("CC-0",)}
+BUNDLES: dict[str, tuple[str, ...]] = {
+    DEFAULT: ("CC-0",),
+    "fast": ("CC-0",),
+    "any": ("CC-0", "CC BY 4.0", "CC BY-SA 4.0"),
+}
 """Shipped: name -> the licences of all rows that the bundle, or any network behind it, may have been fitted on.
 
-`fast` judges at a smaller size, once instead of under four symmetries."""
-RECIPES: Mapping[str, str] = {"research": "configs/research_bundle.yaml"}
-"""Not shipped, for the licence of the rows behind it: name -> the recipe. It lies in `cache_dir()/bundles/NAME`."""
+`fast` judges at a smaller size, once instead of under four symmetries. `any` judges any modality, beside references."""
+RECIPES: Mapping[str, tuple[str, str]] = {
+    "research": ("studies.default_bundle configs/research_bundle.yaml runs/research --referees none", "runs/research"),
+    "research-any": ("studies.any_modality configs/any.yaml runs/any", "runs/any"),
+}
+"""Not shipped, for the licence of the rows behind it: name -> (the recipe, its folder).
+
+It is looked for in `cache_dir()/bundles/NAME`."""
 LARGEST = 20e6
 """Bytes of a bundle, its networks with it."""
 
@@ -41,10 +50,10 @@ def bundle_folder(model: Path | None) -> Path:
     if name in RECIPES:
         folder = cache_dir() / "bundles" / name
         if not (folder / "bundle.json").is_file():
+            recipe, made = RECIPES[name]
             raise ConfigError(
                 f"sqp does not bring the bundle '{name}', since its images may not be used commercially: make it in a "
-                f"clone of the repository, `python -m studies.default_bundle {RECIPES[name]} runs/{name} --referees "
-                f"none`, and copy runs/{name}/bundles/{name} to {folder}"
+                f"clone of the repository, `python -m {recipe}`, and copy {made}/bundles/{name} to {folder}"
             )
         return folder
     if name not in BUNDLES:

@@ -28,6 +28,7 @@ from sqp.quality.bundle.licences import restriction
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.audit import Audit, audit_sample
 from sqp.quality.judging.columns import FIRST
+from sqp.quality.judging.correction import Correction, learned
 from sqp.quality.judging.decisions import read_decisions
 from sqp.quality.judging.error_map import ErrorMapStore
 from sqp.quality.judging.predict import predict_records
@@ -96,6 +97,8 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         result = PredictResult(config.out, nothing(), skipped, config.fail_under)
         write_result(config, bundle, result, time.monotonic() - started)
         return result
+    correction = correction_of(config, bundle)
+    notes += [correction.sentence()] if correction else []
     drawn = ErrorMapStore(bundle, config.batch_size, config.device)
     before = judged_before(config, record_ids or ())
     table = (
@@ -114,6 +117,7 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
             strict=config.strict,
             keep_maps=drawn.keep if config.part is None and config.engine == "local" else None,
             engine=None if config.engine == "local" else ray_engine(config, config.out, CORES[True]),
+            correct=correction,
         )
     )
     table = with_masks(table, given)
@@ -182,6 +186,15 @@ def _audit(config: PredictConfig, rule: RiskRule, drawn: pd.DataFrame) -> Audit:
         raise ConfigError(f"{decisions.path} decides on none of the drawn masks: give the options of the run as it was")
     sets = {str(name): RecordSet(name) for name in drawn["record_set"].unique()}
     return Audit.of(rule, len(drawn), replace(decisions, table=of_drawn).of(drawn, sets)["decision"])
+
+
+def correction_of(config: PredictConfig, bundle: Bundle) -> Correction | None:
+    """What the references of a run teach a bundle that may be corrected so, from records in OUT/references."""
+    if config.images is None or not config.correct:
+        return None
+    made = generate_config(with_local_inputs(config, config.part), bundle.expects, bundle.sources)
+    options = {"batch_size": config.batch_size, "device": config.device}
+    return learned(bundle, made, config.out / "references", config.risk, **options)
 
 
 def records_of(part: Shard, folders: Sequence[Path], splits: Sequence[str]) -> list[str]:

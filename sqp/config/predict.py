@@ -32,7 +32,7 @@ class PredictConfig(CommandConfig):
 
     Attributes:
         model: Bundle of a trained quality model: its folder, or the name of one that comes with sqp; default is sqp's
-            own, `default`.
+            own, `default`, and with references `any`.
         out: Folder of predictions.csv (ten columns), predictions.parquet (all), overlays and the report.
         images: Folder of images, one image, a CSV, or the root of a data set; records are made in OUT/records.
         masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images, 3D Slicer or DICOM SEG
@@ -48,6 +48,8 @@ class PredictConfig(CommandConfig):
         references: Examples of the task, 1 to 32 images with masks: a folder, a CSV, or COCO's file beside its images.
             What they say of each mask (rca_max, rca_mean, rca_median) stands in predictions.parquet, and a bundle may
             read it.
+        correct: Let references correct the predictions of a bundle that may be corrected so (any): masks of every
+            quality of four or more of them tell how far off the model is on their task.
         layout: Layout of the data, or auto.
         records: Record sets made before, in place of images.
         split: Only the records of these splits; default all.
@@ -98,6 +100,7 @@ class PredictConfig(CommandConfig):
     mask_pattern: str | None = None
     resize_masks: bool = False
     references: Path | None = None
+    correct: bool = True
     label: list[int | str] = field(default_factory=list)
     layout: Layout = "auto"
     records: list[Path] = field(default_factory=list)
@@ -136,6 +139,8 @@ class PredictConfig(CommandConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.model is None and self.references is not None:
+            self.model = Path("any")
         self.label = as_labels(self.label, self.masks)
         check_thresholds(self.accept, self.reject)
         check_engine(self.engine, self.address, self.gpu_share)

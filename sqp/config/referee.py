@@ -13,7 +13,7 @@ from sqp.core.names import IndependentPrompter, Measure
 SUPERVISED = "supervised"
 NONE = "none"
 """In place of a segmenter's or referee's name: there is none."""
-IN_CONTEXT = ("personalised", "universeg")
+IN_CONTEXT = ("personalised", "pixel_classifier", "universeg")
 """Segmenters that are shown examples of the task, --references, in place of a prompt."""
 OWN_WEIGHTS = ("universeg",)
 """Those of them that are fitted networks themselves."""
@@ -28,25 +28,27 @@ class RefereeConfig(Config):
     """Who segments the image for comparison, under prompts that do not come from the mask.
 
     Attributes:
-        name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam; personalised or universeg, which draw
-            what the references show; none for no referee; auto is none, but where masks of images (not of volumes) are
-            given the segmenter itself (one encoding serves both), or litemedsam in place of a network that ignores
+        name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam; personalised, pixel_classifier or
+            universeg, which draw what the references show; none for no referee; auto is none, but where masks of images
+            (not of volumes) are given the segmenter itself (one encoding serves both), or litemedsam in place of a
+            network that ignores prompts.
+        encoder: personalised, pixel_classifier: whose encoding it reads, universeg: what is prompted by the box of its
+            answer, one of the others; auto is the segmenter itself, or litemedsam in place of a network that ignores
             prompts.
-        encoder: personalised: whose encoding it reads, universeg: what is prompted by the box of its answer, one of the
-            others; auto is the segmenter itself, or litemedsam in place of a network that ignores prompts.
-        weights: File with its weights; personalised: its encoder's; default: the embedded ones (litemedsam) or the
-            official address. universeg: a file of `sqp fit segmenter`, or the authors'; its encoder's weights are the
-            segmenter's, where they are one, else the default.
+        weights: File with its weights; personalised, pixel_classifier: its encoder's; default: the embedded ones
+            (litemedsam) or the official address. universeg: a file of `sqp fit segmenter`, or the authors'; its
+            encoder's weights are the segmenter's, where they are one, else the default.
         localizer: File of `sqp fit localizer`; its box is then the first prompt.
         prompters: What prompts it; default localizer (if there is one), otsu. supervised: the box of what the
             supervised referee draws.
         prompts: Most prompts decoded for a mask: its own box, and the others those of the prompters, first as they are,
             then jittered in turn. With 3 a case takes 1.3 times as long as LiteMedSAM's encoding of it. personalised,
-            universeg: the first of the others is what the references show, the next its box.
+            pixel_classifier, universeg: the first of the others is what the references show, the next its box.
         jitter: Shift of each side of a jittered box, as a share of its width and height.
         maps: Measures of its answers that are stored beside referee/probability and referee/own_box.
-        needs_references: personalised: false lets it answer where there are no references, too: as its encoder does in
-            Otsu's box, with the score `references` 0, so that a model can learn how little that says.
+        needs_references: personalised, pixel_classifier: false lets it answer where there are no references, too: as
+            its encoder does in Otsu's box, with the score `references` 0, so that a model can learn how little that
+            says.
     """
 
     name: str = "auto"

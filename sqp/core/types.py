@@ -168,6 +168,20 @@ class Segmenter(Protocol):
         """All candidates for each prompt, in one batch (or several, bounded by memory)."""
 
 
+class Taught(Protocol):
+    """References that an in-context segmenter was shown: `taught(features)` -> probability `[h', w']` of an image."""
+
+    @property
+    def reached(self) -> list[float]:
+        """The Dice in 0..1 of each reference as the others draw it; empty where there is a single one."""
+
+    def __call__(self, query: Any) -> Tensor:
+        """What the references would have drawn, by the features of an image; h' x w' covers it."""
+
+    def of_reference(self, number: int) -> Tensor:
+        """What the others of at least two references would have drawn of one of them."""
+
+
 class InContextSegmenter(Protocol):
     """(image, references) -> logits: what is to be segmented is shown by examples, not told by a prompt or a fit.
 
@@ -178,19 +192,22 @@ class InContextSegmenter(Protocol):
     weights_sha256: str
     reads_encoding: bool
 
-    def features(self, image: np.ndarray, embedding: Embedding | None = None) -> Tensor:
-        """What `transfer` reads of an image uint8 `[h, w, 3]`, or of its embedding, where it reads encodings.
+    def features(self, image: np.ndarray, embedding: Embedding | None = None) -> Any:
+        """What the others read of an image uint8 `[h, w, 3]`, or of its embedding, where it reads encodings.
 
-        float32 on the CPU: small enough to be kept for every reference.
+        One tensor or several, float32 on the CPU: small enough to be kept for every reference.
         """
 
-    def summary(self, features: Tensor) -> Tensor:
+    def summary(self, features: Any) -> Tensor:
         """Features -> `[c]`, by whose cosine two images are more or less alike."""
 
     def support_sets(self, k: int) -> list[list[int]]:
         """Of k references those that are shown together, an answer a set: the first set is all of them."""
 
-    def transfer(self, query: Tensor, supports: Sequence[Tensor]) -> Callable[[Sequence[np.ndarray]], Tensor]:
+    def taught(self, supports: Sequence[Any], masks: Sequence[np.ndarray]) -> Taught:
+        """Features of k references and their masks -> what draws one image after the other."""
+
+    def transfer(self, query: Any, supports: Sequence[Any]) -> Callable[[Sequence[np.ndarray]], Tensor]:
         """Features of an image and of k references -> a function: their masks -> probability `[h', w']` of the image.
 
         Masks are bool `[h, w]` of the references' own sizes; h' x w' covers the image. What no mask changes is worked

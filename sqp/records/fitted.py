@@ -24,7 +24,7 @@ from sqp.data.licences import UNKNOWN
 from sqp.networks.checkpoint import fitted_images, fitted_infos
 from sqp.records import RecordSet
 from sqp.records.plan import prompter_files
-from sqp.records.references import encoder_of, reference_cases, references_sha256
+from sqp.records.referees.references import encoder_of, reference_cases, references_sha256
 from sqp.records.run_info import stored_config
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.ensemble import ensemble_sha256

@@ -39,12 +39,12 @@ from sqp.records import RecordWriter
 from sqp.records.cascade import check_cascade
 from sqp.records.fitted import fitted_checkpoints, leave_out_fitted, parts_of_records, with_hashes
 from sqp.records.plan import check_prompters, for_cases, plan_case
-from sqp.records.referee import check_referee
-from sqp.records.references import References, load_references, reference_notes
+from sqp.records.referees.referee import check_referee
+from sqp.records.referees.references import References, load_references, reference_notes
+from sqp.records.referees.supervised import check_supervised
 from sqp.records.refine import check_refined
 from sqp.records.resume import join_truth, still_done
 from sqp.records.run_info import MaySkip, execution, stored_config, versions
-from sqp.records.supervised import check_supervised
 from sqp.records.workers import make_records
 from sqp.records.writer import FINISHED, FOLDERS, first_difference, with_defaults
 from sqp.segmenters import SEGMENTERS, check_device, precision_for

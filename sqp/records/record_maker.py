@@ -24,20 +24,19 @@ from sqp.records.draft import Draft, Findings, joined, of_mask, of_probability, 
 from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase, load_case, read_truth
 from sqp.records.plan import PlannedRecord, plan_case
-from sqp.records.referee import Referee
-from sqp.records.references import (
+from sqp.records.referees.referee import Referee
+from sqp.records.referees.references import (
     AMONG,
     STRANGE,
     Reference,
-    Shown,
     build_encoder,
     encoder_of,
     in_context,
-    reversed_findings,
 )
+from sqp.records.referees.shown import Shown, reversed_findings
+from sqp.records.referees.supervised import SupervisedReferee
 from sqp.records.refine import refined_mask
 from sqp.records.resume import files_of
-from sqp.records.supervised import SupervisedReferee
 from sqp.uncertainty import OF_THE_IMAGE, mask_from_logits, sample_many, sampler_options
 
 DONOR_TRIES = 5

@@ -30,7 +30,7 @@ from sqp.core.types import Case, Segmenter
 from sqp.data.volumes import is_volume
 from sqp.records.plan import of_volumes, plan_case
 from sqp.records.record_maker import RecordMaker
-from sqp.records.references import Reference, encoder_of
+from sqp.records.referees.references import Reference, encoder_of
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.ensemble import EnsembleSegmenter
 from sqp.segmenters.slice_by_slice import SliceSegmenter

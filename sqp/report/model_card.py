@@ -18,7 +18,7 @@ from sqp.config.referee import NONE
 from sqp.quality.bundle.licences import licences_behind, restriction
 from sqp.quality.bundle.onnx_graph import SCORES, Graph, Input
 from sqp.quality.bundle.sources import REFEREE, SELF, SUPERVISED
-from sqp.quality.bundle.storage import Bundle
+from sqp.quality.bundle.storage import CORRECTION, Bundle
 from sqp.quality.judging.risk import RiskRule
 from sqp.quality.model.backbones import dims_of
 from sqp.quality.model.channels import IMAGE, MASK
@@ -84,7 +84,12 @@ NOT_FOR = (
     "advice.",
     "Saying whether a lesion is benign or malignant: it looks at the outline alone.",
     "Replacing a person's look at masks that it abstains from or sends to review.",
-    "Images of a modality that is not among its data.",
+)
+OTHER_MODALITIES = "Images of a modality that is not among its data"
+BY_REFERENCES = (
+    "Four or more references of the task (`--references`) correct its predictions, whatever the modality. The interval "
+    "is then {quantile:.3g} scales wide, by {records:,} masks of {groups} groups of tasks that the model had not "
+    "learned from: with so few tasks no promise for the next one."
 )
 
 
@@ -94,7 +99,7 @@ def model_card(
     """The card. `evaluation`: the table of `sqp evaluate`; `exported`: what an exported file lacks, in a sentence;
     `onnx`: the name of the ONNX file whose inputs and outputs are told, where one was written.
     """
-    reservations = bundle.info.get(RESERVATIONS, [])
+    reservations, corrected = bundle.info.get(RESERVATIONS, []), bundle.info.get(CORRECTION)
     parts = {
         **({"Reservations": _list(reservations)} if reservations else {}),
         "What it does": _what(bundle),
@@ -103,9 +108,10 @@ def model_card(
         "Protocol": _protocol(bundle),
         "Figures": _figures(bundle, evaluation),
         "Accepting at a risk": _risks(bundle),
+        **({"References": BY_REFERENCES.format(**corrected)} if corrected else {}),
         **({} if onnx is None else {"The ONNX file": onnx_section(bundle, onnx)}),
         "Limits": _list([*LIMITS, *([exported] if exported else [])]),
-        "What it is not for": _list(NOT_FOR),
+        "What it is not for": _list([*NOT_FOR, OTHER_MODALITIES + (", without references." if corrected else ".")]),
         "Made with": ", ".join(f"{name} {number}" for name, number in bundle.info.get("versions", {}).items()),
     }
     sections = [f"## {title}\n\n{text or 'The bundle does not say.'}" for title, text in parts.items()]

@@ -57,6 +57,7 @@ SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
 
 IN_CONTEXT_SEGMENTERS: dict[str, Callable[..., InContextSegmenter]] = {
     "personalised": _later("personalised", "build_personalised"),
+    "pixel_classifier": _later("pixel_classifier", "build_pixel_classifier"),
     "universeg": _later("universeg", "build_universeg"),
 }
 """name -> (promptable segmenter, file of its own weights, device) -> what segments by examples;

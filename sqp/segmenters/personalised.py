@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sqp.core.types import Embedding, Segmenter
+from sqp.core.types import Embedding, InContextSegmenter, Segmenter, Taught
+from sqp.metrics.overlap import dice
 
 NEIGHBOURS = 20
 TEMPERATURE = 0.03
@@ -74,6 +77,18 @@ class PersonalisedSegmenter:
         """
         return [list(range(k))]
 
+    def taught(self, supports: Sequence[Tensor], masks: Sequence[np.ndarray]) -> Taught:
+        """What k references would draw.
+
+        Args:
+            supports: `[c, h', w']`, k of them.
+            masks: bool `[h, w]`.
+
+        Returns:
+            Of any image, by its features.
+        """
+        return ByTransfer(self, supports, masks)
+
     def transfer(self, query: Tensor, supports: Sequence[Tensor]) -> Callable[[Sequence[np.ndarray]], Tensor]:
         """Features of an image, and of k references -> a function: their masks -> probability of the image's patches.
 
@@ -92,6 +107,32 @@ class PersonalisedSegmenter:
             return (weight * shares[index]).sum(1).reshape(query.shape[1:])
 
         return probability
+
+
+class ByTransfer:
+    """References of a segmenter that learns nothing from them: they are shown anew for every image."""
+
+    def __init__(self, segmenter: InContextSegmenter, supports: Sequence[Any], masks: Sequence[np.ndarray]) -> None:
+        self.segmenter = segmenter
+        self.supports, self.masks = list(supports), list(masks)
+
+    def __call__(self, query: Any) -> Tensor:
+        """What all of them would have drawn of an image."""
+        return self.segmenter.transfer(query, self.supports)(self.masks)
+
+    def of_reference(self, number: int) -> Tensor:
+        """What the others would have drawn of one of them."""
+        others = [i for i in range(len(self.masks)) if i != number]
+        transfer = self.segmenter.transfer(self.supports[number], [self.supports[i] for i in others])
+        return transfer([self.masks[i] for i in others])
+
+    @cached_property
+    def reached(self) -> list[float]:
+        """The Dice of each, shown the others: its answer is cut at 0.5."""
+        if len(self.masks) < 2:
+            return []
+        drawn = [self.of_reference(i) for i in range(len(self.masks))]
+        return [dice((p >= 0.5).numpy(), halves_of(m, p.shape)) for p, m in zip(drawn, self.masks, strict=True)]
 
 
 def build_personalised(
@@ -163,3 +204,21 @@ def shares_of(mask: np.ndarray, shape: Sequence[int]) -> Tensor:
     """
     grey = torch.from_numpy(np.ascontiguousarray(mask)).float()
     return F.interpolate(grey[None, None], tuple(shape), mode="area")[0, 0]
+
+
+def halves_of(mask: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A mask at a coarser size: where it covers half of a patch, or half as much as of the patch that it covers most.
+
+    Args:
+        mask: bool `[h, w]`.
+        shape: (h', w').
+
+    Returns:
+        bool `[h', w']`, not empty where the mask is not.
+
+    Examples:
+        >>> halves_of(np.eye(4, dtype=bool) & (np.arange(4) < 1), (2, 2)).tolist()
+        [[True, False], [False, False]]
+    """
+    shares = shares_of(mask, shape)
+    return ((shares >= 0.5 * shares.max()) & (shares > 0)).numpy()

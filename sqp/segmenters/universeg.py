@@ -14,11 +14,11 @@ from torch import Tensor
 from sqp.config.referee import NEEDS_WEIGHTS
 from sqp.core.errors import ConfigError
 from sqp.core.frame import Frame
-from sqp.core.types import Embedding, Segmenter
+from sqp.core.types import Embedding, Segmenter, Taught
 from sqp.networks.checkpoint import PREFIX, load_weights, read_header
 from sqp.networks.weight_files import is_safetensors, read_metadata
 from sqp.segmenters.crossblock import DIVISOR, LEVELS, WIDTH, UniverSeg
-from sqp.segmenters.personalised import shares_of
+from sqp.segmenters.personalised import ByTransfer, halves_of
 from sqp.segmenters.plain import NetworkSpec
 from sqp.segmenters.weights import load_strict, locate, read_state
 
@@ -64,26 +64,6 @@ def grey(image: Tensor, valid: Tensor | None = None) -> Tensor:
     low = mean.where(on, torch.inf).amin((-2, -1), keepdim=True)
     high = mean.where(on, -torch.inf).amax((-2, -1), keepdim=True)
     return ((mean - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)).where(on, 0)
-
-
-def support_mask(mask: np.ndarray, shape: Sequence[int]) -> Tensor:
-    """A mask bool `[h, w]` at the network's size, float32 `[h', w']` of 0 and 1: where half of a pixel is covered.
-
-    A structure smaller than that keeps the pixels that it covers half as well as the best one.
-
-    Args:
-        mask: bool `[h, w]`.
-        shape: (h', w').
-
-    Returns:
-        0 or 1.
-
-    Examples:
-        >>> support_mask(np.eye(4, dtype=bool) & (np.arange(4) < 1), (2, 2)).tolist()
-        [[1.0, 0.0], [0.0, 0.0]]
-    """
-    shares = shares_of(mask, shape)
-    return ((shares >= 0.5 * shares.max().clamp(max=1)) & (shares > 0)).float()
 
 
 class UniverSegSegmenter:
@@ -140,6 +120,18 @@ class UniverSegSegmenter:
         sets = min(k // EACH, MOST_SETS)
         return [list(range(k)), *(list(range(i, k, sets)) for i in range(sets) if sets > 1)]
 
+    def taught(self, supports: Sequence[Tensor], masks: Sequence[np.ndarray]) -> Taught:
+        """What k references would draw.
+
+        Args:
+            supports: `[1, h', w']`, k of them.
+            masks: bool `[h, w]`.
+
+        Returns:
+            Of any image, by its features.
+        """
+        return ByTransfer(self, supports, masks)
+
     def transfer(self, query: Tensor, supports: Sequence[Tensor]) -> Callable[[Sequence[np.ndarray]], Tensor]:
         """Features of an image, and of k references -> a function: their masks -> probability of the image's pixels.
 
@@ -156,7 +148,10 @@ class UniverSegSegmenter:
 
         @torch.no_grad()
         def probability(masks: Sequence[np.ndarray]) -> Tensor:
-            drawn = [support_mask(mask, one.shape[1:])[None] for mask, one in zip(masks, supports, strict=True)]
+            drawn = [
+                torch.from_numpy(halves_of(mask, one.shape[1:])).float()[None]
+                for mask, one in zip(masks, supports, strict=True)
+            ]
             shown = torch.stack([self._padded(one) for one in drawn])
             logits = self.network(asked[None], images[None], shown[None])
             return logits[0, 0, :h, :w].sigmoid().float().cpu()

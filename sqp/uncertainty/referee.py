@@ -108,6 +108,20 @@ def referee_agreement(answers: Answers, mask: Tensor) -> float:
     return overlap.pairwise_dice((answers.independent.logits >= 0).cpu().numpy())
 
 
+def referee_confidence(answers: Answers, mask: Tensor) -> float:
+    """Soft Dice of the mean of the independent answers and its own mask, 0..1: of the image, not of M.
+
+    Args:
+        answers: the referee's answers.
+        mask: not used.
+
+    Returns:
+        The score.
+    """
+    mean = answers.independent.mean_p
+    return soft_agreement(mean, mean >= 0.5)
+
+
 def supervised_dice(answers: Moments, mask: Tensor) -> float:
     """Soft Dice of M and the mean answer of a supervised referee, 0..1.
 
@@ -146,6 +160,7 @@ REFEREE_SCORES: dict[str, Callable[[Answers, Tensor], float]] = {
     "referee_dice_max": referee_dice_max,
     "referee_self_dice": referee_self_dice,
     "referee_agreement": referee_agreement,
+    "referee_confidence": referee_confidence,
 }
 """name -> (answers, M bool `[*grid]`) -> score, higher = better."""
 

@@ -18,7 +18,9 @@ from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, Se
 from sqp.config.predict import PredictConfig
 from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
-from sqp.quality.bundle.storage import Bundle
+from sqp.quality.bundle.storage import CORRECTION, Bundle
+from sqp.quality.judging.correction import FEWEST, PLAN
+from sqp.records import RecordSet
 from sqp.uncertainty.rca import RCA_SCORES
 
 JUDGED, SHOWN = 2, 3
@@ -107,9 +109,52 @@ def test_a_broken_reference_is_told_and_the_others_serve(asked, folders, tmp_pat
 
 
 def test_any_bundle_lets_references_tell_their_scores(asked, tmp_path, monkeypatch):
-    monkeypatch.setattr("sqp.records.references.encoder_of", lambda config: ("fake", None))
+    monkeypatch.setattr("sqp.records.referees.references.encoder_of", lambda config: ("fake", None))
     monkeypatch.setattr("sqp.records.fitted.encoder_of", lambda config: ("fake", None))
     table = predict.run(replace(asked, model=Path("fast"))).table
     assert table[["predicted_dice", *RCA]].notna().all().all()
     with pytest.raises(ConfigError, match="--references is about records that are made"):
         PredictConfig(records=[tmp_path], references=tmp_path)
+
+
+@pytest.fixture
+def correctable(asked, lesions, tmp_path) -> PredictConfig:
+    """By a bundle that references may correct, with as many as that needs."""
+    bundle = Path(shutil.copytree(asked.model, tmp_path / "any"))
+    stored = json.loads((bundle / "bundle.json").read_text())
+    stored[CORRECTION] = {"quantile": 2.0, "groups": 9, "records": 90}
+    (bundle / "bundle.json").write_text(json.dumps(stored))
+    copy_lesions(lesions, tmp_path / "refs", names_of(lesions)[-FEWEST:])
+    return replace(asked, model=bundle, references=tmp_path / "refs")
+
+
+def test_references_correct_a_bundle_that_may_be_corrected(correctable, folders):
+    result = predict.run(correctable)
+    learned_from = RecordSet(correctable.out / "references" / "records").table
+    assert len(learned_from) > FEWEST * PLAN.corruptions and learned_from["dice"].between(0, 1).all()
+    assert (
+        set(learned_from["segmenter"]) == {"fake", "truth"}
+        and learned_from["natural"].sum() > FEWEST * PLAN.truth_jitter
+    )
+    assert set(learned_from["references"]) == {FEWEST - 1}  # each is judged beside the others
+    assert [note for note in result.notes if f"{len(learned_from)} masks of {FEWEST} references" in note]
+    plain = predict.run(replace(correctable, correct=False, out=correctable.out.parent / "plain"))
+    assert not (plain.out / "references").exists()
+    assert (result.table["predicted_dice"] != plain.table["predicted_dice"]).all()
+    half = (result.table["high"] - result.table["low"]) / 2
+    assert (half <= 2 * result.table["scale"] + 1e-9).all()
+    model = sqp.load(correctable.model, references=correctable.references)
+    name = result.table["image_id"][0]
+    image, mask = (next((folders / "data" / kind).glob(f"{name}.*")) for kind in ("images", "masks"))
+    pixels = np.asarray(Image.open(image).convert("RGB")), np.asarray(Image.open(mask)) > 0
+    assert model.assess(*pixels).dice == pytest.approx(result.table["predicted_dice"][0], abs=1e-6)
+
+
+def test_too_few_references_correct_nothing(correctable, folders):
+    few = replace(correctable, references=folders / "refs")
+    assert SHOWN < FEWEST and not [note for note in predict.run(few).notes if "corrected" in note]
+
+
+def test_a_promise_about_a_risk_is_not_made_of_corrected_predictions(correctable):
+    with pytest.raises(ConfigError, match="leave out --risk, or give --correct false"):
+        predict.run(replace(correctable, risk=0.5))

@@ -21,11 +21,12 @@ from sqp.core.errors import ConfigError
 from sqp.core.frame import Frame
 from sqp.data import read_image
 from sqp.prompts import Prompter
-from sqp.records import RecordSet, referee
+from sqp.records import RecordSet
 from sqp.records.draft import Draft
 from sqp.records.fitted import image_hash
 from sqp.records.make import collect_cases, select_cases
-from sqp.records.referee import beside_priors, independent_prompts, is_answer
+from sqp.records.referees import referee
+from sqp.records.referees.referee import beside_priors, independent_prompts, is_answer
 from sqp.uncertainty import Moments
 from sqp.uncertainty.referee import REFEREE_SCORES
 

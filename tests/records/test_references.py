@@ -20,8 +20,9 @@ from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, Se
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.types import Embedding
 from sqp.data import read_image
-from sqp.records import RecordSet, references
-from sqp.records.references import load_references, reference_cases, references_sha256
+from sqp.records import RecordSet
+from sqp.records.referees import references
+from sqp.records.referees.references import load_references, reference_cases, references_sha256
 from sqp.uncertainty.likeness import most_different
 from sqp.uncertainty.rca import RCA_SCORES
 from sqp.uncertainty.referee import REFEREE_SCORES

@@ -19,8 +19,8 @@ from sqp.core.frame import Frame
 from sqp.metrics.overlap import soft_dice
 from sqp.records import RecordSet
 from sqp.records.make import check_parts
-from sqp.records.referee import independent_prompts
-from sqp.records.supervised import SYMMETRIES, SupervisedReferee
+from sqp.records.referees.referee import independent_prompts
+from sqp.records.referees.supervised import SYMMETRIES, SupervisedReferee
 from sqp.uncertainty.referee import SUPERVISED_SCORES
 
 IMAGES = 3

@@ -14,6 +14,7 @@ from tiny_universeg import TINY, write_universeg
 
 from sqp.core.errors import ConfigError
 from sqp.segmenters.crossblock import LEVELS, CrossBlock, CrossConv2d, UniverSeg
+from sqp.segmenters.personalised import halves_of
 from sqp.segmenters.plain import NetworkSpec
 from sqp.segmenters.universeg import (
     RELEASED,
@@ -21,7 +22,6 @@ from sqp.segmenters.universeg import (
     build_universeg,
     from_release,
     grey,
-    support_mask,
 )
 
 
@@ -166,7 +166,7 @@ def test_grey_is_stretched_over_the_valid_part():
 
 def test_a_small_structure_is_not_lost():
     mask = np.zeros((64, 64), bool)
-    assert support_mask(mask, (8, 8)).sum() == 0
+    assert halves_of(mask, (8, 8)).sum() == 0
     mask[:3, :3] = True
-    assert support_mask(mask, (8, 8)).nonzero().tolist() == [[0, 0]]
-    assert support_mask(~mask, (8, 8)).sum() == 64  # 9 of 64 pixels are no hole
+    assert halves_of(mask, (8, 8)).nonzero().tolist() == [[0, 0]]
+    assert halves_of(~mask, (8, 8)).sum() == 64  # 9 of 64 pixels are no hole

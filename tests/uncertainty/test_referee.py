@@ -35,7 +35,9 @@ def test_sure_answers_give_the_dice_of_masks():
     assert found["referee_agreement"] == pytest.approx(between)
 
 
-@pytest.mark.parametrize("name", [name for name in REFEREE_SCORES if name != "referee_agreement"])
+@pytest.mark.parametrize(
+    "name", [name for name in REFEREE_SCORES if name not in ("referee_agreement", "referee_confidence")]
+)
 def test_a_good_mask_scores_higher_than_a_bad_one(name):
     lesion = square(4, 12)
     told = answers(lesion, square(5, 12), square(4, 11), own=lesion, sure=3.0)
@@ -48,6 +50,12 @@ def test_answers_that_agree_score_higher_than_such_that_do_not():
     of = REFEREE_SCORES["referee_agreement"]
     assert of(alike, square(4, 12)) == 1 > of(apart, square(4, 12))
     assert np.isnan(of(answers(square(4, 12)), square(4, 12)))
+
+
+def test_a_referee_that_is_sure_of_itself_says_so_whatever_the_mask():
+    of = REFEREE_SCORES["referee_confidence"]
+    sure, unsure = (answers(square(4, 12), sure=logit) for logit in (8.0, 0.5))
+    assert of(sure, square(4, 12)) == of(sure, square(10, 16)) > 0.95 > of(unsure, square(4, 12))
 
 
 def test_empty_masks_as_in_the_convention_of_dice():

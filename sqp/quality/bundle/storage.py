@@ -46,7 +46,9 @@ SKIPPED = "skipped_sha256"
 """Of `Bundle.info`: hashes of the ids of records that could not be read, where there were any."""
 OWN_DATA = "own_data"
 """Of `Bundle.info`: the decisions of which interval and risk rule were made, where it was made anew of such."""
-INFO |= {"groups_sha256": list, SKIPPED: list, OWN_DATA: dict}
+CORRECTION = "correction"
+"""Of `Bundle.info`: the interval of predictions that references corrected, where a bundle may be corrected so."""
+INFO |= {"groups_sha256": list, SKIPPED: list, OWN_DATA: dict, CORRECTION: dict}
 EXPECTED: dict[str, type] = {"segmenter": dict, "sampler": dict, "measures": list, "seed": int, "prompter": str}
 
 

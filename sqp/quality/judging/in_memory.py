@@ -28,7 +28,7 @@ from sqp.data.sizes import check_same_size
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import score_names
 from sqp.quality.judging.memory_records import MEMORY, Kept, MemoryRecords
-from sqp.quality.judging.predict import predict_batch, read_batch
+from sqp.quality.judging.predict import Correct, predict_batch, read_batch
 from sqp.quality.judging.risk import Choice, at_risk
 from sqp.quality.judging.verdict import judged
 from sqp.quality.model.channels import IMAGE, image_planes
@@ -73,7 +73,9 @@ class Judge:
         accept: float = 0.80,
         reject: float = 0.70,
         choice: Choice | None = None,
+        correct: Correct | None = None,
     ) -> None:
+        self.correct = correct
         self.bundle, self.maker, self.config, self.device = bundle, maker, config, device
         self.accept, self.reject, self.choice = accept, reject, choice
         parts = (maker.segmenter, maker.referee, maker.supervised, maker.shown)
@@ -173,7 +175,8 @@ class Judge:
             every = zip(kept["record_id"], maps.astype(np.float16), unreadable, strict=True)
             errors.update({name: values for name, values, lost in every if not lost})
 
-        table = judged(predict_batch(self.bundle, rows, batch, self.device, keep)[0], self.accept, self.reject)
+        table = predict_batch(self.bundle, rows, batch, self.device, keep)[0]
+        table = judged(table if self.correct is None else self.correct(table), self.accept, self.reject)
         table = table if self.choice is None else at_risk(table, self.choice)
         scores = score_names(table)
         for row in table.to_dict("records"):

@@ -31,6 +31,7 @@ from sqp.records.schema import FEATURE_PREFIX
 T = TypeVar("T")
 KeepMaps = Callable[[pd.DataFrame, np.ndarray, np.ndarray], None]
 """Rows of a batch, their error maps `[n, h, h]`, and bool `[n]`: could the row not be read."""
+Correct = Callable[[pd.DataFrame], pd.DataFrame]  # rows with predictions -> the same, corrected by references
 ReadRows = tuple[RecordSet, pd.DataFrame]
 """A record set, and rows of its table."""
 
@@ -51,6 +52,7 @@ def predict_records(
     progress: bool = True,
     keep_maps: KeepMaps | None = None,
     engine: RayEngine | None = None,
+    correct: Correct | None = None,
 ) -> pd.DataFrame:
     """The rows of record sets with predicted_dice, low, high, verdict and the columns `columns.OTHER`.
 
@@ -73,6 +75,7 @@ def predict_records(
         progress: whether progress is shown: a bar on a terminal, else a line a minute.
         keep_maps: what takes the error maps of a batch, where the bundle draws them, in the same pass; not over Ray.
         engine: the cluster that predicts the batches, None for this process.
+        correct: what references make of the predictions, before the verdict.
 
     Returns:
         One row for each record.
@@ -94,8 +97,8 @@ def predict_records(
         batch_size = threads = 1  # one volume in memory at a time, at its full size and as planes
     batches: list[ReadRows] = []
     for records, table in zip(sets, tables, strict=True):
-        by_image = table.sort_values("image_path", kind="stable")
-        batches += [(records, by_image.iloc[start : start + batch_size]) for start in range(0, len(table), batch_size)]
+        rows = table.sort_values("image_path", kind="stable")
+        batches += [(records, rows.iloc[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
     build = partial(Predicting, bundle, device, threads, strict, keep_maps)
     if engine is None:
         predicted: Iterable[pd.DataFrame] = map(build(), batches)
@@ -110,16 +113,15 @@ def predict_records(
     if not parts:
         raise ConfigError(f"no record to predict in {', '.join(map(str, folders))}: check --records and the splits")
     keys = ["record_set", "record_id"]
-    order = pd.MultiIndex.from_frame(pd.concat(tables)[keys])
-    table = judged(pd.concat(parts).set_index(keys).loc[order].reset_index(), accept, reject)
+    table = pd.concat(parts).set_index(keys).loc[pd.MultiIndex.from_frame(pd.concat(tables)[keys])].reset_index()
+    table = judged(table if correct is None else correct(table), accept, reject)
     return table if choice is None else at_risk(table, choice)
 
 
 def _restricted(records: RecordSet, splits: Sequence[str] | None, record_ids: Collection[str] | None) -> pd.DataFrame:
     """The rows to predict, with the column record_set."""
     table = records.table.assign(record_set=str(records.folder))
-    if splits is not None:
-        table = table[table["split"].isin(splits)]
+    table = table if splits is None else table[table["split"].isin(splits)]
     return table if record_ids is None else table[table["record_id"].isin(list(record_ids))]
 
 
@@ -241,8 +243,8 @@ def read_planes(
         images, broken = _read_all(pool, partial(image_planes, size=size), [p for p in paths if p not in records.held])
         images |= {path: records.held[path] for path in paths if path in records.held}
         reasons = {name: broken[p] for name, p in zip(rows.record_id, rows.image_path, strict=True) if p in broken}
-    sources = {row["record_id"]: row for row in rows.to_dict("records")}
-    _, changed = _read_all(pool, lambda name: records.check_sources(sources[name]), rows.record_id)
+    own = {row["record_id"]: row for row in rows.to_dict("records")}
+    _, changed = _read_all(pool, lambda name: records.check_sources(own[name]), rows.record_id)
     reasons |= changed
     names = [name for name in rows.record_id if name not in reasons]
     read, broken = _read_all(pool, partial(_maps_and_emptiness, bundle, records), names)
@@ -279,8 +281,8 @@ def _with_features(
     if not names:
         return rows, {}
     read, broken = _read_all(pool, partial(read_features, records, names=names), rows.record_id)
-    needed = [name for name in bundle.standardizer.names if name.startswith(FEATURE_PREFIX)]
-    columns = dict.fromkeys([*needed, *next(iter(read.values()), {})])
+    columns = dict.fromkeys(name for name in bundle.standardizer.names if name.startswith(FEATURE_PREFIX))
+    columns |= dict.fromkeys(next(iter(read.values()), {}))
     values = pd.DataFrame.from_records([read.get(name, {}) for name in rows.record_id], rows.index)
     return rows.join(values.reindex(columns=list(columns))), broken
 
@@ -289,9 +291,7 @@ def _read_all(
     pool: ThreadPoolExecutor, read: Callable[[str], T], names: Iterable[str]
 ) -> tuple[dict[str, T], dict[str, str]]:
     """What `read` gives by name, and by name what it says where it raises for a single record."""
-    values: dict[str, T] = {}
-    broken: dict[str, str] = {}
-    futures = {name: pool.submit(read, name) for name in names}
+    values, broken, futures = dict[str, T](), dict[str, str](), {name: pool.submit(read, name) for name in names}
     for name, future in futures.items():
         try:
             values[name] = future.result()

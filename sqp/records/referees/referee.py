@@ -24,7 +24,8 @@ from sqp.prompts.jitter import n_draws
 from sqp.records.draft import Draft, Findings, pooled_embedding
 from sqp.records.encodings import LastImage, encoded
 from sqp.records.load import LoadedCase
-from sqp.records.references import Reference, Shown, in_context
+from sqp.records.referees.references import Reference, in_context
+from sqp.records.referees.shown import Shown
 from sqp.records.schema import FEATURE_PREFIX, REFEREE_EMBEDDING
 from sqp.segmenters import SEGMENTERS, build_segmenter
 from sqp.segmenters.dropout import network_of

@@ -1,7 +1,6 @@
-"""References: images of the task with their masks, read and checked like cases, and what they say of other masks.
+"""References: images of the task with their masks, read and checked like cases.
 
-They are shown to an in-context segmenter in both directions. References -> image: what they would have drawn there, for
-the referee. Judged mask -> references: how well it would serve as an example (reverse classification accuracy).
+`sqp.records.referees.shown` shows them to an in-context segmenter.
 """
 
 from __future__ import annotations
@@ -10,11 +9,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from sqp.config.fit import PLAIN
@@ -23,24 +20,20 @@ from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS
 from sqp.config.segmenter import MULTIMASK
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import sha256_or_nothing
-from sqp.core.types import Case, Embedding, GridFrame, InContextSegmenter, Segmenter
+from sqp.core.types import Case, InContextSegmenter, Segmenter
 from sqp.data import find_cases
 from sqp.data.annotations.cases import holds_annotations, holds_segments, number_labels
 from sqp.data.annotations.pairs import annotated_pairs
 from sqp.data.left_aside import counted
 from sqp.data.volumes import is_volume
-from sqp.records.draft import Draft, Findings
 from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase, load_case
 from sqp.segmenters import IN_CONTEXT_SEGMENTERS, build_segmenter
-from sqp.segmenters.personalised import shares_of
-from sqp.uncertainty.likeness import is_strange, most_different
-from sqp.uncertainty.rca import rca_scores, transfer_dice
+from sqp.uncertainty.likeness import most_different
 
 MOST = 32
 AMONG, STRANGE = "among", "strange"
 """How a judged image may stand to the references: it is one of them, or likely of another kind."""
-SURE = 1e-4  # probabilities end so far from 0 and 1, that their logits are finite
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ class Reference:
 
     name: str
     content: str
-    features: Tensor
+    features: Any
     mask: np.ndarray
 
 
@@ -212,70 +205,3 @@ def _check_same(known: Reference, case: Case, mask: np.ndarray) -> None:
             f"the references {known.name} and {case.image_id} are one image with two masks: references are of one "
             "structure, remove one of them"
         )
-
-
-class Shown:
-    """References shown to an in-context segmenter, for one image after the other; built once.
-
-    The image that is judged is never shown to itself, under whatever name it lies among the references.
-    """
-
-    def __init__(self, segmenter: InContextSegmenter, references: Sequence[Reference]) -> None:
-        self.segmenter = segmenter
-        self.references = list(references)
-
-    def others(self, image: np.ndarray) -> list[Reference]:
-        """The references without the image uint8 `[h, w, 3]` itself."""
-        content = content_of_image(image)
-        return [reference for reference in self.references if reference.content != content]
-
-    def holds(self, image: np.ndarray) -> bool:
-        """Whether the image is one of them."""
-        return len(self.others(image)) < len(self.references)
-
-    def strange(self, image: np.ndarray, embedding: Embedding) -> bool:
-        """Whether an image is likely of another kind than the references (`likeness.is_strange`), by its encoding."""
-        if not self.segmenter.reads_encoding:
-            return False
-        summaries = [self.segmenter.summary(r.features) for r in self.references]
-        return is_strange(self.segmenter.summary(self.segmenter.features(image, embedding)), summaries)
-
-    def answers(self, image: np.ndarray, embedding: Embedding) -> list[Tensor]:
-        """Logits `[*grid]`: what all references would have drawn, then what each of the segmenter's further sets of
-        them would; CaseError where the image is the only one."""
-        others = self.others(image)
-        if not others:
-            raise CaseError("the image is the only reference, and no example for itself: give another one")
-        query = self.segmenter.features(image, embedding)
-        found = []
-        for chosen in self.segmenter.support_sets(len(others)):
-            transfer = self.segmenter.transfer(query, [others[i].features for i in chosen])
-            found.append(on_grid(transfer([others[i].mask for i in chosen]), embedding.frame))
-        return found
-
-    def reverse(self, image: np.ndarray, embedding: Embedding, drafts: Sequence[Draft]) -> list[Findings]:
-        """`rca_*` of each mask: with it as the only example every reference is segmented, and held beside its truth;
-        and how many `references` there were.
-
-        NaN for an empty mask, and where no other reference is there.
-        """
-        features = [self.segmenter.features(image, embedding)]
-        others = self.others(image)
-        transfers = [self.segmenter.transfer(r.features, features) for r in others]
-        found = []
-        for draft in drafts:
-            drawn = [run([draft.mask]) for run in transfers]
-            reached = [transfer_dice(p, shares_of(r.mask, p.shape)) for p, r in zip(drawn, others, strict=True)]
-            found.append(reversed_findings(reached if draft.mask.any() else [], len(others)))
-        return found
-
-
-def reversed_findings(dices: Sequence[float], references: int) -> Findings:
-    """`rca_*` of the Dice that was reached on each reference, and how many `references` the image was judged by."""
-    return Findings(scores=rca_scores(dices) | {"references": float(references)})
-
-
-def on_grid(probability: Tensor, frame: GridFrame) -> Tensor:
-    """Probability `[h', w']` over the image -> logits `[*grid]`, bilinear between the centres of the cells."""
-    fine = F.interpolate(probability[None, None], tuple(frame.grid), mode="bilinear", align_corners=False)[0, 0]
-    return torch.logit(fine.double().clamp(SURE, 1 - SURE)).float()

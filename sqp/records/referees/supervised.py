@@ -19,7 +19,7 @@ from sqp.networks.checkpoint import read_header
 from sqp.records.draft import Draft, Findings
 from sqp.records.encodings import LastImage
 from sqp.records.load import LoadedCase
-from sqp.records.referee import is_answer
+from sqp.records.referees.referee import is_answer
 from sqp.records.schema import FEATURE_PREFIX, SUPERVISED_EMBEDDING
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.plain import NetworkSpec
