@@ -15,13 +15,16 @@ import pandas as pd
 from sqp.bundles import bundle_folder
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError
+from sqp.core.names import Runtime
 from sqp.data.pixels import Pixels, image_of, mask_of, name_of, pairs_of
+from sqp.networks.runtime import runtime_for
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import DIGEST
 from sqp.quality.judging.in_memory import Judge, Prediction
 from sqp.quality.judging.risk import Choice, risk_rule
 from sqp.quality.model.backbones import dims_of
+from sqp.quality.model.inference import by_runtime
 from sqp.records.fitted import with_hashes
 from sqp.records.make import check_parts
 from sqp.records.references import whole_references
@@ -47,6 +50,7 @@ class Model:
         self.choice: Choice | None = None if rule is None else self.bundle.choose(rule, config.reject)
         records = generate_config(config, self.bundle.expects, self.bundle.sources)
         check_parts(records)
+        self.bundle.run = by_runtime(self.bundle.model, runtime_for(config.runtime, config.device, 0))
         self._judge = Judge(
             *(self.bundle, make_maker(records, references=whole_references(records)), with_hashes(records)),
             device=config.device,
@@ -95,7 +99,7 @@ class Model:
                 the names of the files; default the file's name, of what is in memory `image`.
             batch_size: masks predicted at once, at least 1.
             strict: True ends at the first pair that cannot be read; else it is abstained from, with the reason.
-            threads: how many read images, where no network segments.
+            threads: how many images are prepared at once; one where a network is prompted.
 
         Returns:
             An iterator of what is said of each mask.
@@ -161,6 +165,7 @@ def load(
     references: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     device: str = "cpu",
+    runtime: Runtime = "torch",
 ) -> Model:
     """A quality model ready to judge masks: sqp's own, one of its names, or the folder of a bundle of yours.
 
@@ -181,6 +186,7 @@ def load(
         references: examples of the task, images with masks in a folder or a CSV, for a bundle that reads them.
         seed: seed of the samples; None: that of the bundle's records.
         device: cpu, cuda, cuda:0, mps.
+        runtime: torch; openvino, which is faster on a CPU and takes seconds to start (extra `openvino`).
 
     Returns:
         The model, loaded once.
@@ -214,6 +220,7 @@ def load(
         references=_path(references),
         seed=seed,
         device=device,
+        runtime=runtime,
     )
     return Model(config)
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqp.config.checks import CommandConfig, as_labels, check_thresholds
 from sqp.config.generate import check_fitting
 from sqp.core.errors import ConfigError
-from sqp.core.names import Engine, Layout, Precision, Split, Tool
+from sqp.core.names import Engine, Layout, Precision, Runtime, Split, Tool
 from sqp.core.ray_engine import check_engine
 from sqp.core.shards import Shard
 from sqp.core.tables import table_of_masks
@@ -17,7 +17,7 @@ from sqp.core.tables import table_of_masks
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
 EXECUTION_KEYS = (
     *("out", "shard", "batch_size", "workers", "encodings", "device", "strict", "overwrite"),
-    *("worst", "gallery", "fail_under", "write", "engine", "address", "gpu_share"),
+    *("worst", "gallery", "fail_under", "write", "engine", "address", "gpu_share", "runtime"),
 )
 """Keys that say how a run goes, and what is drawn of it, not what is predicted."""
 MAKING = (
@@ -80,6 +80,8 @@ class PredictConfig(CommandConfig):
         engine: This machine, or a Ray cluster.
         address: Of the Ray cluster: HOST:PORT, or auto.
         gpu_share: Of a GPU, what a worker of Ray takes.
+        runtime: What computes the networks: torch, openvino (extra `openvino`; PyTorch goes on where it gives other
+            numbers), or auto: OpenVINO on a CPU where it is installed and there are 500 images or more.
         encodings: Folder in which encodings of images are kept by content (4 MB each), for further masks and runs.
         device: cpu or cuda.
         strict: Stop at the first broken case or record.
@@ -127,6 +129,7 @@ class PredictConfig(CommandConfig):
     engine: Engine = "local"
     address: str | None = None
     gpu_share: float = 1.0
+    runtime: Runtime = "auto"
     encodings: Path | None = None
     device: str = "cpu"
     strict: bool = False
