@@ -52,7 +52,7 @@ def infer(
         outs = []
         for turn in SYMMETRIES[: model.spec.flips]:
             out = (run or model)(turned(planes, turn), scores)
-            maps = (turned_back(out.error_map.float(), turn),) if error_map else ()
+            maps = (turned_back(out.error_map.float(), turn),) if error_map and out.error_map is not None else ()
             outs.append((out.dice.float(), out.scale.float(), out.features.float(), *maps))
         parts.append([torch.stack(values).mean(0).cpu().numpy() for values in zip(*outs, strict=True)])
     if not parts:
