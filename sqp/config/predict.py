@@ -80,14 +80,12 @@ class PredictConfig(CommandConfig):
         engine: This machine, or a Ray cluster.
         address: Of the Ray cluster: HOST:PORT, or auto.
         gpu_share: Of a GPU, what a worker of Ray takes.
-        runtime: What computes the networks: torch, openvino (extra `openvino`; PyTorch goes on where it gives other
-            numbers), or auto: OpenVINO on a CPU where it is installed and there are 500 images or more.
-        encodings: Folder in which encodings of images are kept by content (4 MB each), for further masks and runs.
+        runtime: Of the networks; auto: OpenVINO on a CPU, if installed, from 500 images on.
+        encodings: Folder that keeps encodings for further runs.
         device: cpu or cuda.
         strict: Stop at the first broken case or record.
         overwrite: Make the records anew.
-        precision: Of the encoders of images: float32, bfloat16, or auto, which is bfloat16 where the CPU computes in it
-            (AMX, AVX512-BF16); default that of the records that the bundle was trained on.
+        precision: Of image encoders; auto: bfloat16 where the CPU computes in it; default the bundle's.
         seed: Seed of the samples; default the one of the records that the bundle was trained on.
     """
 
