@@ -1,6 +1,9 @@
-"""Many images through `sqp predict --model fast` in shards whose processes are killed again and again.
+"""Many images through `sqp predict` in shards whose processes are killed again and again.
 
-python scripts/bench_load.py benchmarks/load.csv [--images 5000] [--shards 4] [--kills 4] [--keep FOLDER]
+python scripts/bench_load.py benchmarks/load.csv [--model fast] [--images 5000] [--shards 4] [--kills 4] [--keep FOLDER]
+
+`--model fast` is the bundle that comes with sqp; `tiny` one that reads image and mask alone, trained here in seconds
+and good for nothing else: it takes milliseconds a case, so that 100,000 show what the way of a case costs.
 
 Small synthetic lesions with a mask each: 100 are drawn, and linked under as many names as are asked for. The shards run
 as processes of their own, one after the other, each on one thread; so many times one of them is killed (SIGKILL) at a
@@ -28,12 +31,15 @@ import pandas as pd
 import pyarrow.dataset as ds
 from bench_predict import cases, command, row
 
+from sqp.cli.main import main as main_of_sqp
 from sqp.core.shards import Shard
 from sqp.data.synthetic import write_synthetic
 
 SIZE, DRAWN = (64, 64), 100
 LOOK_S = 0.5
 """Between two looks at how far a process is."""
+TINY = "tiny"
+TRAINED, EPOCHS = 80, 4  # lesions that it is trained on
 
 
 @dataclass
@@ -45,6 +51,23 @@ class Spent:
     wall: float = 0.0
     finished: dict[Path, int] = field(default_factory=dict)  # masks that were there at a kill, with their times
     kills: int = 0
+
+
+def tiny_bundle(folder: Path) -> Path:
+    """A bundle without any network but its own, of image and mask at 32 x 32."""
+    data = write_synthetic(folder / "lesions", TRAINED, seed=1, size=SIZE)
+    shutil.copytree(data / "masks", folder / "given")  # a file that is judged is never its own truth
+    records, out = folder / "records", folder / "model"
+    told = {"images": data, "masks": folder / "given", "truth": data / "masks", "out": records}
+    told |= {"segmenter.name": "none", "referee.name": "none", "measures": "[]", "variants": "{'*': {corruptions: 6}}"}
+    small = ["--size", "32", "--epochs", str(EPOCHS)]
+    for args in (
+        ["generate", *(str(x) for key, v in told.items() for x in (f"--{key}", v))],
+        ["train", "--records", f"[{records}]", "--out", str(out), "--inputs", "image+mask", *small],
+    ):
+        if main_of_sqp(args) != 0:
+            raise SystemExit(f"bench_load: sqp {args[0]} failed")
+    return out / "bundle"
 
 
 def run(args: list[str], spent: Spent, rows: Path | None = None, kill_at: int | None = None) -> bool:
@@ -70,9 +93,9 @@ def run(args: list[str], spent: Spent, rows: Path | None = None, kill_at: int | 
     return process.returncode == 0
 
 
-def shard_run(data: Path, out: Path, part: Shard, n: int, moments: list[float], spent: Spent) -> None:
+def shard_run(data: Path, out: Path, model: str, part: Shard, n: int, moments: list[float], spent: Spent) -> None:
     """One shard, killed at these shares of it, then to its end."""
-    args = [*command(data, out, "fast", 0), "--shard", str(part)]
+    args = [*command(data, out, model, 0), "--shard", str(part)]
     records = part.folder(out) / "records"
     for moment in sorted(moments):
         if run(args, spent, records / "rows", max(1, int(moment * n))):
@@ -127,18 +150,19 @@ def opened(page: Path) -> list[dict[str, object]]:
 def loaded(folder: Path, args: argparse.Namespace) -> list[dict[str, object]]:
     """All of it in a folder."""
     rng, n = random.Random(args.seed), args.images
+    model = str(tiny_bundle(folder / TINY)) if args.model == TINY else args.model
     write_synthetic(folder / "drawn", DRAWN, seed=0, size=SIZE)
     data, out = cases(folder / "data", folder / "drawn", n), folder / "out"
     few = max(20, n // args.shards // 10)
     small, killed, joined = Spent(), Spent(), Spent()
-    run(
-        [*command(cases(folder / "few", folder / "drawn", few), folder / "out_few", "fast", 0), "--shard", "1/1"], small
-    )
+    run([*command(cases(folder / "few", folder / "drawn", few), folder / "out_few", model, 0), "--shard", "1/1"], small)
     of_shard: dict[int, list[float]] = {index: [] for index in range(args.shards)}
-    for _ in range(args.kills):
-        of_shard[rng.randrange(args.shards)].append(rng.uniform(0.05, 0.95))
+    for number in range(args.kills):
+        of_shard[number % args.shards].append(rng.uniform(0.05, 0.95))
     for index, moments in of_shard.items():
-        shard_run(data, out, Shard(args.shards, index + 1), n // args.shards, moments, killed)
+        part = Shard(args.shards, index + 1)
+        shard_run(data, out, model, part, n // args.shards, moments, killed)
+        print(f"part {part}: {killed.kills} kills so far, {killed.wall:.0f} s", flush=True)
     sqp = [sys.executable, "-m", "sqp"]
     run([*sqp, "status", str(out)], Spent())
     run([*sqp, "merge", "--out", str(out)], joined)
@@ -146,7 +170,7 @@ def loaded(folder: Path, args: argparse.Namespace) -> list[dict[str, object]]:
     disk = sum(path.stat().st_size for path in (out / "shards").rglob("*") if path.is_file())
     sizes = [path.stat().st_size for path in (out / "shards").glob("*/predictions.parquet")]
     return [
-        row(f"images of {SIZE[1]} x {SIZE[0]} px", n, "", ""),
+        row(f"images of {SIZE[1]} x {SIZE[0]} px, judged by `{args.model}`", n, "", ""),
         row("shards, each with a predictions.parquet of its own", len(sizes), "", ""),
         row("processes killed (SIGKILL) and started again", killed.kills, "", ""),
         *verified(data, out, n, killed),
@@ -167,6 +191,7 @@ def main() -> None:
     """Run all and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--model", choices=(TINY, "fast"), default=TINY)
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--kills", type=int, default=4)

@@ -19,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -78,13 +80,16 @@ def streamed(folder: Path, drawn: Path, n: int) -> list[dict[str, object]]:
     cores = os.cpu_count() or 1
     few, many = cases(folder / "few", drawn, n // 10), cases(folder / "many", drawn, n)
     _, _, small = measured(command(few, folder / "out_few", "fast", cores))
-    wall, _, large = measured(command(many, folder / "out_many", "fast", cores))
+    torch_alone = ["--runtime", "torch"]  # as `sqp.load` has it
+    wall, _, large = measured([*command(many, folder / "out_many", "fast", cores), *torch_alone])
+    fewer = measured([sys.executable, "-c", FROM_PYTHON, str(folder / "few")])
     told = measured([sys.executable, "-c", FROM_PYTHON, str(folder / "many")])
     return [
         row(f"`fast`, {n} images on {cores} cores", n / wall, "images/s", ">= 25"),
         row(f"`fast`, {n} images by `Model.judge`, its imports included", n / told[0], "images/s", ""),
         row("`Model.judge` / the command", wall / told[0], "ratio", ">= 0.95"),
         row(f"memory of `Model.judge`, {n} images", told[2], "MB", ""),
+        row(f"memory of `Model.judge`, {n} images / {n // 10}", told[2] / fewer[2], "ratio", "flat: about 1"),
         row(f"largest process, {n} images", large, "MB", ""),
         row(f"largest process, {n} images / {n // 10}", large / small, "ratio", "flat: about 1"),
         *killed(command(few, folder / "out_killed", "fast", cores), folder / "out_killed", n // 30),
@@ -124,20 +129,33 @@ def cost_of_a_case(folder: Path, drawn: Path) -> list[dict[str, object]]:
     rows = [row("LiteMedSAM's encoding in float32, one thread", encoding, "s CPU", "")]
     references = cases(folder / "references", drawn, SHOWN)
     for model in BUNDLES:
-        cpu = {}
         shown = ["--references", str(references), "--precision", "float32"] if model == "any" else []
-        for n in (WARM, FEW, MANY):  # the first run alone pays for imports and first calls
-            told = command(cases(folder / f"{model}_{n}", drawn, n), folder / f"out_{model}_{n}", model, 0)[3:]
-            start = time.process_time()
-            if main_of_sqp([*told, *BARE, *shown]) != 0:
-                raise SystemExit(f"bench_predict: `sqp predict --model {model}` failed")
-            cpu[n] = time.process_time() - start
-        case = (cpu[MANY] - cpu[FEW]) / (MANY - FEW)
+        data = {n: cases(folder / f"{model}_{n}", drawn, n) for n in (WARM, FEW, MANY)}
+        case, _ = a_case(data, folder, model, "torch", shown)
         rows += [
             row(f"`{model}`, a case, one thread", case, "s CPU", ""),
             row(f"`{model}`, a case / an encoding", case / encoding, "ratio", "<= 1.5" if shown else "<= 0.6"),
         ]
+        if find_spec("openvino") is not None:
+            faster, once = a_case(data, folder, model, "openvino", shown)
+            rows += [
+                row(f"`{model}`, a case, one thread, `--runtime openvino`", faster, "s CPU", ""),
+                row(f"`{model}`, a case by OpenVINO / by PyTorch", faster / case, "ratio", ""),
+                row(f"`{model}`, a run of {FEW} by OpenVINO, imports apart", once, "s CPU", ""),
+            ]
     return rows
+
+
+def a_case(data: dict[int, Path], folder: Path, model: str, runtime: str, more: Sequence[str]) -> tuple[float, float]:
+    """CPU seconds of a case, and of the shorter run; `more` options of it."""
+    cpu = {}
+    for n, images in data.items():  # the first run alone pays for imports and first calls
+        told = command(images, folder / f"out_{model}_{runtime}_{n}", model, 0)[3:]
+        start = time.process_time()
+        if main_of_sqp([*told, *BARE, "--runtime", runtime, *more]) != 0:
+            raise SystemExit(f"bench_predict: `sqp predict --model {model}` failed")
+        cpu[n] = time.process_time() - start
+    return (cpu[MANY] - cpu[FEW]) / (MANY - FEW), cpu[FEW]
 
 
 def row(what: str, value: float, unit: str, target: str) -> dict[str, object]:

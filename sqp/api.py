@@ -16,7 +16,9 @@ import pandas as pd
 from sqp.bundles import bundle_folder, check_bundle
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError
+from sqp.core.names import Runtime
 from sqp.data.pixels import Pixels, image_of, mask_of, name_of, pairs_of
+from sqp.networks.runtime import runtime_for
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import DIGEST
@@ -24,6 +26,7 @@ from sqp.quality.judging.correction import learned
 from sqp.quality.judging.in_memory import Judge, Prediction
 from sqp.quality.judging.risk import Choice, risk_rule
 from sqp.quality.model.backbones import dims_of
+from sqp.quality.model.inference import by_runtime
 from sqp.records.fitted import with_hashes
 from sqp.records.make import check_parts
 from sqp.records.referees.references import whole_references
@@ -51,6 +54,7 @@ class Model:
         self.choice: Choice | None = None if rule is None else self.bundle.choose(rule, config.reject)
         records = generate_config(config, self.bundle.expects, self.bundle.sources)
         check_parts(records)
+        self.bundle.run = by_runtime(self.bundle.model, runtime_for(config.runtime, config.device, 0))
         shown = whole_references(records)
         correction = None
         if config.correct:
@@ -106,7 +110,7 @@ class Model:
                 the names of the files; default the file's name, of what is in memory `image`.
             batch_size: masks predicted at once, at least 1.
             strict: True ends at the first pair that cannot be read; else it is abstained from, with the reason.
-            threads: how many read images, where no network segments.
+            threads: how many images are prepared at once; one where a network is prompted.
 
         Returns:
             An iterator of what is said of each mask.
@@ -173,6 +177,7 @@ def load(
     correct: bool = True,
     seed: int | None = None,
     device: str = "cpu",
+    runtime: Runtime = "torch",
 ) -> Model:
     """A quality model ready to judge masks: sqp's own, one of its names, or the folder of a bundle of yours.
 
@@ -194,6 +199,7 @@ def load(
         correct: whether references correct the predictions of a bundle that may be corrected so.
         seed: seed of the samples; None: that of the bundle's records.
         device: cpu, cuda, cuda:0, mps.
+        runtime: torch; openvino, which is faster on a CPU and takes seconds to start (extra `openvino`).
 
     Returns:
         The model, loaded once.
@@ -228,6 +234,7 @@ def load(
         correct=correct,
         seed=seed,
         device=device,
+        runtime=runtime,
     )
     return Model(config)
 

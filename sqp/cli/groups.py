@@ -25,6 +25,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "seed",
             "shard",
             "precision",
+            "runtime",
             "batch_size",
             "device",
             "encodings",
@@ -41,7 +42,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "what is kept of a mask": ("measures", "fusion", "fusion_options", "refine", "refine_options", "variants"),
         "prompts": ("prompter_options", "prompters", "cascade", "cascade_options"),
-        RUNS: ("engine", "address", "gpu_share", "seed", "shard", "device", "encodings", "strict"),
+        RUNS: ("engine", "address", "gpu_share", "seed", "shard", "device", "runtime", "encodings", "strict"),
     },
     "train": {
         BASIC: ("records", "out", "inputs", "scores", "backbone", "epochs", "seed", "workers", "overwrite"),

@@ -23,6 +23,7 @@ from sqp.core.untrusted import read_run
 from sqp.data.left_aside import by_cause
 from sqp.data.remote import with_local_inputs
 from sqp.integrations.writers import check_writers, write_for_tools
+from sqp.networks.runtime import runtime_for
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.licences import restriction
 from sqp.quality.bundle.storage import Bundle
@@ -33,6 +34,7 @@ from sqp.quality.judging.decisions import read_decisions
 from sqp.quality.judging.error_map import ErrorMapStore
 from sqp.quality.judging.predict import predict_records
 from sqp.quality.judging.risk import Choice, RiskRule, risk_rule
+from sqp.quality.model.inference import by_runtime
 from sqp.records import RecordSet
 from sqp.records.make import GenerateResult, make_record_set
 from sqp.records.parts.claim import check_whole, claim
@@ -76,6 +78,7 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     if config.part is not None:
         check_alike(config)
         write_run(config.out, stored_config(config))
+    runtime_for(config.runtime, config.device, 0)  # an error of it is told before any work is done
     bundle = Bundle.load(bundle_folder(config.model))
     choice = None if rule is None else bundle.choose(rule, config.reject)
     folders: list[Path] = list(config.records)
@@ -97,6 +100,9 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
         result = PredictResult(config.out, nothing(), skipped, config.fail_under)
         write_result(config, bundle, result, time.monotonic() - started)
         return result
+    n = len(read_record_sets(folders)) if record_ids is None else len(record_ids)
+    runtime = runtime_for(config.runtime, config.device, n)
+    bundle.run = by_runtime(bundle.model, runtime)
     correction = correction_of(config, bundle)
     notes += [correction.sentence()] if correction else []
     drawn = ErrorMapStore(bundle, config.batch_size, config.device)

@@ -13,7 +13,7 @@ from sqp.config.referee import IN_CONTEXT, NONE, SUPERVISED, RefereeConfig, Supe
 from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, check_segmenter, sampler_for
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.mirror import is_tar
-from sqp.core.names import SPLITS, Corruption, Engine, Fusion, Layout, Measure, Refinement, Split
+from sqp.core.names import SPLITS, Corruption, Engine, Fusion, Layout, Measure, Refinement, Runtime, Split
 from sqp.core.ray_engine import check_engine
 from sqp.core.shards import Shard
 from sqp.core.tables import table_of_masks
@@ -121,6 +121,7 @@ class GenerateConfig(Config):
         engine: local: processes of this machine; ray: a Ray cluster, whose nodes share the folders.
         address: Of the Ray cluster: HOST:PORT, or auto on one of its machines; default: Ray is started here.
         gpu_share: Of a GPU, what a worker of Ray takes, e.g. 0.25.
+        runtime: torch, openvino, or auto: OpenVINO on a CPU where it is installed and there are 500 images or more.
         encodings: Folder in which encodings of images are kept by content (4 MB each), for further masks and runs.
         device: cpu or cuda.
         strict: Stop at the first broken case.
@@ -165,6 +166,7 @@ class GenerateConfig(Config):
     engine: Engine = "local"
     address: str | None = None
     gpu_share: float = 1.0
+    runtime: Runtime = "auto"
     encodings: Path | None = None
     device: str = "cpu"
     strict: bool = False
@@ -289,7 +291,7 @@ class GenerateConfig(Config):
 EXECUTION_KEYS = (
     *("out", "workers", "encodings", "device", "strict", "overwrite", "only", "max_images"),
     *("licence", "masks_licence", "references", "shard", "mask_pattern", "resize_masks"),
-    *("engine", "address", "gpu_share"),
+    *("engine", "address", "gpu_share", "runtime"),
 )
 """Keys that say how a run goes, not what a record is: another value in the same folder is no change of config.
 

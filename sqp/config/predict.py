@@ -9,7 +9,7 @@ from typing import Any
 from sqp.config.checks import CommandConfig, as_labels, check_thresholds
 from sqp.config.generate import check_fitting
 from sqp.core.errors import ConfigError
-from sqp.core.names import Engine, Layout, Precision, Split, Tool
+from sqp.core.names import Engine, Layout, Precision, Runtime, Split, Tool
 from sqp.core.ray_engine import check_engine
 from sqp.core.shards import Shard
 from sqp.core.tables import table_of_masks
@@ -17,7 +17,7 @@ from sqp.core.tables import table_of_masks
 PROMPTING = ("prompter", "prompter_options", "cascade_checkpoint")
 EXECUTION_KEYS = (
     *("out", "shard", "batch_size", "workers", "encodings", "device", "strict", "overwrite"),
-    *("worst", "gallery", "fail_under", "write", "engine", "address", "gpu_share"),
+    *("worst", "gallery", "fail_under", "write", "engine", "address", "gpu_share", "runtime"),
 )
 """Keys that say how a run goes, and what is drawn of it, not what is predicted."""
 MAKING = (
@@ -82,12 +82,12 @@ class PredictConfig(CommandConfig):
         engine: This machine, or a Ray cluster.
         address: Of the Ray cluster: HOST:PORT, or auto.
         gpu_share: Of a GPU, what a worker of Ray takes.
-        encodings: Folder in which encodings of images are kept by content (4 MB each), for further masks and runs.
+        runtime: Of the networks; auto: OpenVINO on a CPU, if installed, from 500 images on.
+        encodings: Folder that keeps encodings for further runs.
         device: cpu or cuda.
         strict: Stop at the first broken case or record.
         overwrite: Make the records anew.
-        precision: Of the encoders of images: float32, bfloat16, or auto, which is bfloat16 where the CPU computes in it
-            (AMX, AVX512-BF16); default that of the records that the bundle was trained on.
+        precision: Of image encoders; auto: bfloat16 where the CPU computes in it; default the bundle's.
         seed: Seed of the samples; default the one of the records that the bundle was trained on.
     """
 
@@ -130,6 +130,7 @@ class PredictConfig(CommandConfig):
     engine: Engine = "local"
     address: str | None = None
     gpu_share: float = 1.0
+    runtime: Runtime = "auto"
     encodings: Path | None = None
     device: str = "cpu"
     strict: bool = False

@@ -11,6 +11,8 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 Layout = Literal["auto", "prepared", "isic", "ham10000", "table", "dicom", "folders"]
 Corruption = Literal["erosion", "dilation", "elastic", "blob_add", "blob_cut", "shift", "dropout", "swap"]
 Precision = Literal["float32", "bfloat16", "auto"]
+Runtime = Literal["auto", "torch", "openvino"]
+"""What computes the networks."""
 Engine = Literal["local", "ray"]
 """What runs the work: processes of this machine, or a Ray cluster."""
 Sampler = Literal["deterministic", "prompt_jitter", "tta", "noise", "mc_dropout", "ensemble"]

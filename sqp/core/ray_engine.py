@@ -228,6 +228,11 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         ray.init(address=address or "local", **quiet, **start)
+    except ray.exceptions.AuthenticationError as error:
+        raise ConfigError(
+            f"the Ray cluster {_where(address)} asks for a token that this machine has not: bring ~/.ray/auth_token of "
+            "its head here, or set RAY_AUTH_TOKEN"
+        ) from error
     except Exception as error:  # a bare one where its processes take long to start
         raise ConfigError(_why_not(str(error), address)) from error
     try:
@@ -257,9 +262,12 @@ def _why_not(reason: str, address: str | None) -> str:
         return f"the Ray cluster runs {theirs}, and sqp here {ours}: install the same in both"
     if address is None:
         return f"Ray could not be started here: {reason}"
-    where = "on this machine" if address == "auto" else f"at {address}"
     remedy = "start one with `ray start --head`, correct --address, or leave it out"
-    return f"no Ray cluster answers {where} ({reason}): {remedy}"
+    return f"no Ray cluster answers {_where(address)} ({reason}): {remedy}"
+
+
+def _where(address: str | None) -> str:
+    return "on this machine" if address in (None, "auto") else f"at {address}"
 
 
 def _room(ray: Any, engine: RayEngine) -> tuple[int, int]:

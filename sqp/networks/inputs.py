@@ -6,10 +6,18 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sqp.core.frame import Frame
+
+
+def to_device(x: Tensor, device: str | torch.device) -> Tensor:
+    """On the device; to a GPU by way of pinned memory, so that the copy does not wait for what the GPU computes."""
+    if torch.device(device).type == "cuda" and x.device.type == "cpu":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
 
 
 def normalise(pixels: Tensor, spec: Any) -> Tensor:

@@ -37,6 +37,7 @@ class Cascade:
             options.get("checkpoint"),
             device=config.device,
             precision=options.get("precision", "float32"),
+            runtime=config.runtime,
             multimask=MULTIMASK[str(options.get("multimask", "auto")).lower()],
         )
 

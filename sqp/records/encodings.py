@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -60,5 +60,8 @@ def encoded(segmenter: Segmenter, image: np.ndarray, folder: Path | None = None)
 
 
 def _key(segmenter: Segmenter, image: np.ndarray) -> str:
+    what: tuple[Any, ...]
     what = (segmenter.name, segmenter.weights_sha256, getattr(segmenter, "precision", ""), image.shape)
+    if (runtime := getattr(segmenter, "runtime", "torch")) != "torch":
+        what = (*what, runtime)
     return hashlib.sha256(repr(what).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()[:32]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
@@ -19,7 +19,6 @@ from sqp.config.train import TrainConfig
 from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.files import write_text
 from sqp.core.mirror import fetch_all
-from sqp.core.names import Precision
 from sqp.core.ownership import owned
 from sqp.core.progress import Progress
 from sqp.core.shards import beside
@@ -35,6 +34,7 @@ from sqp.data.sizes import of_other_size, refusal, resized_notes
 from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import FRACTIONS, Splits, apply_splits, subset_by_group, with_default_splits
 from sqp.metrics.intervals import groups_needed
+from sqp.networks.runtime import runtime_for
 from sqp.records import RecordWriter
 from sqp.records.cascade import check_cascade
 from sqp.records.fitted import fitted_checkpoints, leave_out_fitted, parts_of_records, with_hashes
@@ -109,8 +109,7 @@ def make_record_set(config: GenerateConfig, to_train: bool = False) -> GenerateR
     """
     check_parts(config)
     config = copy(config)  # what is stored of it, and compared with another run's, is what this machine computes in
-    precision = cast(Precision, precision_for(config.segmenter.precision, config.device))
-    config.segmenter = replace(config.segmenter, precision=precision)
+    config.segmenter = replace(config.segmenter, precision=precision_for(config.segmenter.precision, config.device))
     with owned(config.out, "generate", apart=FOLDERS):
         return _make(config, to_train)
 
@@ -130,6 +129,7 @@ def _make(config: GenerateConfig, to_train: bool) -> GenerateResult:
         fitted, skipped = ({k: v for k, v in some.items() if config.part.holds(k)} for some in (fitted, skipped))
     if fitted and config.strict:
         raise CaseError(next(iter(fitted.values())))
+    config.runtime = runtime_for(config.runtime, config.device, len(cases))
     parts = parts_of_records(config, everything)
     writer = RecordWriter(config.out)
     defaults = stored_config(GenerateConfig(config.images, config.out), EXECUTION_KEYS)

@@ -7,6 +7,7 @@ import hashlib
 import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from sqp.data.licences import UNKNOWN
 from sqp.records.writer import first_difference, with_defaults
 
 LIBRARIES = ("torch", "timm", "segment-anything", "pytorch-lightning", "numpy", "pandas", "scipy", "scikit-image")
+OPTIONAL = ("openvino",)
 
 
 def versions() -> dict[str, str]:
     """sqp's, Python's and the libraries' versions."""
     own = {"sqp": sqp.__version__, "python": platform.python_version()}
-    return own | {name: version(name) for name in LIBRARIES}
+    there = [name for name in OPTIONAL if find_spec(name) is not None]
+    return own | {name: version(name) for name in (*LIBRARIES, *there)}
 
 
 def plain(value: Any) -> Any:

@@ -102,7 +102,7 @@ def make_segmenter(config: GenerateConfig, volumes: bool = False) -> Segmenter:
     s = config.segmenter
     multimask = MULTIMASK[s.multimask]
     members: list[Segmenter] = [
-        build_segmenter(s.name, file, device=config.device, precision=s.precision, multimask=multimask)
+        build_segmenter(s.name, file, config.device, s.precision, config.runtime, multimask=multimask)
         for file in s.files()
     ]
     if volumes and s.name not in VOLUMETRIC:

@@ -6,11 +6,12 @@ import os
 import warnings
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from sqp.core.errors import ConfigError, lookup
+from sqp.core.names import Precision
 from sqp.core.types import InContextSegmenter, Segmenter
 
 __all__ = [
@@ -69,6 +70,7 @@ def build_segmenter(
     checkpoint: str | os.PathLike | None = None,
     device: str | torch.device = "cpu",
     precision: str = "float32",
+    runtime: str = "torch",
     **options: Any,
 ) -> Segmenter:
     """The segmenter of this name with its weights, in eval mode on `device`.
@@ -78,6 +80,7 @@ def build_segmenter(
         checkpoint: a file; None: the packaged or official one, where there is one.
         device: cpu, cuda, cuda:0, mps.
         precision: float32, bfloat16 or auto.
+        runtime: openvino, for segmenters that have `use_openvino`; else PyTorch runs the network.
         **options: the segmenter's own (`multimask`, `chunk`).
 
     Returns:
@@ -93,10 +96,13 @@ def build_segmenter(
     precision = precision_for(precision, device)
     if precision == "bfloat16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in NO_BFLOAT16:
         warnings.warn("this CPU emulates bfloat16, about 10 times slower than float32", stacklevel=2)
-    return builder(checkpoint, device=device, precision=precision, **options)
+    built = builder(checkpoint, device=device, precision=precision, **options)
+    if runtime == "openvino" and hasattr(built, "use_openvino"):
+        built.use_openvino()
+    return built
 
 
-def precision_for(precision: str, device: str | torch.device) -> str:
+def precision_for(precision: str, device: str | torch.device) -> Precision:
     """A precision by its name; of auto bfloat16 on a CPU that computes in it (AMX, AVX512-BF16), else float32.
 
     Args:
@@ -107,7 +113,7 @@ def precision_for(precision: str, device: str | torch.device) -> str:
         float32 or bfloat16.
     """
     if precision != "auto":
-        return precision
+        return cast(Precision, precision)
     asked = [getattr(torch.cpu, name, None) for name in BFLOAT16]  # torch's own, not public yet
     fast = torch.device(device).type == "cpu" and any(known() for known in asked if known is not None)
     return "bfloat16" if fast else "float32"

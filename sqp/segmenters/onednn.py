@@ -21,7 +21,8 @@ def available() -> bool:
 
 
 def _fits(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
+    plain = torch.is_autocast_enabled("cpu") or torch.jit.is_tracing()  # OpenVINO, which traces, has no such operator
+    return x.device.type == "cpu" and x.dtype is torch.float32 and not plain
 
 
 class OneDnnLinear(nn.Linear):

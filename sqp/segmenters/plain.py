@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from threading import get_ident
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +24,8 @@ from sqp.core.errors import CaseError, ConfigError, lookup
 from sqp.core.frame import Frame
 from sqp.core.types import Decoded, Embedding, Prompt, Segmenter
 from sqp.networks.checkpoint import IMAGENET_MEAN, IMAGENET_STD, load_weights, read_header
-from sqp.networks.inputs import normalise
+from sqp.networks.inputs import normalise, to_device
+from sqp.networks.runtime import Accelerated
 from sqp.segmenters.weights import locate
 
 
@@ -53,13 +55,32 @@ class NetworkSpec:
 
 @contextmanager
 def inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """What a layer is given while the context lasts."""
+    """What a layer is given while the context lasts, in this thread."""
     read: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+    own = get_ident()
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if get_ident() == own:
+            read.append(inputs[0])
+
+    handle = layer.register_forward_pre_hook(keep)
     try:
         yield read
     finally:
         handle.remove()
+
+
+class _Reading(nn.Module):
+    """A network's output, and what its last layer reads."""
+
+    def __init__(self, network: nn.Module, last: str) -> None:
+        super().__init__()
+        self.network, self.last = network, last
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        with inputs_of(self.network.get_submodule(self.last)) as read:
+            output = self.network(pixels)
+        return output, read[0]
 
 
 def pooled(features: Tensor, logits: Tensor, padded: tuple[int, int]) -> Tensor:
@@ -163,6 +184,17 @@ class PlainSegmenter(NetworkSegmenter):
     image, averaged over all of it and over the mask, `[2 c]`: the network's own features, at hardly any cost.
     """
 
+    def __init__(self, spec: NetworkSpec, network: nn.Module, **options: Any) -> None:
+        super().__init__(spec, network, **options)
+        self._reading = _Reading(self.network, NETWORKS[spec.name].last)
+        self.runtime = "torch"
+        self.accelerated: Accelerated | None = None
+
+    def use_openvino(self) -> None:
+        """Run the network by OpenVINO, as far as it agrees with PyTorch, and where nothing is dropped from it."""
+        self.runtime = "openvino"
+        self.accelerated = Accelerated(self._reading, self.name, self.precision, free=((2, 3),))
+
     @property
     def divisor(self) -> int:
         """What the sides of the network's input are multiples of."""
@@ -188,7 +220,7 @@ class PlainSegmenter(NetworkSegmenter):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise CaseError(f"the image is {image.dtype} {list(image.shape)}; RGB uint8 [h, w, 3] is needed")
         frame = self.frame(image.shape[:2])
-        return Embedding(frame.pad(normalise(frame.image_to_input(image), self.spec)).to(self.device), frame)
+        return Embedding(to_device(frame.pad(normalise(frame.image_to_input(image), self.spec)), self.device), frame)
 
     @torch.no_grad()
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:
@@ -206,16 +238,13 @@ class PlainSegmenter(NetworkSegmenter):
         """
         h, w = (-(-side // self.divisor) * self.divisor for side in embedding.frame.grid)
         pixels = embedding.features[..., :h, :w].contiguous(memory_format=torch.channels_last)
-        with (
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
-            inputs_of(self.network.get_submodule(NETWORKS[self.spec.name].last)) as read,
-        ):
-            output = self.network(pixels)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            output, read = (self.accelerated or self._reading)(pixels)
         logits = embedding.frame.crop_to_grid(output).float().cpu().contiguous()
         if torch.isnan(logits).any():
             raise CaseError(f"{self.name} returned NaN logits; try precision float32 or look at the image")
         n = len(prompts)
-        token = pooled(read[0].float(), logits.to(read[0].device), (h, w)).cpu()
+        token = pooled(read.float(), logits.to(read.device), (h, w)).cpu()
         return Decoded(logits.repeat(n, 1, 1, 1), torch.full((n, 1), torch.nan), token.repeat(n, 1, 1))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
 
 import torch
 
@@ -16,6 +18,16 @@ def check_request(prompts: Sequence[Prompt], n: int, generators: Sequence[torch.
         raise ConfigError(f"n_samples is {n}: give at least 1")
     if len(prompts) != len(generators):
         raise ValueError(f"{len(prompts)} prompts but {len(generators)} generators: give one each")
+
+
+def encodings(segmenter: Segmenter, images: Iterable[Any]) -> Iterator[Embedding]:
+    """The encoding of each image, in order; of a segmenter that can, `chunk` at once (on a GPU: one pass)."""
+    many, images = getattr(segmenter, "encode_many", None), iter(images)
+    if many is None:
+        yield from map(segmenter.encode, images)
+        return
+    while some := list(islice(images, segmenter.chunk)):  # type: ignore[attr-defined]
+        yield from many(some)
 
 
 def decode_best(segmenter: Segmenter, embedding: Embedding, prompts: Sequence[Prompt]) -> Decoded:

@@ -15,7 +15,7 @@ import torch
 from sqp.core.errors import ConfigError
 from sqp.core.types import Embedding, Prompt, Samples, Segmenter
 from sqp.core.volume import Volume
-from sqp.uncertainty.batches import check_request, decode_best, seeded, token_of
+from sqp.uncertainty.batches import check_request, decode_best, encodings, seeded, token_of
 
 
 def noise(
@@ -62,8 +62,8 @@ def noise(
     for i, generator in enumerate(generators):
         for j, own in enumerate(seeded(generator, n - 1), start=1):
             todo.setdefault(own.initial_seed(), []).append((i, j))
-    for seed, places in todo.items():
-        noisy = segmenter.encode(add_noise(image, sigma, torch.Generator().manual_seed(seed)))
+    disturbed = (add_noise(image, sigma, torch.Generator().manual_seed(seed)) for seed in todo)
+    for places, noisy in zip(todo.values(), encodings(segmenter, disturbed), strict=True):
         best = decode_best(segmenter, noisy, [prompts[i] for i, _ in places])
         for row, (i, j) in enumerate(places):
             logits[i, j], iou[i, j] = best.logits[row, 0], best.iou[row, 0]

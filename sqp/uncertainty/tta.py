@@ -18,9 +18,9 @@ from torch import Tensor
 
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.frame import SlicesFrame
-from sqp.core.types import Decoded, Embedding, GridFrame, Prompt, Samples, Segmenter
+from sqp.core.types import Embedding, GridFrame, Prompt, Samples, Segmenter
 from sqp.core.volume import Volume
-from sqp.uncertainty.batches import check_request, decode_best, token_of
+from sqp.uncertainty.batches import check_request, decode_best, encodings, token_of
 from sqp.uncertainty.transforms import Chain, Dihedral, Intensity, Shrink, Transform, Zoom, map_prompt
 
 T = TypeVar("T")
@@ -150,10 +150,11 @@ def tta(
     for i, (prompt, generator) in enumerate(zip(prompts, generators, strict=True)):
         for j, transform in enumerate(_drawn(transforms, prompt, frame, n - 1, generator), start=1):
             todo.setdefault(transform, []).append((i, j))
-    for transform, places in todo.items():
-        moved, best = _decode_moved(segmenter, image, transform, [prompts[i] for i, _ in places], frame)
+    moved = encodings(segmenter, (transform.image(image) for transform in todo))
+    for (transform, places), encoded in zip(todo.items(), moved, strict=True):
+        best = decode_best(segmenter, encoded, [transform.prompt(prompts[i], frame.original) for i, _ in places])
         for row, (i, j) in enumerate(places):
-            logits[i][j] = transform.inverse(best.logits[row, 0], moved, frame, first.logits[i, 0])
+            logits[i][j] = transform.inverse(best.logits[row, 0], encoded.frame, frame, first.logits[i, 0])
             iou[i, j] = best.iou[row, 0]
     return [Samples(torch.stack(logits[i]), iou[i], frame, token_of(first, i)) for i in range(len(prompts))]
 
@@ -165,15 +166,6 @@ def _drawn(
     if len(frame.original) == 2:
         return transforms.draw(prompt, frame.original, n, generator)
     return draw_volume_transforms(n, generator)
-
-
-def _decode_moved(
-    segmenter: Segmenter, image: np.ndarray, transform: Transform, prompts: list[Prompt], frame: Any
-) -> tuple[Any, Decoded]:
-    """Frame and best candidates of the transformed image."""
-    embedding = segmenter.encode(transform.image(image))
-    moved = [transform.prompt(prompt, frame.original) for prompt in prompts]
-    return embedding.frame, decode_best(segmenter, embedding, moved)
 
 
 FLIPS = tuple(axes for k in range(4) for axes in combinations((0, 1, 2), k))  # none, one, two, all of d, h, w

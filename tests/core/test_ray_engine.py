@@ -163,6 +163,13 @@ def test_no_cluster_on_this_machine(tmp_path, monkeypatch):
         run(tmp_path, squares(), "auto")
 
 
+def test_a_cluster_that_asks_for_a_token(tmp_path, monkeypatch):
+    refused = ray.exceptions.AuthenticationError("InvalidAuthToken: the token does not match")
+    monkeypatch.setattr(ray, "init", lambda **kwargs: (_ for _ in ()).throw(refused))
+    with pytest.raises(ConfigError, match=r"the Ray cluster on this machine asks for a token .*: bring ~/\.ray/"):
+        run(tmp_path, squares(), "auto")
+
+
 def test_an_old_ray_and_none(tmp_path, monkeypatch):
     monkeypatch.setattr(ray, "__version__", "2.9.3")
     with pytest.raises(ConfigError, match=r"--engine ray needs Ray 2\.\d+ or newer, and this is 2\.9\.3: pip install"):

@@ -9,6 +9,8 @@ from tiny_sam import tiny_sam
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.types import Prompt
 from sqp.segmenters.sam import PromptableSegmenter, min_max, output_of, standardise
+from sqp.uncertainty.noise import noise
+from sqp.uncertainty.tta import tta
 
 BOX = (10.0, 8.0, 50.0, 40.0)
 POINT = ((30.0, 20.0),)
@@ -132,6 +134,23 @@ def test_bfloat16_encoder_stays_close_and_returns_float32(image):
     assert rough.dtype == torch.float32
     difference = (exact - rough).abs().max()
     assert 0 < difference < 0.1 * exact.abs().max()
+
+
+def test_a_batch_of_images_is_each_of_them(image):
+    """Of unlike sizes, too; samplers encode `chunk` disturbed images at once."""
+    images = [image, image[:, ::2].copy(), image[::2].copy()]
+    one, many = tiny(chunk=1), tiny(chunk=len(images))
+    for found, each in zip(many.encode_many(images), images, strict=True):
+        wanted = one.encode(each)
+        assert found.frame == wanted.frame
+        torch.testing.assert_close(found.features, wanted.features, rtol=1e-4, atol=1e-5)
+    drawn = [
+        sampler(segmenter, image, [Prompt(box=BOX)], 6, [torch.Generator().manual_seed(0)])[0].logits
+        for sampler in (noise, tta)
+        for segmenter in (one, many)
+    ]
+    for of_one, of_many in (drawn[:2], drawn[2:]):
+        torch.testing.assert_close(of_many, of_one, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("options", [{"precision": "float16"}, {"multimask": "always"}, {"chunk": 0}])

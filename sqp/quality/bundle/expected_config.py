@@ -60,6 +60,7 @@ def generate_config(
         engine=config.engine,
         address=config.address,
         gpu_share=config.gpu_share,
+        runtime=config.runtime,
         encodings=config.encodings,
         device=config.device,
         strict=config.strict,

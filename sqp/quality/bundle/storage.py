@@ -27,6 +27,7 @@ from sqp.quality.judging.strangeness import IMAGE, OodStatistics
 from sqp.quality.model.backbones import check_dims
 from sqp.quality.model.channels import check_channels
 from sqp.quality.model.ensemble import Ensemble, one_model
+from sqp.quality.model.inference import ByOpenVino
 from sqp.quality.model.module import QualityModel, spec_dict
 from sqp.quality.model.tabular import Standardizer, check_features, features_of
 from sqp.records import RecordSet
@@ -80,7 +81,7 @@ class Bundle:
 
     expects: the `generate` configs that it was trained on (`provenance.expectation`), any of which a record
     set must match; info: data fingerprint, hashes of the groups, training config, versions, metrics; risk: what
-    thresholds are tested on, None in bundles that are older than that.
+    thresholds are tested on, None in bundles that are older than that; run: what predicts in place of PyTorch.
     """
 
     model: QualityModel | Ensemble
@@ -91,6 +92,7 @@ class Bundle:
     info: dict[str, Any] = field(default_factory=dict)
     name: str = "the bundle"
     risk: RiskEvidence | None = None
+    run: ByOpenVino | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:

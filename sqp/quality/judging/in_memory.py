@@ -59,8 +59,9 @@ class Prediction:
 class Judge:
     """`judge(pairs)`: the prediction of each, in order. Usable from several threads at once.
 
-    Where a network segments (for the samples, or as a referee) one thread segments at a time, since decoding changes
-    the network for as long as it takes; where none does there is no lock.
+    Where a network is prompted (for the samples, or as a referee) one thread segments at a time, since decoding changes
+    the network for as long as it takes. Elsewhere there is no lock, and images are prepared in several threads, the
+    answers of a network that masks are compared with included.
     """
 
     def __init__(
@@ -78,8 +79,7 @@ class Judge:
         self.correct = correct
         self.bundle, self.maker, self.config, self.device = bundle, maker, config, device
         self.accept, self.reject, self.choice = accept, reject, choice
-        parts = (maker.segmenter, maker.referee, maker.supervised, maker.shown)
-        self.segments = any(part is not None for part in parts)
+        self.segments = any(part is not None for part in (maker.segmenter, maker.referee, maker.shown))
         self._turn: AbstractContextManager[Any] = threading.Lock() if self.segments else nullcontext()
         self._checked = False
 

@@ -199,7 +199,7 @@ def predict_batch(
         The table, and features `[n, d]`.
     """
     unreadable = np.array([bool(reason) for reason in batch.reasons])
-    out = infer(bundle.model, [batch.inputs()], device, error_map=keep_maps is not None)
+    out = infer(bundle.model, [batch.inputs()], device, error_map=keep_maps is not None, run=bundle.run)
     if keep_maps is not None and out.error_map is not None:
         keep_maps(rows, out.error_map, unreadable)
     for values in (out.dice, out.scale, out.features):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sqp.networks.inputs import to_device
+from sqp.networks.runtime import Accelerated
 from sqp.quality.model.ensemble import Ensemble
-from sqp.quality.model.module import QualityModel
+from sqp.quality.model.module import QualityModel, QualityOutput
 from sqp.quality.model.symmetries import turned
 
 SYMMETRIES = (0, 4, 2, 6, 1, 3, 5, 7)
@@ -33,22 +35,24 @@ def infer(
     device: str | torch.device = "cpu",
     *,
     error_map: bool = False,
+    run: Callable[[Tensor, Tensor | None], QualityOutput] | None = None,
 ) -> Outputs:
     """The model in evaluation mode on each batch (planes, scores where it reads them), in order.
 
     Dice, scale and features are averaged over as many symmetries of the square as the model's spec says (`flips`). So
     is the error map, each turned back before it counts; it costs nothing beside the Dice, which rests on it.
+    `run` computes the model in place of PyTorch (`ByOpenVino`).
     """
     error_map = error_map and model.spec.error_map
     model = model.to(device).eval()
     parts = []
     for batch in batches:
-        planes, scores = batch["planes"].to(device), batch.get("scores")
-        scores = None if scores is None else scores.to(device)
+        planes, scores = to_device(batch["planes"], device), batch.get("scores")
+        scores = None if scores is None else to_device(scores, device)
         outs = []
         for turn in SYMMETRIES[: model.spec.flips]:
-            out = model(turned(planes, turn), scores)
-            maps = (turned_back(out.error_map.float(), turn),) if error_map else ()
+            out = (run or model)(turned(planes, turn), scores)
+            maps = (turned_back(out.error_map.float(), turn),) if error_map and out.error_map is not None else ()
             outs.append((out.dice.float(), out.scale.float(), out.features.float(), *maps))
         parts.append([torch.stack(values).mean(0).cpu().numpy() for values in zip(*outs, strict=True)])
     if not parts:
@@ -72,3 +76,31 @@ def turned_back(maps: Tensor, turn: int) -> Tensor:
         return turned(maps[:, None], turn)[:, 0]
     maps = torch.rot90(maps, -(turn % 4), dims=(-2, -1))
     return maps.flip(-1) if turn >= 4 else maps
+
+
+def by_runtime(model: QualityModel | Ensemble, runtime: str) -> ByOpenVino | None:
+    """What computes a model in place of PyTorch: OpenVINO where that is asked for, and the model is of images."""
+    return ByOpenVino(model) if runtime == "openvino" and model.spec.dims == 2 else None
+
+
+class ByOpenVino:
+    """`run(planes, scores)`: a model of images by OpenVINO, as far as it agrees with PyTorch, for any size of batch."""
+
+    def __init__(self, model: QualityModel | Ensemble) -> None:
+        self._run = Accelerated(_Filled(model), "the quality model", free=((0,), (0,)))
+
+    def __call__(self, planes: Tensor, scores: Tensor | None) -> QualityOutput:
+        """What the model gives."""
+        found = self._run(planes) if scores is None else self._run(planes, scores)
+        return QualityOutput(*found)
+
+
+class _Filled(nn.Module):
+    """A model's outputs without those that it has not, which come last."""
+
+    def __init__(self, model: QualityModel | Ensemble) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *inputs: Any) -> tuple[Tensor, ...]:
+        return tuple(output for output in self.model(*inputs) if output is not None)

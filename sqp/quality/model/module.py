@@ -132,8 +132,8 @@ class QualityModel(nn.Module):
 
     def _compared(self, planes: Tensor, name: str) -> Comparison:
         """The mask beside a referee's probability map."""
-        p = planes[:, self.spec.planes.index(name)].float()
-        return compare(torch.logit(p, LEAST)[:, None], planes[:, self.spec.planes.index(MASK)])
+        p = planes[:, self.spec.planes.index(name)].float().clamp(LEAST, 1 - LEAST)
+        return compare((p / (1 - p)).log()[:, None], planes[:, self.spec.planes.index(MASK)])
 
     def _check_compared(self) -> None:
         for name in self.spec.compare:

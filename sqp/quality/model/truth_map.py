@@ -108,7 +108,8 @@ def _shrunk(plane: Tensor, like: Tensor) -> Tensor:
 
 
 def _logit(share: Tensor) -> Tensor:
-    return torch.logit(share.clamp(0.01, 0.99))
+    share = share.clamp(0.01, 0.99)
+    return (share / (1 - share)).log()
 
 
 def truth_loss(logits: Tensor, truth: Tensor) -> Tensor:

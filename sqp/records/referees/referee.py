@@ -82,6 +82,7 @@ class Referee:
                 *config.referee_network,
                 device=config.device,
                 precision=config.segmenter.precision,
+                runtime=config.runtime,
                 multimask=MULTIMASK[config.segmenter.multimask],
             )
         self.shown = Shown(in_context(config, self.segmenter), references) if references and by_examples else None

@@ -119,7 +119,7 @@ def build_encoder(config: GenerateConfig) -> Segmenter:
     name, weights = encoder_of(config)
     multimask = MULTIMASK[config.segmenter.multimask]
     return build_segmenter(
-        name, weights, device=config.device, precision=config.segmenter.precision, multimask=multimask
+        name, weights, config.device, config.segmenter.precision, config.runtime, multimask=multimask
     )
 
 

@@ -66,7 +66,9 @@ class SupervisedReferee:
 
     def __init__(self, config: GenerateConfig, segmenter: Segmenter | None) -> None:
         # in float32 whatever encodes beside it: bfloat16 gains a convolutional network nothing, and moves its answer
-        self.segmenter = build_segmenter(network_of(config), config.supervised.network, device=config.device)
+        self.segmenter = build_segmenter(
+            network_of(config), config.supervised.network, config.device, runtime=config.runtime
+        )
         self.symmetries = SYMMETRIES[: config.supervised.symmetries]
         alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
         self.alike = segmenter.name if segmenter is not None and alike else None
