@@ -29,13 +29,13 @@ def source_of(name: str) -> str:
         >>> [source_of(name)
         ...     for name in ("referee/entropy", "referee_dice", "c_lesion", "features/embedding/0", "mask")]
         ['referee', 'referee', 'self', 'self', '']
-        >>> source_of("features/referee_embedding/0"), source_of("rca_mean")
-        ('referee', 'references')
+        >>> source_of("features/referee_embedding/0"), source_of("rca_mean"), source_of("references_dice")
+        ('referee', 'references', 'references')
     """
     if name in NO_SOURCE:
         return ""
     name = name.removeprefix("features/")
-    if name.startswith("rca_") or name == REFERENCES:
+    if name.startswith(("rca_", REFERENCES)):
         return REFERENCES
     others = (REFEREE, SUPERVISED, GIVEN)
     return next((source for source in others if name.startswith((f"{source}/", f"{source}_"))), SELF)
