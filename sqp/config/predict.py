@@ -31,8 +31,8 @@ class PredictConfig(CommandConfig):
     """Predict the Dice of masks, whoever made them, with an interval and a verdict.
 
     Attributes:
-        model: Bundle of a trained quality model: its folder, or the name of one that comes with sqp; default is sqp's
-            own, `default`, and with references `any`.
+        model: Bundle of a trained quality model: its folder, or the name of one that comes with sqp; default is
+            `default`, with references `any`.
         out: Folder of predictions.csv (ten columns), predictions.parquet (all), overlays and the report.
         images: Folder of images, one image, a CSV, or the root of a data set; records are made in OUT/records.
         masks: Folder of masks made elsewhere, or a file of COCO, Label Studio, CVAT for images, 3D Slicer or DICOM SEG
@@ -43,13 +43,10 @@ class PredictConfig(CommandConfig):
             any; without masks these are cut at 0.5.
         truth: Folder of ground-truth masks, if there are any; they only add the true Dice.
         label: The value, or values, of the label maps that make the structure; several are merged. Of images also
-            0xRRGGBB, the colour of a structure. Of an annotation tool's file the names or numbers of the categories,
-            or segments, that are judged.
+            0xRRGGBB, the colour of a structure. Of a tool's file the names or numbers of categories or segments.
         references: Examples of the task, 1 to 32 images with masks: a folder, a CSV, or COCO's file beside its images.
-            What they say of each mask (rca_max, rca_mean, rca_median) stands in predictions.parquet, and a bundle may
-            read it.
-        correct: Let references correct the predictions of a bundle that may be corrected so (any): masks of every
-            quality of four or more of them tell how far off the model is on their task.
+            What they say of a mask stands in predictions.parquet.
+        correct: Let four or more references correct the model, where it is made for that (any).
         layout: Layout of the data, or auto.
         records: Record sets made before, in place of images.
         split: Only the records of these splits; default all.
@@ -78,7 +75,7 @@ class PredictConfig(CommandConfig):
         batch_size: Records predicted at once.
         shard: Part i of n, e.g. 3/16, into OUT/shards/3-of-16; `sqp merge --out OUT` joins the parts.
         workers: Processes that segment, of Ray the most; 0 runs in this one, as do volumes and a GPU. By default as
-            many as pay off: one for two cores and 32 images (without a network: a core and 500), and 2 GB each.
+            many as pay off and fit, 2 GB each.
         engine: This machine, or a Ray cluster.
         address: Of the Ray cluster: HOST:PORT, or auto.
         gpu_share: Of a GPU, what a worker of Ray takes.

@@ -186,9 +186,13 @@ class PlainSegmenter(NetworkSegmenter):
 
     def __init__(self, spec: NetworkSpec, network: nn.Module, **options: Any) -> None:
         super().__init__(spec, network, **options)
-        self._reading = _Reading(self.network, NETWORKS[spec.name].last)
         self.runtime = "torch"
         self.accelerated: Accelerated | None = None
+
+    @property
+    def _reading(self) -> _Reading:
+        """The network, whichever it is now."""
+        return _Reading(self.network, NETWORKS[self.spec.name].last)
 
     def use_openvino(self) -> None:
         """Run the network by OpenVINO, as far as it agrees with PyTorch, and where nothing is dropped from it."""

@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import ExtraTreesRegressor
 
 from sqp.config.generate import GenerateConfig, VariantPlan
 from sqp.core.errors import CaseError, ConfigError
@@ -28,6 +27,9 @@ from sqp.quality.judging.predict import predict_records
 from sqp.records.load import load_case
 from sqp.records.make import make_record_set
 from sqp.records.referees.references import MOST, encoder_of, reference_cases
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import ExtraTreesRegressor
 
 FEWEST = 4
 """References from which on a correction is learned: of fewer nobody can tell how one differs from the others."""
@@ -211,5 +213,7 @@ def _with(inputs: np.ndarray, column: Any) -> np.ndarray:
 
 
 def _forest(inputs: np.ndarray, target: np.ndarray) -> ExtraTreesRegressor:
+    from sklearn.ensemble import ExtraTreesRegressor  # a second to import, for whoever has no references
+
     forest = ExtraTreesRegressor(TREES, min_samples_leaf=LEAF, max_features=SHARE, random_state=0)
     return forest.fit(inputs, target)
