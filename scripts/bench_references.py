@@ -3,7 +3,7 @@
 python scripts/bench_references.py benchmarks/speed_references.csv
 
 CPU seconds of one thread, in one process, on synthetic lesions of 512 x 512: `sqp.load` with 8 references, then
-`Model.judge` of 12 images with a mask each, after two that are not counted; and LiteMedSAM's encoding in float32 of six.
+`Model.judge` of 12 images with a mask each, after two that do not count; and LiteMedSAM's encoding in float32 of six.
 """
 
 from __future__ import annotations
