@@ -13,6 +13,7 @@ from sqp.report.wandb_run import check_logger, lightning_loggers, wandb_run
 @pytest.fixture
 def of_wandb(monkeypatch):
     """Sets variables of W&B, which has read none before, and forgets them."""
+    wandb.teardown()  # whatever an earlier test of this process let it read
     for name in ("MODE", "PROJECT", "NAME", "DIR", "TAGS", "JOB_TYPE", "SILENT"):
         monkeypatch.delenv(f"WANDB_{name}", raising=False)
 
