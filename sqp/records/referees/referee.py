@@ -65,7 +65,8 @@ class Referee:
     and then by the promptable segmenter behind it, prompted by the box of what all of them show. Where the referee is
     the segmenter of the records it shares that segmenter and its encoding. A mask that this segmenter drew under a
     prompter of the referee's, and whatever was made of such a mask, is its own answer: it agrees with itself and says
-    nothing, so its scores are NaN and it is marked `own`. So is a given mask that is one of the answers.
+    nothing, so its scores are NaN and it is marked `own`. So is a given mask that is one of the answers, but not where
+    references show the task: a good mask of an easy one may be what they draw, too.
     """
 
     def __init__(
@@ -137,7 +138,8 @@ class Referee:
     ) -> Findings:
         own_box = torch.sigmoid(box)
         stored, frames = maps | {"referee/own_box": own_box}, {"referee": numbers_of(frame)}
-        if self._is_own(draft) or (draft.maker == "given" and is_answer(draft, frame, moments)):
+        given = draft.maker == "given" and self.shown is None  # what references show is nobody's mask that was saved
+        if self._is_own(draft) or (given and is_answer(draft, frame, moments)):
             return Findings(stored, dict.fromkeys(REFEREE_SCORES, math.nan), True, frames)
         return Findings(stored, referee_scores(Answers(moments, own_box), draft.on_grid(frame)), frames=frames)
 
