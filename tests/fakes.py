@@ -72,3 +72,15 @@ def put_fake(patch: pytest.MonkeyPatch) -> list[FakeSegmenter]:
     patch.setitem(segmenters.SEGMENTERS, "fake", build)
     patch.setattr(fitted, "locate", located)
     return built
+
+
+class Seeing(FakeSegmenter):
+    """The fake with features that tell dark from bright."""
+
+    def encode(self, image):
+        embedding = super().encode(image)
+        dark = embedding.features
+        return Embedding(torch.cat([dark, 1 - dark, dark * (1 - dark)], 1), embedding.frame)
+
+    def decode(self, embedding, prompts):
+        return super().decode(Embedding(embedding.features[:, :1], embedding.frame), prompts)

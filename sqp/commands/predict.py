@@ -103,10 +103,10 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     n = len(read_record_sets(folders)) if record_ids is None else len(record_ids)
     runtime = runtime_for(config.runtime, config.device, n)
     bundle.run = by_runtime(bundle.model, runtime)
-    correction = correction_of(config, bundle)
-    notes += [correction.sentence()] if correction else []
     drawn = ErrorMapStore(bundle, config.batch_size, config.device)
     before = judged_before(config, record_ids or ())
+    correction = correction_of(config, bundle) if before is None else None
+    notes += [correction.sentence()] if correction else []
     table = (
         before
         if before is not None

@@ -160,12 +160,25 @@ def patches(embedding: Embedding) -> Tensor:
     Returns:
         float32 on the CPU; h' x w' covers the image.
     """
-    features, frame = embedding.features.float().cpu(), embedding.frame
-    side = max(features.shape[-2:])
-    h, w = (max(1, round(length * side / frame.size)) for length in frame.resized)
-    by = max(1, side // SIDE)
-    pooled = F.adaptive_avg_pool2d(features[..., :h, :w], (-(-h // by), -(-w // by)))
+    features = valid_part(embedding)
+    by = max(1, max(embedding.features.shape[-2:]) // SIDE)
+    h, w = features.shape[-2:]
+    pooled = F.adaptive_avg_pool2d(features, (-(-h // by), -(-w // by)))
     return F.normalize(pooled[0], dim=0)
+
+
+def valid_part(embedding: Embedding) -> Tensor:
+    """Features `[1, c, h, w]` of an encoding's valid, unpadded part on its own grid.
+
+    Args:
+        embedding: of an image.
+
+    Returns:
+        float32 on the CPU; h x w covers the image.
+    """
+    features, frame = embedding.features.float().cpu(), embedding.frame
+    h, w = (max(1, round(length * max(features.shape[-2:]) / frame.size)) for length in frame.resized)
+    return features[..., :h, :w]
 
 
 def nearest(query: Tensor, supports: Sequence[Tensor], neighbours: int, temperature: float) -> tuple[Tensor, Tensor]:

@@ -157,6 +157,7 @@ class Ridges:
             self.squares.append(rows @ rows.T)
             self.products.append(rows @ shares_of(mask, encoding.shape[1:]).flatten().double())
         self.square, self.product = torch.stack(self.squares).sum(0), torch.stack(self.products).sum(0)
+        self.weights = _solved(self.square, self.product)
         channels = len(encodings[0])
         vectors = torch.linalg.eigh(self.square[:channels, :channels])[1]
         self.axes = vectors[:, -min(COMPONENTS, channels) :].T.float()
@@ -167,11 +168,10 @@ class Ridges:
 
     def drawn(self, encoding: Tensor, left_out: int | None = None) -> Tensor:
         """The share `[h', w']` that a mask is expected to have in each cell."""
-        square, product = self.square, self.product
+        weights = self.weights
         if left_out is not None:
-            square, product = square - self.squares[left_out], product - self.products[left_out]
-        weights = torch.linalg.solve(square + RIDGE * torch.eye(len(square), dtype=square.dtype), product)
-        return torch.tensordot(weights.float(), _in_context_of(encoding), dims=1)
+            weights = _solved(self.square - self.squares[left_out], self.product - self.products[left_out])
+        return torch.tensordot(weights, _in_context_of(encoding), dims=1)
 
 
 def build_pixel_classifier(
@@ -188,6 +188,11 @@ def build_pixel_classifier(
         The segmenter.
     """
     return PixelClassifier(base)
+
+
+def _solved(square: Tensor, product: Tensor) -> Tensor:
+    """The weights `[c']` of a ridge regression, float32."""
+    return torch.linalg.solve(square + RIDGE * torch.eye(len(square), dtype=square.dtype), product).float()
 
 
 def _in_context_of(encoding: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from sqp.core.frame import Frame
 from sqp.core.types import Embedding
+from sqp.segmenters.personalised import valid_part
 
 SIDE = 128
 """Longer side of what the forest draws, in pixels; a smaller image is drawn as it is."""
@@ -62,9 +63,7 @@ def on_own_grid(embedding: Embedding) -> Tensor:
     Returns:
         h' x w' covers the image.
     """
-    features, frame = embedding.features.float().cpu(), embedding.frame
-    h, w = (max(1, round(max(features.shape[-2:]) * length / frame.size)) for length in frame.resized)
-    return F.normalize(features[0, :, :h, :w], dim=0)
+    return F.normalize(valid_part(embedding)[0], dim=0)
 
 
 def place(shape: Sequence[int]) -> Tensor:

@@ -118,8 +118,7 @@ def referee_confidence(answers: Answers, mask: Tensor) -> float:
     Returns:
         The score.
     """
-    mean = answers.independent.mean_p
-    return soft_agreement(mean, mean >= 0.5)
+    return _confidence(answers.independent)
 
 
 def supervised_dice(answers: Moments, mask: Tensor) -> float:
@@ -145,6 +144,10 @@ def supervised_confidence(answers: Moments, mask: Tensor) -> float:
     Returns:
         The score.
     """
+    return _confidence(answers)
+
+
+def _confidence(answers: Moments) -> float:
     return soft_agreement(answers.mean_p, answers.mean_p >= 0.5)
 
 

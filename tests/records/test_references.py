@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fakes import FakeSegmenter
+from fakes import FakeSegmenter, Seeing
 from PIL import Image
 
 from sqp import segmenters
 from sqp.commands import generate
 from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, SegmenterConfig, VariantPlan
 from sqp.core.errors import CaseError, ConfigError
-from sqp.core.types import Embedding
 from sqp.data import read_image
 from sqp.records import RecordSet
 from sqp.records.referees import references
@@ -29,18 +28,6 @@ from sqp.uncertainty.referee import REFEREE_SCORES
 
 JUDGED, SHOWN = 3, 4
 RCA = list(RCA_SCORES)
-
-
-class Seeing(FakeSegmenter):
-    """The fake with features that tell dark from bright."""
-
-    def encode(self, image):
-        embedding = super().encode(image)
-        dark = embedding.features
-        return Embedding(torch.cat([dark, 1 - dark, dark * (1 - dark)], 1), embedding.frame)
-
-    def decode(self, embedding, prompts):
-        return super().decode(Embedding(embedding.features[:, :1], embedding.frame), prompts)
 
 
 @pytest.fixture

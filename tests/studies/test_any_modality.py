@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from fakes import FakeSegmenter
+from fakes import FakeSegmenter, Seeing
 from PIL import Image
 
 from sqp import segmenters
 from sqp.cli.main import main
-from sqp.core.types import Case, Embedding, Prompt
+from sqp.core.types import Case, Prompt
 from sqp.evaluation.comparison import MODEL
 from sqp.quality import Bundle
 from sqp.quality.bundle.provenance import hashes_of
@@ -27,18 +27,6 @@ from studies.tasks import Remembered, draw, parts_of
 
 SPLITS = ["train"] * 8 + ["calibration"] * 4 + ["val"] * 2 + ["test"] * 3
 TASKS = ["dark", "bright", "small"]
-
-
-class Seeing(FakeSegmenter):
-    """The fake with features that tell dark from bright."""
-
-    def encode(self, image):
-        embedding = super().encode(image)
-        dark = embedding.features
-        return Embedding(torch.cat([dark, 1 - dark, dark * (1 - dark)], 1), embedding.frame)
-
-    def decode(self, embedding, prompts):
-        return super().decode(Embedding(embedding.features[:, :1], embedding.frame), prompts)
 
 
 def write_task(home: Path, task: str, rng: np.random.Generator) -> list[dict[str, str]]:
