@@ -183,6 +183,31 @@ def test_an_interrupted_part(making, stopped_after):
     assert status.run(StatusConfig(making.out)).exit_status == 0
 
 
+def test_clocks_that_disagree(making, judging, data):
+    """What stands is known by its content, so that a machine whose clock is wrong makes nothing stale, and nothing anew.
+
+    The machine of the first part lives before the zip format began, that of the images and the second in 2099.
+    """
+
+    def dated(folder: Path, seconds: int) -> None:
+        for path in folder.rglob("*"):
+            os.utime(path, (seconds, seconds), follow_symlinks=False)
+
+    for command, asked in ((generate, making), (predict, judging)):
+        for index, when in ((1, 3600), (2, 4_070_908_800)):
+            command.run(replace(asked, shard=f"{index}/2"))
+            dated(Shard(2, index).folder(asked.out), when)
+        dated(data, 4_070_908_800 + 60)
+        assert told(asked.out) == {"images": 8, "done": 8, "skipped": 0, "missing": 0, "stale": 0}
+    assert [result.written for result in in_parts(generate, making, n=2)] == [0, 0]
+    assert merge.run(MergeConfig(making.out)).records == 24 and merge.run(MergeConfig(judging.out)).records == 8
+    assert status.run(StatusConfig(judging.out)).exit_status == 0
+    changed = sorted((data / "images").iterdir())[0]  # later by its content, earlier by the clock
+    Image.new("RGB", (64, 48), (90, 80, 70)).save(changed)
+    os.utime(changed, (60, 60))
+    assert told(making.out, None)["stale"] == 1
+
+
 def test_two_runs_on_one_part_and_two_on_two(making):
     part = claim(making.out, "generate", Shard(2, 1))
     part.mkdir(parents=True)
