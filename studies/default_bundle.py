@@ -9,7 +9,9 @@ none has seen, have those of the first half. Each maker's records
 lie in OUT/records/REFEREE/MAKER/{first,second,val,rest}, those of copies as other cameras would show them in
 PART_cameras; "{name}" in a generate section is the file of that network; a maker with `masks: classical` segments
 nothing. Records of `domains`, other data sets, are for choosing: no model learns from them. What is shipped beside a
-bundle (`ship`) is named as it lies there: `localizer` and `supervised`, networks of the first half, in half precision.
+bundle (`ship`) is named as it lies there: `localizer` and `supervised`, networks of the first half, in half precision;
+"{NAME_2}" is that of the second half, which images of no half may be compared with, too. A referee with `train: OTHER`
+has the records of OTHER for train, and a model of `train` is trained beside its `beside`, by default the first referee.
 `images` and `splits` of the config may be lists of the same length: several data sets, learned from as one.
 OUT/bundles gets a folder a model, with the referees' networks beside it, checked: licences and size.
 """
@@ -36,7 +38,7 @@ from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import Groups, Splits, apply_splits, halved, subset_by_group
 from sqp.networks.checkpoint import read_header, rounded, save_checkpoint
 from sqp.prompts.localizer import LocalizerSpec
-from sqp.quality.bundle.expected_config import LOCALIZER, NETWORK
+from sqp.quality.bundle.expected_config import LOCALIZER, name_of
 from sqp.quality.bundle.licences import check_licences
 from sqp.quality.bundle.sources import REFEREE, SUPERVISED
 from sqp.quality.bundle.storage import Bundle
@@ -50,6 +52,7 @@ KEYS = ("images", "splits", "licence", "fit", "generate", "referees", "makers", 
 OPTIONAL = ("domains",)
 STEPS = ("fit", "records", "train")
 REST = ["calibration", "test"]
+BESIDE = "beside"
 KINDS = ("images", "cameras")
 """What a maker segments: the images, and copies of them as other cameras would show them."""
 
@@ -85,9 +88,10 @@ def parts(settings: Mapping[str, Any], out: Path) -> Iterator[Part]:
         write_splits(file, splits)
     fitted = [{name: network(settings, name, out, file) for name in settings["fit"]} for file in files]
     shipped = {
-        name: rounded_network(fitted[0][name], name, out)
+        own: rounded_network(of_half[name], own, out)
         for name, values in settings["fit"].items()
         if values.get("ship")
+        for own, of_half in zip((name, f"{name}_2"), fitted, strict=True)
     }
     data, official, others = (settings["images"], settings["licence"]), Path(settings["splits"]), fitted[0] | shipped
     # the network that was fitted on the first half makes the masks of what is left of train: the second
@@ -130,7 +134,8 @@ def rounded_network(file: Path, name: str, out: Path) -> Path:
     """A checkpoint, its weights rounded to half precision, as it is shipped: OUT/NAME.safetensors."""
     target = out / f"{name}.safetensors"
     if not target.exists() or target.stat().st_mtime < file.stat().st_mtime:
-        kind: type[LocalizerSpec] | type[NetworkSpec] = LocalizerSpec if target.name == LOCALIZER else NetworkSpec
+        is_localizer = name.startswith(Path(LOCALIZER).stem)
+        kind: type[LocalizerSpec] | type[NetworkSpec] = LocalizerSpec if is_localizer else NetworkSpec
         header = read_header(file, kind)
         save_checkpoint(target, rounded(load_file(file)), header.spec, header.info)
     return target
@@ -138,6 +143,8 @@ def rounded_network(file: Path, name: str, out: Path) -> Path:
 
 def records(settings: Mapping[str, Any], referee: str, part: Part, out: Path) -> Iterator[Path]:
     """The record sets of all makers on a part, judged beside a referee: of the images, and of copies of them."""
+    if part.kind == "train":
+        referee = settings["referees"][referee].get("train", referee)
     of_referee = settings["referees"][referee]
     for maker, values in settings["makers"].items():
         own = {key: value for key, value in values.items() if key not in (*KINDS, "masks")}
@@ -184,7 +191,8 @@ def filled(value: Any, networks: Mapping[str, Path]) -> Any:
 def model(settings: Mapping[str, Any], name: str, folders: Sequence[Path], out: Path) -> Path:
     """The bundle of a model, with the localizer of its referee, checked: licences and size."""
     own = {"records": [str(folder) for folder in folders], "out": str(out / "train" / name)}
-    result = command("train", settings["train"][name], own)
+    asked = {key: value for key, value in settings["train"][name].items() if key != BESIDE}
+    result = command("train", asked, own)
     print(f"{name}: {result.summary()}", flush=True)
     target = out / "bundles" / name
     shutil.rmtree(target, ignore_errors=True)
@@ -193,7 +201,8 @@ def model(settings: Mapping[str, Any], name: str, folders: Sequence[Path], out: 
     if REFEREE in bundle.sources and bundle.expects[0]["referee"].get("localizer_sha256"):
         shutil.copy(out / LOCALIZER, target / LOCALIZER)
     if SUPERVISED in bundle.sources:
-        shutil.copy(out / NETWORK, target / NETWORK)
+        for number in range(1 + len(bundle.expects[0]["supervised"].get("more_sha256", []))):
+            shutil.copy(out / name_of(number), target / name_of(number))
     if allowed := BUNDLES.get(name, tuple(settings["licence"])):
         check_licences(bundle.info, allowed, name)
     size = sum(file.stat().st_size for file in target.iterdir())
@@ -225,8 +234,9 @@ def main(args: argparse.Namespace) -> None:
             of_part = list(records(settings, referee, part, args.out))
             folders[referee] += of_part if part.learned else []
     first = next(iter(settings["referees"]))
-    for name in settings["train"] if "train" in args.only and first in folders else ():
-        print(f"bundle: {model(settings, name, folders[first], args.out)}", flush=True)
+    for name, values in settings["train"].items() if "train" in args.only else ():
+        if (beside := values.get(BESIDE, first)) in folders:
+            print(f"bundle: {model(settings, name, folders[beside], args.out)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,11 +23,14 @@ SMALL = {
 INPUTS = {"unet3d": (2, 1, 16, 16, 16), "unet25d": (2, 3, 16, 16)}
 
 
-def write_checkpoint(path: Path, name: str = "unet", seed: int = 0, fitted_images: tuple[str, ...] = ()) -> Path:
+def write_checkpoint(
+    path: Path, name: str = "unet", seed: int = 0, fitted_images: tuple[str, ...] = (), **changed: Any
+) -> Path:
     """A network of `SMALL`; its statistics of batch normalisation are not those of a new one."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         build = build_volume_network if name in VOLUME_NETWORKS else build_network
-        network = build(SMALL[name])
+        spec = replace(SMALL[name], **changed)
+        network = build(spec)
         network.train()(torch.randn(INPUTS.get(name, (2, 3, 64, 64))))
-    return save_checkpoint(path, network.state_dict(), SMALL[name], {"data": {"fitted_images": list(fitted_images)}})
+    return save_checkpoint(path, network.state_dict(), spec, {"data": {"fitted_images": list(fitted_images)}})

@@ -23,7 +23,7 @@ from sqp.data.layouts.folders import match_stems
 from sqp.data.reading import read_structure_or_mask
 from sqp.metrics.overlap import dice
 from sqp.quality.bundle.calibration import recalibrate, training_config
-from sqp.quality.bundle.expected_config import LOCALIZER, NETWORK
+from sqp.quality.bundle.expected_config import networks_in
 from sqp.quality.bundle.own_data import FEWEST, Recalibrated, recalibrate_on
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.decisions import dice_bounds, read_decisions
@@ -86,9 +86,8 @@ def run(config: RecalibrateConfig) -> RecalibrateResult:
 def _save(made: Bundle, config: RecalibrateConfig, source: Path) -> None:
     """Into OUT, with the fitted networks of the referees."""
     made.save(config.out)
-    for name in (LOCALIZER, NETWORK):
-        if (source / name).is_file() and source.resolve() != config.out.resolve():
-            shutil.copyfile(source / name, config.out / name)
+    for file in networks_in(source) if source.resolve() != config.out.resolve() else ():
+        shutil.copyfile(file, config.out / file.name)
 
 
 def _of_decisions(config: RecalibrateConfig, bundle: Bundle) -> tuple[Recalibrated, dict[str, str]]:

@@ -127,12 +127,21 @@ class SupervisedConfig(Config):
     Attributes:
         network: Its checkpoint (unet, fpn, fpn_resnet50, swin_unet); without it there is no such referee.
         symmetries: So many of the square's symmetries show it the image, 1, 2, 4 or 8; its answers are brought back.
+        more: Checkpoints of further such networks of the same size, fitted on other images: all answers count alike.
     """
 
     network: Path | None = None
     symmetries: int = 4
+    more: list[Path] = field(default_factory=list)
+
+    @property
+    def networks(self) -> list[Path]:
+        """All checkpoints, the first one first."""
+        return ([] if self.network is None else [self.network]) + self.more
 
     def check(self) -> None:
-        """ConfigError for a number of symmetries that is none."""
+        """ConfigError for a number of symmetries that is none, and for further networks without a first."""
+        if self.more and self.network is None:
+            raise ConfigError("supervised.more is given without a first network: give --supervised.network FILE")
         if self.symmetries not in (1, 2, 4, 8):
             raise ConfigError(f"supervised.symmetries is {self.symmetries}; it must be 1, 2, 4 or 8")

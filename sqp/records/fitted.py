@@ -110,7 +110,7 @@ def fitted_checkpoints(config: GenerateConfig) -> list[Path]:
     referee = config.referee
     if referee.name != NONE:
         files += [referee.localizer, *([referee.weights] if _by_sqp(referee.network, referee.weights) else [])]
-    files.append(config.supervised.network)
+    files += config.supervised.networks
     return [Path(file) for file in files if file]
 
 
@@ -149,6 +149,8 @@ def with_hashes(config: GenerateConfig) -> dict[str, Any]:
         stored["references_weights_sha256"] = weights_sha256(*reader)
     if config.supervised.network is not None:
         stored["supervised"]["weights_sha256"] = sha256_of(config.supervised.network.expanduser())
+        if config.supervised.more:
+            stored["supervised"]["more_sha256"] = [sha256_of(file.expanduser()) for file in config.supervised.more]
     prompters = {name: prompter_files(config, name) for name in config.used_prompters()}
     if any(prompters.values()):
         stored["prompter_sha256"] = {

@@ -147,7 +147,9 @@ def _makers(bundle: Bundle) -> str:
     if REFEREE in bundle.sources:
         text += f" Its referee is {names['referee'] or 'not told'}, which segments the image beside the mask."
     if SUPERVISED in bundle.sources:
-        text += " It compares with a network that was fitted on true masks (`supervised.safetensors`)."
+        several = any(one.get("supervised", {}).get("more_sha256") for one in bundle.expects)
+        what = "the mean of networks that were" if several else "a network that was"
+        text += f" It compares with {what} fitted on true masks (`supervised*.safetensors`)."
     return text
 
 

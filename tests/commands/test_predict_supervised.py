@@ -11,15 +11,17 @@ import pytest
 from plain_networks import write_checkpoint
 
 import sqp
-from sqp.commands import generate, predict, recalibrate, train
+from sqp.commands import export, generate, predict, recalibrate, train
+from sqp.config.export import ExportConfig
 from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, SegmenterConfig, SupervisedConfig
 from sqp.config.predict import PredictConfig
 from sqp.config.recalibrate import RecalibrateConfig
 from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
-from sqp.quality.bundle.expected_config import NETWORK
+from sqp.quality.bundle.expected_config import NETWORK, name_of, networks_in
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.strangeness import IMAGE
+from sqp.records import RecordSet
 
 IMAGES = 3
 
@@ -81,6 +83,42 @@ def test_masks_are_judged_beside_the_network_in_the_bundles_folder(made, given, 
     image = np.asarray(sqp.data.read_image(table.image_path[0]))
     mask = np.asarray(sqp.data.read_mask(given / "masks" / f"{table.image_id[0]}.png"))
     assert sqp.load(bundle).assess(image, mask).dice == pytest.approx(table.predicted_dice[0], abs=1e-6)
+
+
+def test_several_networks_lie_beside_the_bundle(made, given, tmp_path, fake_segmenter):
+    """Train's answers come from one network, those of all other splits from two that have not seen them."""
+    folders, _, network = made
+    other = write_checkpoint(tmp_path / "other.safetensors", seed=5)
+    told = RecordSet(folders[1]).config
+    config = GenerateConfig(
+        Path(told["images"]),
+        tmp_path / "records",
+        prompter="centre",
+        segmenter=SegmenterConfig("fake"),
+        sampler=SamplerConfig("deterministic"),
+        referee=RefereeConfig("none"),
+        supervised=SupervisedConfig(network, 2, [other]),
+        only=["val", "calibration"],
+    )
+    config = TrainConfig(
+        [folders[0], generate.run(config).out], tmp_path / "train", "image+mask+supervised", ["supervised_dice"],
+        size=32, epochs=1, alpha=0.3, progress=False,
+    )  # fmt: skip
+    bundle = train.run(config).bundle
+    asked = PredictConfig(bundle, tmp_path / "out", images=given / "images", masks=given / "masks", worst=0)
+    shutil.copy(network, bundle / NETWORK)
+    with pytest.raises(ConfigError, match=r"supervised_2\.safetensors is not there; put it beside the bundle"):
+        predict.run(asked)
+    shutil.copy(network, bundle / name_of(1))
+    with pytest.raises(ConfigError, match=r"supervised_2\.safetensors is not the file that .* was trained with"):
+        predict.run(asked)
+    shutil.copy(other, bundle / name_of(1))
+    table = predict.run(asked).table
+    assert table[["predicted_dice", "supervised_dice", "ood_image_distance"]].notna().all().all()
+    recalibrate.run(RecalibrateConfig(bundle, tmp_path / "new", config.records, progress=False))
+    assert [file.name for file in networks_in(tmp_path / "new")] == [NETWORK, name_of(1)]
+    export.run(ExportConfig(bundle, card=tmp_path / "card.md"))
+    assert "compares with the mean of networks" in (tmp_path / "card.md").read_text()
 
 
 def test_another_network_is_refused_and_so_is_one_that_is_not_read(made, given, trained, fake_segmenter, tmp_path):

@@ -71,7 +71,7 @@ def test_answers_under_symmetries_come_back_to_the_image(config, symmetries):
             self.final_conv(x)  # what the token is read from
             return x[:, :1]
 
-    referee.segmenter.network = Copies()
+    referee.segmenters[0].network = Copies()
     image = np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8)
     answers, frame, token = referee.answers(image)
     assert answers.logits.shape == (symmetries, *frame.grid)
@@ -102,6 +102,40 @@ def test_a_mask_that_it_drew_itself_says_nothing(config, tmp_path):
     drawn = [RecordSet(given.out).mask(name).any() for name in again.record_id]
     assert again.referee_own.tolist() == drawn
     assert [math.isnan(value) for value in again.supervised_dice] == drawn
+
+
+def test_several_networks_count_alike(config, tmp_path):
+    """The mean of all answers; the vector by which a strange image is told stays the first network's."""
+    other = write_checkpoint(tmp_path / "other.safetensors", seed=1)
+    alone = [SupervisedReferee(replace(config, supervised=SupervisedConfig(file, 2)), None)
+             for file in (config.supervised.network, other)]  # fmt: skip
+    together = replace(config, supervised=SupervisedConfig(config.supervised.network, 2, [other]))
+    image = np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8)
+    answers, frame, token = SupervisedReferee(together, None).answers(image)
+    each = [referee.answers(image) for referee in alone]
+    torch.testing.assert_close(answers.logits, torch.cat([one.logits for one, _, _ in each]))
+    torch.testing.assert_close(answers.mean_p, (each[0][0].mean_p + each[1][0].mean_p) / 2)
+    assert frame.grid == each[0][1].grid
+    torch.testing.assert_close(token, each[0][2])
+    generate.run(together)
+    stored = RecordSet(config.out).config["supervised"]
+    assert stored["weights_sha256"] == sha256_of(config.supervised.network)
+    assert stored["more_sha256"] == [sha256_of(other)]
+    drawn = replace(together, out=tmp_path / "drawn", masks=None, segmenter=SegmenterConfig("unet", other))
+    generate.run(replace(drawn, sampler=SamplerConfig("deterministic", 1)))
+    assert RecordSet(drawn.out).table.referee_own.all()  # of either of them
+
+
+def test_networks_that_do_not_go_together_are_refused(config, tmp_path):
+    first = config.supervised.network
+    smaller = write_checkpoint(tmp_path / "smaller.safetensors", seed=1, size=48)
+    with pytest.raises(ConfigError, match=r"see an image at 48 and 64 pixels: fit them with one --size"):
+        check_parts(replace(config, supervised=SupervisedConfig(first, more=[smaller])))
+    shutil.copy(first, tmp_path / "twin.safetensors")
+    with pytest.raises(ConfigError, match=r"are the same: leave one out"):
+        check_parts(replace(config, supervised=SupervisedConfig(first, more=[tmp_path / "twin.safetensors"])))
+    with pytest.raises(ConfigError, match=r"without a first network: give --supervised\.network FILE"):
+        replace(config, supervised=SupervisedConfig(more=[first]))
 
 
 def test_another_network_has_its_say(config, tmp_path):

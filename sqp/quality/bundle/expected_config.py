@@ -6,6 +6,7 @@ nothing of the segmenter judges given masks without one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,25 @@ from sqp.core.tables import table_of_masks
 from sqp.quality.bundle.provenance import common_expectation
 from sqp.quality.bundle.sources import REFEREE, REFERENCES, SELF, SUPERVISED
 
-HASHES = ("weights_sha256", "localizer_sha256", "in_context_sha256")
+HASHES = ("weights_sha256", "localizer_sha256", "in_context_sha256", "more_sha256")
 LOCALIZER, NETWORK = "localizer.safetensors", "supervised.safetensors"
 """The names of the referees' fitted networks where they lie in the folder of a bundle."""
+NAMED = re.compile(r"supervised(_\d+)?\.safetensors")
+
+
+def name_of(number: int) -> str:
+    """The name there of the supervised referee's network of this number, from 0.
+
+    Examples:
+        >>> name_of(0), name_of(1)
+        ('supervised.safetensors', 'supervised_2.safetensors')
+    """
+    return NETWORK if number == 0 else NETWORK.replace(".", f"_{number + 1}.")
+
+
+def networks_in(folder: Path) -> list[Path]:
+    """The fitted networks of referees that lie in the folder of a bundle."""
+    return sorted(file for file in folder.glob("*.safetensors") if file.name == LOCALIZER or NAMED.fullmatch(file.name))
 
 
 def generate_config(
@@ -159,7 +176,21 @@ def supervised_like(config: PredictConfig, like: Mapping[str, Any], sources: Seq
     options = {key: value for key, value in like["supervised"].items() if key not in HASHES}
     what = f"{_name(config)} compares with a fitted network"
     file = _network(config, "supervised", NETWORK, like["supervised"]["weights_sha256"], what)
-    return SupervisedConfig(**options, network=file)
+    more = [
+        _beside(config, name_of(number), wanted, what)
+        for number, wanted in enumerate(like["supervised"].get("more_sha256", []), 1)
+    ]
+    return SupervisedConfig(**options, network=file, more=more)
+
+
+def _beside(config: PredictConfig, name: str, wanted: str, what: str) -> Path:
+    """A further network of the supervised referee; ConfigError where it is not beside the bundle, or is another."""
+    file = bundle_folder(config.model) / name
+    if not file.is_file():
+        raise ConfigError(f"{what} of several: {file} is not there; put it beside the bundle (sha256 {wanted[:12]}…)")
+    if sha256_of(file) != wanted:
+        raise ConfigError(f"{file} is not the file that {_name(config)} was trained with (sha256 {wanted[:12]}…)")
+    return file
 
 
 def _network(config: PredictConfig, option: str, name: str, wanted: str, what: str) -> Path:

@@ -44,7 +44,7 @@ CHECKED: dict[str, tuple[str, ...]] = {
         "segmenter.multimask",
     ),
     REFERENCES: ("references_weights_sha256",),
-    SUPERVISED: ("supervised.weights_sha256", "supervised.symmetries"),
+    SUPERVISED: ("supervised.weights_sha256", "supervised.more_sha256", "supervised.symmetries"),
 }
 """Keys of `generate` that change what a map of a source means. The prompter is not among them: a mask may come from
 anywhere, and its maps come from its own prompt. Precision is not compared either: records made in bfloat16 are read
@@ -54,7 +54,7 @@ YOUNGER = {
     "sampler": {name: getattr(SamplerConfig(), name) for name in ("set", "sigma", "p", "sites")},
     "segmenter": {"window": SegmenterConfig().window},
     "referee": {"name": NONE, "encoder": "auto"},
-    "supervised": {"symmetries": SupervisedConfig().symmetries},
+    "supervised": {"symmetries": SupervisedConfig().symmetries, "more_sha256": []},
 }
 """What the first record sets did not have, with the value that it then had."""
 
@@ -69,7 +69,7 @@ PATHS = {
     "prompter_options": ("checkpoint", "weights"),
     "cascade_options": ("checkpoint", "weights"),
     "referee": ("weights", "localizer"),
-    "supervised": ("network",),
+    "supervised": ("network", "more"),
 }
 """Of the kept keys what names a file of this machine."""
 
@@ -114,7 +114,7 @@ def one_encoder(configs: Sequence[Mapping[str, Any]], part: str = "segmenter") -
 
 
 def encoder_of(config: Mapping[str, Any], part: str) -> str | None:
-    """The sha256 of the weights of a part of a `generate` config: segmenter, referee or supervised."""
+    """The sha256 of the weights of a part of a `generate` config: segmenter, referee or (the first) supervised."""
     return (config.get(part) or {}).get("weights_sha256")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor
 from sqp.config.fit import PLAIN, VOLUMETRIC
 from sqp.config.generate import GenerateConfig
 from sqp.core.errors import ConfigError
+from sqp.core.files import sha256_of
 from sqp.core.frame import numbers_of
 from sqp.core.types import GridFrame, Prompt, Segmenter
 from sqp.networks.checkpoint import read_header
@@ -37,41 +40,48 @@ MAPS = ("entropy", "variance")
 
 def check_supervised(config: GenerateConfig) -> None:
     """ConfigError for a checkpoint that is not there, or is none of a network that segments images."""
-    file = config.supervised.network
-    if file is None:
-        return
-    if not file.expanduser().is_file():
-        raise ConfigError(f"supervised.network is {file}, which does not exist: check the path")
-    network_of(config)
+    files = config.supervised.networks
+    for file in files:
+        if not file.expanduser().is_file():
+            raise ConfigError(f"supervised.network is {file}, which does not exist: check the path")
+    sizes = {spec_of(file).size for file in files}
+    if len(sizes) > 1:
+        raise ConfigError(
+            f"the networks {', '.join(map(str, files))} see an image at {' and '.join(map(str, sorted(sizes)))} pixels: "
+            "fit them with one --size"
+        )
+    if len({sha256_of(file.expanduser()) for file in files}) < len(files):
+        raise ConfigError(f"two of the networks {', '.join(map(str, files))} are the same: leave one out")
 
 
-def network_of(config: GenerateConfig) -> str:
-    """The name of the checkpoint's network; ConfigError for one of volumes."""
-    name = read_header(config.supervised.network.expanduser(), NetworkSpec).spec.name  # type: ignore[union-attr]
-    if name not in PLAIN or name in VOLUMETRIC:
+def spec_of(file: Path) -> NetworkSpec:
+    """What the network of a checkpoint is; ConfigError for one of volumes."""
+    spec: NetworkSpec = read_header(file.expanduser(), NetworkSpec).spec
+    if spec.name not in PLAIN or spec.name in VOLUMETRIC:
         images = ", ".join(network for network in PLAIN if network not in VOLUMETRIC)
         raise ConfigError(
-            f"supervised.network {config.supervised.network} holds {name}, which does not segment images: "
-            f"give one of {images}"
+            f"supervised.network {file} holds {spec.name}, which does not segment images: give one of {images}"
         )
-    return name
+    return spec
 
 
 class SupervisedReferee:
     """`referee(loaded, drafts)` -> what it draws, and what it finds of each mask of a case; built once.
 
-    A mask that this very network drew, what was made of one, and a given mask that is its answer, agree with it and
-    say nothing: their scores are NaN, and they are marked `own`.
+    Of several networks the answers count alike. A mask that one of these very networks drew, what was made of one, and
+    a given mask that is one of their answers, agree with it and say nothing: their scores are NaN, and they are marked
+    `own`.
     """
 
     def __init__(self, config: GenerateConfig, segmenter: Segmenter | None) -> None:
         # in float32 whatever encodes beside it: bfloat16 gains a convolutional network nothing, and moves its answer
-        self.segmenter = build_segmenter(
-            network_of(config), config.supervised.network, config.device, runtime=config.runtime
-        )
+        self.segmenters = [
+            build_segmenter(spec_of(file).name, file, config.device, runtime=config.runtime)
+            for file in config.supervised.networks
+        ]
         self.symmetries = SYMMETRIES[: config.supervised.symmetries]
-        alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
-        self.alike = segmenter.name if segmenter is not None and alike else None
+        own = {network.weights_sha256 for network in self.segmenters}
+        self.alike = segmenter.name if segmenter is not None and segmenter.weights_sha256 in own else None
         self.last = LastImage(self.answers)
 
     def __call__(self, loaded: LoadedCase, drafts: Sequence[Draft]) -> tuple[np.ndarray, list[Findings]]:
@@ -90,16 +100,19 @@ class SupervisedReferee:
         return frame.grid_to_image(answers.mean_p).cpu().numpy() >= 0.5, found
 
     def answers(self, image: np.ndarray) -> tuple[Moments, GridFrame, Tensor]:
-        """The answers to an image under the symmetries, on the grid of the image itself; its frame; the mean token."""
+        """The answers to an image under the symmetries, on the grid of the image itself; its frame; the mean token.
+
+        The token is the first network's: of another it would be another vector.
+        """
         whole = Prompt(box=(0.0, 0.0, float(image.shape[1]), float(image.shape[0])), prompter="whole_image")
         frame: Any = None
         logits, tokens = [], []
-        for symmetry in self.symmetries:
-            embedding = self.segmenter.encode(symmetry.image(image))
-            decoded = self.segmenter.decode(embedding, [whole])
+        for segmenter, symmetry in product(self.segmenters, self.symmetries):
+            embedding = segmenter.encode(symmetry.image(image))
+            decoded = segmenter.decode(embedding, [whole])
             assert decoded.tokens is not None  # a plain network of images has them
             drawn = decoded.logits[0, 0]
             frame = frame or embedding.frame
             logits.append(symmetry.inverse(drawn, embedding.frame, frame, drawn))
-            tokens.append(decoded.tokens[0, 0])
+            tokens += [decoded.tokens[0, 0]] if segmenter is self.segmenters[0] else []
         return Moments.of(torch.stack(logits)), frame, torch.stack(tokens).mean(0)
