@@ -58,7 +58,16 @@ def made(tmp_path_factory):
             "prompters": {"found": {"prompter": "localizer", "checkpoint": "{localizer}"}},
             "supervised": {"network": "{supervised}", "symmetries": 2},
         },
-        "referees": {"fake": {"generate": {"referee": {"name": "fake", "localizer": "{localizer}"}}}},
+        "referees": {
+            "fake": {"generate": {"referee": {"name": "fake", "localizer": "{localizer}"}}},
+            "both": {
+                "generate": {
+                    "referee": {"name": "fake", "localizer": "{localizer}"},
+                    "supervised": {"network": "{supervised}", "more": ["{supervised_2}"], "symmetries": 2},
+                },
+                "train": "fake",
+            },
+        },
         "makers": {
             "fake": {
                 "images": (counts := {"train": 12, "val": 4, "rest": 10}),
@@ -75,6 +84,7 @@ def made(tmp_path_factory):
                 "scores": ["referee_dice", "supervised_dice", "area"],
                 "compare": ["supervised/probability", "referee/probability"],
                 "calibrate_over": "makers",
+                "beside": "both",
             }
             | TRAIN,
             "fast": {"inputs": "image+mask+supervised", "scores": ["supervised_dice", "area"]} | TRAIN,
@@ -119,12 +129,14 @@ def test_the_bundles_are_free_small_and_say_how_they_judge(made):
     assert len(hashes) == 1  # the shipped one: halves only train
     files = {name: [file.name for file in (out / "bundles" / name).iterdir()] for name in ("default", "fast")}
     assert "localizer.safetensors" in files["default"] and "localizer.safetensors" not in files["fast"]
-    assert "supervised.safetensors" in files["default"] and "supervised.safetensors" in files["fast"]
+    assert {"supervised.safetensors", "supervised_2.safetensors"} <= set(files["default"])
+    assert "supervised.safetensors" in files["fast"] and "supervised_2.safetensors" not in files["fast"]
     assert fast.conformal != default.conformal
 
 
 def test_copies_and_classical_masks_are_of_the_same_splits(made):
     home = made[0] / "records" / "fake"
+    assert not list((made[0] / "records" / "both").glob("*/first*"))  # of train they are those of the other
     for maker in ("unet", "classical"):
         for part in ("first", "second", "val", "rest"):
             plain, copied = (RecordSet(home / maker / f"{part}{kind}").table for kind in ("", "_cameras"))
@@ -150,7 +162,7 @@ def test_anyones_masks_are_judged_by_it(made, name, monkeypatch, tmp_path):
 
 def test_the_config_in_the_repository_is_understood():
     told = yaml.safe_load((ROOT / "configs" / "default_bundle.yaml").read_text())
-    module, networks = default_bundle, dict.fromkeys(told["fit"], Path("n.safetensors"))
+    module, networks = default_bundle, dict.fromkeys([*told["fit"], "supervised_2"], Path("n.safetensors"))
     assert set(told["train"]) == set(bundles.BUNDLES) - {"any"} and told["licence"] == ["CC-0"]
     for values in told["fit"].values():
         own = {key: value for key, value in values.items() if key not in ("command", "ship")}
@@ -168,7 +180,9 @@ def test_the_config_in_the_repository_is_understood():
     ids = [(maker["segmenter"]["name"], maker.get("seed", 0)) for maker in told["makers"].values()]
     assert len(set(ids)) == len(ids)  # what tells the records of two makers of one image apart
     for values in told["train"].values():
-        from_mapping("train", {"records": ["x"], "out": "y", **values})
+        asked = {key: value for key, value in values.items() if key != module.BESIDE}
+        assert values.get(module.BESIDE, "none") in told["referees"]
+        from_mapping("train", {"records": ["x"], "out": "y", **asked})
     with pytest.raises(ConfigError, match="unknown network of the config 'fnp', did you mean 'fpn'"):
         module.filled("{fnp}", networks)
 
