@@ -59,17 +59,21 @@ Sets = dict[str, list[Path]]
 
 
 def found_sets(settings: Mapping[str, Any]) -> tuple[Sets, Sets]:
-    """The record sets that the config's pattern names, by maker: those that are learned from, and of other domains."""
-    path = Path(settings["records"])
+    """The record sets that the config's patterns name, by maker: those that are learned from, and of other domains."""
+    patterns = [settings["records"]] if isinstance(settings["records"], str) else settings["records"]
     families = {maker: family for family, makers in settings.get("families", {}).items() for maker in makers}
     learned, elsewhere = Sets(), Sets()
-    for run in sorted(Path(path.anchor).glob(f"{path.relative_to(path.anchor)}/run.yaml")):
-        folder = run.parent
+    for folder in (run.parent for path in map(Path, patterns) for run in found(path)):
         sets = elsewhere if folder.name in settings.get("domains", []) else learned
         sets.setdefault(families.get(folder.parent.name, folder.parent.name), []).append(folder)
     if not learned:
-        raise ConfigError(f"no record set matches records: {settings['records']}")
+        raise ConfigError(f"no record set matches records: {', '.join(patterns)}")
     return learned, elsewhere
+
+
+def found(pattern: Path) -> list[Path]:
+    """The run files of the record sets that match a pattern."""
+    return sorted(Path(pattern.anchor).glob(f"{pattern.relative_to(pattern.anchor)}/run.yaml"))
 
 
 def judged(settings: Mapping[str, Any], learned: Sets, elsewhere: Sets, left_out: str, home: Path) -> pd.DataFrame:

@@ -184,7 +184,7 @@ def test_an_interrupted_part(making, stopped_after):
 
 
 def test_clocks_that_disagree(making, judging, data):
-    """What stands is known by its content, so that a machine whose clock is wrong makes nothing stale, and nothing anew.
+    """What stands is known by its content, so that a machine whose clock is wrong makes nothing stale or anew.
 
     The machine of the first part lives before the zip format began, that of the images and the second in 2099.
     """

@@ -47,8 +47,8 @@ def check_supervised(config: GenerateConfig) -> None:
     sizes = {spec_of(file).size for file in files}
     if len(sizes) > 1:
         raise ConfigError(
-            f"the networks {', '.join(map(str, files))} see an image at {' and '.join(map(str, sorted(sizes)))} pixels: "
-            "fit them with one --size"
+            f"the networks {', '.join(map(str, files))} see an image at {' and '.join(map(str, sorted(sizes)))} "
+            "pixels: fit them with one --size"
         )
     if len({sha256_of(file.expanduser()) for file in files}) < len(files):
         raise ConfigError(f"two of the networks {', '.join(map(str, files))} are the same: leave one out")
