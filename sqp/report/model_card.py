@@ -15,6 +15,7 @@ import pandas as pd
 
 from sqp.config.predict import PredictConfig
 from sqp.config.referee import NONE
+from sqp.quality.bundle.expected_config import name_of
 from sqp.quality.bundle.licences import licences_behind, restriction
 from sqp.quality.bundle.onnx_graph import SCORES, Graph, Input
 from sqp.quality.bundle.sources import REFEREE, SELF, SUPERVISED
@@ -147,9 +148,10 @@ def _makers(bundle: Bundle) -> str:
     if REFEREE in bundle.sources:
         text += f" Its referee is {names['referee'] or 'not told'}, which segments the image beside the mask."
     if SUPERVISED in bundle.sources:
-        several = any(one.get("supervised", {}).get("more_sha256") for one in bundle.expects)
-        what = "the mean of networks that were" if several else "a network that was"
-        text += f" It compares with {what} fitted on true masks (`supervised*.safetensors`)."
+        n = 1 + max(len(one.get("supervised", {}).get("more_sha256", [])) for one in bundle.expects)
+        what = "a network that was" if n == 1 else f"the mean of {n} networks that were"
+        files = ", ".join(f"`{name_of(number)}`" for number in range(n))
+        text += f" It compares with {what} fitted on true masks ({files})."
     return text
 
 

@@ -118,7 +118,8 @@ def test_several_networks_lie_beside_the_bundle(made, given, tmp_path, fake_segm
     recalibrate.run(RecalibrateConfig(bundle, tmp_path / "new", config.records, progress=False))
     assert [file.name for file in networks_in(tmp_path / "new")] == [NETWORK, name_of(1)]
     export.run(ExportConfig(bundle, card=tmp_path / "card.md"))
-    assert "compares with the mean of networks" in (tmp_path / "card.md").read_text()
+    told = "the mean of 2 networks that were fitted on true masks (`supervised.safetensors`, `supervised_2.safetensors`)"
+    assert f"It compares with {told}." in (tmp_path / "card.md").read_text()
 
 
 def test_another_network_is_refused_and_so_is_one_that_is_not_read(made, given, trained, fake_segmenter, tmp_path):
