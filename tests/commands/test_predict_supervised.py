@@ -118,7 +118,7 @@ def test_several_networks_lie_beside_the_bundle(made, given, tmp_path, fake_segm
     recalibrate.run(RecalibrateConfig(bundle, tmp_path / "new", config.records, progress=False))
     assert [file.name for file in networks_in(tmp_path / "new")] == [NETWORK, name_of(1)]
     export.run(ExportConfig(bundle, card=tmp_path / "card.md"))
-    told = "the mean of 2 networks that were fitted on true masks (`supervised.safetensors`, `supervised_2.safetensors`)"
+    told = f"the mean of 2 networks that were fitted on true masks (`{NETWORK}`, `{name_of(1)}`)"
     assert f"It compares with {told}." in (tmp_path / "card.md").read_text()
 
 
