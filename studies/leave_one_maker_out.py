@@ -172,12 +172,13 @@ def blocks_of(table: pd.DataFrame) -> Iterator[str]:
     option("--makers", nargs="+", help="leave only these out"),
     option("--bundles", nargs="+", default=[], help="judge with these, names or folders; train nothing"),
     option("--split", help="in place of the config's"),
+    option("--records", nargs="+", help="patterns of record sets, in place of the config's"),
     required=("records", "against", "train"),
     optional=("n_resamples", "families", "domains", "split"),
 )
 def main(args: argparse.Namespace) -> None:
     """Train, judge and write the table of the makers asked for; the others keep their rows."""
-    settings = args.settings | ({"split": args.split} if args.split else {})
+    settings = args.settings | {key: value for key in ("split", "records") if (value := getattr(args, key))}
     learned, elsewhere = found_sets(settings)
     out = args.out / settings.get("split", "test")
     for name in [Path(name).name for name in args.bundles] or args.makers or learned:
