@@ -30,13 +30,15 @@ SURE = 1e-4  # probabilities end so far from 0 and 1, that their logits are fini
 class Reference:
     """An image of the task, by what an in-context segmenter reads of it, with its mask bool `[h, w]`.
 
-    `content` is the hash of the image's pixels.
+    `content` is the hash of the image's pixels. References of one `group` are of one patient, or slices of one volume:
+    none is an example for another. "" is a group of its own.
     """
 
     name: str
     content: str
     features: Any
     mask: np.ndarray
+    group: str = ""
 
 
 def content_of_image(image: np.ndarray) -> str:
@@ -75,14 +77,15 @@ class Examples:
         key = tuple(reference.content for reference in references)
         found = self._known.pop(key, None)
         if found is None:
-            found = self.segmenter.taught([r.features for r in references], [r.mask for r in references])
+            parts = ([r.features for r in references], [r.mask for r in references])
+            found = self.segmenter.taught(*parts, [r.group or r.content for r in references])
         self._known[key] = found
         if len(self._known) > MOST_KEPT:
             self._known.pop(next(iter(self._known)))  # the one that was asked longest ago
         return found
 
     def others(self, image: np.ndarray) -> list[Reference]:
-        """The references without an image itself, under whatever name it lies among them.
+        """The references without an image itself, under whatever name it lies among them, and those of its group.
 
         Args:
             image: uint8 `[h, w, 3]`.
@@ -91,7 +94,8 @@ class Examples:
             All of them, where it is none.
         """
         content = content_of_image(image)
-        return [reference for reference in self.references if reference.content != content]
+        groups = {reference.group for reference in self.references if reference.content == content} - {""}
+        return [r for r in self.references if r.content != content and r.group not in groups]
 
 
 class ByExamples:

@@ -48,24 +48,30 @@ class References:
 
 
 def reference_cases(config: GenerateConfig) -> list[Case]:
-    """The pairs of `--references`, with the mask as truth; a pair in a table may name it in the column mask, and in a
-    tool's file all annotations of an image, of one category, are its mask.
-
-    ConfigError where there are none, and for volumes.
-    """
+    """The pairs of `--references`, as `listed_references`. ConfigError where there are none, and for volumes."""
     assert config.references is not None
-    if holds_annotations(config.references) and not holds_segments(config.references):
-        return annotated_pairs(config.references, config.label)
-    listed = find_cases(config.references, layout="auto", labels=number_labels(config.label), option="--references")
+    cases = listed_references(config.references, config.label)
+    volumes = [case for case in cases if is_volume(case.image_path)]
+    if volumes:
+        raise ConfigError(
+            f"--references {volumes[0].image_path} is a volume: here references are images, and `sqp predict` judges "
+            "masks of volumes by the slices of such references"
+        )
+    return cases
+
+
+def listed_references(references: Path, label: Sequence[int | str]) -> list[Case]:
+    """Pairs, with the mask as truth; a pair in a table may name it in the column mask, and in a tool's file all
+    annotations of an image, of one category, are its mask. ConfigError where there are none."""
+    if holds_annotations(references) and not holds_segments(references):
+        return annotated_pairs(references, label)
+    listed = find_cases(references, layout="auto", labels=number_labels(label), option="--references")
     cases = [_pair(case, file) for case in listed if (file := _drawn(case)) is not None]
     if not cases:
         raise ConfigError(
-            f"--references {config.references} holds no image with a mask: give images/ and masks/ in one folder, or a "
+            f"--references {references} holds no image with a mask: give images/ and masks/ in one folder, or a "
             "CSV with the columns image and mask, or COCO's file beside its images"
         )
-    volumes = [case for case in cases if is_volume(case.image_path)]
-    if volumes:
-        raise ConfigError(f"--references {volumes[0].image_path} is a volume: references are images")
     return cases
 
 
@@ -151,7 +157,8 @@ def load_references(config: GenerateConfig, base: Segmenter | None = None) -> Re
         if base is not None and segmenter.reads_encoding:
             embedding = encoded(base, loaded.image, config.encodings)
         features = segmenter.features(loaded.image, embedding)
-        kept[content] = Reference(case.image_id, content, features, mask)
+        group = "" if case.group == case.image_id else case.group
+        kept[content] = Reference(case.image_id, content, features, mask, group)
     if not kept:
         raise ConfigError(f"no reference can be used: {next(iter(found.left_out.values()))}")
     found.shown = list(kept.values())

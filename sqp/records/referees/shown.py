@@ -11,7 +11,7 @@ from torch import Tensor
 from sqp.core.errors import CaseError
 from sqp.core.types import Embedding
 from sqp.records.draft import Draft, Findings
-from sqp.segmenters.by_examples import Examples, Reference, on_grid
+from sqp.segmenters.by_examples import Examples, Reference, content_of_image, on_grid
 from sqp.segmenters.personalised import shares_of
 from sqp.uncertainty.likeness import is_strange, size_likeness
 from sqp.uncertainty.rca import rca_scores, transfer_dice
@@ -50,7 +50,8 @@ class Shown:
             raise CaseError("the image is the only reference, and no example for itself: give another one")
         query, everything = self.segmenter.features(image, embedding), self.examples.taught(self.references)
         if len(others) < len(self.references):
-            number = next(i for i, one in enumerate(self.references) if all(one is not other for other in others))
+            content = content_of_image(image)
+            number = next(i for i, one in enumerate(self.references) if one.content == content)
             drawn = [everything.of_reference(number)]
         else:
             drawn = [everything(query)]
