@@ -60,6 +60,15 @@ def test_it_is_sampled_as_every_segmenter(home, tmp_path, sampler):
     assert made.table.n_samples.eq(1 if sampler == "deterministic" else 3).all()
 
 
+def test_given_masks_are_judged_beside_its_answer_and_a_prompted_referee(home, tmp_path, monkeypatch):
+    monkeypatch.setitem(segmenters.SEGMENTERS, "litemedsam", lambda checkpoint=None, **options: Seeing())
+    generate.run(records(home, home / "data" / "images", tmp_path, masks=home / "data" / "masks"))
+    made = RecordSet(tmp_path)
+    assert made.config["referee"]["name"] == "litemedsam" and set(made.table.segmenter) == {"given"}
+    assert made.table[["referee_dice", "rca_mean", "mean_entropy"]].notna().all().all()
+    assert made.maps(made.table.record_id[0])["self/variance"].max() > 0
+
+
 def test_fused_and_refined_records_are_made_of_its_samples(home, tmp_path):
     generate.run(records(home, home / "data", tmp_path, fusion="mean", refine=["crf"]))
     table = RecordSet(tmp_path).table

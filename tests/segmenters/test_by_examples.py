@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -79,3 +81,11 @@ def test_a_single_reference_has_no_halves(file, references, images):
     two = build_segmenter("universeg", file, references=references[:2])
     with pytest.raises(CaseError, match="halves of the references"):  # of this image alone
         two.apart_from(images[0]).halves(2)
+
+
+def test_those_of_its_group_are_no_examples_for_an_image_either(file, references, images):
+    """Slices of one volume: a neighbour would tell nearly all."""
+    grouped = [replace(reference, group="ab"[i // 2]) for i, reference in enumerate(references[:4])]
+    segmenter = build_segmenter("universeg", file, references=grouped)
+    assert [reference.name for reference in segmenter.apart_from(images[0]).shown] == ["r2", "r3"]
+    assert segmenter.apart_from(images[4]) is segmenter
