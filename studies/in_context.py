@@ -38,10 +38,10 @@ from sqp.prompts import PROMPTERS
 from sqp.prompts.activation import without_small
 from sqp.records.encodings import encoded
 from sqp.records.referees.referee import beside_priors
-from sqp.records.referees.references import Reference, content_of_image
 from sqp.records.referees.shown import Shown
 from sqp.report.tables import markdown, write_csv
 from sqp.segmenters import IN_CONTEXT_SEGMENTERS, build_segmenter
+from sqp.segmenters.by_examples import Examples, Reference, content_of_image
 from sqp.uncertainty.batches import decode_best
 from studies.runner import command, kept, listed, loaded_with_truth, option, rows_of_cases, status, study, write_page
 
@@ -145,7 +145,7 @@ class Candidate:
         whole = embedding.frame.grid_to_image
         for k, some in sets.items():
             for number, references in enumerate(some):
-                priors = Shown(self.segmenter, references).answers(loaded.image, embedding)
+                priors = Shown(Examples(self.segmenter, references)).answers(loaded.image, embedding)
                 drawn = without_small(whole(priors[0]).numpy() >= 0, 1.0)
                 box = PROMPTERS["mask_box"](loaded.image, mask=drawn)
                 second = list(decode_best(self.base, embedding, box).logits[:, 0]) if box else []

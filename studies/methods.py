@@ -37,8 +37,10 @@ from sqp.core.types import Case, Samples
 from sqp.core.volume import Volume
 from sqp.metrics import OVERLAP, PIXEL_CALIBRATION
 from sqp.records.make import collect_cases
+from sqp.records.referees.references import whole_references
 from sqp.records.refine import refine_slices
 from sqp.records.workers import make_segmenter
+from sqp.segmenters.by_examples import ByExamples
 from sqp.uncertainty import mean_probability_map, sample
 from sqp.uncertainty.fusion import fuse
 from sqp.uncertainty.learned_fusion import calibration_pixels, fit
@@ -85,18 +87,22 @@ class Runner:
     """One image, or one of `volumes`, -> its samples, and its row for each method."""
 
     def __init__(self, config: GenerateConfig, settings: dict[str, Any], volumes: bool) -> None:
-        self.config, self.settings, self.segmenter = config, settings, make_segmenter(config, volumes)
+        self.config, self.settings = config, settings
+        self.segmenter = make_segmenter(config, volumes, whole_references(config))
 
     def samples(self, case: Case) -> tuple[Any, Any, dict[str, Samples]]:
         """The loaded case, its prompt and the samples by name. CaseError where its files or prompt are no good."""
         loaded, prompt = prompted(case, self.config)
-        embedding = self.segmenter.encode(loaded.image)
+        segmenter = self.segmenter
+        if isinstance(segmenter, ByExamples):
+            segmenter = segmenter.apart_from(loaded.image)
+        embedding = segmenter.encode(loaded.image)
         found: dict[str, Samples] = {}
         for name, options in self.settings["samplers"].items():
             own = {key: value for key, value in options.items() if key not in ("name", "n")}
             drawn = torch_generator(self.config.seed, case.image_id, name)
             found[name] = sample(
-                *(self.segmenter, loaded.image, prompt, options["n"], drawn),
+                *(segmenter, loaded.image, prompt, options["n"], drawn),
                 **{"sampler": options["name"], "embedding": embedding, **own},
             )
         for name, parts in self.settings.get("pooled", {}).items():
@@ -254,11 +260,15 @@ def choose(folder: Path) -> dict[str, dict[str, str]]:
 )
 def main(args: argparse.Namespace) -> None:
     """Fit, choose, test."""
-    settings, out, most = args.settings, args.out, args.max_images
+    run_methods(args.settings, args.out, args.workers, args.max_images)
+
+
+def run_methods(settings: dict[str, Any], out: Path, n_workers: int = 0, most: int = 0) -> None:
+    """All methods of a config: OUT/val, OUT/chosen.yaml, OUT/test; of each split the first `most` images, 0 for all."""
     out.mkdir(parents=True, exist_ok=True)
     config = generate_config(settings["generate"], out)
     config, volumes = of_cases(config, collect_cases(config)[0])
-    with workers(config, settings, volumes, args.workers) as run:
+    with workers(config, settings, volumes, n_workers) as run:
         fit_fusions(run, config, settings, out, most)
         everything = list(methods(settings, out))
         measure(run, split_cases(config, "val", most), everything, out / "val", config.seed)

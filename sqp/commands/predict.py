@@ -13,6 +13,7 @@ import pandas as pd
 
 import sqp
 from sqp.bundles import DEFAULT, bundle_folder
+from sqp.commands import predict_volumes
 from sqp.config.predict import EXECUTION_KEYS, PredictConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of_all
@@ -55,6 +56,8 @@ from sqp.segmenters import check_device
 
 def run(config: PredictConfig) -> PredictResult:
     """Make records where images are given, predict, and write predictions, overlays, the report and run.yaml."""
+    if references := predict_volumes.volume_references(config):
+        return predict_volumes.run(config, references, run)
     rule = risk_rule(config)
     if config.engine == "local":  # the nodes of a cluster say it for themselves
         check_device(config.device)

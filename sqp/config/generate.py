@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from sqp.config.checks import Config, as_labels, check_choices, check_ranges
-from sqp.config.fit import PLAIN
-from sqp.config.referee import IN_CONTEXT, NONE, SUPERVISED, RefereeConfig, SupervisedConfig
+from sqp.config.referee import IGNORE_PROMPTS, IN_CONTEXT, NONE, READ, SUPERVISED, RefereeConfig, SupervisedConfig
 from sqp.config.segmenter import SamplerConfig, SegmenterConfig, check_sampler, check_segmenter, sampler_for
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.mirror import is_tar
@@ -79,8 +78,8 @@ class GenerateConfig(Config):
             are cut at 0.5.
         references: Examples of the task, 1 to 32 images with masks: a folder, a CSV, or COCO's file beside its images
             (label chooses the category). Of each mask it is told how well it would serve as an example for them
-            (rca_max, rca_mean, rca_median), and the referees personalised and universeg draw what they show. Of more
-            than 32 the most different ones are taken; a judged image never shows itself.
+            (rca_max, rca_mean, rca_median), and segmenters and referees of the names personalised, pixel_classifier and
+            universeg draw what they show. Of more than 32 the most different ones are taken; none shows itself.
         mask_pattern: How the files of masks are named, where not as the images, e.g. '{stem}_unet_fold0' or
             '{stem}/mask.png'; {stem} is the image's name without its suffix.
         resize_masks: Bring given masks of another size to that of their image (nearest neighbour; probabilities
@@ -184,7 +183,7 @@ class GenerateConfig(Config):
             lookup("split", split, dict.fromkeys([*SPLITS, "*"]))
             for name in plan.families:
                 lookup("corruption", name, dict.fromkeys(get_args(Corruption)))
-        check_segmenter(self.segmenter)
+        check_segmenter(self.segmenter, self.referee.name, self.references)
         check_ranges(self)
         check_sampler(self.sampler, self.segmenter)
         self.referee.check()
@@ -233,14 +232,14 @@ class GenerateConfig(Config):
     def _auto_referee(self) -> RefereeConfig:
         if not self.given:
             return replace(self.referee, name=NONE)
-        if self.segmenter.name in (*PLAIN, NONE):
-            return replace(self.referee, name="litemedsam")
+        if self.segmenter.name in (*IGNORE_PROMPTS, NONE):
+            return replace(self.referee, name=READ)
         weights = self.referee.weights or self.segmenter.files()[0]
         return replace(self.referee, name=self.segmenter.name, weights=weights)
 
     def _check_prompts(self) -> None:
         """ConfigError for options of prompters and of a cascade that would say nothing, or contradict each other."""
-        plain = self.segmenter.name in PLAIN
+        plain = self.segmenter.name in IGNORE_PROMPTS
         if plain and self.prompter_options and self.cascade is None:
             raise ConfigError(f"prompter_options are given, but {self.segmenter.name} ignores prompts: leave them out")
         if self.prompter in self.prompters and self.prompter_options:

@@ -44,8 +44,8 @@ class PredictConfig(CommandConfig):
         truth: Folder of ground-truth masks, if there are any; they only add the true Dice.
         label: The value, or values, of the label maps that make the structure; several are merged. Of images also
             0xRRGGBB, the colour of a structure. Of a tool's file the names or numbers of categories or segments.
-        references: Examples of the task, 1 to 32 images with masks: a folder, a CSV, or COCO's file beside its images.
-            What they say of a mask stands in predictions.parquet.
+        references: Examples of the task, 1 to 32 images, or volumes, with masks: a folder, a CSV, or COCO's file beside
+            its images. What they say stands in predictions.parquet.
         correct: Let four or more references correct the model, where it is made for that (any).
         layout: Layout of the data, or auto.
         records: Record sets made before, in place of images.

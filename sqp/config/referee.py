@@ -17,10 +17,23 @@ IN_CONTEXT = ("personalised", "pixel_classifier", "universeg")
 """Segmenters that are shown examples of the task, --references, in place of a prompt."""
 OWN_WEIGHTS = ("universeg",)
 """Those of them that are fitted networks themselves."""
-NEEDS_WEIGHTS = (
-    "comes without weights: give --referee.weights FILE (predict: --referee_weights FILE), of `sqp fit segmenter "
-    "--network universeg` or its authors"
-)
+READ = "litemedsam"
+"""Whose encoding the others read, where nobody names another."""
+IGNORE_PROMPTS = (*PLAIN, *IN_CONTEXT)
+"""Segmenters that a prompt tells nothing."""
+
+
+def needs_weights(option: str) -> str:
+    """What is said of a fitted network where its weights were not given by this option.
+
+    Examples:
+        >>> needs_weights("--checkpoint FILE")[:47]
+        'comes without weights: give --checkpoint FILE, '
+    """
+    return f"comes without weights: give {option}, of `sqp fit segmenter --network universeg` or its authors"
+
+
+NEEDS_WEIGHTS = needs_weights("--referee.weights FILE (predict: --referee_weights FILE)")
 
 
 @dataclass
@@ -79,8 +92,8 @@ class RefereeConfig(Config):
         """With the promptable segmenter behind it, where it is shown references: by default that of the records."""
         if self.name not in IN_CONTEXT or self.encoder != "auto":
             return self
-        if segmenter in (*PLAIN, NONE):
-            return replace(self, encoder="litemedsam")
+        if segmenter in (*IGNORE_PROMPTS, NONE):
+            return replace(self, encoder=READ)
         own = self.name in OWN_WEIGHTS
         return replace(self, encoder=segmenter, weights=self.weights if own else self.weights or weights)
 
@@ -94,7 +107,7 @@ class RefereeConfig(Config):
         """ConfigError for a referee that ignores prompts, a number out of range, and a localizer that is lacking."""
         if self.name == NONE:
             return
-        if self.network in PLAIN:
+        if self.network in IGNORE_PROMPTS:
             raise ConfigError(
                 f"the referee is {self.network}, which ignores prompts: take litemedsam or another of the SAM family"
             )

@@ -15,7 +15,7 @@ Runtime = Literal["auto", "torch", "openvino"]
 """What computes the networks."""
 Engine = Literal["local", "ray"]
 """What runs the work: processes of this machine, or a Ray cluster."""
-Sampler = Literal["deterministic", "prompt_jitter", "tta", "noise", "mc_dropout", "ensemble"]
+Sampler = Literal["deterministic", "prompt_jitter", "tta", "noise", "mc_dropout", "ensemble", "support_sets"]
 TransformSet = Literal["full", "paper"]
 DropoutSite = Literal["auto", "own", "decoder", "decoder_image", "neck", "encoder", "convolutions"]
 Measure = Literal["certainty", "entropy", "mutual_information", "epkl", "variance"]
@@ -30,6 +30,7 @@ RecordKind = Literal["all", "natural"]
 SEGMENTERS = (
     *("litemedsam", "mobilesam", "sam_vit_b", "sam_vit_l", "sam_vit_h", "medsam"),
     *("unet", "fpn_resnet50", "fpn", "swin_unet", "unet3d", "unet25d"),
+    *("personalised", "pixel_classifier", "universeg"),
 )
 PROMPTERS = (
     *("otsu", "centre", "whole_image", "truth_box", "truth_centroid", "mask_box", "cam", "localizer", "landmarks"),

@@ -173,13 +173,13 @@ class Taught(Protocol):
 
     @property
     def reached(self) -> list[float]:
-        """The Dice in 0..1 of each reference as the others draw it; empty where there is a single one."""
+        """The Dice in 0..1 of each reference as those of other groups draw it; empty where there is a single group."""
 
     def __call__(self, query: Any) -> Tensor:
         """What the references would have drawn, by the features of an image; h' x w' covers it."""
 
     def of_reference(self, number: int) -> Tensor:
-        """What the others of at least two references would have drawn of one of them."""
+        """What the others, of another group, of references of at least two groups would have drawn of one of them."""
 
 
 class InContextSegmenter(Protocol):
@@ -204,8 +204,13 @@ class InContextSegmenter(Protocol):
     def support_sets(self, k: int) -> list[list[int]]:
         """Of k references those that are shown together, an answer a set: the first set is all of them."""
 
-    def taught(self, supports: Sequence[Any], masks: Sequence[np.ndarray]) -> Taught:
-        """Features of k references and their masks -> what draws one image after the other."""
+    def taught(
+        self, supports: Sequence[Any], masks: Sequence[np.ndarray], groups: Sequence[str] | None = None
+    ) -> Taught:
+        """Features of k references and their masks -> what draws one image after the other.
+
+        None of a group (the slices of a volume) tells how well another of it can be drawn; None: each is its own.
+        """
 
     def transfer(self, query: Any, supports: Sequence[Any]) -> Callable[[Sequence[np.ndarray]], Tensor]:
         """Features of an image and of k references -> a function: their masks -> probability `[h', w']` of the image.

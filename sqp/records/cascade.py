@@ -8,6 +8,7 @@ import numpy as np
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
+from sqp.config.referee import IN_CONTEXT
 from sqp.config.segmenter import MULTIMASK
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.types import Prompt, Samples
@@ -66,5 +67,9 @@ def check_cascade(config: GenerateConfig) -> None:
     margin = options.get("margin", 0.0)
     if not isinstance(margin, int | float) or not -0.5 < margin <= 10:
         raise ConfigError(f"cascade_options.margin is {margin}; it must lie between -0.5 and 10")
+    if config.cascade in IN_CONTEXT:
+        raise ConfigError(
+            f"cascade is {config.cascade}, which is shown references, not prompted: take another segmenter"
+        )
     if config.cascade in PLAIN and not options.get("checkpoint"):
         raise ConfigError(needs_checkpoint(config.cascade))

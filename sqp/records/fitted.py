@@ -24,7 +24,7 @@ from sqp.data.licences import UNKNOWN
 from sqp.networks.checkpoint import fitted_images, fitted_infos
 from sqp.records import RecordSet
 from sqp.records.plan import prompter_files
-from sqp.records.referees.references import encoder_of, reference_cases, references_sha256
+from sqp.records.referees.references import encoder_of, reader_of, reference_cases, references_sha256
 from sqp.records.run_info import stored_config
 from sqp.segmenters import build_segmenter
 from sqp.segmenters.ensemble import ensemble_sha256
@@ -102,7 +102,7 @@ def _of_given_masks(config: GenerateConfig) -> list[dict[str, Any]]:
 
 def fitted_checkpoints(config: GenerateConfig) -> list[Path]:
     """Checkpoints of `sqp fit` that have a part in a record: segmenter's, prompters', cascade's, referees'."""
-    files = [file for file in config.segmenter.files() if _by_sqp(config.segmenter.name, file)]
+    files = [file for file in config.segmenter.files() if _by_sqp(config.segmenter.network, file)]
     files += [prompter_files(config, name).get("checkpoint") for name in config.used_prompters()]
     first = config.cascade_options.get("checkpoint")
     if config.cascade is not None and _by_sqp(config.cascade, first):
@@ -134,7 +134,7 @@ def with_hashes(config: GenerateConfig) -> dict[str, Any]:
     stored = stored_config(config, EXECUTION_KEYS)
     segmenter, referee = config.segmenter, config.referee
     if segmenter.name != NONE:
-        hashes = [weights_sha256(segmenter.name, file) for file in segmenter.files()]
+        hashes = [weights_sha256(segmenter.network, file) for file in segmenter.files()]
         stored["segmenter"]["weights_sha256"] = ensemble_sha256(hashes) if segmenter.checkpoints else hashes[0]
     if referee.name != NONE:
         stored["referee"]["weights_sha256"] = weights_sha256(*config.referee_network)
@@ -145,8 +145,9 @@ def with_hashes(config: GenerateConfig) -> dict[str, Any]:
     if config.references is not None:
         stored["references_sha256"] = references_sha256(reference_cases(config))
     if config.references is not None or referee.name in IN_CONTEXT:
-        reader = (referee.name, referee.weights) if referee.name in OWN_WEIGHTS else encoder_of(config)
-        stored["references_weights_sha256"] = weights_sha256(*reader)
+        reader = reader_of(config)
+        own = reader[0] in OWN_WEIGHTS
+        stored["references_weights_sha256"] = weights_sha256(*(reader if own else encoder_of(config)))
     if config.supervised.network is not None:
         stored["supervised"]["weights_sha256"] = sha256_of(config.supervised.network.expanduser())
         if config.supervised.more:

@@ -164,10 +164,11 @@ def _check_for_images(config: GenerateConfig) -> None:
 def _check_for_volumes(config: GenerateConfig) -> None:
     name = config.segmenter.name
     lacking = {
+        "references of images are given: with such of volumes `sqp predict` judges given masks": config.references
+        is not None,
         "cascade is set: leave it out": config.cascade is not None,
         "probs are given: leave them out": config.probs is not None,
         f"the referee is {config.referee.name}: leave it out": config.referee.name != NONE,
-        "references are given: leave them out": config.references is not None,
         "a supervised referee is named: leave it out": config.supervised.network is not None,
     }
     for sentence, given in lacking.items():

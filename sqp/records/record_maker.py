@@ -25,18 +25,12 @@ from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase, load_case, read_truth
 from sqp.records.plan import PlannedRecord, plan_case
 from sqp.records.referees.referee import Referee
-from sqp.records.referees.references import (
-    AMONG,
-    STRANGE,
-    Reference,
-    build_encoder,
-    encoder_of,
-    in_context,
-)
+from sqp.records.referees.references import AMONG, STRANGE, build_encoder, encoder_of, in_context
 from sqp.records.referees.shown import Shown, reversed_findings
 from sqp.records.referees.supervised import SupervisedReferee
 from sqp.records.refine import refined_mask
 from sqp.records.resume import files_of
+from sqp.segmenters.by_examples import ByExamples, Examples, Reference
 from sqp.uncertainty import OF_THE_IMAGE, mask_from_logits, sample_many, sampler_options
 
 DONOR_TRIES = 5
@@ -65,7 +59,11 @@ class RecordMaker:
         self.encoder = self._encoder() if references else None
         self.shown = self.referee.shown if self.referee else None
         if self.shown is None and self.encoder is not None:
-            self.shown = Shown(in_context(config, self.encoder), references)
+            self.shown = Shown(
+                segmenter.examples
+                if isinstance(segmenter, ByExamples)
+                else Examples(in_context(config, self.encoder), references)
+            )
         self.supervised = SupervisedReferee(config, segmenter) if config.supervised.network else None
         self.marks: set[str] = set()  # of the image of the last call: `AMONG` the references, `STRANGE` to them
         self.writer = RecordWriter(config.out)
@@ -75,7 +73,9 @@ class RecordMaker:
                 self.donors.setdefault(case.split, []).append(case)
 
     def _encoder(self) -> Segmenter:
-        """The promptable segmenter whose encoding the references are compared in: one that is there, if it can be."""
+        """The segmenter whose encoding the references are compared in: one that is there, if it can be."""
+        if isinstance(self.segmenter, ByExamples):
+            return self.segmenter
         if self.referee is not None:
             return self.referee.segmenter
         one = (self.config.segmenter.name, *self.config.segmenter.files())
@@ -131,7 +131,7 @@ class RecordMaker:
         """
         if not drafts:
             return []
-        drawn, parts = None, [[Findings()] * len(drafts)]
+        drawn, parts, own = None, [[Findings()] * len(drafts)], embedding
         if self.supervised is not None:
             drawn, found = self.supervised(loaded, drafts)
             parts.append(found)
@@ -139,7 +139,9 @@ class RecordMaker:
             embedding = self.referee.encode(loaded.image, embedding)
             parts.append(self.referee(loaded, drafts, embedding, drawn))
         if self.shown is not None and self.encoder is not None:
-            if embedding is None or (self.referee is None and self.encoder is not self.segmenter):
+            if own is not None and self.encoder is self.segmenter:
+                embedding = own
+            elif embedding is None or self.referee is None:
                 embedding = encoded(self.encoder, loaded.image, self.config.encodings)
             parts.append(self.shown.reverse(loaded.image, embedding, drafts))
             self.marks |= {STRANGE} if self.shown.strange(loaded.image, embedding) else set()
@@ -221,11 +223,13 @@ class RecordMaker:
     ) -> Sequence[Samples | None]:
         if self.segmenter is None or not prompts:
             return [None] * len(prompts)
-        sampler = self.config.sampler
+        sampler, segmenter = self.config.sampler, self.segmenter
+        if isinstance(segmenter, ByExamples):
+            segmenter = segmenter.apart_from(loaded.image)
         by_image = sampler.name in OF_THE_IMAGE
         keys = [loaded.case.image_id if by_image else planned.record_id for planned, _ in prompts]
         return sample_many(
-            self.segmenter,
+            segmenter,
             loaded.image,
             [prompt for _, prompt in prompts],
             sampler.n,

@@ -21,7 +21,7 @@ from joblib import cpu_count
 from sqp.config.fit import VOLUMETRIC
 from sqp.config.generate import GenerateConfig
 from sqp.config.predict import PredictConfig
-from sqp.config.referee import NONE, SUPERVISED
+from sqp.config.referee import IN_CONTEXT, NONE, SUPERVISED
 from sqp.config.segmenter import MULTIMASK
 from sqp.core.errors import CaseError, SqpError
 from sqp.core.memory import available_memory, give_back_memory, keep_freed_memory
@@ -30,8 +30,9 @@ from sqp.core.types import Case, Segmenter
 from sqp.data.volumes import is_volume
 from sqp.records.plan import of_volumes, plan_case
 from sqp.records.record_maker import RecordMaker
-from sqp.records.referees.references import Reference, encoder_of
+from sqp.records.referees.references import encoder_of
 from sqp.segmenters import build_segmenter
+from sqp.segmenters.by_examples import Reference
 from sqp.segmenters.ensemble import EnsembleSegmenter
 from sqp.segmenters.slice_by_slice import SliceSegmenter
 
@@ -66,8 +67,8 @@ def workers_for(config: GenerateConfig, pending: Sequence[Case]) -> int:
 def networks_of(config: GenerateConfig) -> set[str]:
     """The names of the networks that run on an image."""
     supervised = SUPERVISED if config.supervised.network else NONE
-    compared = encoder_of(config)[0] if config.references else NONE
-    return {config.segmenter.name, config.referee.network, supervised, compared} - {NONE}
+    compared = encoder_of(config)[0] if config.references and config.segmenter.name not in IN_CONTEXT else NONE
+    return {config.segmenter.network, config.referee.network, supervised, compared} - {NONE}
 
 
 Outcome = tuple[str, int, list[str], set[str]]
@@ -97,13 +98,15 @@ def lenders(config: GenerateConfig, cases: Sequence[Case]) -> list[Case]:
     return list(cases) if swapped else list(cases[:1])
 
 
-def make_segmenter(config: GenerateConfig, volumes: bool = False) -> Segmenter:
-    """The configured segmenter with its weights, or the ensemble of its checkpoints; of `volumes` slice by slice."""
+def make_segmenter(config: GenerateConfig, volumes: bool = False, references: Sequence[Reference] = ()) -> Segmenter:
+    """The configured segmenter with its weights, or the ensemble of its checkpoints; of `volumes` slice by slice.
+
+    `references` are for one that is shown them.
+    """
     s = config.segmenter
-    multimask = MULTIMASK[s.multimask]
+    options = {"multimask": MULTIMASK[s.multimask]} | ({"references": references} if s.name in IN_CONTEXT else {})
     members: list[Segmenter] = [
-        build_segmenter(s.name, file, config.device, s.precision, config.runtime, multimask=multimask)
-        for file in s.files()
+        build_segmenter(s.name, file, config.device, s.precision, config.runtime, **options) for file in s.files()
     ]
     if volumes and s.name not in VOLUMETRIC:
         members = [SliceSegmenter(member, s.propagate, window=s.window) for member in members]
@@ -115,7 +118,8 @@ def make_maker(
 ) -> RecordMaker:
     """What makes the records of a case, with the segmenter, if there is to be one."""
     alone = config.segmenter.name == NONE
-    return RecordMaker(config, None if alone else make_segmenter(config, of_volumes(donors)), donors, references)
+    segmenter = None if alone else make_segmenter(config, of_volumes(donors), references)
+    return RecordMaker(config, segmenter, donors, references)
 
 
 Task = tuple[Case, set[str]]

@@ -260,7 +260,8 @@ class PredictResult:
         lines = [prediction_summary(self.table), ""]
         if self.skipped:
             reasons = [f"  {line}" for line in by_cause(self.skipped)[:5]]
-            lines += [f"{len(self.skipped)} skipped (records/skipped.csv has all)", *reasons, ""]
+            where = "" if (self.out / "skipped.csv").exists() else "records/"  # of volumes there is the first
+            lines += [f"{len(self.skipped)} skipped ({where}skipped.csv has all)", *reasons, ""]
         lines += [*self.notes, ""] if self.notes else []
         if self.unreadable:
             lines += [f"{self.unreadable} records cannot be read; the column reason says why", ""]

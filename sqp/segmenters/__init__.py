@@ -54,6 +54,9 @@ SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
     "swin_unet": _later("plain", "build_plain", "swin_unet"),
     "unet3d": _later("volume_plain", "build_volume_plain", "unet3d"),
     "unet25d": _later("volume_plain", "build_volume_plain", "unet25d"),
+    "personalised": _later("by_examples", "build_by_examples", "personalised"),
+    "pixel_classifier": _later("by_examples", "build_by_examples", "pixel_classifier"),
+    "universeg": _later("by_examples", "build_by_examples", "universeg"),
 }
 
 IN_CONTEXT_SEGMENTERS: dict[str, Callable[..., InContextSegmenter]] = {
@@ -61,8 +64,8 @@ IN_CONTEXT_SEGMENTERS: dict[str, Callable[..., InContextSegmenter]] = {
     "pixel_classifier": _later("pixel_classifier", "build_pixel_classifier"),
     "universeg": _later("universeg", "build_universeg"),
 }
-"""name -> (promptable segmenter, file of its own weights, device) -> what segments by examples;
-`sqp.config.referee.IN_CONTEXT` names them too."""
+"""name -> (promptable segmenter, file of its own weights, device) -> what segments by examples, for whoever shows it
+these himself; `sqp.config.referee.IN_CONTEXT` names them too. In `SEGMENTERS` each stands with its references."""
 
 
 def build_segmenter(
@@ -81,7 +84,7 @@ def build_segmenter(
         device: cpu, cuda, cuda:0, mps.
         precision: float32, bfloat16 or auto.
         runtime: openvino, for segmenters that have `use_openvino`; else PyTorch runs the network.
-        **options: the segmenter's own (`multimask`, `chunk`).
+        **options: the segmenter's own (`multimask`, `chunk`, `references`).
 
     Returns:
         The segmenter.

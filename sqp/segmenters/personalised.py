@@ -77,17 +77,20 @@ class PersonalisedSegmenter:
         """
         return [list(range(k))]
 
-    def taught(self, supports: Sequence[Tensor], masks: Sequence[np.ndarray]) -> Taught:
+    def taught(
+        self, supports: Sequence[Tensor], masks: Sequence[np.ndarray], groups: Sequence[str] | None = None
+    ) -> Taught:
         """What k references would draw.
 
         Args:
             supports: `[c, h', w']`, k of them.
             masks: bool `[h, w]`.
+            groups: of each; None: every one is its own.
 
         Returns:
             Of any image, by its features.
         """
-        return ByTransfer(self, supports, masks)
+        return ByTransfer(self, supports, masks, groups)
 
     def transfer(self, query: Tensor, supports: Sequence[Tensor]) -> Callable[[Sequence[np.ndarray]], Tensor]:
         """Features of an image, and of k references -> a function: their masks -> probability of the image's patches.
@@ -112,27 +115,51 @@ class PersonalisedSegmenter:
 class ByTransfer:
     """References of a segmenter that learns nothing from them: they are shown anew for every image."""
 
-    def __init__(self, segmenter: InContextSegmenter, supports: Sequence[Any], masks: Sequence[np.ndarray]) -> None:
+    def __init__(
+        self,
+        segmenter: InContextSegmenter,
+        supports: Sequence[Any],
+        masks: Sequence[np.ndarray],
+        groups: Sequence[str] | None = None,
+    ) -> None:
         self.segmenter = segmenter
         self.supports, self.masks = list(supports), list(masks)
+        self.groups = grouped(groups, len(self.masks))
 
     def __call__(self, query: Any) -> Tensor:
         """What all of them would have drawn of an image."""
         return self.segmenter.transfer(query, self.supports)(self.masks)
 
     def of_reference(self, number: int) -> Tensor:
-        """What the others would have drawn of one of them."""
-        others = [i for i in range(len(self.masks)) if i != number]
+        """What those of other groups would have drawn of one of them."""
+        others = [i for i, group in enumerate(self.groups) if group != self.groups[number]]
         transfer = self.segmenter.transfer(self.supports[number], [self.supports[i] for i in others])
         return transfer([self.masks[i] for i in others])
 
     @cached_property
     def reached(self) -> list[float]:
-        """The Dice of each, shown the others: its answer is cut at 0.5."""
-        if len(self.masks) < 2:
+        """The Dice of each, shown those of other groups: its answer is cut at 0.5."""
+        if len(set(self.groups)) < 2:
             return []
         drawn = [self.of_reference(i) for i in range(len(self.masks))]
         return [dice((p >= 0.5).numpy(), halves_of(m, p.shape)) for p, m in zip(drawn, self.masks, strict=True)]
+
+
+def grouped(groups: Sequence[str] | None, k: int) -> list[str]:
+    """The group of each of k references.
+
+    Args:
+        groups: their names; None: every one is its own.
+        k: references.
+
+    Returns:
+        Their names.
+
+    Examples:
+        >>> grouped(None, 2), grouped(["a", "a"], 2)
+        (['0', '1'], ['a', 'a'])
+    """
+    return [str(i) for i in range(k)] if groups is None else list(groups)
 
 
 def build_personalised(

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from sqp.core.seeding import numpy_generator
 from sqp.core.types import Embedding, Segmenter
 from sqp.metrics.overlap import dice
-from sqp.segmenters.personalised import PersonalisedSegmenter, halves_of, patches, shares_of
+from sqp.segmenters.personalised import PersonalisedSegmenter, grouped, halves_of, patches, shares_of
 from sqp.segmenters.pixel_features import Pixels, filters, on_own_grid, place
 
 COMPONENTS = 24
@@ -88,36 +88,44 @@ class PixelClassifier(PersonalisedSegmenter):
         """
         return super().transfer(query.patches, [support.patches for support in supports])
 
-    def taught(self, supports: Sequence[Pixels], masks: Sequence[np.ndarray]) -> TaughtForest:  # type: ignore[override]
+    def taught(  # type: ignore[override]
+        self, supports: Sequence[Pixels], masks: Sequence[np.ndarray], groups: Sequence[str] | None = None
+    ) -> TaughtForest:
         """The forest of k references.
 
         Args:
             supports: k of them.
             masks: bool `[h, w]`.
+            groups: of each; None: every one is its own.
 
         Returns:
             What it draws.
         """
-        return TaughtForest(self, supports, masks)
+        return TaughtForest(self, supports, masks, grouped(groups, len(masks)))
 
 
 class TaughtForest:
     """`taught(query)` -> what the references would have drawn, float32 `[h, w]` in 0..1, 0.5 at the border.
 
-    `reached` is the Dice of each reference as the others draw it, empty where there is a single one.
+    `reached` is the Dice of each reference as those of other groups draw it, empty where there is a single group.
     """
 
-    def __init__(self, segmenter: PixelClassifier, supports: Sequence[Pixels], masks: Sequence[np.ndarray]) -> None:
+    def __init__(
+        self, segmenter: PixelClassifier, supports: Sequence[Pixels], masks: Sequence[np.ndarray], groups: Sequence[str]
+    ) -> None:
         self.segmenter = segmenter
         self.supports, self.masks = list(supports), list(masks)
         self.ridges = Ridges([s.encoding for s in supports], masks)
-        planes = [self._planes(pixels, left_out=i) for i, pixels in enumerate(supports)]
+        names = list(dict.fromkeys(groups))
+        members = {name: [i for i, group in enumerate(groups) if group == name] for name in names}
+        planes = [self._planes(pixels, members[group]) for pixels, group in zip(supports, groups, strict=True)]
         drawn = [halves_of(mask, plane.shape[1:]) for mask, plane in zip(masks, planes, strict=True)]
         picked = [_picked(plane, mask, len(masks)) for plane, mask in zip(planes, drawn, strict=True)]
         self.forest = _forest(picked)
         self.share, self.cut, self.reached, self.mixed = 0.5, 0.5, list[float](), list[Tensor]()
-        if len(picked) > 1:
-            self.share, self.cut, self.reached, self.mixed = _chosen(picked, planes, drawn)
+        if len(names) > 1:
+            numbers = [names.index(group) for group in groups]
+            self.share, self.cut, self.reached, self.mixed = _chosen(picked, planes, drawn, numbers)
 
     def __call__(self, query: Pixels) -> Tensor:
         """Of an image."""
@@ -133,11 +141,11 @@ class TaughtForest:
         logits = torch.logit(mixed.double().clamp(EPS, 1 - EPS))
         return torch.sigmoid(logits - np.log(self.cut / (1 - self.cut))).float()
 
-    def _planes(self, pixels: Pixels, left_out: int | None = None) -> Tensor:
-        """`[f, h, w]`: filters, components of the encoding and, last, both coarse answers, without a reference that is
+    def _planes(self, pixels: Pixels, left_out: Sequence[int] = ()) -> Tensor:
+        """`[f, h, w]`: filters, components of the encoding and, last, both coarse answers, without references that are
         left out; these are 0.5 everywhere where there is no other."""
         encoding = pixels.encoding
-        others = [i for i in range(len(self.masks)) if i != left_out]
+        others = [i for i in range(len(self.masks)) if i not in left_out]
         ridge = nearest = torch.full(encoding.shape[1:], 0.5)
         if others:
             ridge = self.ridges.drawn(encoding, left_out)
@@ -166,11 +174,15 @@ class Ridges:
         """`[COMPONENTS, h', w']` of an encoding, or as many as it has channels."""
         return torch.tensordot(self.axes, encoding, dims=1)
 
-    def drawn(self, encoding: Tensor, left_out: int | None = None) -> Tensor:
+    def drawn(self, encoding: Tensor, left_out: Sequence[int] = ()) -> Tensor:
         """The share `[h', w']` that a mask is expected to have in each cell."""
         weights = self.weights
-        if left_out is not None:
-            weights = _solved(self.square - self.squares[left_out], self.product - self.products[left_out])
+        if left_out:
+            square, product = self.square.clone(), self.product.clone()
+            for i in left_out:
+                square -= self.squares[i]
+                product -= self.products[i]
+            weights = _solved(square, product)
         return torch.tensordot(weights, _in_context_of(encoding), dims=1)
 
 
@@ -226,14 +238,17 @@ def _probability(forest: ExtraTreesClassifier, planes: Tensor) -> Tensor:
 
 
 def _chosen(
-    picked: Sequence[tuple[np.ndarray, np.ndarray]], planes: Sequence[Tensor], drawn: Sequence[np.ndarray]
+    picked: Sequence[tuple[np.ndarray, np.ndarray]],
+    planes: Sequence[Tensor],
+    drawn: Sequence[np.ndarray],
+    groups: Sequence[int],
 ) -> tuple[float, float, list[float], list[Tensor]]:
     """The forest's share and the cut with the best mean Dice over references that it has not seen; the Dice, and what
-    was drawn, of each."""
+    was drawn, of each. `groups` are numbered from 0, and none is cut in two."""
     said = [torch.empty(0)] * len(picked)
-    for number in range(min(FOLDS, len(picked))):
-        forest = _forest([part for i, part in enumerate(picked) if i % FOLDS != number])
-        for i in range(number, len(picked), FOLDS):
+    for number in range(min(FOLDS, max(groups) + 1)):
+        forest = _forest([part for part, group in zip(picked, groups, strict=True) if group % FOLDS != number])
+        for i in [i for i, group in enumerate(groups) if group % FOLDS == number]:
             said[i] = _probability(forest, planes[i])
     best, found = -1.0, (0.5, 0.5, list[float](), list[Tensor]())
     for share in SHARES:

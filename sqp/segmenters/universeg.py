@@ -120,17 +120,20 @@ class UniverSegSegmenter:
         sets = min(k // EACH, MOST_SETS)
         return [list(range(k)), *(list(range(i, k, sets)) for i in range(sets) if sets > 1)]
 
-    def taught(self, supports: Sequence[Tensor], masks: Sequence[np.ndarray]) -> Taught:
+    def taught(
+        self, supports: Sequence[Tensor], masks: Sequence[np.ndarray], groups: Sequence[str] | None = None
+    ) -> Taught:
         """What k references would draw.
 
         Args:
             supports: `[1, h', w']`, k of them.
             masks: bool `[h, w]`.
+            groups: of each; None: every one is its own.
 
         Returns:
             Of any image, by its features.
         """
-        return ByTransfer(self, supports, masks)
+        return ByTransfer(self, supports, masks, groups)
 
     def transfer(self, query: Tensor, supports: Sequence[Tensor]) -> Callable[[Sequence[np.ndarray]], Tensor]:
         """Features of an image, and of k references -> a function: their masks -> probability of the image's pixels.

@@ -19,6 +19,7 @@ from sqp.uncertainty.moments import Moments, mask_from_logits, mask_from_probabi
 from sqp.uncertainty.noise import noise
 from sqp.uncertainty.prompt_jitter import prompt_jitter
 from sqp.uncertainty.scores import SCORES, scores
+from sqp.uncertainty.support_sets import support_sets
 from sqp.uncertainty.tta import tta
 
 SAMPLERS: dict[str, Callable[..., list[Samples]]] = {
@@ -28,6 +29,7 @@ SAMPLERS: dict[str, Callable[..., list[Samples]]] = {
     "noise": noise,
     "mc_dropout": mc_dropout,
     "ensemble": ensemble,
+    "support_sets": support_sets,
 }
 """name -> (segmenter, image, prompts, n, generators, *, embedding=None, **options) -> a Samples each."""
 

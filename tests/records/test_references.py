@@ -209,7 +209,7 @@ def test_no_reference_at_all_is_told_before_anything_is_made(config, tmp_path):
         generate.run(replace(config, references=tmp_path / "nowhere"))
     (tmp_path / "a.nii.gz").write_bytes(b"")
     pd.DataFrame({"image": ["a.nii.gz"], "mask": ["a.nii.gz"]}).to_csv(tmp_path / "v.csv", index=False)
-    with pytest.raises(ConfigError, match="is a volume: references are images"):
+    with pytest.raises(ConfigError, match="is a volume: here references are images"):
         generate.run(replace(config, references=tmp_path / "v.csv"))
     assert not (config.out / "records.parquet").exists()
 

@@ -8,12 +8,17 @@ import torch
 from plain_networks import SMALL, write_checkpoint
 from segment_anything import sam_model_registry
 from tiny_sam import tiny_sam
+from tiny_universeg import write_universeg
 
+from sqp import segmenters
 from sqp.config.fit import VOLUMETRIC
+from sqp.config.referee import IN_CONTEXT, OWN_WEIGHTS, READ
 from sqp.core.errors import ConfigError
 from sqp.core.types import Decoded, Prompt
 from sqp.core.volume import Geometry, Volume
-from sqp.segmenters import SEGMENTERS, build_segmenter, tinyvit
+from sqp.segmenters import IN_CONTEXT_SEGMENTERS, SEGMENTERS, build_segmenter, tinyvit
+from sqp.segmenters.by_examples import Reference
+from sqp.segmenters.sam import PromptableSegmenter, min_max
 
 PROMPTS = [Prompt(box=(18, 10, 46, 38)), Prompt(box=(2, 3, 30, 40)), Prompt(box=(0, 0, 64, 48))]
 
@@ -26,6 +31,8 @@ def segmenter(request, tmp_path_factory):
         return request.getfixturevalue("litemedsam")
     if name in SMALL:
         return build_segmenter(name, write_checkpoint(tmp_path_factory.mktemp("weights") / "w.safetensors", name))
+    if name in IN_CONTEXT:
+        return shown_two(name, tmp_path_factory.mktemp("weights") / "w.safetensors")
     path = tmp_path_factory.mktemp("weights") / f"{name}.pth"
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
         torch.manual_seed(0)
@@ -36,6 +43,20 @@ def segmenter(request, tmp_path_factory):
         if not path.exists():
             torch.save(tiny_sam().state_dict(), path)
         return build_segmenter(name, path)
+
+
+def shown_two(name, file):
+    """An in-context segmenter with two references; a tiny SAM in place of LiteMedSAM."""
+    torch.manual_seed(0)
+    base = PromptableSegmenter("tiny", tiny_sam(), min_max, weights_sha256="t" * 64)
+    file = write_universeg(file) if name in OWN_WEIGHTS else None
+    inner, rng = IN_CONTEXT_SEGMENTERS[name](base, file), np.random.default_rng(0)
+    pixels = [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(2)]
+    masks = [np.hypot(*(np.indices((48, 64)) - np.array([[[24]], [[20 + 20 * i]]]))) < 10 for i in range(2)]
+    shown = [Reference("r", f"{i}", inner.features(pixels[i]), masks[i]) for i in range(2)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(segmenters.SEGMENTERS, READ, lambda checkpoint=None, **options: base)
+        return build_segmenter(name, file, references=shown)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 from fakes import FakeSegmenter
 
 from sqp.core.types import Prompt
+from sqp.segmenters.by_examples import ByExamples
 from sqp.segmenters.ensemble import EnsembleSegmenter
 
 
@@ -36,10 +37,29 @@ class FakeEnsemble(EnsembleSegmenter):
         return self.members[0].encoded
 
 
+class FakeShown(ByExamples):
+    """A fake whose logits another half of references shifts."""
+
+    def __init__(self, kind=FakeSegmenter, shift=0.0):
+        self.kind, self.fake, self.name = kind, kind(shift=shift), kind.name
+        self.encode, self.decode = self.fake.encode, self.fake.decode
+        self.network = self.fake.network
+
+    @property
+    def encoded(self):
+        """Images that were encoded."""
+        return self.fake.encoded
+
+    def halves(self, n):
+        return [FakeShown(self.kind, (i + 1) / 10) for i in range(n)]
+
+
 @pytest.fixture
 def fake_for():
-    """The name of a sampler -> what it can sample from: for `ensemble` ten of a kind, else one."""
-    return lambda name, kind=FakeSegmenter: FakeEnsemble(kind) if name == "ensemble" else kind()
+    """The name of a sampler -> what it can sample from: for `ensemble` ten of a kind, for `support_sets` one that is
+    shown references, else one."""
+    kinds = {"ensemble": FakeEnsemble, "support_sets": FakeShown}
+    return lambda name, kind=FakeSegmenter: kinds[name](kind) if name in kinds else kind()
 
 
 @pytest.fixture

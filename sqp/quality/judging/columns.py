@@ -41,6 +41,8 @@ PREDICTED: Mapping[str, str] = {
     "record_set": "folder of the record set",
     "prompter_label": "the prompter; one that knows the truth is marked (simulated manual)",
     "audit": "with --audit: whether the mask was drawn for a person to look at",
+    "slices": "of a volume that references judge: number of slices of its mask that were judged",
+    "worst_slice": "of such a volume: the slice of the lowest predicted Dice, from 0 at the feet",
 }
 """What else a prediction adds to a record's columns."""
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from sklearn.ensemble import ExtraTreesRegressor
 
 FEWEST = 4
-"""References from which on a correction is learned: of fewer nobody can tell how one differs from the others."""
+"""References, or groups of them, from which on a correction is learned: of fewer nobody can tell how one differs from
+the others."""
 PLAN = VariantPlan(
     prompters=["otsu", "centre", "whole_image"], truth_jitter=4, corruptions=16, target_alpha=1.0, target_beta=1.0
 )
@@ -66,7 +67,7 @@ class Correction:
         """From the records of references that a model has judged.
 
         Args:
-            rows: with image_id, dice, predicted_dice and the scores; rows without a prediction are left out.
+            rows: with image_id, group, dice, predicted_dice and the scores; those without a prediction are left out.
             names: of the scores.
             conformal: its quantile is in scales of an error that was corrected so.
 
@@ -76,10 +77,10 @@ class Correction:
         rows = rows[rows["predicted_dice"].notna() & rows["dice"].notna()].reset_index(drop=True)
         inputs = _inputs(rows, names)
         off = (rows["dice"] - rows["predicted_dice"]).to_numpy(float)
-        image = rows["image_id"].to_numpy()
+        groups = rows["group"].to_numpy()
         held_out = np.empty(len(rows))
-        for name in np.unique(image):
-            own = image == name
+        for name in np.unique(groups):
+            own = groups == name
             held_out[own] = _forest(inputs[~own], off[~own]).predict(inputs[own])
         corrected = np.clip(rows["predicted_dice"] + held_out, 0, 1)
         error = np.abs(rows["dice"] - corrected).to_numpy(float)
@@ -89,7 +90,7 @@ class Correction:
             _forest(inputs, off),
             spread,
             conformal,
-            len(np.unique(image)),
+            rows["image_id"].nunique(),
             len(rows),
             float(error.mean()),
         )
@@ -178,8 +179,10 @@ def masks_of_references(config: GenerateConfig, folder: Path) -> Path | None:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_mask(file, mask)
             image = str(case.image_path.absolute())
-            rows.append({"image_id": case.image_id, "image": image, "truth": str(file), "split": SPLIT})
-    if len(rows) < FEWEST:
+            rows.append(
+                {"image_id": case.image_id, "image": image, "truth": str(file), "split": SPLIT, "group": case.group}
+            )
+    if len({row["group"] for row in rows}) < FEWEST:
         return None
     write_text(folder / "references.csv", pd.DataFrame(rows).to_csv(index=False))
     name, weights = encoder_of(config)

@@ -24,10 +24,11 @@ from sqp.prompts.jitter import n_draws
 from sqp.records.draft import Draft, Findings, pooled_embedding
 from sqp.records.encodings import LastImage, encoded
 from sqp.records.load import LoadedCase
-from sqp.records.referees.references import Reference, in_context
+from sqp.records.referees.references import in_context
 from sqp.records.referees.shown import Shown
 from sqp.records.schema import FEATURE_PREFIX, REFEREE_EMBEDDING
 from sqp.segmenters import SEGMENTERS, build_segmenter
+from sqp.segmenters.by_examples import Examples, Reference
 from sqp.segmenters.dropout import network_of
 from sqp.segmenters.one_image import one_image
 from sqp.uncertainty import Moments, all_maps
@@ -86,10 +87,12 @@ class Referee:
                 runtime=config.runtime,
                 multimask=MULTIMASK[config.segmenter.multimask],
             )
-        self.shown = Shown(in_context(config, self.segmenter), references) if references and by_examples else None
+        self.shown = None
+        if references and by_examples:
+            self.shown = Shown(Examples(in_context(config, self.segmenter), references))
         self.prompters = referee.prompters or (WITHOUT_REFERENCES if by_examples and not references else [])
         alike = segmenter is not None and segmenter.weights_sha256 == self.segmenter.weights_sha256
-        self.alike = segmenter.name if segmenter is not None and alike else None
+        self.alike = segmenter.name if segmenter is not None and segmenter.promptable and alike else None
         self.last = LastImage(lambda image: encoded(self.segmenter, image, config.encodings))
 
     def encode(self, image: np.ndarray, embedding: Embedding | None) -> Embedding:

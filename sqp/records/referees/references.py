@@ -9,14 +9,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from sqp.config.fit import PLAIN
 from sqp.config.generate import GenerateConfig
-from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS
+from sqp.config.referee import IGNORE_PROMPTS, IN_CONTEXT, NONE, OWN_WEIGHTS, READ
 from sqp.config.segmenter import MULTIMASK
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import sha256_or_nothing
@@ -29,24 +27,12 @@ from sqp.data.volumes import is_volume
 from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase, load_case
 from sqp.segmenters import IN_CONTEXT_SEGMENTERS, build_segmenter
+from sqp.segmenters.by_examples import Reference, content_of_image
 from sqp.uncertainty.likeness import most_different
 
 MOST = 32
 AMONG, STRANGE = "among", "strange"
 """How a judged image may stand to the references: it is one of them, or likely of another kind."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """An image of the task, by what an in-context segmenter reads of it, with its mask bool `[h, w]`.
-
-    `content` is the hash of the image's pixels.
-    """
-
-    name: str
-    content: str
-    features: Any
-    mask: np.ndarray
 
 
 @dataclass
@@ -62,24 +48,30 @@ class References:
 
 
 def reference_cases(config: GenerateConfig) -> list[Case]:
-    """The pairs of `--references`, with the mask as truth; a pair in a table may name it in the column mask, and in a
-    tool's file all annotations of an image, of one category, are its mask.
-
-    ConfigError where there are none, and for volumes.
-    """
+    """The pairs of `--references`, as `listed_references`. ConfigError where there are none, and for volumes."""
     assert config.references is not None
-    if holds_annotations(config.references) and not holds_segments(config.references):
-        return annotated_pairs(config.references, config.label)
-    listed = find_cases(config.references, layout="auto", labels=number_labels(config.label), option="--references")
+    cases = listed_references(config.references, config.label)
+    volumes = [case for case in cases if is_volume(case.image_path)]
+    if volumes:
+        raise ConfigError(
+            f"--references {volumes[0].image_path} is a volume: here references are images, and `sqp predict` judges "
+            "masks of volumes by the slices of such references"
+        )
+    return cases
+
+
+def listed_references(references: Path, label: Sequence[int | str]) -> list[Case]:
+    """Pairs, with the mask as truth; a pair in a table may name it in the column mask, and in a tool's file all
+    annotations of an image, of one category, are its mask. ConfigError where there are none."""
+    if holds_annotations(references) and not holds_segments(references):
+        return annotated_pairs(references, label)
+    listed = find_cases(references, layout="auto", labels=number_labels(label), option="--references")
     cases = [_pair(case, file) for case in listed if (file := _drawn(case)) is not None]
     if not cases:
         raise ConfigError(
-            f"--references {config.references} holds no image with a mask: give images/ and masks/ in one folder, or a "
+            f"--references {references} holds no image with a mask: give images/ and masks/ in one folder, or a "
             "CSV with the columns image and mask, or COCO's file beside its images"
         )
-    volumes = [case for case in cases if is_volume(case.image_path)]
-    if volumes:
-        raise ConfigError(f"--references {volumes[0].image_path} is a volume: references are images")
     return cases
 
 
@@ -98,20 +90,28 @@ def references_sha256(cases: Sequence[Case]) -> str:
     return hashlib.sha256("\n".join(pairs).encode()).hexdigest()
 
 
-def content_of_image(image: np.ndarray) -> str:
-    """A hash of pixels uint8 `[h, w, 3]`: the same picture in another file, or under another name, is known again."""
-    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
-
-
 def encoder_of(config: GenerateConfig) -> tuple[str, Path | None]:
-    """(name, weights) of the promptable segmenter whose encoding is there: the referee's, else the records' own.
+    """(name, weights) of the promptable segmenter whose encoding is there: that which the segmenter is shown references
+    in, else the referee's, else the records' own.
 
     Else, as both may be none or ignore prompts, LiteMedSAM: its encoding is then made for the references' sake alone.
     """
     referee, segmenter = config.referee, config.segmenter
+    if segmenter.name in IN_CONTEXT and segmenter.name not in OWN_WEIGHTS:
+        return segmenter.network, segmenter.checkpoint
     if referee.name != NONE:
         return config.referee_network
-    return ("litemedsam", None) if segmenter.name in (*PLAIN, NONE) else (segmenter.name, segmenter.files()[0])
+    return (READ, None) if segmenter.name in (*IGNORE_PROMPTS, NONE) else (segmenter.name, segmenter.files()[0])
+
+
+def reader_of(config: GenerateConfig) -> tuple[str, Path | None]:
+    """(name, weights of its own) of the in-context segmenter that references are shown to: the referee, or the records'
+    segmenter, where either is one; else the plainest."""
+    named = ((config.referee.name, config.referee.weights), (config.segmenter.name, config.segmenter.checkpoint))
+    for name, weights in named:
+        if name in IN_CONTEXT:
+            return name, weights if name in OWN_WEIGHTS else None
+    return IN_CONTEXT[0], None
 
 
 def build_encoder(config: GenerateConfig) -> Segmenter:
@@ -123,10 +123,9 @@ def build_encoder(config: GenerateConfig) -> Segmenter:
     )
 
 
-def in_context(config: GenerateConfig, base: Segmenter) -> InContextSegmenter:
-    """The in-context segmenter of a config, with `base` behind it: the referee, where that is one."""
-    name = config.referee.name if config.referee.name in IN_CONTEXT else IN_CONTEXT[0]
-    weights = config.referee.weights if name in OWN_WEIGHTS else None
+def in_context(config: GenerateConfig, base: Segmenter | None) -> InContextSegmenter:
+    """The in-context segmenter of a config (`reader_of`), with `base` behind it, where it reads an encoding."""
+    name, weights = reader_of(config)
     return IN_CONTEXT_SEGMENTERS[name](base, weights, config.device)
 
 
@@ -137,7 +136,8 @@ def load_references(config: GenerateConfig, base: Segmenter | None = None) -> Re
     one image.
     """
     cases = reference_cases(config)
-    base = base or build_encoder(config)
+    if base is None and reader_of(config)[0] not in OWN_WEIGHTS:
+        base = build_encoder(config)
     segmenter = in_context(config, base)
     found = References([])
     kept: dict[str, Reference] = {}
@@ -153,9 +153,12 @@ def load_references(config: GenerateConfig, base: Segmenter | None = None) -> Re
             _check_same(kept[content], case, mask)
             again.append(case.image_id)
             continue
-        embedding = encoded(base, loaded.image, config.encodings) if segmenter.reads_encoding else None
+        embedding = None
+        if base is not None and segmenter.reads_encoding:
+            embedding = encoded(base, loaded.image, config.encodings)
         features = segmenter.features(loaded.image, embedding)
-        kept[content] = Reference(case.image_id, content, features, mask)
+        group = "" if case.group == case.image_id else case.group
+        kept[content] = Reference(case.image_id, content, features, mask, group)
     if not kept:
         raise ConfigError(f"no reference can be used: {next(iter(found.left_out.values()))}")
     found.shown = list(kept.values())

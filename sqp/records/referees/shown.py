@@ -6,21 +6,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from sqp.core.errors import CaseError
-from sqp.core.types import Embedding, GridFrame, InContextSegmenter, Taught
+from sqp.core.types import Embedding
 from sqp.records.draft import Draft, Findings
-from sqp.records.referees.references import Reference, content_of_image
+from sqp.segmenters.by_examples import Examples, Reference, content_of_image, on_grid
 from sqp.segmenters.personalised import shares_of
 from sqp.uncertainty.likeness import is_strange, size_likeness
 from sqp.uncertainty.rca import rca_scores, transfer_dice
-
-MOST_KEPT = 8
-"""Sets of references of which is kept what a segmenter learned from them: all, and those without one judged image."""
-SURE = 1e-4  # probabilities end so far from 0 and 1, that their logits are finite
 
 
 class Shown:
@@ -29,30 +23,17 @@ class Shown:
     The image that is judged is never shown to itself, under whatever name it lies among the references.
     """
 
-    def __init__(self, segmenter: InContextSegmenter, references: Sequence[Reference]) -> None:
-        self.segmenter = segmenter
-        self.references = list(references)
-        self._known: dict[tuple[str, ...], Taught] = {}
+    def __init__(self, examples: Examples) -> None:
+        self.examples, self.segmenter = examples, examples.segmenter
 
-    def taught(self, references: Sequence[Reference]) -> Taught:
-        """Some of the references, shown to the segmenter; of what it learned the last sets are kept."""
-        key = tuple(reference.content for reference in references)
-        found = self._known.pop(key, None)
-        if found is None:
-            found = self.segmenter.taught([r.features for r in references], [r.mask for r in references])
-        self._known[key] = found
-        if len(self._known) > MOST_KEPT:
-            self._known.pop(next(iter(self._known)))  # the one that was asked longest ago
-        return found
-
-    def others(self, image: np.ndarray) -> list[Reference]:
-        """The references without the image uint8 `[h, w, 3]` itself."""
-        content = content_of_image(image)
-        return [reference for reference in self.references if reference.content != content]
+    @property
+    def references(self) -> list[Reference]:
+        """All that are shown."""
+        return self.examples.references
 
     def holds(self, image: np.ndarray) -> bool:
         """Whether the image is one of them."""
-        return len(self.others(image)) < len(self.references)
+        return len(self.examples.others(image)) < len(self.references)
 
     def strange(self, image: np.ndarray, embedding: Embedding) -> bool:
         """Whether an image is likely of another kind than the references (`likeness.is_strange`), by its encoding."""
@@ -64,17 +45,18 @@ class Shown:
     def answers(self, image: np.ndarray, embedding: Embedding) -> list[Tensor]:
         """Logits `[*grid]`: what all references would have drawn, then what each of the segmenter's further sets of
         them would; of a reference the others alone. CaseError where the image is the only one."""
-        others = self.others(image)
+        others = self.examples.others(image)
         if not others:
             raise CaseError("the image is the only reference, and no example for itself: give another one")
-        query, everything = self.segmenter.features(image, embedding), self.taught(self.references)
+        query, everything = self.segmenter.features(image, embedding), self.examples.taught(self.references)
         if len(others) < len(self.references):
-            number = next(i for i, one in enumerate(self.references) if all(one is not other for other in others))
+            content = content_of_image(image)
+            number = next(i for i, one in enumerate(self.references) if one.content == content)
             drawn = [everything.of_reference(number)]
         else:
             drawn = [everything(query)]
         for chosen in self.segmenter.support_sets(len(others))[1:]:
-            drawn.append(self.taught([others[i] for i in chosen])(query))
+            drawn.append(self.examples.taught([others[i] for i in chosen])(query))
         return [on_grid(probability, embedding.frame) for probability in drawn]
 
     def reverse(self, image: np.ndarray, embedding: Embedding, drafts: Sequence[Draft]) -> list[Findings]:
@@ -85,9 +67,9 @@ class Shown:
         NaN for an empty mask, and where no other reference is there.
         """
         features = [self.segmenter.features(image, embedding)]
-        others = self.others(image)
+        others = self.examples.others(image)
         transfers = [self.segmenter.transfer(r.features, features) for r in others]
-        known = self.taught(self.references).reached  # with the image's own, where it is one of them
+        known = self.examples.taught(self.references).reached  # with the image's own, where it is one of them
         areas = [float(reference.mask.mean()) for reference in others]
         found = []
         for draft in drafts:
@@ -106,9 +88,3 @@ def reversed_findings(
     known_dice = float(np.mean(known)) if len(known) else math.nan
     of_references = {"references": float(references), "references_dice": known_dice, "references_size": size}
     return Findings(scores=rca_scores(dices) | of_references)
-
-
-def on_grid(probability: Tensor, frame: GridFrame) -> Tensor:
-    """Probability `[h', w']` over the image -> logits `[*grid]`, bilinear between the centres of the cells."""
-    fine = F.interpolate(probability[None, None], tuple(frame.grid), mode="bilinear", align_corners=False)[0, 0]
-    return torch.logit(fine.double().clamp(SURE, 1 - SURE)).float()

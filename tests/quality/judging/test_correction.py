@@ -21,6 +21,7 @@ def task(images: int, seed: int, off: float = -0.3) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "image_id": np.repeat([f"image_{i}" for i in range(images)], 20),
+            "group": np.repeat([f"image_{i}" for i in range(images)], 20),
             "dice": dice,
             "referee_dice": (0.5 * dice + rng.normal(0, 0.03, n)).clip(0, 1),
             "rca_mean": np.where(rng.random(n) < 0.2, np.nan, rng.random(n)),
