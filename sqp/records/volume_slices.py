@@ -61,11 +61,11 @@ def cut(cases: Sequence[Case], references: Sequence[Case], folder: Path, window:
         window: grey values that become black and white, as of `windowed`.
 
     Returns:
-        The tables. Broken volumes are skipped, and such that are references themselves.
+        The tables. Broken volumes are skipped, such that are references themselves, and such that were acquired in
+        slices along another axis than the references.
 
     Raises:
-        ConfigError: no reference can be used, no volume has a mask with a voxel, or they were acquired in slices along
-            different axes.
+        ConfigError: no reference can be used, or no volume has a mask with a voxel.
     """
     left_out: dict[str, str] = {}
     shown, known = _references(references, folder, window, left_out)
@@ -84,6 +84,7 @@ def cut(cases: Sequence[Case], references: Sequence[Case], folder: Path, window:
     for case in tqdm(cases, unit="volume", desc="slices", disable=None):
         try:
             loaded = load_case(case)
+            known.check_axis(case.image_path, loaded.image)
         except CaseError as error:
             found.skipped[case.image_id] = str(error)
             continue
@@ -94,7 +95,6 @@ def cut(cases: Sequence[Case], references: Sequence[Case], folder: Path, window:
                 "without it"
             )
             continue
-        known.check_axis(case.image_path, loaded.image)
         volumes.append(_volume(case, loaded))
         rows += _judged(case, loaded, pixels, folder, found.areas)
     if not rows:
@@ -113,10 +113,10 @@ class _Known:
     axis: tuple[int, Path] | None = None
 
     def check_axis(self, path: Path, volume: Volume) -> None:
-        """ConfigError where a volume was acquired in slices along another axis than a reference before it."""
+        """CaseError where a volume was acquired in slices along another axis than a reference before it."""
         axis = thick_axis(volume.spacing)
         if axis is not None and self.axis is not None and axis != self.axis[0]:
-            raise ConfigError(
+            raise CaseError(
                 f"{path} was acquired in slices {AXES[axis]}, and --references {self.axis[1]} {AXES[self.axis[0]]}: "
                 "slices of both do not look alike, so give references that were acquired as it was"
             )
@@ -150,10 +150,10 @@ def _references(
     for case in cases:
         try:
             loaded = load_case(case)
+            known.check_axis(case.image_path, loaded.image)
         except CaseError as error:
             left_out[case.image_id] = str(error)
             continue
-        known.check_axis(case.image_path, loaded.image)
         pixels, truth = windowed(loaded.image.voxels, window), loaded.truths[0]
         known.contents.add(content_of_image(pixels))
         for z in np.flatnonzero(truth.any(axis=(1, 2))):

@@ -123,6 +123,16 @@ def test_one_of_the_references_and_a_broken_volume_are_skipped_and_told(asked, v
     assert "v05.nii.gz" in result.skipped["reference v05"]
 
 
+def test_a_volume_in_slices_along_another_axis_is_skipped_and_told(asked, volumes, tmp_path):
+    judged = Path(shutil.copytree(volumes / "judged", tmp_path / "judged"))
+    across = write_data(tmp_path / "across", 1, spacing=(1.0, 3.0, 0.75))
+    for folder, to in (("images", "images"), ("labels", "masks")):
+        shutil.copy(next((across / folder).iterdir()), judged / to / "v09.nii.gz")
+    result = predict.run(replace(asked, images=judged / "images", masks=judged / "masks", truth=None))
+    assert result.exit_status == 1 and sorted(result.table.image_id) == sorted(JUDGED)
+    assert "v09.nii.gz was acquired in slices from front to back, and --references" in result.skipped["v09"]
+
+
 def test_an_empty_mask_is_abstained_from_and_takes_no_slice(asked, volumes, tmp_path):
     masks = Path(shutil.copytree(volumes / "judged" / "masks", tmp_path / "masks"))
     write_nifti(masks / "v00.nii.gz", ellipsoid() & False)
