@@ -1,6 +1,6 @@
 """What judging foreign masks costs with the bundles that come with sqp: images a second, memory, beside an encoding.
 
-python scripts/bench_predict.py benchmarks/speed_predict.csv [--images 10000] [--only case]
+python scripts/bench_predict.py benchmarks/speed_predict.csv [--images 10000] [--only case] [--models default fast]
 
 Synthetic lesions of 512 x 512 with a mask each: 100 are drawn, and linked under as many names as are asked for.
 `sqp predict --images --masks` runs as a process of its own, on all cores for images a second (wall, start and page
@@ -116,8 +116,8 @@ def killed(args: list[str], out: Path, after: int) -> list[dict[str, object]]:
     ]
 
 
-def cost_of_a_case(folder: Path, drawn: Path) -> list[dict[str, object]]:
-    """A case of each bundle, to the end of its prediction, beside LiteMedSAM's encoding of such images."""
+def cost_of_a_case(folder: Path, drawn: Path, models: Sequence[str]) -> list[dict[str, object]]:
+    """A case of each of these bundles, to the end of its prediction, beside LiteMedSAM's encoding of such images."""
     torch.set_num_threads(1)
     segmenter = build_segmenter("litemedsam")
     images = [read_image(file) for file in sorted((drawn / "images").iterdir())[:ENCODED]]
@@ -128,7 +128,7 @@ def cost_of_a_case(folder: Path, drawn: Path) -> list[dict[str, object]]:
     encoding = (time.process_time() - start) / len(images)
     rows = [row("LiteMedSAM's encoding in float32, one thread", encoding, "s CPU", "")]
     references = cases(folder / "references", drawn, SHOWN)
-    for model in BUNDLES:
+    for model in models:
         shown = ["--references", str(references), "--precision", "float32"] if model == "any" else []
         data = {n: cases(folder / f"{model}_{n}", drawn, n) for n in (WARM, FEW, MANY)}
         case, _ = a_case(data, folder, model, "torch", shown)
@@ -170,11 +170,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--only", choices=("case", "stream"), help="a part; the rows of the other are not written")
+    parser.add_argument("--models", nargs="+", choices=list(BUNDLES), default=list(BUNDLES), help="of the part case")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_synthetic(folder / "drawn", DRAWN, seed=0, size=SIZE)
-        rows = cost_of_a_case(folder, folder / "drawn") if args.only != "stream" else []
+        rows = cost_of_a_case(folder, folder / "drawn", args.models) if args.only != "stream" else []
         rows += streamed(folder, folder / "drawn", args.images) if args.only != "case" else []
     args.out.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(args.out, index=False)
