@@ -36,7 +36,9 @@ def test_rows_stay_in_order_with_all_columns(bundle: Bundle, record_set: Path) -
         "mask",
         "prompter_label",
         "audit",
-    }  # these are of `ordered`, and of --audit
+        "slices",
+        "worst_slice",
+    }  # these are of `ordered`, of --audit, and of volumes beside references
     assert set(out.columns) == {*table.columns, *new}
     assert ((out.low <= out.predicted_dice) & (out.predicted_dice <= out.high)).all()
 
