@@ -118,7 +118,7 @@ def test_donors_are_sent_where_masks_are_swapped_alone(making):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`use_push_based_shuffle`:DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore:`use_:DeprecationWarning:ray", "ignore::ResourceWarning")  # Ray warns of itself
 def test_over_a_real_cluster(making, tmp_path):
     predict.run(PredictConfig(Path("fast"), tmp_path / "p", images=making.images, masks=making.masks, worst=1))
     config = PredictConfig(Path("fast"), tmp_path / "q", images=making.images, masks=making.masks, worst=1)
