@@ -148,7 +148,7 @@ def _makers(bundle: Bundle) -> str:
     if REFEREE in bundle.sources:
         text += f" Its referee is {names['referee'] or 'not told'}, which segments the image beside the mask."
     if SUPERVISED in bundle.sources:
-        n = 1 + max(len(one.get("supervised", {}).get("more_sha256", [])) for one in bundle.expects)
+        n = 1 + max((len(one.get("supervised", {}).get("more_sha256", [])) for one in bundle.expects), default=0)
         what = "a network that was" if n == 1 else f"the mean of {n} networks that were"
         files = ", ".join(f"`{name_of(number)}`" for number in range(n))
         text += f" It compares with {what} fitted on true masks ({files})."
