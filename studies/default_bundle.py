@@ -38,7 +38,7 @@ from sqp.data.split_files import read_splits, write_splits
 from sqp.data.splits import Groups, Splits, apply_splits, halved, subset_by_group
 from sqp.networks.checkpoint import read_header, rounded, save_checkpoint
 from sqp.prompts.localizer import LocalizerSpec
-from sqp.quality.bundle.expected_config import LOCALIZER, name_of
+from sqp.quality.bundle.expected_config import LOCALIZER, network_names
 from sqp.quality.bundle.licences import check_licences
 from sqp.quality.bundle.sources import REFEREE, SUPERVISED
 from sqp.quality.bundle.storage import Bundle
@@ -201,8 +201,8 @@ def model(settings: Mapping[str, Any], name: str, folders: Sequence[Path], out: 
     if REFEREE in bundle.sources and bundle.expects[0]["referee"].get("localizer_sha256"):
         shutil.copy(out / LOCALIZER, target / LOCALIZER)
     if SUPERVISED in bundle.sources:
-        for number in range(1 + len(bundle.expects[0]["supervised"].get("more_sha256", []))):
-            shutil.copy(out / name_of(number), target / name_of(number))
+        for file in network_names(bundle.expects):
+            shutil.copy(out / file, target / file)
     if allowed := BUNDLES.get(name, tuple(settings["licence"])):
         check_licences(bundle.info, allowed, name)
     size = sum(file.stat().st_size for file in target.iterdir())

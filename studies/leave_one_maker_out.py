@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,11 @@ from sqp.metrics.failures import failure_auroc
 from sqp.metrics.nan_reasons import join
 from sqp.metrics.stats import Resamples
 from sqp.quality import Bundle
-from sqp.records import RecordSet
 from sqp.report.tables import HEADINGS, write_csv
 from studies.runner import (
     collected,
     command,
+    holds,
     option,
     predictions,
     predictions_key,
@@ -63,7 +64,7 @@ def found_sets(settings: Mapping[str, Any]) -> tuple[Sets, Sets]:
     patterns = [settings["records"]] if isinstance(settings["records"], str) else settings["records"]
     families = {maker: family for family, makers in settings.get("families", {}).items() for maker in makers}
     learned, elsewhere = Sets(), Sets()
-    for folder in (run.parent for path in map(Path, patterns) for run in found(path)):
+    for folder in chain.from_iterable(map(matching, patterns)):
         sets = elsewhere if folder.name in settings.get("domains", []) else learned
         sets.setdefault(families.get(folder.parent.name, folder.parent.name), []).append(folder)
     if not learned:
@@ -71,9 +72,10 @@ def found_sets(settings: Mapping[str, Any]) -> tuple[Sets, Sets]:
     return learned, elsewhere
 
 
-def found(pattern: Path) -> list[Path]:
-    """The run files of the record sets that match a pattern."""
-    return sorted(Path(pattern.anchor).glob(f"{pattern.relative_to(pattern.anchor)}/run.yaml"))
+def matching(pattern: str) -> list[Path]:
+    """The record sets that match a pattern."""
+    path = Path(pattern)
+    return [run.parent for run in sorted(Path(path.anchor).glob(f"{path.relative_to(path.anchor)}/run.yaml"))]
 
 
 def judged(settings: Mapping[str, Any], learned: Sets, elsewhere: Sets, left_out: str, home: Path) -> pd.DataFrame:
@@ -92,7 +94,7 @@ def judged_by(path: Path, settings: Mapping[str, Any], learned: Sets, elsewhere:
     split, bundle = settings.get("split", "test"), Bundle.load(path)
     parts = []
     for sets, splits in ((learned, [split, "calibration"]), (elsewhere, None)):
-        folders = [f for several in sets.values() for f in several if _holds(f, splits)]
+        folders = [f for several in sets.values() for f in several if splits is None or holds(f, splits)]
         if not folders:
             continue
         work = home / predictions_key(path, folders)
@@ -104,10 +106,6 @@ def judged_by(path: Path, settings: Mapping[str, Any], learned: Sets, elsewhere:
     rows = pd.concat(parts, ignore_index=True)
     check_groups(rows[rows["split"] == "test"], bundle.info["groups_sha256"], path)
     return rows[~rows["referee_own"].astype(bool) & rows["dice"].notna()].reset_index(drop=True)
-
-
-def _holds(folder: Path, splits: list[str] | None) -> bool:
-    return splits is None or bool(RecordSet(folder).table["split"].isin(splits).any())
 
 
 def table_of(rows: pd.DataFrame, left_out: str, settings: Mapping[str, Any]) -> pd.DataFrame:

@@ -32,7 +32,7 @@ from sqp.metrics.stats import bootstrap
 from sqp.quality import Bundle
 from sqp.records import RecordSet
 from sqp.report.tables import HEADINGS, write_csv
-from studies.runner import kept, option, predictions, predictions_key, shown, status, study, write_page
+from studies.runner import kept, option, predictions, predictions_key, sets_below, shown, status, study, write_page
 
 CLEANLAB = "cleanlab"
 SCORES = [
@@ -124,11 +124,7 @@ def compared(table: pd.DataFrame, models: list[str], split: str, n_resamples: in
 )
 def main(args: argparse.Namespace) -> None:
     """Judge, compare, write."""
-    splits = {args.split, "calibration"}
-    folders = [run.parent for run in sorted(args.root.glob("*/*/run.yaml"))]
-    folders = [folder for folder in folders if splits & set(RecordSet(folder).table["split"])]
-    if not folders:
-        raise ConfigError(f"{args.root} holds no record set of the split {args.split}: give ROOT of ROOT/MAKER/PART")
+    folders = sets_below(args.root, args.split)
     out = args.out / args.split
     out.mkdir(parents=True, exist_ok=True)
     table = compared(judged(args.models, folders, args.split, out), args.models, args.split, args.n_resamples)

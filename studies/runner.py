@@ -218,6 +218,23 @@ def collected(folders: Iterable[Path], name: str, out: Path) -> pd.DataFrame:
     return table
 
 
+def holds(folder: Path, splits: Collection[str]) -> bool:
+    """Whether a record set has a record of one of the splits."""
+    return bool(RecordSet(folder).table["split"].isin(splits).any())
+
+
+def sets_below(root: Path, split: str, but: Collection[str] = ()) -> list[Path]:
+    """The record sets ROOT/MAKER/PART that hold records of the split or of calibration, `but` for some parts.
+
+    ConfigError where there is none.
+    """
+    folders = [run.parent for run in sorted(root.glob("*/*/run.yaml")) if run.parent.name not in but]
+    folders = [folder for folder in folders if holds(folder, (split, "calibration"))]
+    if not folders:
+        raise ConfigError(f"{root} holds no record set of the split {split}: give ROOT of ROOT/MAKER/PART")
+    return folders
+
+
 def frozen_spread(records: Path, path: Path) -> Path:
     """The file of the frozen spread test masks of a record set; frozen now where there is none yet."""
     if not path.exists():

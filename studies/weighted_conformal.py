@@ -29,7 +29,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sqp.bundles import bundle_folder
-from sqp.core.errors import ConfigError
 from sqp.evaluation.paired import mean_cells
 from sqp.metrics.intervals import covered
 from sqp.metrics.stats import Resamples
@@ -38,7 +37,7 @@ from sqp.quality.judging.conformal import group_quantile
 from sqp.records import RecordSet
 from sqp.records.schema import FEATURE_PREFIX, SUPERVISED_EMBEDDING
 from sqp.report.tables import write_csv
-from studies.runner import option, predictions, predictions_key, shown, status, study, write_page
+from studies.runner import option, predictions, predictions_key, sets_below, shown, status, study, write_page
 
 FEATURE = f"{FEATURE_PREFIX}{SUPERVISED_EMBEDDING}"
 ALPHA, COMPONENTS, FOLDS = 0.1, 16, 5
@@ -149,12 +148,8 @@ def judged(bundle: Path, folders: Sequence[Path], splits: Sequence[str] | None, 
 )
 def main(args: argparse.Namespace) -> None:
     """Judge, weigh, count."""
-    every = [run.parent for run in sorted(args.root.glob("*/*/run.yaml"))]
-    home = [folder for folder in every if folder.name not in args.domains]
-    home = [folder for folder in home if {args.split, "calibration"} & set(RecordSet(folder).table["split"])]
-    if not home:
-        raise ConfigError(f"{args.root} holds no record set of the split {args.split}: give ROOT of ROOT/MAKER/PART")
-    elsewhere = {name: [folder for folder in every if folder.name == name] for name in args.domains}
+    home = sets_below(args.root, args.split, args.domains)
+    elsewhere = {name: [run.parent for run in sorted(args.root.glob(f"*/{name}/run.yaml"))] for name in args.domains}
     out, tables = args.out / args.split, []
     for model in args.models:
         folder, work = bundle_folder(Path(model)), out / Path(model).name

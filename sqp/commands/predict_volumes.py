@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from copy import copy
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -131,8 +130,15 @@ def _cases(config: PredictConfig, references: list[Case]) -> tuple[list[Case], l
 
 def _of_slices(config: PredictConfig, sliced: Sliced) -> PredictConfig:
     """How the slices are judged: as a table of images with masks."""
-    own = copy(config)
-    own.images, own.references, own.out = sliced.judged, sliced.references, Path(config.out) / SLICES
-    own.masks = own.truth = own.mask_pattern = None
-    own.layout, own.label, own.fail_under = "auto", [], None
-    return own
+    return replace(
+        config,
+        images=sliced.judged,
+        references=sliced.references,
+        out=config.out / SLICES,
+        masks=None,
+        truth=None,
+        mask_pattern=None,
+        layout="auto",
+        label=[],
+        fail_under=None,
+    )

@@ -15,7 +15,7 @@ import pandas as pd
 
 from sqp.config.predict import PredictConfig
 from sqp.config.referee import NONE
-from sqp.quality.bundle.expected_config import name_of
+from sqp.quality.bundle.expected_config import network_names
 from sqp.quality.bundle.licences import licences_behind, restriction
 from sqp.quality.bundle.onnx_graph import SCORES, Graph, Input
 from sqp.quality.bundle.sources import REFEREE, SELF, SUPERVISED
@@ -148,10 +148,9 @@ def _makers(bundle: Bundle) -> str:
     if REFEREE in bundle.sources:
         text += f" Its referee is {names['referee'] or 'not told'}, which segments the image beside the mask."
     if SUPERVISED in bundle.sources:
-        n = 1 + max((len(one.get("supervised", {}).get("more_sha256", [])) for one in bundle.expects), default=0)
-        what = "a network that was" if n == 1 else f"the mean of {n} networks that were"
-        files = ", ".join(f"`{name_of(number)}`" for number in range(n))
-        text += f" It compares with {what} fitted on true masks ({files})."
+        files = [f"`{name}`" for name in network_names(bundle.expects)]
+        what = "a network that was" if len(files) == 1 else f"the mean of {len(files)} networks that were"
+        text += f" It compares with {what} fitted on true masks ({', '.join(files)})."
     return text
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sqp.core.errors import CaseError, ConfigError
-from sqp.core.types import Decoded, Embedding, Prompt, Segmenter
+from sqp.core.types import Decoded, Embedding, GridFrame, Prompt, Samples, Segmenter
 
 
 def check_request(prompts: Sequence[Prompt], n: int, generators: Sequence[torch.Generator]) -> None:
@@ -49,6 +49,13 @@ def decode_best(segmenter: Segmenter, embedding: Embedding, prompts: Sequence[Pr
 def token_of(decoded: Decoded, index: int) -> torch.Tensor | None:
     """The mask token `[c]` of one prompt, where the segmenter gives one."""
     return None if decoded.tokens is None else decoded.tokens[index, 0]
+
+
+def samples_of(members: Sequence[Decoded], frame: GridFrame) -> list[Samples]:
+    """What several segmenters decoded of the same prompts -> a `Samples` a prompt, a sample each; the first's token."""
+    logits = torch.stack([one.logits[:, 0] for one in members], dim=1)
+    iou = torch.stack([one.iou[:, 0] for one in members], dim=1)
+    return [Samples(logits[i], iou[i], frame, token_of(members[0], i)) for i in range(len(logits))]
 
 
 def seeded(generator: torch.Generator, n: int) -> list[torch.Generator]:

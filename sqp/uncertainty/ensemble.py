@@ -10,7 +10,7 @@ import torch
 from sqp.core.errors import ConfigError
 from sqp.core.types import Embedding, Prompt, Samples, Segmenter
 from sqp.segmenters.ensemble import EnsembleSegmenter
-from sqp.uncertainty.batches import check_request, decode_best, token_of
+from sqp.uncertainty.batches import check_request, decode_best, samples_of
 
 
 def ensemble(
@@ -54,6 +54,4 @@ def ensemble(
         return []
     embedding = segmenter.encode(image) if embedding is None else embedding
     best = [decode_best(member, own, prompts) for member, own in zip(members, embedding.extra["members"], strict=False)]
-    logits = torch.stack([one.logits[:, 0] for one in best], dim=1)
-    iou = torch.stack([one.iou[:, 0] for one in best], dim=1)
-    return [Samples(logits[i], iou[i], embedding.frame, token_of(best[0], i)) for i in range(len(prompts))]
+    return samples_of(best, embedding.frame)

@@ -14,7 +14,7 @@ import torch
 from sqp.core.errors import ConfigError
 from sqp.core.types import Embedding, Prompt, Samples, Segmenter
 from sqp.segmenters.by_examples import ByExamples
-from sqp.uncertainty.batches import check_request, decode_best, token_of
+from sqp.uncertainty.batches import check_request, decode_best, samples_of
 
 
 def support_sets(
@@ -56,6 +56,4 @@ def support_sets(
     embedding = segmenter.encode(image) if embedding is None else embedding
     members = [segmenter, *(segmenter.halves(n - 1) if n > 1 else [])]
     best = [decode_best(member, embedding, prompts) for member in members]
-    logits = torch.stack([one.logits[:, 0] for one in best], dim=1)
-    iou = torch.stack([one.iou[:, 0] for one in best], dim=1)
-    return [Samples(logits[i], iou[i], embedding.frame, token_of(best[0], i)) for i in range(len(prompts))]
+    return samples_of(best, embedding.frame)

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from beside_references import few, referenced_bundle
 from few_lesions import copy_lesions, names_of
 from PIL import Image
 
 import sqp
-from sqp.commands import generate, predict, train
-from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, SegmenterConfig
+from sqp.commands import predict
 from sqp.config.predict import PredictConfig
-from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
 from sqp.quality.bundle.storage import CORRECTION, Bundle
 from sqp.quality.judging.correction import FEWEST, PLAN
@@ -30,30 +29,13 @@ RCA = list(RCA_SCORES)
 @pytest.fixture(scope="module")
 def folders(lesions, tmp_path_factory) -> Path:
     """`data` to judge, `refs` to show."""
-    home = tmp_path_factory.mktemp("few")
-    names = names_of(lesions)
-    copy_lesions(lesions, home / "data", names[:JUDGED])
-    copy_lesions(lesions, home / "refs", names[-SHOWN:])
-    return home
+    return few(lesions, tmp_path_factory.mktemp("few"), JUDGED, SHOWN)
 
 
 @pytest.fixture(scope="module")
 def bundle(lesions, folders, fake_for_module, tmp_path_factory) -> Path:
     """Of records whose referee is shown references."""
-    home = tmp_path_factory.mktemp("bundle")
-    records = GenerateConfig(
-        lesions,
-        home / "records",
-        references=folders / "refs",
-        segmenter=SegmenterConfig("fake"),
-        sampler=SamplerConfig("deterministic"),
-        referee=RefereeConfig("personalised"),
-    )
-    config = TrainConfig(
-        [generate.run(records).out], home / "train", "mask+referee/probability", ["referee_dice", "rca_mean"],
-        size=32, epochs=1, alpha=0.3, progress=False,
-    )  # fmt: skip
-    return train.run(config).bundle
+    return referenced_bundle(lesions, folders / "refs", tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture

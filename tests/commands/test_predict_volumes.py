@@ -11,16 +11,16 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from beside_references import referenced_bundle
 from fakes import Seeing
 from few_lesions import copy_lesions, names_of
 from tiny_volumes import ellipsoid, write_data, write_nifti
 
 from sqp import segmenters
 from sqp.cli.main import main
-from sqp.commands import generate, predict, train
-from sqp.config.generate import GenerateConfig, RefereeConfig, SamplerConfig, SegmenterConfig, VariantPlan
+from sqp.commands import predict
+from sqp.config.generate import VariantPlan
 from sqp.config.predict import PredictConfig
-from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
 from sqp.quality.bundle.storage import CORRECTION
 from sqp.quality.judging import correction
@@ -43,19 +43,7 @@ def bundle(lesions, seeing, tmp_path_factory) -> Path:
     """Of images, whose referee is shown references."""
     home = tmp_path_factory.mktemp("bundle")
     copy_lesions(lesions, home / "refs", names_of(lesions)[-3:])
-    records = GenerateConfig(
-        lesions,
-        home / "records",
-        references=home / "refs",
-        segmenter=SegmenterConfig("fake"),
-        sampler=SamplerConfig("deterministic"),
-        referee=RefereeConfig("personalised"),
-    )
-    config = TrainConfig(
-        [generate.run(records).out], home / "train", "mask+referee/probability", ["referee_dice", "rca_mean"],
-        size=32, epochs=1, alpha=0.3, progress=False,
-    )  # fmt: skip
-    return train.run(config).bundle
+    return referenced_bundle(lesions, home / "refs", home)
 
 
 @pytest.fixture(scope="module")

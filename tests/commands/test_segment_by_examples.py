@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from beside_references import few
 from fakes import Seeing
 from few_lesions import copy_lesions, names_of
 from tiny_universeg import write_universeg
@@ -26,10 +27,7 @@ JUDGED, SHOWN = 2, 4
 @pytest.fixture(scope="module")
 def home(lesions, tmp_path_factory) -> Path:
     """`data` to segment, `refs` to show, and the weights."""
-    home = tmp_path_factory.mktemp("few")
-    names = names_of(lesions)
-    copy_lesions(lesions, home / "data", names[:JUDGED])
-    copy_lesions(lesions, home / "refs", names[-SHOWN:])
+    home = few(lesions, tmp_path_factory.mktemp("few"), JUDGED, SHOWN)
     write_universeg(home / "universeg.safetensors")
     return home
 

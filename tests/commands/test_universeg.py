@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from few_lesions import copy_lesions, names_of
+from beside_references import few
 from tiny_universeg import write_universeg
 
 from sqp.commands import generate, predict, train
@@ -27,10 +27,7 @@ RCA = list(RCA_SCORES)
 @pytest.fixture(scope="module")
 def home(lesions, tmp_path_factory) -> Path:
     """`data` to judge, `refs` to show, and the weights."""
-    home = tmp_path_factory.mktemp("few")
-    names = names_of(lesions)
-    copy_lesions(lesions, home / "data", names[:JUDGED])
-    copy_lesions(lesions, home / "refs", names[-SHOWN:])
+    home = few(lesions, tmp_path_factory.mktemp("few"), JUDGED, SHOWN)
     write_universeg(home / "universeg.safetensors")
     return home
 

@@ -37,6 +37,12 @@ def name_of(number: int) -> str:
     return NETWORK if number == 0 else NETWORK.replace(".", f"_{number + 1}.")
 
 
+def network_names(expects: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names there of all networks of the supervised referee of a bundle with these `generate` configs."""
+    more = [len(one.get("supervised", {}).get("more_sha256", [])) for one in expects]
+    return [name_of(number) for number in range(1 + max(more, default=0))]
+
+
 def networks_in(folder: Path) -> list[Path]:
     """The fitted networks of referees that lie in the folder of a bundle."""
     return sorted(file for file in folder.glob("*.safetensors") if file.name == LOCALIZER or NAMED.fullmatch(file.name))
@@ -188,9 +194,7 @@ def _beside(config: PredictConfig, name: str, wanted: str, what: str) -> Path:
     file = bundle_folder(config.model) / name
     if not file.is_file():
         raise ConfigError(f"{what} of several: {file} is not there; put it beside the bundle (sha256 {wanted[:12]}…)")
-    if sha256_of(file) != wanted:
-        raise ConfigError(f"{file} is not the file that {_name(config)} was trained with (sha256 {wanted[:12]}…)")
-    return file
+    return _as_trained(config, file, wanted, str(file))
 
 
 def _network(config: PredictConfig, option: str, name: str, wanted: str, what: str) -> Path:
@@ -202,10 +206,13 @@ def _network(config: PredictConfig, option: str, name: str, wanted: str, what: s
     file: Path | None = getattr(config, option) or (beside if beside.is_file() else None)
     if file is None:
         raise ConfigError(f"{what}: give its file, --{option} FILE (in Python: {option}=FILE)")
+    return _as_trained(config, file, wanted, f"--{option} {file}")
+
+
+def _as_trained(config: PredictConfig, file: Path, wanted: str, told: str) -> Path:
+    """The file; ConfigError, beginning with what is `told` of it, where its sha256 is another one."""
     if not file.is_file() or sha256_of(file) != wanted:
-        raise ConfigError(
-            f"--{option} {file} is not the file that {_name(config)} was trained with (sha256 {wanted[:12]}…)"
-        )
+        raise ConfigError(f"{told} is not the file that {_name(config)} was trained with (sha256 {wanted[:12]}…)")
     return file
 
 

@@ -50,7 +50,7 @@ def check_supervised(config: GenerateConfig) -> None:
             f"the networks {', '.join(map(str, files))} see an image at {' and '.join(map(str, sorted(sizes)))} "
             "pixels: fit them with one --size"
         )
-    if len({sha256_of(file.expanduser()) for file in files}) < len(files):
+    if len(files) > 1 and len({sha256_of(file.expanduser()) for file in files}) < len(files):
         raise ConfigError(f"two of the networks {', '.join(map(str, files))} are the same: leave one out")
 
 
@@ -114,5 +114,5 @@ class SupervisedReferee:
             drawn = decoded.logits[0, 0]
             frame = frame or embedding.frame
             logits.append(symmetry.inverse(drawn, embedding.frame, frame, drawn))
-            tokens += [decoded.tokens[0, 0]] if segmenter is self.segmenters[0] else []
-        return Moments.of(torch.stack(logits)), frame, torch.stack(tokens).mean(0)
+            tokens.append(decoded.tokens[0, 0])
+        return Moments.of(torch.stack(logits)), frame, torch.stack(tokens[: len(self.symmetries)]).mean(0)
