@@ -13,12 +13,14 @@ from sqp.core.names import IndependentPrompter, Measure
 SUPERVISED = "supervised"
 NONE = "none"
 """In place of a segmenter's or referee's name: there is none."""
-IN_CONTEXT = ("personalised", "pixel_classifier", "universeg")
+IN_CONTEXT = ("personalised", "pixel_classifier", "universeg", "atlas")
 """Segmenters that are shown examples of the task, --references, in place of a prompt."""
 OWN_WEIGHTS = ("universeg",)
 """Those of them that are fitted networks themselves."""
+READ_ENCODING = ("personalised", "pixel_classifier")
+"""Those of them that look at the encoding of a promptable segmenter, not at the image alone."""
 READ = "litemedsam"
-"""Whose encoding the others read, where nobody names another."""
+"""Whose encoding these read, where nobody names another."""
 IGNORE_PROMPTS = (*PLAIN, *IN_CONTEXT)
 """Segmenters that a prompt tells nothing."""
 
@@ -41,14 +43,14 @@ class RefereeConfig(Config):
     """Who segments the image for comparison, under prompts that do not come from the mask.
 
     Attributes:
-        name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam; personalised, pixel_classifier or
-            universeg, which draw what the references show; none for no referee; auto is none, but where masks of images
-            (not of volumes) are given the segmenter itself (one encoding serves both), or litemedsam in place of a
-            network that ignores prompts.
-        encoder: personalised, pixel_classifier: whose encoding it reads, universeg: what is prompted by the box of its
-            answer, one of the others; auto is the segmenter itself, or litemedsam in place of a network that ignores
-            prompts.
-        weights: File with its weights; personalised, pixel_classifier: its encoder's; default: the embedded ones
+        name: litemedsam, mobilesam, sam_vit_b, sam_vit_l, sam_vit_h or medsam; personalised, pixel_classifier,
+            universeg or atlas, which draw what the references show; none for no referee; auto is none, but where masks
+            of images (not of volumes) are given the segmenter itself (one encoding serves both), or litemedsam in place
+            of a network that ignores prompts.
+        encoder: personalised, pixel_classifier: whose encoding it reads, universeg, atlas: what is prompted by the box
+            of its answer, one of the others; auto is the segmenter itself, or litemedsam in place of a network that
+            ignores prompts.
+        weights: File with its weights; personalised, pixel_classifier, atlas: its encoder's; default: the embedded ones
             (litemedsam) or the official address. universeg: a file of `sqp fit segmenter`, or the authors'; its
             encoder's weights are the segmenter's, where they are one, else the default.
         localizer: File of `sqp fit localizer`; its box is then the first prompt.
@@ -56,7 +58,7 @@ class RefereeConfig(Config):
             supervised referee draws.
         prompts: Most prompts decoded for a mask: its own box, and the others those of the prompters, first as they are,
             then jittered in turn. With 3 a case takes 1.3 times as long as LiteMedSAM's encoding of it. personalised,
-            pixel_classifier, universeg: the first of the others is what the references show, the next its box.
+            pixel_classifier, universeg, atlas: the first of the others is what the references show, the next its box.
         jitter: Shift of each side of a jittered box, as a share of its width and height.
         maps: Measures of its answers that are stored beside referee/probability and referee/own_box.
         needs_references: personalised, pixel_classifier: false lets it answer where there are no references, too: as

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from sqp.config.checks import Config
 from sqp.config.fit import PLAIN
-from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS, READ, needs_weights
+from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS, READ, READ_ENCODING, needs_weights
 from sqp.core.errors import ConfigError
 from sqp.core.names import DropoutSite, Precision, Sampler, TransformSet
 
@@ -84,7 +84,7 @@ class SegmenterConfig(Config):
     @property
     def network(self) -> str:
         """The name of the network that has these weights: its own, or of one whose encoding is read."""
-        return READ if self.name in IN_CONTEXT and self.name not in OWN_WEIGHTS else self.name
+        return READ if self.name in READ_ENCODING else self.name
 
 
 def sampler_for(sampler: SamplerConfig, segmenter: SegmenterConfig) -> SamplerConfig:
@@ -120,6 +120,8 @@ def _check_shown(segmenter: SegmenterConfig, referee: str, references: Path | No
         raise ConfigError(f"the segmenter {name} {NEEDS_REFERENCES}")
     if name in OWN_WEIGHTS and segmenter.checkpoint is None:
         raise ConfigError(f"the segmenter {name} {needs_weights('--checkpoint FILE')}")
+    if segmenter.checkpoint and name not in (*OWN_WEIGHTS, *READ_ENCODING):
+        raise ConfigError(f"segmenter.checkpoint is given, but {name} has no weights: leave it out")
     if segmenter.checkpoints:
         raise ConfigError(
             f"segmenter.checkpoints are given, but {name} is an ensemble over its references: give one "

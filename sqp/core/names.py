@@ -30,7 +30,7 @@ RecordKind = Literal["all", "natural"]
 SEGMENTERS = (
     *("litemedsam", "mobilesam", "sam_vit_b", "sam_vit_l", "sam_vit_h", "medsam"),
     *("unet", "fpn_resnet50", "fpn", "swin_unet", "unet3d", "unet25d"),
-    *("personalised", "pixel_classifier", "universeg"),
+    *("personalised", "pixel_classifier", "universeg", "atlas"),
 )
 PROMPTERS = (
     *("otsu", "centre", "whole_image", "truth_box", "truth_centroid", "mask_box", "cam", "localizer", "landmarks"),

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqp.config.fit import PLAIN
 from sqp.config.generate import EXECUTION_KEYS, GenerateConfig
-from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS
+from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS, READ_ENCODING
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of
 from sqp.core.types import Case
@@ -26,7 +26,7 @@ from sqp.records import RecordSet
 from sqp.records.plan import prompter_files
 from sqp.records.referees.references import encoder_of, reader_of, reference_cases, references_sha256
 from sqp.records.run_info import stored_config
-from sqp.segmenters import build_segmenter
+from sqp.segmenters import IN_CONTEXT_SEGMENTERS, build_segmenter
 from sqp.segmenters.ensemble import ensemble_sha256
 from sqp.segmenters.weights import SOURCES, locate
 
@@ -126,7 +126,7 @@ def weights_sha256(name: str, file: Path | str | None) -> str:
     except ConfigError:
         if file is not None or name in SOURCES or name in PLAIN:
             raise
-        return build_segmenter(name).weights_sha256
+        return (IN_CONTEXT_SEGMENTERS[name](None) if name in IN_CONTEXT else build_segmenter(name)).weights_sha256
 
 
 def with_hashes(config: GenerateConfig) -> dict[str, Any]:
@@ -146,8 +146,8 @@ def with_hashes(config: GenerateConfig) -> dict[str, Any]:
         stored["references_sha256"] = references_sha256(reference_cases(config))
     if config.references is not None or referee.name in IN_CONTEXT:
         reader = reader_of(config)
-        own = reader[0] in OWN_WEIGHTS
-        stored["references_weights_sha256"] = weights_sha256(*(reader if own else encoder_of(config)))
+        reads = reader[0] in READ_ENCODING
+        stored["references_weights_sha256"] = weights_sha256(*(encoder_of(config) if reads else reader))
     if config.supervised.network is not None:
         stored["supervised"]["weights_sha256"] = sha256_of(config.supervised.network.expanduser())
         if config.supervised.more:

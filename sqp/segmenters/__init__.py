@@ -57,12 +57,14 @@ SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
     "personalised": _later("by_examples", "build_by_examples", "personalised"),
     "pixel_classifier": _later("by_examples", "build_by_examples", "pixel_classifier"),
     "universeg": _later("by_examples", "build_by_examples", "universeg"),
+    "atlas": _later("by_examples", "build_by_examples", "atlas"),
 }
 
 IN_CONTEXT_SEGMENTERS: dict[str, Callable[..., InContextSegmenter]] = {
     "personalised": _later("personalised", "build_personalised"),
     "pixel_classifier": _later("pixel_classifier", "build_pixel_classifier"),
     "universeg": _later("universeg", "build_universeg"),
+    "atlas": _later("atlas", "build_atlas"),
 }
 """name -> (promptable segmenter, file of its own weights, device) -> what segments by examples, for whoever shows it
 these himself; `sqp.config.referee.IN_CONTEXT` names them too. In `SEGMENTERS` each stands with its references."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sqp.config.referee import OWN_WEIGHTS, READ
+from sqp.config.referee import READ, READ_ENCODING
 from sqp.config.segmenter import NEEDS_REFERENCES
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.frame import Frame
@@ -214,7 +214,7 @@ def build_by_examples(
 
     Args:
         name: of `IN_CONTEXT_SEGMENTERS`.
-        checkpoint: its own weights, or LiteMedSAM's, whose encoding it reads.
+        checkpoint: its own weights, or LiteMedSAM's, whose encoding it reads; an atlas has none.
         device: cpu, cuda, cuda:0, mps.
         precision: of the encoder.
         multimask: not read, as it is not prompted.
@@ -228,7 +228,7 @@ def build_by_examples(
     """
     if not references:
         raise ConfigError(f"the segmenter {name} {NEEDS_REFERENCES}")
-    if name in OWN_WEIGHTS:
+    if name not in READ_ENCODING:
         return ByExamples(Examples(IN_CONTEXT_SEGMENTERS[name](None, checkpoint, device), references))
     base = build_segmenter(READ, checkpoint, device, precision)
     return ByExamples(Examples(IN_CONTEXT_SEGMENTERS[name](base, None, device), references), base)

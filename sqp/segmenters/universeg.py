@@ -66,6 +66,19 @@ def grey(image: Tensor, valid: Tensor | None = None) -> Tensor:
     return ((mean - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)).where(on, 0)
 
 
+def coarse_pattern(features: Tensor) -> Tensor:
+    """The pattern of light and dark of an image, by which two are more or less alike.
+
+    Args:
+        features: grey `[1, h, w]`.
+
+    Returns:
+        float32 `[64]`, its mean 0.
+    """
+    coarse = F.adaptive_avg_pool2d(features, (8, 8)).flatten()
+    return coarse - coarse.mean()
+
+
 class UniverSegSegmenter:
     """An in-context segmenter (`sqp.core.types.InContextSegmenter`) by a fitted network; it reads grey pixels alone."""
 
@@ -93,7 +106,7 @@ class UniverSegSegmenter:
         return grey(Frame(image.shape[:2], self.spec.size).image_to_input(image)[0])
 
     def summary(self, features: Tensor) -> Tensor:
-        """What two images are compared by, `[64]`: the coarse pattern of light and dark.
+        """What two images are compared by, `[64]`.
 
         Args:
             features: `[1, h', w']`.
@@ -101,8 +114,7 @@ class UniverSegSegmenter:
         Returns:
             float32.
         """
-        coarse = F.adaptive_avg_pool2d(features, (8, 8)).flatten()
-        return coarse - coarse.mean()
+        return coarse_pattern(features)
 
     def support_sets(self, k: int) -> list[list[int]]:
         """All k references, then those dealt in turn to sets of `EACH` or more: the paper's ensemble over supports.

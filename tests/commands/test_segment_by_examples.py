@@ -20,6 +20,7 @@ from sqp.config.train import TrainConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of
 from sqp.records import RecordSet
+from sqp.segmenters import atlas
 
 JUDGED, SHOWN = 2, 4
 
@@ -101,6 +102,20 @@ def test_those_that_read_an_encoding_need_no_weights(home, tmp_path, name, monke
     assert sum(fake.encoded for fake in built) == SHOWN + JUDGED  # once each, whatever is made of it
 
 
+def test_an_atlas_needs_neither_weights_nor_an_encoding(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(atlas, "LEAST_SIDE", 10_000)  # laid over by the centres, which takes no time
+    config = replace(records(home, home / "data", tmp_path / "out", "auto"), segmenter=SegmenterConfig("atlas"))
+    assert generate.run(config).exit_status == 0
+    made = RecordSet(tmp_path / "out")
+    assert made.table[["dice", "rca_mean", "references_dice"]].notna().all().all()
+    assert set(made.table.segmenter) == {"atlas"} and set(made.table.sampler) == {"support_sets"}
+    told = made.config["segmenter"]["weights_sha256"]
+    assert len(told) == 64 and made.config["references_weights_sha256"] == told
+    dropout = SamplerConfig("mc_dropout", n=2)
+    with pytest.raises(ConfigError, match="is no torch network"):
+        generate.run(replace(config, sampler=dropout, out=tmp_path / "dropout"))
+
+
 def test_a_bundle_trained_so_judges_the_masks_that_other_references_show(home, lesions, tmp_path):
     made = generate.run(records(home, lesions, tmp_path / "records"))
     trained = train.run(
@@ -141,6 +156,7 @@ def test_what_is_missing_is_one_sentence(home, tmp_path, capsys):
             {"referee": RefereeConfig("universeg", weights="w"), "segmenter": SegmenterConfig("universeg", "w")},
             "not be",
         ),
+        ({"segmenter": SegmenterConfig("atlas", "w")}, "atlas has no weights: leave it out"),
         ({"cascade": "universeg"}, "cascade is universeg, which is shown references, not prompted"),
     ],
 )

@@ -18,6 +18,7 @@ from sqp.core.files import sha256_of
 from sqp.quality.bundle.storage import Bundle
 from sqp.records import RecordSet
 from sqp.records.fitted import image_hash
+from sqp.segmenters import atlas
 from sqp.uncertainty.rca import RCA_SCORES
 
 JUDGED, SHOWN = 2, 8
@@ -80,6 +81,26 @@ def test_reverse_scores_are_its_own(made, home, lesions, tmp_path, fake_segmente
     other = records(lesions, home, tmp_path / "other", "personalised")
     table = RecordSet(generate.run(other).out).table.set_index("record_id")
     assert (table.rca_mean - made.table.set_index("record_id").rca_mean).abs().max() > 1e-3
+
+
+def test_a_bundle_of_reverse_scores_by_registration_registers_again(
+    home, lesions, tmp_path, fake_segmenter, monkeypatch
+):
+    """It reads nothing else of its referee, and still asks the same one."""
+    monkeypatch.setattr(atlas, "LEAST_SIDE", 10_000)  # laid over by the centres, which takes no time
+    made = RecordSet(generate.run(records(lesions, home, tmp_path / "records", "atlas")).out)
+    assert made.table[[*RCA, "referee_dice"]].notna().all().all()
+    bundle = train.run(
+        TrainConfig(
+            [made.folder], tmp_path / "model", "mask", ["rca_mean"], size=32, epochs=1, alpha=0.3, progress=False
+        )
+    ).bundle
+    asked = PredictConfig(
+        bundle, tmp_path / "out", images=home / "data" / "images", masks=home / "data" / "masks",
+        references=home / "refs", worst=1,
+    )  # fmt: skip
+    predict.run(asked)
+    assert RecordSet(tmp_path / "out" / "records").config["referee"]["name"] == "atlas"
 
 
 def test_its_references_are_not_encoded(home, tmp_path, fake_segmenter):

@@ -14,7 +14,7 @@ from typing import Any
 from sqp.bundles import DEFAULT, bundle_folder
 from sqp.config.generate import GenerateConfig, SamplerConfig, SegmenterConfig
 from sqp.config.predict import PredictConfig
-from sqp.config.referee import IN_CONTEXT, NONE, OWN_WEIGHTS, RefereeConfig, SupervisedConfig
+from sqp.config.referee import IN_CONTEXT, NONE, READ_ENCODING, RefereeConfig, SupervisedConfig
 from sqp.core.errors import ConfigError
 from sqp.core.files import sha256_of
 from sqp.core.tables import table_of_masks
@@ -141,7 +141,7 @@ def referee_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequen
     ConfigError where its localizer is not to be found, or is another one.
     """
     name = like.get("referee", {}).get("name", NONE)
-    if REFERENCES in sources and name in OWN_WEIGHTS:  # what references say is then read by the referee's network
+    if REFERENCES in sources and name in IN_CONTEXT and name not in READ_ENCODING:  # it reads what references say
         sources = (*sources, REFEREE)
     if REFEREE not in sources or name == NONE:
         given = [name for name in ("referee_weights", "localizer") if getattr(config, name)]

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sqp.config.generate import GenerateConfig
-from sqp.config.referee import IGNORE_PROMPTS, IN_CONTEXT, NONE, OWN_WEIGHTS, READ
+from sqp.config.referee import IGNORE_PROMPTS, IN_CONTEXT, NONE, OWN_WEIGHTS, READ, READ_ENCODING
 from sqp.config.segmenter import MULTIMASK
 from sqp.core.errors import CaseError, ConfigError
 from sqp.core.files import sha256_or_nothing
@@ -97,7 +97,7 @@ def encoder_of(config: GenerateConfig) -> tuple[str, Path | None]:
     Else, as both may be none or ignore prompts, LiteMedSAM: its encoding is then made for the references' sake alone.
     """
     referee, segmenter = config.referee, config.segmenter
-    if segmenter.name in IN_CONTEXT and segmenter.name not in OWN_WEIGHTS:
+    if segmenter.name in READ_ENCODING:
         return segmenter.network, segmenter.checkpoint
     if referee.name != NONE:
         return config.referee_network
@@ -136,7 +136,7 @@ def load_references(config: GenerateConfig, base: Segmenter | None = None) -> Re
     one image.
     """
     cases = reference_cases(config)
-    if base is None and reader_of(config)[0] not in OWN_WEIGHTS:
+    if base is None and reader_of(config)[0] in READ_ENCODING:
         base = build_encoder(config)
     segmenter = in_context(config, base)
     found = References([])
