@@ -33,7 +33,7 @@ from sqp.quality import Bundle
 from sqp.quality.bundle.licences import check_licences
 from sqp.quality.bundle.storage import CORRECTION
 from sqp.quality.judging.conformal import Conformal
-from sqp.quality.judging.correction import FEWEST, Correction, masks_of_references, score_inputs
+from sqp.quality.judging.correction import FEWEST, correction_of, masks_of_references
 from sqp.records import RecordSet, read_record_sets
 from sqp.records.frozen import mask_hash
 from sqp.report.figures import save
@@ -178,7 +178,7 @@ def judged_by(path: Path, out: Path, sets: Sets, home: Path) -> pd.DataFrame:
         spoilt = out / "references" / task / f"{part}_{k}_{number}" / "records"
         if spoilt.exists():
             known = predictions(home / predictions_key(path, [spoilt]), partial(Bundle.load, path), [spoilt])
-            some = Correction.learn(known, score_inputs(bundle), bundle.conformal)(some).assign(corrected=True)
+            some = correction_of(bundle, known)(some).assign(corrected=True)
         found.append(some)
     return pd.concat(found, ignore_index=True)
 
@@ -265,9 +265,6 @@ def bundle(settings: Mapping[str, Any], name: str, out: Path) -> Path:
     unseen = [task for task in settings["tasks"] if task not in tasks]
     if unseen:
         judged = judged_by(target, out, found_sets(out, unseen, ["test"]), out / "train" / name)
-        ends = Conformal(alpha=alpha, **corrected).interval(judged["predicted_dice"], judged["scale"])
-        for end, values in zip(("low", "high"), ends, strict=True):
-            judged[end] = judged[end].where(~judged["corrected"], values)
         write_csv(whole_table(judged, settings, out), out / f"{name}.csv")
     return target
 

@@ -148,8 +148,22 @@ def learned(
     records = masks_of_references(config, folder)
     if records is None:
         return None
-    rows = predict_records(bundle, [records], **options)
-    conformal = Conformal(known["quantile"], bundle.conformal.alpha, known["groups"], known["records"])
+    return correction_of(bundle, predict_records(bundle, [records], **options))
+
+
+def correction_of(bundle: Bundle, rows: pd.DataFrame) -> Correction:
+    """The correction of a bundle by its predictions on the masks of references.
+
+    Args:
+        bundle: the quality model.
+        rows: as `Correction.learn` takes them.
+
+    Returns:
+        With intervals as wide as was calibrated for corrected predictions; the bundle's own where none were.
+    """
+    known, conformal = bundle.info.get(CORRECTION), bundle.conformal
+    if known:
+        conformal = Conformal(known["quantile"], conformal.alpha, known["groups"], known["records"])
     return Correction.learn(rows, score_inputs(bundle), conformal)
 
 
