@@ -27,6 +27,7 @@ from sqp.quality.judging.in_memory import Judge, Prediction
 from sqp.quality.judging.risk import Choice, risk_rule
 from sqp.quality.model.backbones import dims_of
 from sqp.quality.model.inference import by_runtime
+from sqp.records.encodings import references_encoded_once
 from sqp.records.fitted import with_hashes
 from sqp.records.make import check_parts
 from sqp.records.referees.references import whole_references
@@ -55,11 +56,12 @@ class Model:
         records = generate_config(config, self.bundle.expects, self.bundle.sources)
         check_parts(records)
         self.bundle.run = by_runtime(self.bundle.model, runtime_for(config.runtime, config.device, 0))
-        shown = whole_references(records)
         correction = None
-        if config.correct:
-            with TemporaryDirectory() as home:
-                correction = learned(self.bundle, records, Path(home), config.risk, device=config.device)
+        with references_encoded_once():
+            shown = whole_references(records)
+            if config.correct:
+                with TemporaryDirectory() as home:
+                    correction = learned(self.bundle, records, Path(home), config.risk, device=config.device)
         self._judge = Judge(
             *(self.bundle, make_maker(records, references=shown), with_hashes(records)),
             device=config.device,

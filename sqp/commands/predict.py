@@ -37,6 +37,7 @@ from sqp.quality.judging.predict import predict_records
 from sqp.quality.judging.risk import Choice, RiskRule, risk_rule
 from sqp.quality.model.inference import by_runtime
 from sqp.records import RecordSet
+from sqp.records.encodings import references_encoded_once
 from sqp.records.make import GenerateResult, make_record_set
 from sqp.records.parts.claim import check_whole, claim
 from sqp.records.parts.join import check_configs
@@ -68,7 +69,7 @@ def run(config: PredictConfig) -> PredictResult:
     else:
         config = copy(config)
         config.out = claim(whole, "predict", part)
-    with owned(config.out, "predict"):
+    with owned(config.out, "predict"), references_encoded_once():
         result = _run(config, rule)
     if part is not None:
         result.notes.append(f"part {part} of {whole}: `sqp status {whole}` tells what is missing")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -14,6 +16,7 @@ from sqp.core.files import write_atomic
 from sqp.core.types import Embedding, Segmenter
 
 T = TypeVar("T")
+_OF_REFERENCES: ContextVar[dict[str, Embedding] | None] = ContextVar("encodings of references", default=None)
 
 
 class LastImage(Generic[T]):
@@ -31,7 +34,19 @@ class LastImage(Generic[T]):
         return last[1]
 
 
-def encoded(segmenter: Segmenter, image: np.ndarray, folder: Path | None = None) -> Embedding:
+@contextmanager
+def references_encoded_once() -> Iterator[None]:
+    """Inside the `with` the encodings of references stay in memory, for all record sets that are made beside them."""
+    token = _OF_REFERENCES.set({} if (known := _OF_REFERENCES.get()) is None else known)
+    try:
+        yield
+    finally:
+        _OF_REFERENCES.reset(token)
+
+
+def encoded(
+    segmenter: Segmenter, image: np.ndarray, folder: Path | None = None, of_reference: bool = False
+) -> Embedding:
     """The encoding of an image, undisturbed; read from a folder where it lies there, else kept there.
 
     The file's name is a hash of weights, precision and pixels, so an altered image or other weights meet no old file; a
@@ -41,22 +56,39 @@ def encoded(segmenter: Segmenter, image: np.ndarray, folder: Path | None = None)
         segmenter: what encodes.
         image: uint8 `[h, w, 3]`, or a volume.
         folder: of the encodings; None: nothing is kept.
+        of_reference: it is kept in memory within `references_encoded_once`.
 
     Returns:
         The embedding, equal to the last bit whether it was read or computed.
     """
-    frame = getattr(segmenter, "frame", None)
-    if folder is None or not segmenter.promptable or frame is None or not isinstance(image, np.ndarray):
+    memory = _OF_REFERENCES.get()
+    nowhere = folder is None and memory is None
+    framed = segmenter.promptable and hasattr(segmenter, "frame") and isinstance(image, np.ndarray)
+    if nowhere or not framed:
         return segmenter.encode(image)
-    file = folder / f"{_key(segmenter, image)}.npy"
+    key = _key(segmenter, image)
+    known = None if memory is None else memory.get(key)
+    if known is None:
+        known = _filed(segmenter, image, None if folder is None else folder / f"{key}.npy")
+    if memory is not None and of_reference:
+        memory[key] = known
+    return known
+
+
+def _filed(segmenter: Segmenter, image: np.ndarray, file: Path | None) -> Embedding:
+    """By its file, which is written where it is not there or damaged."""
     try:
-        features = np.load(file, allow_pickle=False)
+        features = None if file is None else np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        embedding = segmenter.encode(image)
-        folder.mkdir(parents=True, exist_ok=True)
+        features = None
+    if features is not None:
+        frame = segmenter.frame(image.shape[:2])  # type: ignore[attr-defined]
+        return Embedding(torch.from_numpy(features).to(getattr(segmenter, "device", "cpu")), frame)
+    embedding = segmenter.encode(image)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, lambda stream: np.save(stream, embedding.features.cpu().numpy()))
-        return embedding
-    return Embedding(torch.from_numpy(features).to(getattr(segmenter, "device", "cpu")), frame(image.shape[:2]))
+    return embedding
 
 
 def _key(segmenter: Segmenter, image: np.ndarray) -> str:

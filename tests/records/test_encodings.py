@@ -8,7 +8,7 @@ import torch
 from fakes import FakeSegmenter
 from tiny_sam import tiny_sam
 
-from sqp.records.encodings import encoded
+from sqp.records.encodings import encoded, references_encoded_once
 from sqp.segmenters.sam import PromptableSegmenter, min_max
 
 
@@ -50,6 +50,24 @@ def test_a_damaged_file_is_written_anew(image, tmp_path, content):
     file.write_bytes(content)
     assert torch.equal(encoded(segmenter, image, tmp_path).features, first.features)
     assert torch.equal(torch.from_numpy(np.load(file)), first.features)
+
+
+def test_a_reference_is_encoded_once_for_all_that_is_made_beside_it(image, monkeypatch):
+    segmenter, encode, seen = small(), PromptableSegmenter.encode, []
+    monkeypatch.setattr(PromptableSegmenter, "encode", lambda self, image: seen.append(image) or encode(self, image))
+    with references_encoded_once():
+        first = encoded(segmenter, image, of_reference=True)
+        with references_encoded_once():
+            again = encoded(small(), image)  # built anew, and now it is an image that is judged
+        assert torch.equal(first.features, again.features) and first.frame == again.frame
+        other = image.copy()
+        other[0, 0, 0] ^= 1
+        encoded(segmenter, other)
+        encoded(segmenter, other)  # no reference, so it is not kept
+        encoded(small("b"), image)
+        assert len(seen) == 4
+    encoded(segmenter, image, of_reference=True)
+    assert len(seen) == 5
 
 
 def test_nothing_is_kept_without_a_folder_or_of_a_plain_network(image, tmp_path, monkeypatch):

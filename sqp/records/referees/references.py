@@ -155,7 +155,7 @@ def load_references(config: GenerateConfig, base: Segmenter | None = None) -> Re
             continue
         embedding = None
         if base is not None and segmenter.reads_encoding:
-            embedding = encoded(base, loaded.image, config.encodings)
+            embedding = encoded(base, loaded.image, config.encodings, of_reference=True)
         features = segmenter.features(loaded.image, embedding)
         group = "" if case.group == case.image_id else case.group
         kept[content] = Reference(case.image_id, content, features, mask, group)
