@@ -44,13 +44,17 @@ TREES, LEAF, SHARE = 200, 5, 0.4
 ABSENT = -1.0  # in place of a score that is NaN; scores lie in 0..1
 LEAST = 0.01
 """Least scale of an error."""
+WITHIN = 0.98
+"""Share of the references' masks that are ordinary, however far they lie from what the model was trained on."""
 
 
 @dataclass(frozen=True)
 class Correction:
     """`correction(table)` -> the table with predicted_dice, scale, low and high as the references correct them.
 
-    `names` are the scores that it reads beside the model's prediction; `references` and `records` are what it was
+    A task that the model has not learned is strange to it as a whole. What it says of it now is what references taught,
+    so a record is out of distribution where it is stranger than their own masks, too: `strange` is how strange these
+    are, at least 1, and by it strangeness is divided. `names` are the scores that it reads beside the model's prediction; `references` and `records` are what it was
     learned from, `error` the mean absolute error that is left on references that a forest was not trained on.
     """
 
@@ -61,13 +65,15 @@ class Correction:
     references: int
     records: int
     error: float
+    strange: float = 1.0
 
     @classmethod
     def learn(cls, rows: pd.DataFrame, names: Sequence[str], conformal: Conformal) -> Correction:
         """From the records of references that a model has judged.
 
         Args:
-            rows: with image_id, group, dice, predicted_dice and the scores; those without a prediction are left out.
+            rows: with image_id, group, dice, predicted_dice, strangeness and the scores; those without a prediction are
+                left out.
             names: of the scores.
             conformal: its quantile is in scales of an error that was corrected so.
 
@@ -93,6 +99,7 @@ class Correction:
             rows["image_id"].nunique(),
             len(rows),
             float(error.mean()),
+            max(1.0, float(rows["strangeness"].quantile(WITHIN))),
         )
 
     def __call__(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -109,6 +116,8 @@ class Correction:
             column = table[name].to_numpy(float).copy()
             column[known] = values
             table[name] = column
+        table["strangeness"] = table["strangeness"] / self.strange
+        table["ood"] = table["ood"] & ~(table["strangeness"] <= 1)  # what could not be measured stays out
         return table
 
     def sentence(self) -> str:

@@ -13,7 +13,7 @@ NAMES = ("referee_dice", "rca_mean")
 CONFORMAL = Conformal(2.0, 0.1, 9, 900)
 
 
-def task(images: int, seed: int, off: float = -0.3) -> pd.DataFrame:
+def task(images: int, seed: int, off: float = -0.3, strange: float = 0.5) -> pd.DataFrame:
     """Masks of a task on which one score tells the Dice and the model is off by as much, and knows little."""
     rng = np.random.default_rng(seed)
     n = 20 * images
@@ -29,8 +29,9 @@ def task(images: int, seed: int, off: float = -0.3) -> pd.DataFrame:
             "scale": 0.1,
             "low": 0.0,
             "high": 1.0,
+            "strangeness": strange * rng.uniform(0.9, 1.1, n),
         }
-    )
+    ).assign(ood=lambda rows: rows["strangeness"] > 1)
 
 
 def error(table: pd.DataFrame) -> float:
@@ -62,6 +63,18 @@ def test_an_interval_is_so_many_scales_of_the_error_that_is_left():
     assert corrected["high"].to_numpy() == pytest.approx((corrected["predicted_dice"] + half).clip(0, 1))
     inside = corrected["dice"].between(corrected["low"], corrected["high"])
     assert 0.85 < inside.mean() <= 1 and (corrected["high"] - corrected["low"]).mean() < 0.4
+
+
+def test_a_task_that_is_strange_as_a_whole_is_not_abstained_from():
+    """Of its masks those are that are stranger than the references' own; of a task that is not strange, as ever."""
+    correction = Correction.learn(task(8, 0, strange=2.0), NAMES, CONFORMAL)
+    assert task(30, 1, strange=2.0)["ood"].all()
+    assert correction(task(30, 1, strange=2.0))["ood"].mean() < 0.1
+    assert correction(task(30, 1, strange=4.0))["ood"].all()
+    ordinary = Correction.learn(task(8, 0), NAMES, CONFORMAL)
+    assert not ordinary(task(30, 1))["ood"].any() and ordinary(task(30, 1, strange=2.0))["ood"].all()
+    unknown = task(8, 2).assign(strangeness=np.nan, ood=True)
+    assert correction(unknown)["ood"].all()
 
 
 def test_rows_without_a_prediction_stay_so_and_teach_nothing():
