@@ -54,8 +54,9 @@ class Correction:
 
     A task that the model has not learned is strange to it as a whole. What it says of it now is what references taught,
     so a record is out of distribution where it is stranger than their own masks, too: `strange` is how strange these
-    are, at least 1, and by it strangeness is divided. `names` are the scores that it reads beside the model's prediction; `references` and `records` are what it was
-    learned from, `error` the mean absolute error that is left on references that a forest was not trained on.
+    are, at least 1, and by it strangeness is divided. `names` are the scores that it reads beside the model's
+    prediction; `references` and `records` are what it was learned from, `error` the mean absolute error that is left on
+    references that a forest was not trained on.
     """
 
     names: tuple[str, ...]
