@@ -129,7 +129,7 @@ def beside(
         theirs = compare(swapped, held, [], n_resamples, details=False)
         differs = mine[mine["method"] == column].filter(like="_difference").iloc[0]
         both += [mine[mine["method"] == MODEL].assign(method=JUDGE, subset=subset, **differs)]
-        both += [theirs[theirs["method"] == MODEL].assign(method=name, subset=subset)]
+        both += [theirs[theirs["method"] == MODEL].assign(method=path.name, subset=subset)]
     return pd.concat(both, ignore_index=True)
 
 
@@ -159,8 +159,8 @@ def report(settings: Mapping[str, Any], out: Path) -> None:
         found = beside(*parts[task], other["bundle"], folders, out / "judged" / task, n_resamples)
         write_csv(found, out / f"{task}.csv")
         columns = {"subset": "masks", "n_groups": "groups"} | both | {key: TOLD[key] for key in TOLD if key != "aurc"}
-        columns |= {"pearson_difference": f"r: {JUDGE} - {other['bundle']}"}
-        blocks += [f"## {task}, beside `{other['bundle']}`", shown(found, columns)]
+        columns |= {"pearson_difference": f"r: {JUDGE} - {Path(other['bundle']).name}"}
+        blocks += [f"## {task}, beside `{Path(other['bundle']).name}`", shown(found, columns)]
     write_page(out / "networks.md", f"# Masks of fitted networks, {settings['references']} references", *blocks)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from fakes import FakeSegmenter, Seeing
-from PIL import Image
+from tiny_tasks import write_tasks
 
 from sqp import segmenters
 from sqp.cli.main import main
@@ -25,32 +25,14 @@ from studies import any_modality
 from studies.any_report import ALONE, RCA, pooled_quantile, with_intervals
 from studies.tasks import Remembered, draw, parts_of
 
-SPLITS = ["train"] * 8 + ["calibration"] * 4 + ["val"] * 2 + ["test"] * 3
 TASKS = ["dark", "bright", "small"]
-
-
-def write_task(home: Path, task: str, rng: np.random.Generator) -> list[dict[str, str]]:
-    """Discs, one an image; two train images a group."""
-    y, x = np.mgrid[:48, :64]
-    rows = []
-    for number, split in enumerate(SPLITS):
-        mask = np.hypot(x - rng.uniform(20, 44), y - rng.uniform(18, 30)) < rng.uniform(5, 8 if task == "small" else 14)
-        grey = np.where(mask == (task != "bright"), 30, 220) + rng.integers(-9, 10, (48, 64))
-        for kind, pixels in (("images", np.repeat(grey[..., None], 3, 2)), ("masks", mask * 255)):
-            (home / task / kind).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels.astype(np.uint8)).save(home / task / kind / f"{number:02d}.png")
-        group = f"{split}{number // 2 if split == 'train' else number}"
-        rows.append({"dataset": task, "image_id": f"{number:02d}", "group": group, "split": split, "licence": "CC0"})
-    return rows
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The study's config, and the folder of a whole run."""
     home, patch = tmp_path_factory.mktemp("any"), pytest.MonkeyPatch()
-    rng = np.random.default_rng(0)
-    labels = home / "data" / "labels.csv"
-    pd.DataFrame([row for task in TASKS for row in write_task(labels.parent, task, rng)]).to_csv(labels, index=False)
+    labels = write_tasks(home / "data", TASKS)
     patch.setitem(segmenters.SEGMENTERS, "fake", lambda checkpoint=None, **options: Seeing(size=64, stride=4))
     patch.setattr(any_modality, "ENCODER", "fake")
     settings = {
