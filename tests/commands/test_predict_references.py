@@ -132,6 +132,17 @@ def test_references_correct_a_bundle_that_may_be_corrected(correctable, folders)
     assert model.assess(*pixels).dice == pytest.approx(result.table["predicted_dice"][0], abs=1e-6)
 
 
+def test_those_that_are_shown_correct(correctable, lesions, tmp_path, monkeypatch):
+    """Of many references the most different ones are shown, and they are the ones that teach."""
+    copy_lesions(lesions, tmp_path / "many", names_of(lesions)[-FEWEST - 3 :])
+    for module in ("records.referees.references", "quality.judging.correction"):
+        monkeypatch.setattr(f"sqp.{module}.MOST", FEWEST)
+    predict.run(replace(correctable, references=tmp_path / "many"))
+    learned_from = RecordSet(correctable.out / "references" / "records").table
+    assert learned_from["image_id"].nunique() == FEWEST
+    assert set(learned_from["references"]) == {FEWEST - 1}  # a further one would be judged beside all of them
+
+
 def test_too_few_references_correct_nothing(correctable, folders):
     few = replace(correctable, references=folders / "refs")
     assert SHOWN < FEWEST and not [note for note in predict.run(few).notes if "corrected" in note]

@@ -137,6 +137,30 @@ def test_a_bundle_trained_so_judges_the_masks_that_other_references_show(home, l
         predict.run(replace(asked, references=None, out=tmp_path / "none"))
 
 
+def test_reverse_scores_of_another_reader_are_refused(home, lesions, tmp_path, monkeypatch):
+    """A bundle that reads them alone builds no segmenter for given masks, so another network would make them."""
+    monkeypatch.setitem(segmenters.SEGMENTERS, "litemedsam", lambda checkpoint=None, **options: Seeing(64, 4))
+    made = generate.run(records(home, lesions, tmp_path / "records", "deterministic"))
+    scores = {"inputs": "mask", "scores": ["rca_mean"], "backbone": "tabular", "augment": False}
+    trained = train.run(
+        TrainConfig([made.out], tmp_path / "model", **scores, size=32, epochs=1, alpha=0.3, progress=False)
+    )
+    asked = PredictConfig(
+        trained.bundle, tmp_path / "out", images=home / "data" / "images", masks=home / "data" / "masks",
+        references=home / "refs", worst=1,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="references_weights_sha256"):
+        predict.run(asked)
+
+
+def test_workers_draw_what_one_process_draws(home, tmp_path):
+    tables = []
+    for workers in (0, 2):
+        generate.run(records(home, home / "data", tmp_path / str(workers), workers=workers))
+        tables.append(RecordSet(tmp_path / str(workers)).table.sort_values("record_id").reset_index(drop=True))
+    assert tables[0][["dice", "rca_mean", "mean_entropy"]].equals(tables[1][["dice", "rca_mean", "mean_entropy"]])
+
+
 def test_what_is_missing_is_one_sentence(home, tmp_path, capsys):
     data, file = str(home / "data"), str(home / "universeg.safetensors")
     words = ["generate", "--images", data, "--out", str(tmp_path / "out"), "--segmenter", "universeg"]

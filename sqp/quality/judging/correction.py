@@ -26,7 +26,7 @@ from sqp.quality.judging.conformal import Conformal
 from sqp.quality.judging.predict import predict_records
 from sqp.records.load import load_case
 from sqp.records.make import make_record_set
-from sqp.records.referees.references import MOST, encoder_of, reference_cases
+from sqp.records.referees.references import MOST, encoder_of, load_references, reference_cases
 
 if TYPE_CHECKING:
     from sklearn.ensemble import ExtraTreesRegressor
@@ -193,7 +193,11 @@ def masks_of_references(config: GenerateConfig, folder: Path) -> Path | None:
         The record set's folder; None for fewer than `FEWEST` references.
     """
     rows: list[dict[str, str]] = []
-    for case in reference_cases(config)[:MOST]:
+    cases = reference_cases(config)
+    if len(cases) > MOST:
+        shown = {reference.name for reference in load_references(config).shown}
+        cases = [case for case in cases if case.image_id in shown]
+    for case in cases:
         try:
             mask = load_case(case).truths[0]
         except CaseError:  # told where the references are loaded
