@@ -1,13 +1,13 @@
-"""In-context segmenters beside each other: UniverSeg fitted here by episodes, and `personalised`, which nobody fits.
+"""In-context segmenters beside each other: UniverSeg fitted here by episodes, and those that nobody fits.
 
 python -m studies.in_context configs/in_context.yaml OUT [--only tasks fit personalised universeg report]
 
 Tasks: writes OUT/tasks.csv, a row an image of every task, slices of volumes as PNG in OUT/slices, and OUT/fit.csv, the
-same without the tasks that are left out. Fit: `sqp fit segmenter` on that. Personalised, universeg: images of val (at
-most `most` a task) are drawn after k images of train, the same ones by each: OUT/NAME/TASK.csv, a row an image, set of
+same without the tasks that are left out. Fit: `sqp fit segmenter` on that. By the name of each: images of val (at most
+`most` a task) are drawn after k images of train, the same ones by each: OUT/NAME/TASK.csv, a row an image, set of
 references and k; alone, and as the referee draws it, with LiteMedSAM in the box of that. Of as many references as the
 largest k has a smaller one takes disjoint sets, at most `sets`. Report: OUT/dice.csv, all of them, and
-OUT/in_context.md, mean Dice by task and k and the paired difference, intervals by group.
+OUT/in_context.md, mean Dice by task and k and the paired differences from `personalised`, intervals by group.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ from studies.runner import command, kept, listed, loaded_with_truth, option, row
 
 NAMES = tuple(IN_CONTEXT_SEGMENTERS)
 STEPS = ("tasks", "fit", *NAMES, "report")
+PLAIN = "personalised"
+OTHERS = {f"{name} - {PLAIN}": name for name in NAMES if name != PLAIN}
+"""Difference -> whose; the plainest of them is what the others must beat."""
 KEYS = ("data", "left_out", "fit", "ks", "sets", "most")
 SLICES = {
     "hippocampus-0": (0, ()),
@@ -196,7 +199,7 @@ def report(settings: Mapping[str, Any], out: Path) -> None:
     blocks = []
     for what in ("alone", "as referee"):
         wide = images.pivot(index=keys, columns="segmenter", values=what).reset_index()
-        wide["difference"] = wide["universeg"] - wide["personalised"]
+        wide = wide.assign(**{difference: wide[name] - wide[PLAIN] for difference, name in OTHERS.items()})
         lines = [line_of(task, k, part) for (task, k), part in wide.groupby(["task", "k"])]
         for title, seen in (("mean of seen tasks", False), ("mean of unseen tasks", True)):
             some = wide[wide["task"].isin(settings["left_out"]) == seen]
@@ -206,7 +209,7 @@ def report(settings: Mapping[str, Any], out: Path) -> None:
 
 
 def line_of(task: str, k: int, part: pd.DataFrame) -> dict[str, str]:
-    """A row of the report: mean Dice of each, over tasks of the means of their images, and the paired difference."""
+    """A row of the report: mean Dice of each, over tasks of the means of their images, and the paired differences."""
     line = {"task": task, "k": str(k), "images": str(len(part))}
     order = part["task"].astype("category").cat.codes.to_numpy()
     group = (
@@ -216,10 +219,10 @@ def line_of(task: str, k: int, part: pd.DataFrame) -> dict[str, str]:
     def over_tasks(values: np.ndarray, names: np.ndarray) -> float:
         return float(np.mean([values[names == name].mean() for name in np.unique(names)]))
 
-    for name in (*NAMES, "difference"):
+    for name in (*NAMES, *OTHERS):
         low, high = bootstrap(over_tasks, part[name].to_numpy(float), order, group=group)
         value = over_tasks(part[name].to_numpy(float), order)
-        line[name] = f"{value:{'+' if name == 'difference' else ''}.3f} [{low:.3f}, {high:.3f}]"
+        line[name] = f"{value:{'+' if name in OTHERS else ''}.3f} [{low:.3f}, {high:.3f}]"
     return line
 
 
