@@ -2,13 +2,14 @@
 
 python -m studies.rivals runs/default_bundle/records/none default fast --out runs/rivals [--split val]
 
-ROOT holds record sets as `studies.default_bundle` makes them (ROOT/MAKER/PART). Every model and score judges the
-records of the split; a score that a record lacks (a referee's of its own mask, a segmenter's of masks that it did not
-make) counts where it is there, and differences (model - score) are on those rows. Where an error in Dice is asked for a
-score goes through a line fitted on the calibration records. `cleanlab` is its quality of a segmentation label (softmin
-of the probability of the given class; Lad and Mueller, arXiv 2307.05080), fed with the supervised referee's
-probabilities; install it with `pip install cleanlab`. The annotators' floor: Dice of two official masks of one lesion
-(ISIC 2017 and 2018), of lesions that were chosen since they differ. Writes OUT/SPLIT/rivals.csv and rivals.md.
+ROOT holds record sets as `studies.default_bundle` makes them (ROOT/MAKER/PART), those of `--domains` left out. Every
+model and score judges the records of the split; a score that a record lacks (a referee's of its own mask, a segmenter's
+of masks that it did not make) counts where it is there, and differences (model - score) are on those rows. Where an
+error in Dice is asked for a score goes through a line fitted on the calibration records. `cleanlab` is its quality of a
+segmentation label (softmin of the probability of the given class; Lad and Mueller, arXiv 2307.05080), fed with the
+supervised referee's probabilities; install it with `pip install cleanlab`. The annotators' floor: Dice of two official
+masks of one lesion (ISIC 2017 and 2018), of lesions that were chosen since they differ. Writes OUT/SPLIT/rivals.csv and
+rivals.md.
 """
 
 from __future__ import annotations
@@ -119,12 +120,13 @@ def compared(table: pd.DataFrame, models: list[str], split: str, n_resamples: in
     option("models", nargs="+", help="names or folders of bundles"),
     option("--out", type=Path, required=True),
     option("--split", default="test", help="val to choose, test to report"),
+    option("--domains", nargs="*", default=["ham10000"], help="PARTs that are another data set, left out"),
     option("--isic", type=Path, default=Path("../shared/data/isic2018"), help="where two official masks lie"),
     option("--n_resamples", type=int, default=2000),
 )
 def main(args: argparse.Namespace) -> None:
     """Judge, compare, write."""
-    folders = sets_below(args.root, args.split)
+    folders = sets_below(args.root, args.split, args.domains)
     out = args.out / args.split
     out.mkdir(parents=True, exist_ok=True)
     table = compared(judged(args.models, folders, args.split, out), args.models, args.split, args.n_resamples)

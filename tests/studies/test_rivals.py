@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -59,6 +60,7 @@ def test_everybody_judges_the_same_rows(sets, cleanlab, tmp_path):
     records = sorted((sets / "root").glob("*/*"))
     config = TrainConfig(records, sets / "train", "mask+self/entropy", size=32, epochs=1, progress=False)
     bundle = train.run(config).bundle
+    shutil.copytree(sets / "root" / "fpn" / "rest", sets / "root" / "fpn" / "ham10000")  # another data set's, left out
     rivals.main([str(sets / "root"), str(bundle), "--out", str(sets / "out"), "--n_resamples", "30",
                  "--isic", str(tmp_path / "none")])  # fmt: skip
     table = pd.read_csv(sets / "out" / "test" / "rivals.csv")
