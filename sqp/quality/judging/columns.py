@@ -21,7 +21,8 @@ DIGEST: Mapping[str, str] = {
     "reason": "why there is no verdict (abstain), else empty",
     "referee_dice": "soft Dice of the mask and the referee's independent segmentation (else a fitted network's)",
     "strangeness": "greatest of the record's distances from the training records, each as a share of its threshold: "
-    "above 1 is out of distribution; empty where nothing could be measured",
+    "above 1 is out of distribution; empty where nothing could be measured; where references corrected the model above 1 "
+    "is what is stranger than their own masks, too",
     "record_id": "id of the record: its row in predictions.parquet, its files in the record set",
 }
 """The columns of predictions.csv, in its order, and what each says."""
@@ -37,7 +38,7 @@ PREDICTED: Mapping[str, str] = {
     "ood_knn_distance": "distance of the model's features to the tenth nearest training image, 0 to 2",
     "ood_image_distance": "Mahalanobis distance of the image's embedding from those of the training images",
     "ood_image_knn_distance": "distance of the image's embedding to the tenth nearest training image, 0 to 2",
-    "ood": "whether a distance is beyond its threshold, or there are no features",
+    "ood": "whether strangeness is above 1, or could not be measured",
     "record_set": "folder of the record set",
     "prompter_label": "the prompter; one that knows the truth is marked (simulated manual)",
     "audit": "with --audit: whether the mask was drawn for a person to look at",
