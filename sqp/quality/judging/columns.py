@@ -21,8 +21,8 @@ DIGEST: Mapping[str, str] = {
     "reason": "why there is no verdict (abstain), else empty",
     "referee_dice": "soft Dice of the mask and the referee's independent segmentation (else a fitted network's)",
     "strangeness": "greatest of the record's distances from the training records, each as a share of its threshold: "
-    "above 1 is out of distribution; empty where nothing could be measured; where references corrected the model above 1 "
-    "is what is stranger than their own masks, too",
+    "above 1 is out of distribution; empty where nothing could be measured; where references corrected the model above "
+    "1 is what is stranger than their own masks, too",
     "record_id": "id of the record: its row in predictions.parquet, its files in the record set",
 }
 """The columns of predictions.csv, in its order, and what each says."""
