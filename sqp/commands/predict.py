@@ -30,7 +30,7 @@ from sqp.quality.bundle.licences import restriction
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.audit import Audit, audit_sample
 from sqp.quality.judging.columns import FIRST
-from sqp.quality.judging.correction import Correction, learned
+from sqp.quality.judging.correction import Correction, correction_notes, learned
 from sqp.quality.judging.decisions import read_decisions
 from sqp.quality.judging.error_map import ErrorMapStore
 from sqp.quality.judging.predict import predict_records
@@ -109,8 +109,8 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     bundle.run = by_runtime(bundle.model, runtime)
     drawn = ErrorMapStore(bundle, config.batch_size, config.device)
     before = judged_before(config, record_ids or ())
-    correction = correction_of(config, bundle) if before is None else None
-    notes += [correction.sentence()] if correction else []
+    correction, told = correction_of(config, bundle) if before is None else (None, [])
+    notes += told
     table = (
         before
         if before is not None
@@ -198,13 +198,14 @@ def _audit(config: PredictConfig, rule: RiskRule, drawn: pd.DataFrame) -> Audit:
     return Audit.of(rule, len(drawn), replace(decisions, table=of_drawn).of(drawn, sets)["decision"])
 
 
-def correction_of(config: PredictConfig, bundle: Bundle) -> Correction | None:
-    """What the references of a run teach a bundle that may be corrected so, from records in OUT/references."""
+def correction_of(config: PredictConfig, bundle: Bundle) -> tuple[Correction | None, list[str]]:
+    """What the references of a run teach a bundle, from records in OUT/references, and what is said of it."""
     if config.images is None or not config.correct:
-        return None
+        return None, []
     made = generate_config(with_local_inputs(config, config.part), bundle.expects, bundle.sources)
     options = {"batch_size": config.batch_size, "device": config.device}
-    return learned(bundle, made, config.out / "references", config.risk, **options)
+    found = learned(bundle, made, config.out / "references", config.risk, **options)
+    return found, correction_notes(found, bundle, made.references)
 
 
 def records_of(part: Shard, folders: Sequence[Path], splits: Sequence[str]) -> list[str]:

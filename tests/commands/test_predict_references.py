@@ -18,7 +18,7 @@ from sqp.commands import predict
 from sqp.config.predict import PredictConfig
 from sqp.core.errors import ConfigError
 from sqp.quality.bundle.storage import CORRECTION, Bundle
-from sqp.quality.judging.correction import FEWEST, PLAN
+from sqp.quality.judging.correction import FEWEST, PLAN, TOO_FEW
 from sqp.records import RecordSet
 from sqp.uncertainty.rca import RCA_SCORES
 
@@ -145,7 +145,9 @@ def test_those_that_are_shown_correct(correctable, lesions, tmp_path, monkeypatc
 
 def test_too_few_references_correct_nothing(correctable, folders):
     few = replace(correctable, references=folders / "refs")
-    assert SHOWN < FEWEST and not [note for note in predict.run(few).notes if "corrected" in note]
+    assert SHOWN < FEWEST and TOO_FEW in predict.run(few).notes
+    without = predict.run(replace(few, correct=False, out=few.out.parent / "without"))
+    assert TOO_FEW not in without.notes
 
 
 def test_a_promise_about_a_risk_is_not_made_of_corrected_predictions(correctable):

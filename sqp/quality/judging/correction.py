@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 FEWEST = 4
 """References, or groups of them, from which on a correction is learned: of fewer nobody can tell how one differs from
 the others."""
+TOO_FEW = (
+    f"references of fewer than {FEWEST} images, patients or volumes correct nothing: the model judges a task that it "
+    "has not learned as it is, so give more of them"
+)
 PLAN = VariantPlan(
     prompters=["otsu", "centre", "whole_image"], truth_jitter=4, corruptions=16, target_alpha=1.0, target_beta=1.0
 )
@@ -159,6 +163,13 @@ def learned(
     if records is None:
         return None
     return correction_of(bundle, predict_records(bundle, [records], **options))
+
+
+def correction_notes(found: Correction | None, bundle: Bundle, references: Path | None) -> list[str]:
+    """What the user should know of the correction of a bundle, or that there is none, in sentences."""
+    if found:
+        return [found.sentence()]
+    return [TOO_FEW] * (references is not None and CORRECTION in bundle.info)
 
 
 def correction_of(bundle: Bundle, rows: pd.DataFrame) -> Correction:
