@@ -23,8 +23,8 @@ from torch import Tensor
 
 from sqp.core.errors import ConfigError
 from sqp.core.frame import Frame
-from sqp.core.types import Embedding, Segmenter, Taught
-from sqp.segmenters.personalised import ByTransfer, shares_of
+from sqp.core.types import Embedding, Segmenter
+from sqp.segmenters.personalised import ShownAnew, shares_of
 from sqp.segmenters.universeg import coarse_pattern, grey
 
 NAME = "atlas"
@@ -39,7 +39,7 @@ LEAST_SIDE = 16
 """Images with a shorter side are laid over each other by their centres alone."""
 
 
-class AtlasSegmenter:
+class AtlasSegmenter(ShownAnew):
     """An in-context segmenter (`sqp.core.types.InContextSegmenter`) that learns nothing: references are registered.
 
     It has no weights; its hash is that of the settings of the registration.
@@ -74,32 +74,6 @@ class AtlasSegmenter:
             float32.
         """
         return coarse_pattern(features)
-
-    def support_sets(self, k: int) -> list[list[int]]:
-        """All k references, once: they vote already.
-
-        Args:
-            k: references.
-
-        Returns:
-            The one set.
-        """
-        return [list(range(k))]
-
-    def taught(
-        self, supports: Sequence[Tensor], masks: Sequence[np.ndarray], groups: Sequence[str] | None = None
-    ) -> Taught:
-        """What k references would draw.
-
-        Args:
-            supports: `[1, h', w']`, k of them.
-            masks: bool `[h, w]`.
-            groups: of each; None: every one is its own.
-
-        Returns:
-            Of any image, by its features.
-        """
-        return ByTransfer(self, supports, masks, groups)
 
     def transfer(self, query: Tensor, supports: Sequence[Tensor]) -> Callable[[Sequence[np.ndarray]], Tensor]:
         """Features of an image, and of k references -> a function: their masks -> share of votes for each pixel.

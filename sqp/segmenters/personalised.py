@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,37 @@ SIDE = 32
 """Most patches along a side: an encoding of 64 x 64 is averaged by twos, which costs a sixteenth to match."""
 
 
-class PersonalisedSegmenter:
+class ShownAnew:
+    """What in-context segmenters share that learn nothing from references: these are shown anew for every image."""
+
+    def support_sets(self, k: int) -> list[list[int]]:
+        """All k references, once.
+
+        Args:
+            k: references.
+
+        Returns:
+            The one set.
+        """
+        return [list(range(k))]
+
+    def taught(
+        self, supports: Sequence[Any], masks: Sequence[np.ndarray], groups: Sequence[str] | None = None
+    ) -> Taught:
+        """What k references would draw.
+
+        Args:
+            supports: features of k references.
+            masks: bool `[h, w]`.
+            groups: of each; None: every one is its own.
+
+        Returns:
+            Of any image, by its features.
+        """
+        return ByTransfer(cast(InContextSegmenter, self), supports, masks, groups)
+
+
+class PersonalisedSegmenter(ShownAnew):
     """An in-context segmenter (`sqp.core.types.InContextSegmenter`) on the encoding of a promptable one.
 
     It has no weights of its own; `name` and hash say whose encoding it reads.
@@ -65,32 +95,6 @@ class PersonalisedSegmenter:
             float32.
         """
         return features.flatten(1).mean(1)
-
-    def support_sets(self, k: int) -> list[list[int]]:
-        """All k references, once: nearest neighbours choose among them already.
-
-        Args:
-            k: references.
-
-        Returns:
-            The one set.
-        """
-        return [list(range(k))]
-
-    def taught(
-        self, supports: Sequence[Tensor], masks: Sequence[np.ndarray], groups: Sequence[str] | None = None
-    ) -> Taught:
-        """What k references would draw.
-
-        Args:
-            supports: `[c, h', w']`, k of them.
-            masks: bool `[h, w]`.
-            groups: of each; None: every one is its own.
-
-        Returns:
-            Of any image, by its features.
-        """
-        return ByTransfer(self, supports, masks, groups)
 
     def transfer(self, query: Tensor, supports: Sequence[Tensor]) -> Callable[[Sequence[np.ndarray]], Tensor]:
         """Features of an image, and of k references -> a function: their masks -> probability of the image's patches.

@@ -14,11 +14,11 @@ from torch import Tensor
 from sqp.config.referee import NEEDS_WEIGHTS
 from sqp.core.errors import ConfigError
 from sqp.core.frame import Frame
-from sqp.core.types import Embedding, Segmenter, Taught
+from sqp.core.types import Embedding, Segmenter
 from sqp.networks.checkpoint import PREFIX, load_weights, read_header
 from sqp.networks.weight_files import is_safetensors, read_metadata
 from sqp.segmenters.crossblock import DIVISOR, LEVELS, WIDTH, UniverSeg
-from sqp.segmenters.personalised import ByTransfer, halves_of
+from sqp.segmenters.personalised import ShownAnew, halves_of
 from sqp.segmenters.plain import NetworkSpec
 from sqp.segmenters.weights import load_strict, locate, read_state
 
@@ -79,7 +79,7 @@ def coarse_pattern(features: Tensor) -> Tensor:
     return coarse - coarse.mean()
 
 
-class UniverSegSegmenter:
+class UniverSegSegmenter(ShownAnew):
     """An in-context segmenter (`sqp.core.types.InContextSegmenter`) by a fitted network; it reads grey pixels alone."""
 
     reads_encoding = False
@@ -131,21 +131,6 @@ class UniverSegSegmenter:
         """
         sets = min(k // EACH, MOST_SETS)
         return [list(range(k)), *(list(range(i, k, sets)) for i in range(sets) if sets > 1)]
-
-    def taught(
-        self, supports: Sequence[Tensor], masks: Sequence[np.ndarray], groups: Sequence[str] | None = None
-    ) -> Taught:
-        """What k references would draw.
-
-        Args:
-            supports: `[1, h', w']`, k of them.
-            masks: bool `[h, w]`.
-            groups: of each; None: every one is its own.
-
-        Returns:
-            Of any image, by its features.
-        """
-        return ByTransfer(self, supports, masks, groups)
 
     def transfer(self, query: Tensor, supports: Sequence[Tensor]) -> Callable[[Sequence[np.ndarray]], Tensor]:
         """Features of an image, and of k references -> a function: their masks -> probability of the image's pixels.
