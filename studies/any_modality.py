@@ -183,9 +183,9 @@ def judged_by(path: Path, out: Path, sets: Sets, home: Path) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-def calibration_rows(settings: Mapping[str, Any], out: Path) -> pd.DataFrame:
-    """Those of all tasks, on which scores get their lines; no model is asked."""
-    sets = found_sets(out, list(settings["tasks"]), ["held"])
+def calibration_rows(tasks: Sequence[str], out: Path) -> pd.DataFrame:
+    """Those of tasks, on which scores get their lines; no model is asked."""
+    sets = found_sets(out, tasks, ["held"])
     table = read_record_sets([folder for folders in sets.values() for folder in folders])
     return placed(table[table["split"] == "calibration"])
 
@@ -217,7 +217,7 @@ def report(settings: Mapping[str, Any], out: Path) -> None:
 
 def whole_table(rows: pd.DataFrame, settings: Mapping[str, Any], out: Path) -> pd.DataFrame:
     """`table_of` with the judge before its correction as a further method."""
-    n_resamples, calibration = int(settings.get("n_resamples", 1000)), calibration_rows(settings, out)
+    n_resamples, calibration = int(settings.get("n_resamples", 1000)), calibration_rows(list(settings["tasks"]), out)
     table = table_of(rows, calibration, AGAINST, n_resamples, KINDS)
     alone = rows[rows["corrected"]].assign(predicted_dice=lambda some: some["alone"])
     before = table_of(alone, calibration, [], n_resamples, KINDS)

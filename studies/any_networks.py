@@ -26,7 +26,7 @@ from sqp.quality import Bundle
 from sqp.quality.judging.correction import masks_of_references
 from sqp.records import read_record_sets
 from sqp.report.tables import HEADINGS, write_csv
-from studies.any_modality import judged_by
+from studies.any_modality import calibration_rows, found_sets, judged_by
 from studies.any_report import RCA, SUBSETS, over_tasks, placed, table_of
 from studies.runner import (
     command,
@@ -62,7 +62,7 @@ def tasks_of(settings: Mapping[str, Any], out: Path) -> dict[str, list[Case]]:
 
 
 def records(settings: Mapping[str, Any], task: str, cases: list[Case], out: Path) -> None:
-    """The record sets OUT/records/REFEREE/TASK/network/PART_K_DRAW, and those of the masks of the references."""
+    """The record sets OUT/REFEREE/records/TASK/network/PART_K_DRAW, and those of the masks of the references."""
     home, k = out / "data" / task, int(settings["references"])
     table, fit = write_cases(cases, home / "cases.csv"), out / "fit" / task
     own = {"images": str(table), "train_splits": ["train"], "out": str(fit)}
@@ -79,24 +79,19 @@ def records(settings: Mapping[str, Any], task: str, cases: list[Case], out: Path
             given = {"images": str(images), "references": str(shown_now), "encodings": str(out / "encodings")}
             for referee, options in settings["referees"].items():
                 if referee == JUDGE or number == 0:
-                    folder = out / "records" / referee / task / MAKER / name
+                    folder = out / referee / "records" / task / MAKER / name
                     keys = {**settings["generate"], **of_task, **given, "referee": options, "out": str(folder)}
                     made = command("generate", keys)
                     print(f"{task}, {referee}, {name}: {made.summary()} ({made.seconds:.0f} s)", flush=True)
             if part == "test":
                 plain = {**settings["generate"], **given, "referee": settings["referees"][JUDGE]}
                 config = generate_config({**plain, "segmenter": {"name": "litemedsam"}}, out)
-                masks_of_references(config, out / "references" / task / name)
-
-
-def found_sets(out: Path, referee: str, task: str, part: str) -> list[Path]:
-    """The record sets of a task and part."""
-    return [run.parent for run in sorted((out / "records" / referee / task).glob(f"*/{part}_*/run.yaml"))]
+                masks_of_references(config, out / JUDGE / "references" / task / name)
 
 
 def with_registration(rows: pd.DataFrame, out: Path, task: str, part: str) -> pd.DataFrame:
     """The rows with the reverse scores by registration, for the first draw of the references."""
-    table = placed(read_record_sets(found_sets(out, ATLAS, task, part)))
+    table = placed(read_record_sets(found_sets(out / ATLAS, [task], [part])[task]))
     keys = ["draw", "record_id"]
     return rows.merge(table[[*keys, *RCA]].rename(columns=REGISTERED), on=keys, how="left")
 
@@ -104,9 +99,9 @@ def with_registration(rows: pd.DataFrame, out: Path, task: str, part: str) -> pd
 def judged_rows(settings: Mapping[str, Any], task: str, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of test as `any` judges them, and those of calibration, on which scores get their lines."""
     path = bundle_folder(Path(settings["judge"]))
-    test = judged_by(path, out, {task: found_sets(out, JUDGE, task, "test")}, out / "judged" / task)
-    held = placed(read_record_sets(found_sets(out, JUDGE, task, "held")))
-    held = held[held["split"] == "calibration"].reset_index(drop=True)
+    root = out / JUDGE
+    test = judged_by(path, root, found_sets(root, [task], ["test"]), out / "judged" / task)
+    held = calibration_rows([task], root).reset_index(drop=True)
     return with_registration(test, out, task, "test"), with_registration(held, out, task, "held")
 
 
@@ -155,7 +150,7 @@ def report(settings: Mapping[str, Any], out: Path) -> None:
         of_subset = part[part["method"].isin(kept_methods)]
         blocks += [f"## {subset} masks", shown(of_subset, {"task": "task", "n_groups": "groups"} | both | TOLD)]
     for task, other in settings["beside"].items():
-        folders = [folder for part in PARTS for folder in found_sets(out, JUDGE, task, part)]
+        folders = found_sets(out / JUDGE, [task], PARTS)[task]
         found = beside(*parts[task], other["bundle"], folders, out / "judged" / task, n_resamples)
         write_csv(found, out / f"{task}.csv")
         columns = {"subset": "masks", "n_groups": "groups"} | both | {key: TOLD[key] for key in TOLD if key != "aurc"}

@@ -62,7 +62,8 @@ def encoded(
         The embedding, equal to the last bit whether it was read or computed.
     """
     memory = _OF_REFERENCES.get()
-    nowhere = folder is None and memory is None
+    # an image is looked for among references only where there are some: its hash costs as much as reading it
+    nowhere = folder is None and not memory and (memory is None or not of_reference)
     framed = segmenter.promptable and hasattr(segmenter, "frame") and isinstance(image, np.ndarray)
     if nowhere or not framed:
         return segmenter.encode(image)

@@ -22,10 +22,9 @@ import torch
 from torch import Tensor
 
 from sqp.core.errors import ConfigError
-from sqp.core.frame import Frame
-from sqp.core.types import Embedding, Segmenter
-from sqp.segmenters.personalised import ShownAnew, shares_of
-from sqp.segmenters.universeg import coarse_pattern, grey
+from sqp.core.types import Segmenter
+from sqp.segmenters.personalised import shares_of
+from sqp.segmenters.universeg import ReadsGrey
 
 NAME = "atlas"
 SIZE = 96
@@ -39,41 +38,18 @@ LEAST_SIDE = 16
 """Images with a shorter side are laid over each other by their centres alone."""
 
 
-class AtlasSegmenter(ShownAnew):
+class AtlasSegmenter(ReadsGrey):
     """An in-context segmenter (`sqp.core.types.InContextSegmenter`) that learns nothing: references are registered.
 
     It has no weights; its hash is that of the settings of the registration.
     """
 
-    reads_encoding = False
+    size = SIZE
 
     def __init__(self) -> None:
         self.name = NAME
         settings = (SIZE, BINS, SHRINK, SMOOTH, AFFINE_STEPS, SPLINE_STEPS, MESH)
         self.weights_sha256 = hashlib.sha256(f"{NAME} {settings}".encode()).hexdigest()
-
-    def features(self, image: np.ndarray, embedding: Embedding | None = None) -> Tensor:
-        """Grey `[1, h', w']` in 0..1, the longer side `SIZE`.
-
-        Args:
-            image: uint8 `[h, w, 3]`.
-            embedding: not read.
-
-        Returns:
-            float32 on the CPU.
-        """
-        return grey(Frame(image.shape[:2], SIZE).image_to_input(image)[0])
-
-    def summary(self, features: Tensor) -> Tensor:
-        """What two images are compared by, `[64]`.
-
-        Args:
-            features: `[1, h', w']`.
-
-        Returns:
-            float32.
-        """
-        return coarse_pattern(features)
 
     def transfer(self, query: Tensor, supports: Sequence[Tensor]) -> Callable[[Sequence[np.ndarray]], Tensor]:
         """Features of an image, and of k references -> a function: their masks -> share of votes for each pixel.

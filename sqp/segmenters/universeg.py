@@ -66,35 +66,14 @@ def grey(image: Tensor, valid: Tensor | None = None) -> Tensor:
     return ((mean - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)).where(on, 0)
 
 
-def coarse_pattern(features: Tensor) -> Tensor:
-    """The pattern of light and dark of an image, by which two are more or less alike.
-
-    Args:
-        features: grey `[1, h, w]`.
-
-    Returns:
-        float32 `[64]`, its mean 0.
-    """
-    coarse = F.adaptive_avg_pool2d(features, (8, 8)).flatten()
-    return coarse - coarse.mean()
-
-
-class UniverSegSegmenter(ShownAnew):
-    """An in-context segmenter (`sqp.core.types.InContextSegmenter`) by a fitted network; it reads grey pixels alone."""
+class ReadsGrey(ShownAnew):
+    """What in-context segmenters share that look at grey pixels alone, `size` of them along the longer side."""
 
     reads_encoding = False
-
-    def __init__(
-        self, spec: NetworkSpec, network: UniverSeg, weights_sha256: str = "", device: str | torch.device = "cpu"
-    ) -> None:
-        self.name = NAME
-        self.spec = spec
-        self.weights_sha256 = weights_sha256
-        self.device = torch.device(device)
-        self.network = network.eval().requires_grad_(False).to(self.device)
+    size: int
 
     def features(self, image: np.ndarray, embedding: Embedding | None = None) -> Tensor:
-        """Grey `[1, h', w']` in 0..1, the longer side `spec.size`.
+        """Grey `[1, h', w']` in 0..1, the longer side `size`.
 
         Args:
             image: uint8 `[h, w, 3]`.
@@ -103,18 +82,32 @@ class UniverSegSegmenter(ShownAnew):
         Returns:
             float32 on the CPU.
         """
-        return grey(Frame(image.shape[:2], self.spec.size).image_to_input(image)[0])
+        return grey(Frame(image.shape[:2], self.size).image_to_input(image)[0])
 
     def summary(self, features: Tensor) -> Tensor:
-        """What two images are compared by, `[64]`.
+        """What two images are compared by, `[64]`: the coarse pattern of light and dark.
 
         Args:
             features: `[1, h', w']`.
 
         Returns:
-            float32.
+            float32, its mean 0.
         """
-        return coarse_pattern(features)
+        coarse = F.adaptive_avg_pool2d(features, (8, 8)).flatten()
+        return coarse - coarse.mean()
+
+
+class UniverSegSegmenter(ReadsGrey):
+    """An in-context segmenter (`sqp.core.types.InContextSegmenter`) by a fitted network; it reads grey pixels alone."""
+
+    def __init__(
+        self, spec: NetworkSpec, network: UniverSeg, weights_sha256: str = "", device: str | torch.device = "cpu"
+    ) -> None:
+        self.name = NAME
+        self.spec, self.size = spec, spec.size
+        self.weights_sha256 = weights_sha256
+        self.device = torch.device(device)
+        self.network = network.eval().requires_grad_(False).to(self.device)
 
     def support_sets(self, k: int) -> list[list[int]]:
         """All k references, then those dealt in turn to sets of `EACH` or more: the paper's ensemble over supports.

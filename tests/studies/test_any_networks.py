@@ -78,23 +78,23 @@ def trained_on_dark(home, shown):
 def test_networks_judge_nothing_that_they_were_fitted_on(made):
     for task, images in (("dark", 3), ("small", 2)):
         cases = pd.read_csv(made / "data" / task / "cases.csv")
-        table = RecordSet(made / "records" / "any" / task / "network" / "test_4_0").table
+        table = RecordSet(made / "any" / "records" / task / "network" / "test_4_0").table
         assert table["image_id"].nunique() == images and set(table[table["natural"]]["segmenter"]) == {"unet"}
         assert set(table["group"]) <= set(cases[cases["split"] == "test"]["group"])
 
 
 def test_registration_is_of_the_same_masks_and_references(made):
-    one, other = (RecordSet(made / "records" / name / "dark" / "network" / "test_4_0") for name in ("any", "atlas"))
+    one, other = (RecordSet(made / name / "records" / "dark" / "network" / "test_4_0") for name in ("any", "atlas"))
     assert list(one.table["record_id"]) == list(other.table["record_id"])
     assert one.config["references_sha256"] == other.config["references_sha256"]
-    assert not (made / "records" / "atlas" / "dark" / "network" / "test_4_1").exists()  # one draw is enough
+    assert not (made / "atlas" / "records" / "dark" / "network" / "test_4_1").exists()  # one draw is enough
 
 
 def test_every_method_stands_in_the_table(made):
     table = pd.read_csv(made / "networks.csv")
     assert set(table["task"]) == set(TASKS) and set(table["subset"]) == {"spread", "natural"}
     spread = table[(table["task"] == "dark") & (table["subset"] == "spread")].set_index("method")
-    known = RecordSet(made / "records" / "any" / "dark" / "network" / "test_4_0").table
+    known = RecordSet(made / "any" / "records" / "dark" / "network" / "test_4_0").table
     both = 2 * int((~known["natural"] & known["dice"].notna()).sum())
     assert spread.loc["quality_model", "n"] == both and spread.loc["atlas_rca_mean", "n"] <= both / 2
     assert {"referee_dice", "rca_max", "atlas_rca_max", "area"} <= set(spread.index)
