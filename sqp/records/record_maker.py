@@ -32,6 +32,7 @@ from sqp.records.refine import refined_mask
 from sqp.records.resume import files_of
 from sqp.segmenters.by_examples import ByExamples, Examples, Reference
 from sqp.uncertainty import OF_THE_IMAGE, mask_from_logits, sample_many, sampler_options
+from sqp.uncertainty.likeness import UNLIKE
 
 DONOR_TRIES = 5
 Made = tuple[Record, np.ndarray, dict[str, np.ndarray], Geometry | None]
@@ -144,7 +145,7 @@ class RecordMaker:
             elif embedding is None or self.referee is None:
                 embedding = encoded(self.encoder, loaded.image, self.config.encodings)
             parts.append(self.shown.reverse(loaded.image, embedding, drafts))
-            self.marks |= {STRANGE} if self.shown.strange(loaded.image, embedding) else set()
+            self.marks |= {STRANGE} if parts[-1][0].scores["references_likeness"] < UNLIKE else set()
         elif self.config.referee.name in IN_CONTEXT:
             parts.append([reversed_findings([], 0)] * len(drafts))
         return [joined(of_mask) for of_mask in zip(*parts, strict=True)]

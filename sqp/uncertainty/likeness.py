@@ -11,14 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FEWEST = 8
-"""References whose own spread is known: of fewer nobody can tell how different images of their kind are."""
-TIMES = 4.0
-"""So many times as far as references commonly are from their nearest is strange. Chosen on 16 train images of each of
-six sets (three of ultrasound, CT, two of microscopy; 50 draws): with 8 references 3 % of a set's own images are told
-and 92 % of those of another modality (with 4 references 5 % and 84 %); the least of a pair of sets is 4 % (CT beside
-references of ovarian ultrasound, which are unlike each other)."""
-
-
+"""References whose own likeness is known: of fewer nobody can tell how different images of their kind are."""
+UNLIKE = 0.25
+"""An image whose likeness is below it is likely of another kind: four times as far from the nearest reference as these
+commonly are from each other. Chosen on images of train; what it tells on others: benchmarks/unlike_references.md."""
 SPREAD, SURE = 0.5, 2
 """Standard deviation that the logarithm of a structure's area has before any reference is seen, and how many references
 that belief weighs as much as."""
@@ -72,25 +68,33 @@ def most_different(summaries: Sequence[Tensor], n: int) -> list[int]:
     return sorted(chosen)
 
 
-def is_strange(image: Tensor, references: Sequence[Tensor]) -> bool:
-    """Whether an image is much further from all references than these commonly, in the median, are from each other.
+def likeness_to_references(image: Tensor, references: Sequence[Tensor], groups: Sequence[str]) -> float:
+    """How like an image is to the nearest reference: 1 as references commonly, in the median, are to each other.
 
-    Distance is 1 - the cosine of the summaries. Of fewer than `FEWEST` references it is not known: False.
+    Distance is 1 - the cosine of the summaries; likeness is that of a reference from the nearest one of another group,
+    in the median, over that of the image from the nearest reference. Slices of one volume, which lie close, so do not
+    make those of another one strange.
 
     Args:
         image: its summary `[c]`.
         references: those of the references.
+        groups: of the references: the patient, the volume, or the image itself.
 
     Returns:
-        True for an image that is likely of another kind.
+        0 to 1; NaN for fewer than `FEWEST` references, or where all are of one group.
 
     Examples:
         >>> near = [torch.tensor([1.0, 0.1 * i]) for i in range(8)]
-        >>> is_strange(torch.tensor([0.0, 1.0]), near), is_strange(near[0], near)
-        (True, False)
+        >>> names = [f"{i}" for i in range(8)]
+        >>> likeness_to_references(torch.tensor([0.0, 1.0]), near, names) < UNLIKE
+        True
+        >>> likeness_to_references(torch.tensor([1.0, 0.35]), near, names)
+        1.0
     """
-    if len(references) < FEWEST:
-        return False
+    if len(references) < FEWEST or len(set(groups)) < 2:
+        return math.nan
     means = F.normalize(torch.stack(list(references)), dim=1)
-    common = (1 - (means @ means.T).fill_diagonal_(-1).amax(1)).quantile(0.5)
-    return bool(1 - (means @ F.normalize(image, dim=0)).max() > TIMES * common)
+    related = torch.tensor([[one == other for other in groups] for one in groups])
+    common = (1 - (means @ means.T).masked_fill(related, -1).amax(1)).quantile(0.5)
+    nearest = 1 - (means @ F.normalize(image, dim=0)).max()
+    return float((common / nearest.clamp(min=1e-9)).clamp(0, 1))

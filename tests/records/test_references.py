@@ -22,7 +22,7 @@ from sqp.data import read_image
 from sqp.records import RecordSet
 from sqp.records.referees import references
 from sqp.records.referees.references import load_references, reference_cases, references_sha256
-from sqp.uncertainty.likeness import most_different
+from sqp.uncertainty.likeness import UNLIKE, most_different
 from sqp.uncertainty.rca import RCA_SCORES
 from sqp.uncertainty.referee import REFEREE_SCORES
 
@@ -328,7 +328,7 @@ def test_a_damaged_annotation_leaves_its_image_out(config, tmp_path):
     assert list(found.left_out) == ["b0"] and len(found.shown) == SHOWN - 1
 
 
-def test_images_of_another_kind_than_the_references_are_told_and_judged(config, data, tmp_path):
+def test_images_of_another_kind_than_the_references_are_told(config, data, tmp_path):
     """Bright discs on a dark ground are no dark discs on a bright one; four references are too few to tell."""
     for file in (data / "images").iterdir():
         Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
@@ -340,3 +340,5 @@ def test_images_of_another_kind_than_the_references_are_told_and_judged(config, 
     result = generate.run(replace(config, out=config.out.with_name("more")))
     assert result.exit_status == 0 and result.written == 3 * JUDGED
     assert f"{JUDGED} images are unlike all references, which may be of another modality" in result.notes[0]
+    likeness = RecordSet(result.out).table["references_likeness"]
+    assert (likeness < UNLIKE).all() and RecordSet(config.out).table["references_likeness"].isna().all()

@@ -38,7 +38,7 @@ PREDICTED: Mapping[str, str] = {
     "ood_knn_distance": "distance of the model's features to the tenth nearest training image, 0 to 2",
     "ood_image_distance": "Mahalanobis distance of the image's embedding from those of the training images",
     "ood_image_knn_distance": "distance of the image's embedding to the tenth nearest training image, 0 to 2",
-    "ood": "whether strangeness is above 1, or could not be measured",
+    "ood": "whether strangeness is above 1, or could not be measured, or the image is unlike all references",
     "record_set": "folder of the record set",
     "prompter_label": "the prompter; one that knows the truth is marked (simulated manual)",
     "audit": "with --audit: whether the mask was drawn for a person to look at",
@@ -107,6 +107,8 @@ SCORES: Mapping[str, str] = {
     "references": "how many references the image was judged by",
     "references_dice": "mean Dice of these references, each drawn as the others show it",
     "references_size": "how common the mask's size is among these references'",
+    "references_likeness": "how like the image is to the nearest of eight or more references, 1 as they are to each "
+    "other; below 0.25 it is unlike all of them",
     "supervised_dice": "soft Dice of the mask and the mean of a fitted network's answers",
     "supervised_confidence": "how sure the fitted network is, whatever the mask",
     "given_soft_dice_confidence": "soft_dice_confidence by the probabilities behind a given mask",

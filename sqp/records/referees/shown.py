@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -13,7 +14,7 @@ from sqp.core.types import Embedding
 from sqp.records.draft import Draft, Findings
 from sqp.segmenters.by_examples import Examples, Reference, content_of_image, on_grid
 from sqp.segmenters.personalised import shares_of
-from sqp.uncertainty.likeness import is_strange, size_likeness
+from sqp.uncertainty.likeness import likeness_to_references, size_likeness
 from sqp.uncertainty.rca import rca_scores, transfer_dice
 
 
@@ -35,13 +36,6 @@ class Shown:
         """Whether the image is one of them."""
         return len(self.examples.others(image)) < len(self.references)
 
-    def strange(self, image: np.ndarray, embedding: Embedding) -> bool:
-        """Whether an image is likely of another kind than the references (`likeness.is_strange`), by its encoding."""
-        if not self.segmenter.reads_encoding:
-            return False
-        summaries = [self.segmenter.summary(r.features) for r in self.references]
-        return is_strange(self.segmenter.summary(self.segmenter.features(image, embedding)), summaries)
-
     def answers(self, image: np.ndarray, embedding: Embedding) -> list[Tensor]:
         """Logits `[*grid]`: what all references would have drawn, then what each of the segmenter's further sets of
         them would; of a reference the others alone. CaseError where the image is the only one."""
@@ -61,8 +55,9 @@ class Shown:
 
     def reverse(self, image: np.ndarray, embedding: Embedding, drafts: Sequence[Draft]) -> list[Findings]:
         """`rca_*` of each mask: with it as the only example every reference is segmented, and held beside its truth;
-        how many `references` there were, `references_dice`, how well the others draw each of them, in the mean, and
-        `references_size`, how common the mask's size is among theirs.
+        how many `references` there were, `references_dice`, how well the others draw each of them, in the mean,
+        `references_size`, how common the mask's size is among theirs, and `references_likeness`, how like the image is
+        to them by its encoding.
 
         NaN for an empty mask, and where no other reference is there.
         """
@@ -71,20 +66,35 @@ class Shown:
         transfers = [self.segmenter.transfer(r.features, features) for r in others]
         known = self.examples.taught(self.references).reached  # with the image's own, where it is one of them
         areas = [float(reference.mask.mean()) for reference in others]
+        likeness = self._likeness(features[0], others)
         found = []
         for draft in drafts:
             drawn = [run([draft.mask]) for run in transfers]
             reached = [transfer_dice(p, shares_of(r.mask, p.shape)) for p, r in zip(drawn, others, strict=True)]
             size = size_likeness(float(draft.mask.mean()), areas)
-            found.append(reversed_findings(reached if draft.mask.any() else [], len(others), known, size))
+            found.append(reversed_findings(reached if draft.mask.any() else [], len(others), known, size, likeness))
         return found
+
+    def _likeness(self, features: Any, references: Sequence[Reference]) -> float:
+        """`likeness_to_references` of an image; NaN where no encoding tells."""
+        if not self.segmenter.reads_encoding:
+            return math.nan
+        summaries = [self.segmenter.summary(reference.features) for reference in references]
+        groups = [reference.group or reference.content for reference in references]
+        return likeness_to_references(self.segmenter.summary(features), summaries, groups)
 
 
 def reversed_findings(
-    dices: Sequence[float], references: int, known: Sequence[float] = (), size: float = math.nan
+    dices: Sequence[float],
+    references: int,
+    known: Sequence[float] = (),
+    size: float = math.nan,
+    likeness: float = math.nan,
 ) -> Findings:
     """`rca_*` of the Dice that was reached on each reference; how many `references` the image was judged by, their mean
-    Dice as the others draw each, and how common the mask's size is among theirs: NaN where nothing tells."""
+    Dice as the others draw each, how common the mask's size is among theirs, and how like them the image is: NaN where
+    nothing tells."""
     known_dice = float(np.mean(known)) if len(known) else math.nan
     of_references = {"references": float(references), "references_dice": known_dice, "references_size": size}
+    of_references["references_likeness"] = likeness
     return Findings(scores=rca_scores(dices) | of_references)

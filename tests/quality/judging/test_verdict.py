@@ -66,3 +66,11 @@ def test_without_marks_and_area_the_interval_alone_decides() -> None:
 def test_thresholds_outside_of_dice(thresholds: dict) -> None:
     with pytest.raises(ConfigError, match="must lie between 0 and 1"):
         verdict(0.6, 0.7, 0.65, **thresholds)
+
+
+def test_an_image_unlike_all_references_is_abstained_from_whatever_is_predicted() -> None:
+    numbers = {"low": 0.0, "high": 0.1, "predicted_dice": 0.05, "ood": [False, False, False, True]}
+    table = judged(pd.DataFrame(numbers | {"references_likeness": [0.1, 0.9, NAN, 0.9]}))
+    assert list(table["verdict"]) == ["abstain", "reject", "reject", "abstain"]
+    assert list(table["ood"]) == [True, False, False, True]
+    assert list(table["reason"]) == ["unlike all references", "", "", "out of distribution"]
