@@ -5,8 +5,7 @@ python -m studies.unlike_references configs/unlike_references.yaml OUT
 Images of train are references, drawn several times; those of calibration and val are held beside them, whose likeness
 is looked at for the first time here. Slices of volumes stand for themselves: their references are slices of four
 volumes, as `sqp predict --references` shows them. Writes OUT/unlike_references.csv and .md: the share of images below
-`UNLIKE`, 95 % intervals by group of the mean over draws. Mean
-encodings by LiteMedSAM are kept in OUT/summaries.csv.
+`UNLIKE`, 95 % intervals by group of the mean over draws. Mean encodings by LiteMedSAM are kept in OUT/summaries.csv.
 """
 
 from __future__ import annotations
@@ -143,6 +142,8 @@ def main(args: argparse.Namespace) -> None:
                 | {"least": by_task.idxmin(), "least_told": by_task.min()}
             )
     table = pd.DataFrame(rows)
+    means = table.groupby("k")[["own", "others"]].mean().reset_index().assign(task="mean of tasks", least="")
+    table = pd.concat([table, means], ignore_index=True)
     write_csv(table, out / "unlike_references.csv")
     names = {"task": "references of", "k": "k", "own_n": "n", "own": "of their own task", "others_n": "n, others"}
     names |= {"others": "of other tasks", "least": "least of", "least_told": "there"}

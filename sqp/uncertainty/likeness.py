@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-FEWEST = 8
+FEWEST = 4
 """References whose own likeness is known: of fewer nobody can tell how different images of their kind are."""
 UNLIKE = 0.25
 """An image whose likeness is below it is likely of another kind: four times as far from the nearest reference as these
-commonly are from each other. Chosen on images of train; what it tells on others: benchmarks/unlike_references.md."""
+commonly are from each other. Chosen on images of train, with `FEWEST`; on others: benchmarks/unlike_references.md."""
 SPREAD, SURE = 0.5, 2
 """Standard deviation that the logarithm of a structure's area has before any reference is seen, and how many references
 that belief weighs as much as."""

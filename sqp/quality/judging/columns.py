@@ -107,7 +107,7 @@ SCORES: Mapping[str, str] = {
     "references": "how many references the image was judged by",
     "references_dice": "mean Dice of these references, each drawn as the others show it",
     "references_size": "how common the mask's size is among these references'",
-    "references_likeness": "how like the image is to the nearest of eight or more references, 1 as they are to each "
+    "references_likeness": "how like the image is to the nearest of four or more references, 1 as they are to each "
     "other; below 0.25 it is unlike all of them",
     "supervised_dice": "soft Dice of the mask and the mean of a fitted network's answers",
     "supervised_confidence": "how sure the fitted network is, whatever the mask",
