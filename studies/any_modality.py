@@ -1,15 +1,15 @@
 """One judge for any modality that is shown a few references: how well it does on a task that it has never seen.
 
 python -m studies.any_modality configs/any.yaml runs/any [--only records choose report bundles]
+    [--parts first second held] [--bundles research-any]
 
 records: masks of every quality of each task, judged beside k references, which are drawn from train and never share a
-group with what is judged; test masks are the same for each k. OUT/frozen.csv
-lists them with their hashes.
+group with what is judged; test masks are the same for each k. OUT/frozen.csv lists them with their hashes.
 choose: each model of the config is trained on all tasks but one, and judges that one's masks of calibration and val, as
 it is and corrected by the references; OUT/choose.csv. report: the model that the config names as `chosen` on the masks
 of test; OUT/report.csv, means.csv, any.png and report.md. bundles: that model trained on the tasks of each bundle, its
-interval as wide as those ask that were left out of them, and judged on the other tasks; OUT/bundles. Everything goes on
-where it stopped.
+interval as wide as those ask that were left out of them, and judged on the other tasks; OUT/bundles. One of all tasks
+needs no masks of test. Everything goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -61,17 +61,18 @@ NOT_TEST = PARTS[:-1]
 CHOOSING = ["held"]
 KINDS = ["spread", "natural"]
 
+Tasks = Mapping[str, list[Case]]
 Sets = dict[str, list[Path]]
 """task -> its record sets."""
 
 
-def records(settings: Mapping[str, Any], tasks: Mapping[str, list[Case]], out: Path) -> Iterator[Path]:
+def records(settings: Mapping[str, Any], tasks: Tasks, parts: Sequence[str], out: Path) -> Iterator[Path]:
     """The record sets OUT/records/TASK/MAKER/PART_K_DRAW, part by part over all tasks, and test last.
 
     OUT/references/TASK/PART_K_DRAW are those of the references, by which predictions are corrected.
     """
     of_encoder = {"segmenter": settings["makers"][ENCODER]["segmenter"]}
-    for part in PARTS:
+    for part in parts:
         for task, cases in tasks.items():
             judged, pool = parts_of(cases, settings["judged"])[part]
             with built_once(ENCODER) as built:
@@ -244,7 +245,7 @@ def bundle(settings: Mapping[str, Any], name: str, out: Path) -> Path:
 
     What it says of the test masks of all other tasks is written to OUT/NAME.csv, where there are such.
     """
-    tasks, chosen = settings["bundles"][name]["tasks"], settings["chosen"]
+    tasks, chosen = lookup("bundle of the config", name, settings["bundles"])["tasks"], settings["chosen"]
     made = Bundle.load(trained(settings, chosen, found_sets(out, tasks, NOT_TEST), out / "train" / name))
     whole = list(tasks) == list(settings["tasks"])  # then each was left out for the report already
     rows = everywhere(settings, chosen, out, CHOOSING, tasks, out / "judge" / (chosen if whole else f"{chosen}-{name}"))
@@ -273,6 +274,8 @@ def bundle(settings: Mapping[str, Any], name: str, out: Path) -> Path:
     "config",
     "out",
     option("--only", nargs="+", choices=STEPS, default=list(STEPS)),
+    option("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="that records are made of"),
+    option("--bundles", nargs="+", help="these alone of the config"),
     required=("tasks", "most", "judged", "generate", "makers", "train", "models", "chosen", "bundles"),
     optional=("n_resamples",),
 )
@@ -281,14 +284,15 @@ def main(args: argparse.Namespace) -> None:
     settings, out = args.settings, args.out
     out.mkdir(parents=True, exist_ok=True)
     if "records" in args.only:
-        for _ in records(settings, all_tasks(settings, out), out):
+        for _ in records(settings, all_tasks(settings, out), args.parts, out):
             pass
-        kept(out / "frozen.csv", lambda: frozen(out, list(settings["tasks"])))
+        if "test" in args.parts:
+            kept(out / "frozen.csv", lambda: frozen(out, list(settings["tasks"])))
     if "choose" in args.only:
         write_csv(choose(settings, out), out / "choose.csv")
     if "report" in args.only:
         report(settings, out)
-    for name in settings["bundles"] if "bundles" in args.only else ():
+    for name in args.bundles or settings["bundles"] if "bundles" in args.only else ():
         print(f"bundle: {bundle(settings, name, out)}", flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tiny_tasks import write_tasks
 
 from sqp import segmenters
 from sqp.cli.main import main
+from sqp.core.errors import ConfigError
 from sqp.core.types import Case, Prompt
 from sqp.evaluation.comparison import MODEL
 from sqp.quality import Bundle
@@ -63,7 +65,7 @@ def made(tmp_path_factory):
             "scores": {"backbone": "tabular", "inputs": "mask", "size": 32, "epochs": 1, "augment": False},
         },
         "chosen": "scores",
-        "bundles": {"two": {"tasks": ["dark", "bright"]}},
+        "bundles": {"two": {"tasks": ["dark", "bright"]}, "all": {"tasks": TASKS}},
         "n_resamples": 20,
     }
     (home / "any.yaml").write_text(yaml.safe_dump(settings))
@@ -151,6 +153,18 @@ def test_the_bundle_has_the_interval_that_left_out_tasks_ask_for(made):
     assert bundle.conformal.quantile != trained.conformal.quantile and bundle.conformal.alpha == 0.3
     assert not bundle.expects[0]["referee"]["needs_references"]
     assert bundle.info[CORRECTION]["quantile"] > 0 and bundle.info[CORRECTION]["groups"] == 12
+
+
+def test_a_bundle_of_all_tasks_needs_no_masks_of_test(made, tmp_path):
+    for part in ("records", "references"):
+        shutil.copytree(made / part, tmp_path / part, ignore=shutil.ignore_patterns("test_*"))
+    config = str(made.parent / "any.yaml")
+    any_modality.main([config, str(tmp_path), "--only", "bundles", "--bundles", "all"])
+    assert [folder.name for folder in (tmp_path / "bundles").iterdir()] == ["all"]
+    again, whole = (Bundle.load(folder / "bundles" / "all") for folder in (tmp_path, made))
+    assert again.info["data"]["datasets"] == sorted(TASKS) and again.conformal == whole.conformal
+    with pytest.raises(ConfigError, match=r"bundle of the config 'al'.*all"):
+        any_modality.main([config, str(tmp_path), "--only", "bundles", "--bundles", "al"])
 
 
 def test_the_quantile_over_tasks_counts_each_once():
