@@ -1,7 +1,8 @@
-"""Networks by OpenVINO on a CPU, where it is installed (extra `openvino`): the same outputs, in less time.
+"""What computes networks: OpenVINO on a CPU where it is installed (extra `openvino`), to the same outputs in less time.
 
 At its first input of each shape a network is compiled and held beside PyTorch: where they differ by more than
-`TOLERANCE`, or OpenVINO cannot run it, PyTorch does from then on, and a warning says so.
+`TOLERANCE`, or OpenVINO cannot run it, PyTorch does from then on, and a warning says so. So does one where a CPU
+emulates bfloat16.
 """
 
 from __future__ import annotations
@@ -28,6 +29,18 @@ PAYS_AFTER = 500
 TELEMETRY = "openvino_telemetry"
 SHAPES = 16
 """Most shapes of input that are compiled; further ones go by PyTorch."""
+NO_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")
+"""PyTorch's names of instruction sets that have nothing for it."""
+
+
+def tell_emulation(device: str | torch.device) -> None:
+    """Warns where a network is to compute in bfloat16 on a CPU that has no instructions for it.
+
+    Args:
+        device: cpu, cuda, cuda:0, mps.
+    """
+    if torch.device(device).type == "cpu" and torch.backends.cpu.get_cpu_capability() in NO_BFLOAT16:
+        warnings.warn("this CPU emulates bfloat16, 10 times slower than float32 or more", stacklevel=3)
 
 
 def runtime_for(runtime: Runtime, device: str | torch.device, images: int) -> Runtime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, cast
@@ -13,6 +12,7 @@ import torch
 from sqp.core.errors import ConfigError, lookup
 from sqp.core.names import Precision
 from sqp.core.types import InContextSegmenter, Segmenter
+from sqp.networks.runtime import tell_emulation
 
 __all__ = [
     "IN_CONTEXT_SEGMENTERS",
@@ -25,8 +25,6 @@ __all__ = [
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 """In which precision a segmenter's image encoder may run; auto is what `precision_for` says."""
-
-NO_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")  # torch's names of instruction sets without it
 
 BFLOAT16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
 """torch.cpu's questions for instruction sets that multiply in bfloat16."""
@@ -99,8 +97,8 @@ def build_segmenter(
         raise ConfigError(f"unknown precision '{precision}'. known: {', '.join(PRECISIONS)}")
     device = check_device(device)
     precision = precision_for(precision, device)
-    if precision == "bfloat16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in NO_BFLOAT16:
-        warnings.warn("this CPU emulates bfloat16, about 10 times slower than float32", stacklevel=2)
+    if precision == "bfloat16":
+        tell_emulation(device)
     built = builder(checkpoint, device=device, precision=precision, **options)
     if runtime == "openvino" and hasattr(built, "use_openvino"):
         built.use_openvino()

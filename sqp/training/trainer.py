@@ -25,6 +25,7 @@ from sqp.core.errors import ConfigError
 from sqp.core.files import full_disk_told, note_written, write_atomic
 from sqp.core.ownership import remove_empty
 from sqp.core.progress import EVERY
+from sqp.networks.runtime import tell_emulation
 from sqp.networks.weight_files import damage_of
 
 EXPECTED = (
@@ -120,6 +121,8 @@ def run_trainer(
             )
         except (ValueError, TypeError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
             raise ConfigError(f"Lightning refuses the accelerator, devices, strategy or precision: {error}") from error
+        if trainer.precision.startswith("bf16"):
+            tell_emulation(trainer.strategy.root_device)
         try:
             with full_disk_told(folder):
                 trainer.fit(module, **data, ckpt_path=resumed, weights_only=True)

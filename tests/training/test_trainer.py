@@ -48,6 +48,16 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_the_epochs_before_stay(bad, 
     assert trainer.current_epoch == 5
 
 
+def test_bfloat16_on_a_cpu_without_it_is_told(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    data = {"train_dataloaders": DataLoader(TensorDataset(torch.arange(4.0)[:, None]), 2)}
+    for precision in ("32-true", "bf16-mixed"):
+        asked = {"accelerator": "cpu", "precision": precision}
+        run_trainer(Diverges(9, 1.0), data, tmp_path / precision, 1, 0, callbacks=[], progress=False, options=asked)
+        told = [str(one.message) for one in recwarn if "emulates bfloat16" in str(one.message)]
+        assert len(told) == (precision == "bf16-mixed")
+
+
 @pytest.mark.parametrize("length", [0, 300])
 def test_half_a_checkpoint_is_told_and_the_training_starts_anew(length, tmp_path, capsys):
     data = {"train_dataloaders": DataLoader(TensorDataset(torch.arange(4.0)[:, None]), 2)}
