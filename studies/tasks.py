@@ -87,18 +87,20 @@ def middle_slices(cases: Sequence[Case], folder: Path, source: Mapping[str, Any]
     for case in _some(cases, int(source["slices"])):
         image, mask = (folder / kind / f"{case.image_id}.png" for kind in ("images", "masks"))
         if not mask.exists():
-            voxels, labels = (
-                windowed(read_volume(case.image_path).voxels),
-                read_structure(case.truth_paths[0], LABELS)[0],
-            )
+            voxels = windowed(read_volume(case.image_path).voxels)
+            labels = read_structure(case.truth_paths[0], LABELS)[0]
             middle = len(voxels) // 2
-            grey = np.clip(voxels[middle] + 0.5, 0, 255).astype(np.uint8)
             for file in (image, mask):
                 file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.repeat(grey[..., None], 3, 2)).save(image)
+            Image.fromarray(colours(voxels[middle])).save(image)
             write_mask(mask, labels[middle])
         if np.asarray(Image.open(mask)).any():
             yield replace(case, image_path=image, truth_paths=(mask,), licence=str(source["slice_licence"]))
+
+
+def colours(grey: np.ndarray) -> np.ndarray:
+    """A grey slice `[h, w]` as an image `[h, w, 3]`."""
+    return np.repeat(grey[..., None], 3, 2)
 
 
 def _some(cases: Sequence[Case], most: int) -> list[Case]:

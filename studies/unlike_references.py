@@ -34,7 +34,7 @@ from sqp.report.tables import write_csv
 from sqp.segmenters import build_segmenter
 from sqp.uncertainty.likeness import UNLIKE, likeness_to_references
 from studies.runner import kept, shown, status, study, write_page
-from studies.tasks import LABELS, all_tasks
+from studies.tasks import LABELS, all_tasks, colours
 
 VOLUMES = "slices of volumes"
 OF_VOLUMES = 4
@@ -62,7 +62,7 @@ def slices(cases: Sequence[Case], source: Mapping[str, Any], each: int) -> Itera
             voxels = windowed(read_volume(case.image_path).voxels)
             holds = np.flatnonzero(read_structure(case.truth_paths[0], LABELS)[0].any((1, 2)))
             for z in holds[np.linspace(0, len(holds) - 1, min(each, len(holds))).round().astype(int)]:
-                yield case, np.repeat(np.clip(voxels[z] + 0.5, 0, 255).astype(np.uint8)[..., None], 3, 2)
+                yield case, colours(voxels[z])
 
 
 def summaries(settings: Mapping[str, Any], out: Path) -> pd.DataFrame:
