@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ from sqp.networks.runtime import runtime_for
 from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.columns import DIGEST
-from sqp.quality.judging.correction import learned
+from sqp.quality.judging.correction import correction_notes, learned
 from sqp.quality.judging.in_memory import Judge, Prediction
 from sqp.quality.judging.risk import Choice, risk_rule
 from sqp.quality.model.backbones import dims_of
@@ -62,8 +63,11 @@ class Model:
             if config.correct:
                 with TemporaryDirectory() as home:
                     correction = learned(self.bundle, records, Path(home), config.risk, device=config.device)
+        unsure = [] if correction or not config.correct else correction_notes(None, self.bundle, config.references)
+        for note in [*shown.notes, *unsure]:
+            warnings.warn(note, stacklevel=3)
         self._judge = Judge(
-            *(self.bundle, make_maker(records, references=shown), with_hashes(records)),
+            *(self.bundle, make_maker(records, references=shown.shown), with_hashes(records)),
             device=config.device,
             accept=config.accept,
             reject=config.reject,
@@ -204,10 +208,10 @@ def load(
         runtime: torch; openvino, which is faster on a CPU and takes seconds to start (extra `openvino`).
 
     Returns:
-        The model, loaded once.
+        The model, loaded once. A warning says where references are too few to correct it, or one looks out of place.
 
     Raises:
-        ConfigError: an option is wrong, or there is no such bundle.
+        ConfigError: an option is wrong, a reference is broken, or there is no such bundle.
 
     Examples:
         >>> import numpy, sqp

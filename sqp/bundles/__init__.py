@@ -22,6 +22,8 @@ BUNDLES: dict[str, tuple[str, ...]] = {
 
 `fast` compares with one fitted network where `default` takes the mean of two, and judges once instead of under four
 symmetries. `any` judges any modality, beside references."""
+MEASURED = {DEFAULT: "benchmarks/default_bundle.md", "fast": "benchmarks/default_bundle.md", "any": "benchmarks/any.md"}
+"""Shipped: name -> the page of the repository that says how well it does."""
 RECIPES: Mapping[str, tuple[str, str]] = {
     "research": ("studies.default_bundle configs/research_bundle.yaml runs/research --referees both", "runs/research"),
     "research-any": ("studies.any_modality configs/any.yaml runs/any", "runs/any"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sqp.bundles import HERE, MEASURED
 from sqp.config.predict import PredictConfig
 from sqp.config.referee import NONE
 from sqp.quality.bundle.expected_config import network_names
@@ -188,10 +189,21 @@ def _protocol(bundle: Bundle) -> str:
     shown = ", ".join(f"{key} {training[key]}" for key in keys if key in training)
     splits = [f"`{name}`" for name in training.get("calibrate_splits", ["calibration"])]
     widest = "; the interval is as wide as the harder of them asks" if len(splits) > 1 else ""
+    counts = f"{bundle.conformal.groups:,} groups ({bundle.conformal.records:,} records)"
+    if corrected := bundle.info.get(CORRECTION):
+        how = (
+            f"by the error on val. Its interval is as wide as masks of `calibration` and `val` ask that were judged by "
+            f"models trained without their task, each task counted alike: {counts} without references or with few, "
+            f"{corrected['groups']:,} ({corrected['records']:,}) that references had corrected."
+        )
+    else:
+        how = (
+            f"by the error on val, and was calibrated on {counts} of {' and '.join(splits)}, each group counted "
+            f"once{widest}."
+        )
     calibration = (
-        f"Images are split by group (the lesion, else the image): it learned from the split train, stopped by the "
-        f"error on val, and was calibrated on {bundle.conformal.groups:,} groups ({bundle.conformal.records:,} "
-        f"records) of {' and '.join(splits)}, each group counted once{widest}. It has seen no other split."
+        f"Images are split by group (the lesion, else the image): it learned from the split train, stopped {how} It "
+        "has seen no other split."
     )
     return f"{calibration}\n\nTraining: {shown}." if shown else calibration
 
@@ -200,7 +212,16 @@ def _figures(bundle: Bundle, evaluation: pd.DataFrame | None) -> str:
     val = {name: value for name, value in bundle.info.get("val", {}).items() if name in FIGURES and value is not None}
     parts = []
     if val:
-        parts.append(f"On val, which chose the epoch:\n\n{markdown(_shown(pd.DataFrame([val])))}")
+        calibrated = "val" in bundle.info.get("training", {}).get("calibrate_splits", [])
+        where = "On val, which chose the epoch" + (" and is part of what the interval was calibrated on" * calibrated)
+        if CORRECTION in bundle.info:  # its interval was made later
+            val = {name: value for name, value in val.items() if name not in ("coverage", "width")}
+            where += ", masks of the tasks that it has learned, not corrected by references"
+        parts.append(f"{where}:\n\n{markdown(_shown(pd.DataFrame([val])))}")
+    folder = Path(bundle.name).resolve()
+    if folder.parent == HERE:
+        page = MEASURED[folder.name]
+        parts.append(f"On images that no part of it has seen, and where it falls short: `{page}` of sqp's repository.")
     if evaluation is not None:
         own = evaluation[evaluation["method"] == MODEL].drop(columns="method")
         shown = own[[name for name in ("subset", "dataset", *FIGURES) if name in own.columns]]

@@ -98,3 +98,26 @@ def likeness_to_references(image: Tensor, references: Sequence[Tensor], groups: 
     common = (1 - (means @ means.T).masked_fill(related, -1).amax(1)).quantile(0.5)
     nearest = 1 - (means @ F.normalize(image, dim=0)).max()
     return float((common / nearest.clamp(min=1e-9)).clamp(0, 1))
+
+
+def unlike_the_others(references: Sequence[Tensor], groups: Sequence[str]) -> list[int]:
+    """Which references are of another kind than the others: as images they would be unlike all of these.
+
+    Args:
+        references: the summaries `[c]`.
+        groups: theirs, as `likeness_to_references` takes them.
+
+    Returns:
+        Their indices, ascending; none of `FEWEST` or fewer.
+
+    Examples:
+        >>> near = [torch.tensor([1.0, 0.1 * i]) for i in range(6)]
+        >>> unlike_the_others([*near, torch.tensor([0.0, 1.0])], [f"{i}" for i in range(7)])
+        [6]
+    """
+    found = []
+    for i, one in enumerate(references):
+        others = [j for j in range(len(references)) if j != i]
+        if likeness_to_references(one, [references[j] for j in others], [groups[j] for j in others]) < UNLIKE:
+            found.append(i)
+    return found

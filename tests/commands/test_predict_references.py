@@ -132,6 +132,15 @@ def test_references_correct_a_bundle_that_may_be_corrected(correctable, folders)
     assert model.assess(*pixels).dice == pytest.approx(result.table["predicted_dice"][0], abs=1e-6)
 
 
+def test_python_is_told_too_where_references_are_too_few_to_correct(correctable, folders):
+    few = folders / "refs"
+    result = predict.run(replace(correctable, references=few))
+    with pytest.warns(UserWarning, match="correct nothing: the model judges a task that it has not learned"):
+        sqp.load(correctable.model, references=few)
+    assert [note for note in result.notes if "correct nothing" in note]
+    sqp.load(correctable.model, references=few, correct=False)
+
+
 def test_those_that_are_shown_correct(correctable, lesions, tmp_path, monkeypatch):
     """Of many references the most different ones are shown, and they are the ones that teach."""
     copy_lesions(lesions, tmp_path / "many", names_of(lesions)[-FEWEST - 3 :])

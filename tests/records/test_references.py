@@ -42,17 +42,22 @@ def seeing(monkeypatch, fake_segmenter):
     return fake_segmenter
 
 
+def draw_disc(folder, name, rng):
+    """A dark disc on a bright ground, and its mask."""
+    y, x = np.mgrid[:48, :64]
+    mask = np.hypot(x - rng.uniform(20, 44), y - rng.uniform(18, 30)) < rng.uniform(8, 14)
+    grey = np.where(mask, 30, 220) + rng.integers(-9, 10, (48, 64))
+    for kind, pixels in (("images", np.repeat(grey[..., None], 3, 2)), ("masks", mask * 255)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / kind / f"{name}.png")
+
+
 @pytest.fixture
 def data(tmp_path):
     """A few images of a dark disc with masks to judge, and others with masks as references."""
     rng = np.random.default_rng(0)
-    y, x = np.mgrid[:48, :64]
     for folder, name in [("data", f"a{i}") for i in range(JUDGED)] + [("refs", f"b{i}") for i in range(SHOWN)]:
-        mask = np.hypot(x - rng.uniform(20, 44), y - rng.uniform(18, 30)) < rng.uniform(8, 14)
-        grey = np.where(mask, 30, 220) + rng.integers(-9, 10, (48, 64))
-        for kind, pixels in (("images", np.repeat(grey[..., None], 3, 2)), ("masks", mask * 255)):
-            (tmp_path / folder / kind).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / folder / kind / f"{name}.png")
+        draw_disc(tmp_path / folder, name, rng)
     shutil.copytree(tmp_path / "data" / "masks", tmp_path / "data" / "truth")
     return tmp_path / "data"
 
@@ -329,19 +334,28 @@ def test_a_damaged_annotation_leaves_its_image_out(config, tmp_path):
     assert list(found.left_out) == ["b0"] and len(found.shown) == SHOWN - 1
 
 
-def test_images_of_another_kind_than_the_references_are_told(config, data, tmp_path):
+def test_images_of_another_kind_than_the_references_are_told(config, data, tmp_path, monkeypatch):
     """Bright discs on a dark ground are no dark discs on a bright one; three references are too few to tell."""
+    monkeypatch.setattr(references, "unlike_the_others", lambda summaries, groups: [])  # the toy sees little in them
     for file in (data / "images").iterdir():
         Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
     (tmp_path / "refs" / "images" / f"b{SHOWN - 1}.png").unlink()
     (tmp_path / "refs" / "masks" / f"b{SHOWN - 1}.png").unlink()
     assert not generate.run(config).notes
-    for number in range(SHOWN - 1):
-        image, mask = (tmp_path / "refs" / kind / f"b{number}.png" for kind in ("images", "masks"))
-        Image.open(image).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(image.with_name(f"c{number}.png"))
-        Image.open(mask).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mask.with_name(f"c{number}.png"))
+    rng = np.random.default_rng(1)
+    for number in range(SHOWN):
+        draw_disc(tmp_path / "refs", f"c{number}", rng)
     result = generate.run(replace(config, out=config.out.with_name("more")))
     assert result.exit_status == 0 and result.written == 3 * JUDGED
     assert f"{JUDGED} images are unlike all references, which may be of another modality" in result.notes[0]
     likeness = RecordSet(result.out).table["references_likeness"]
     assert (likeness < UNLIKE).all() and RecordSet(config.out).table["references_likeness"].isna().all()
+
+
+def test_a_reference_of_another_kind_is_told_by_its_name(config, monkeypatch):
+    assert not load_references(config).notes  # of four the others are too few to tell
+    monkeypatch.setattr(references, "unlike_the_others", lambda summaries, groups: [len(groups) - 1])
+    assert load_references(config).notes == [
+        f"1 reference is unlike all others, e.g. b{SHOWN - 1}: look whether it is of another modality, and leave it "
+        "out if so"
+    ]

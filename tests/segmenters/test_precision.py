@@ -54,6 +54,15 @@ def test_predict_hands_it_on_and_the_records_say_what_it_was(cpu_has_it, tmp_pat
     assert stored["segmenter"]["precision"] == precision_for("auto", "cpu")
 
 
+def test_a_bundle_of_records_in_bfloat16_never_asks_a_cpu_to_emulate_it():
+    expects = json.loads((bundle_folder(Path("any")) / "bundle.json").read_text())["expects"]
+    assert expects[0]["segmenter"]["precision"] == "bfloat16"  # as the machine computed that made them
+    for asked, expected in (({}, "auto"), ({"precision": "bfloat16"}, "bfloat16"), ({"device": "cuda"}, "bfloat16")):
+        given = PredictConfig(Path("any"), Path("out"), images=Path("images"), masks=Path("masks"), **asked)
+        config = generate_config(given, expects, ("referee", "references"))
+        assert config.segmenter.precision == expected
+
+
 def test_it_is_refused_for_records_that_are_made_already(tmp_path):
     with pytest.raises(ConfigError, match="--precision is about records that are made of --images"):
         PredictConfig(records=[tmp_path], precision="auto")

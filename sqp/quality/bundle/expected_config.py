@@ -121,10 +121,13 @@ def cascade_like(config: PredictConfig, like: Mapping[str, Any]) -> tuple[str | 
 def segmenter_like(config: PredictConfig, like: Mapping[str, Any], sources: Sequence[str]) -> SegmenterConfig:
     """The training records' segmenter; none where it is not among the needed `sources`.
 
-    ConfigError where these records had no segmenter, and no masks are given.
+    Where these were encoded in bfloat16 a CPU that only emulates it encodes in float32. ConfigError where they had no
+    segmenter, and no masks are given.
     """
     options = {key: value for key, value in like["segmenter"].items() if key not in HASHES}
-    options |= {"precision": config.precision} if config.precision else {}
+    on_cpu = options.get("precision") == "bfloat16" and config.device.startswith("cpu")
+    if precision := config.precision or ("auto" if on_cpu else None):
+        options["precision"] = precision
     if SELF not in sources:
         if config.checkpoint or config.checkpoints:
             given = "checkpoint" if config.checkpoint else "checkpoints"

@@ -28,7 +28,7 @@ from sqp.records.encodings import encoded
 from sqp.records.load import LoadedCase, load_case
 from sqp.segmenters import IN_CONTEXT_SEGMENTERS, build_segmenter
 from sqp.segmenters.by_examples import Reference, content_of_image
-from sqp.uncertainty.likeness import most_different
+from sqp.uncertainty.likeness import most_different, unlike_the_others
 
 MOST = 32
 AMONG, STRANGE = "among", "strange"
@@ -168,17 +168,22 @@ def load_references(config: GenerateConfig, base: Segmenter | None = None) -> Re
             found.shown[i] for i in most_different([segmenter.summary(r.features) for r in found.shown], MOST)
         ]
         found.notes.append(f"of {len(kept)} references the {MOST} most different ones are shown")
+    if segmenter.reads_encoding:
+        summaries = [segmenter.summary(reference.features) for reference in found.shown]
+        odd = unlike_the_others(summaries, [reference.group or reference.content for reference in found.shown])
+        told = counted([found.shown[i].name for i in odd], "reference{s} {are} unlike all others")
+        found.notes += [f"{note}: look whether it is of another modality, and leave it out if so" for note in told]
     return found
 
 
-def whole_references(config: GenerateConfig) -> list[Reference]:
+def whole_references(config: GenerateConfig) -> References:
     """Those of a config that has some, for whoever cannot go on without one; ConfigError for a broken one."""
     if config.references is None:
-        return []
+        return References([])
     found = load_references(config)
     for reason in found.left_out.values():
         raise ConfigError(f"a reference cannot be used: {reason}")
-    return found.shown
+    return found
 
 
 def reference_notes(config: GenerateConfig, marked: Sequence[tuple[str, set[str]]]) -> list[str]:
