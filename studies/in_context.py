@@ -141,14 +141,18 @@ class Candidate:
         features = self.segmenter.features(loaded.image, embedding)
         return Reference(case.image_id, content_of_image(loaded.image), features, loaded.truths[0])
 
-    def rows(self, case: Case, sets: Mapping[int, Sequence[Sequence[Reference]]]) -> Iterator[dict[str, Any]]:
+    def shown(self, references: Sequence[Reference]) -> Shown:
+        """A set of references, from which the segmenter learns once."""
+        return Shown(Examples(self.segmenter, references))
+
+    def rows(self, case: Case, sets: Mapping[int, Sequence[Shown]]) -> Iterator[dict[str, Any]]:
         """A row a k and set of references: the Dice on a case, alone and as a referee."""
         loaded = loaded_with_truth(case)
         embedding = encoded(self.base, loaded.image, self.encodings)
         whole = embedding.frame.grid_to_image
         for k, some in sets.items():
-            for number, references in enumerate(some):
-                priors = Shown(Examples(self.segmenter, references)).answers(loaded.image, embedding)
+            for number, shown in enumerate(some):
+                priors = shown.answers(loaded.image, embedding)
                 drawn = without_small(whole(priors[0]).numpy() >= 0, 1.0)
                 box = PROMPTERS["mask_box"](loaded.image, mask=drawn)
                 second = list(decode_best(self.base, embedding, box).logits[:, 0]) if box else []
@@ -181,7 +185,7 @@ def rows_of_task(
     queries = [cases[task, "val"][i] for i in chosen["val"][: settings["most"]]]
     references = [candidate.reference(case) for case in shown]
     sets = {
-        k: [references[i : i + k] for i in range(0, len(references) - k + 1, k)][: settings["sets"]]
+        k: [candidate.shown(references[i : i + k]) for i in range(0, len(references) - k + 1, k)][: settings["sets"]]
         for k in settings["ks"]
     }
     return rows_of_cases(queries, partial(candidate.rows, sets=sets))

@@ -115,7 +115,7 @@ def told(found: Mapping[str, list[Image]], task: str, k: int, draws: int) -> pd.
 def mean_told(rows: pd.DataFrame, name: str, n_resamples: int) -> dict[str, float]:
     """n and the mean of `told`, with its interval by group."""
     resamples = Resamples.draw(rows["group"].astype(str).to_numpy(), n_resamples)
-    return {f"{name}_n": len(rows)} | mean_cells(name, rows["told"].to_numpy(float), resamples)
+    return {f"n_{name}": len(rows)} | mean_cells(name, rows["told"].to_numpy(float), resamples)
 
 
 @study("config", "out", required=("tasks", "most", "volumes", "ks", "draws"), optional=("n_resamples",))
@@ -145,7 +145,7 @@ def main(args: argparse.Namespace) -> None:
     means = table.groupby("k")[["own", "others"]].mean().reset_index().assign(task="mean of tasks", least="")
     table = pd.concat([table, means], ignore_index=True)
     write_csv(table, out / "unlike_references.csv")
-    names = {"task": "references of", "k": "k", "own_n": "n", "own": "of their own task", "others_n": "n, others"}
+    names = {"task": "references of", "k": "k", "n_own": "n", "own": "of their own task", "n_others": "n, others"}
     names |= {"others": "of other tasks", "least": "least of", "least_told": "there"}
     write_page(out / "unlike_references.md", "# Images taken for another kind", f"`{args.config}`", shown(table, names))
 
