@@ -10,9 +10,8 @@ lie in OUT/records/REFEREE/MAKER/{first,second,val,rest}, those of copies as oth
 PART_cameras; "{name}" in a generate section is the file of that network; a maker with `masks: classical` segments
 nothing. Records of `domains`, other data sets, are for choosing: no model learns from them. What is shipped beside a
 bundle (`ship`) is named as it lies there: `localizer` and `supervised`, networks of the first half, in half precision;
-"{NAME_2}" is that of the second half, which images of no half may be compared with, too. A network that is there
-already is not fitted: its `files`, `first` and `second`, have seen that half alone. A referee with `train: OTHER` has
-the records of OTHER for train, and a model of `train` is trained beside its `beside`, by default the first referee.
+"{NAME_2}" is that of the second half, which images of no half may be compared with, too. A referee with `train: OTHER`
+has the records of OTHER for train, and a model of `train` is trained beside its `beside`, by default the first referee.
 `images` and `splits` of the config may be lists of the same length: several data sets, learned from as one.
 OUT/bundles gets a folder a model, with the referees' networks beside it, checked: licences and size.
 """
@@ -124,9 +123,7 @@ def pooled(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
 
 
 def network(settings: Mapping[str, Any], name: str, out: Path, splits: Path) -> Path:
-    """The checkpoint of a network, fitted on the split `segmenter`, or the file that the config names for this half."""
-    if files := settings["fit"][name].get("files"):
-        return Path(files[splits.stem.removesuffix("_half")])
+    """The checkpoint of a network, fitted on the split `segmenter`."""
     values = {key: value for key, value in settings["fit"][name].items() if key not in ("command", "ship")}
     data = {key: settings[key] for key in ("images", "licence")} | {"max_images": settings.get("max_images", 0)}
     own = {"splits": str(splits), "train_splits": ["segmenter"], "out": str(out / "fit" / f"{name}_{splits.stem}")}

@@ -118,16 +118,6 @@ def test_no_network_made_a_mask_of_an_image_that_it_was_fitted_on(made):
     assert set(tables["rest"].split) == {"calibration", "test"}
 
 
-def test_networks_that_are_there_are_named_by_half_and_not_fitted_again(made, tmp_path):
-    out, told = made
-    there = {half: str(out / "fit" / f"unet_{half}_half" / "unet-seed0.safetensors") for half in ("first", "second")}
-    known = {**told, "fit": {"unet": {"files": there}}}
-    second, first, *others = default_bundle.parts(known, tmp_path)
-    assert str(second.networks["unet"]) == there["first"] and str(first.networks["unet"]) == there["second"]
-    assert {str(part.networks["unet"]) for part in others} == {there["first"]}
-    assert not (tmp_path / "fit").exists()
-
-
 def test_the_bundles_are_free_small_and_say_how_they_judge(made):
     out, _ = made
     default, fast = (Bundle.load(out / "bundles" / name) for name in ("default", "fast"))
