@@ -17,6 +17,8 @@ import sqp
 from sqp.data.synthetic import write_synthetic
 
 ROOT = Path(__file__).parents[1]
+MOST = 40e6
+"""Bytes of the wheel, the bundles in it."""
 OWN = re.compile(r"sqp(/|-[\d.]+\.dist-info/)")
 
 
@@ -49,6 +51,7 @@ def test_the_wheel_holds_sqp_alone_with_its_data(wheel):
     tree = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sqp").rglob("*") if path.is_file()}
     lacking = {name for name in tree - set(names) if "__pycache__" not in name}
     assert not lacking
+    assert wheel.stat().st_size < MOST
 
 
 @pytest.mark.slow

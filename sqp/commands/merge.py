@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from sqp.bundles import bundle_folder
-from sqp.commands.predict import nothing, other_thresholds, told_by, write_report, write_result
+from sqp.commands.predict import nothing, remarks, told_by, write_report, write_result
 from sqp.commands.status import command_of
 from sqp.config.merge import MergeConfig
 from sqp.config.predict import PredictConfig
@@ -153,7 +153,7 @@ def _join_predictions(parts: list[Path], out: Path, inner: str) -> MergeResult:
     result = PredictResult(out, table, skipped, config.fail_under, choice, list(config.label))
     if len(table):
         write_predictions(out, table)
-        said = other_thresholds(config, table, choice)
+        said = remarks(config, bundle, table, choice)
         write_report(config, bundle, result, ErrorMapStore(bundle, config.batch_size, config.device), said)
     write_result(config, bundle, result, time.monotonic() - started)
     return MergeResult(out, parts, len(table), skipped)

@@ -29,6 +29,7 @@ from sqp.quality.bundle.expected_config import generate_config
 from sqp.quality.bundle.licences import restriction
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.judging.audit import Audit, audit_sample
+from sqp.quality.judging.colours import swapped_colours
 from sqp.quality.judging.columns import FIRST
 from sqp.quality.judging.correction import Correction, correction_notes, learned
 from sqp.quality.judging.decisions import read_decisions
@@ -135,7 +136,7 @@ def _run(config: PredictConfig, rule: RiskRule | None) -> PredictResult:
     if rule is not None and config.audit:
         table = table.assign(audit=audit_sample(table, config.audit, config.seed or 0))
         audit = _audit(config, rule, table[table["audit"]])
-    said = [f"audit: {audit.sentence()}"] if audit else other_thresholds(config, table, choice)
+    said = [*remarks(config, bundle, table, choice), *([f"audit: {audit.sentence()}"] if audit else [])]
     write_predictions(config.out, table)
     result = PredictResult(config.out, table, skipped, config.fail_under, choice, list(config.label), notes)
     if config.part is None:
@@ -174,10 +175,10 @@ def write_report(
     result.files = write_for_tools(config.write, table, config.out)
 
 
-def other_thresholds(config: PredictConfig, table: pd.DataFrame, choice: Choice | None) -> list[str]:
-    """How many masks other thresholds would take, in a sentence; none where a risk chose the threshold."""
+def remarks(config: PredictConfig, bundle: Bundle, table: pd.DataFrame, choice: Choice | None) -> list[str]:
+    """In sentences: images that look swapped in colour, and what other thresholds take unless a risk chose one."""
     said = "" if choice else thresholds_sentence(table, config.accept, config.reject)
-    return [said] if said else []
+    return [*swapped_colours(bundle, table["image_path"]), *([said] if said else [])]
 
 
 def _audit(config: PredictConfig, rule: RiskRule, drawn: pd.DataFrame) -> Audit:
