@@ -88,7 +88,7 @@ class Runner:
 
     def __init__(self, config: GenerateConfig, settings: dict[str, Any], volumes: bool) -> None:
         self.config, self.settings = config, settings
-        self.segmenter = make_segmenter(config, volumes, whole_references(config))
+        self.segmenter = make_segmenter(config, volumes, whole_references(config).shown)
 
     def samples(self, case: Case) -> tuple[Any, Any, dict[str, Samples]]:
         """The loaded case, its prompt and the samples by name. CaseError where its files or prompt are no good."""
