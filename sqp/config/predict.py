@@ -84,7 +84,7 @@ class PredictConfig(CommandConfig):
         device: cpu or cuda.
         strict: Stop at the first broken case or record.
         overwrite: Make the records anew.
-        precision: Of image encoders; auto: bfloat16 where the CPU computes in it; default the bundle's, or auto for it.
+        precision: Of image encoders; auto: bfloat16 where the CPU computes in it; default as the bundle, if it can.
         seed: Seed of the samples; default the one of the records that the bundle was trained on.
     """
 
