@@ -1,4 +1,4 @@
-"""Tables, parquet or CSV: one that is damaged is told in one sentence, whoever reads it.
+"""Tables, parquet or CSV: one that is damaged is told in one sentence, whoever reads it; some rows of many.
 
 In a CSV that sqp writes a name which a spreadsheet would run as a formula is text, and is read back the same.
 """
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -167,3 +168,13 @@ def table_of_masks(images: Path | None) -> bool:
     with images.open(encoding="utf-8-sig", errors="replace") as file:
         names, _ = header_of(file.read(HEAD))
     return not {name.lower() for name in names}.isdisjoint(JUDGED)
+
+
+def evenly_spaced(n: int, most: int) -> np.ndarray:
+    """Which of n rows to take where so many are enough: int `[m]`, ascending, the first and the last with them.
+
+    Examples:
+        >>> evenly_spaced(3, 9).tolist(), evenly_spaced(9, 3).tolist()
+        ([0, 1, 2], [0, 4, 8])
+    """
+    return np.unique(np.linspace(0, n - 1, min(most, n)).astype(int))

@@ -17,6 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from sqp.core.files import write_text
+from sqp.core.tables import evenly_spaced
 from sqp.report.figures import MARKERS, PALETTE, STYLE
 from sqp.report.html import asset, document, picture
 from sqp.report.predictions import open_sets
@@ -91,7 +92,7 @@ def _pictures(points: pd.DataFrame, most: int) -> dict[int, str]:
     sets = open_sets(points)
     if not sets or most < 1:
         return {}
-    rows = np.unique(np.linspace(0, len(points) - 1, min(most, len(points))).astype(int))
+    rows = evenly_spaced(len(points), most)
     records = points.iloc[rows].to_dict("records")
     return {
         int(i): picture(load_view(sets[row["record_set"]], row, SIDE).outlined())  # type: ignore[index]

@@ -40,6 +40,11 @@ class Reference:
     mask: np.ndarray
     group: str = ""
 
+    @property
+    def own_group(self) -> str:
+        """Its group, or what names it alone."""
+        return self.group or self.content
+
 
 def content_of_image(image: np.ndarray) -> str:
     """A hash of pixels: the same picture in another file, or under another name, is known again.
@@ -78,7 +83,7 @@ class Examples:
         found = self._known.pop(key, None)
         if found is None:
             parts = ([r.features for r in references], [r.mask for r in references])
-            found = self.segmenter.taught(*parts, [r.group or r.content for r in references])
+            found = self.segmenter.taught(*parts, [r.own_group for r in references])
         self._known[key] = found
         if len(self._known) > MOST_KEPT:
             self._known.pop(next(iter(self._known)))  # the one that was asked longest ago

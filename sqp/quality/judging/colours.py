@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sqp.core.errors import CaseError
+from sqp.core.tables import evenly_spaced
 from sqp.data import read_image
 from sqp.quality.bundle.storage import Bundle
 from sqp.quality.model.channels import IMAGE
@@ -33,7 +34,7 @@ def swapped_colours(bundle: Bundle, images: Sequence[str | Path]) -> list[str]:
     files = sorted({str(image) for image in images})
     if RED not in means or means[RED] <= means[BLUE] or len(files) < FEWEST:
         return []
-    red, blue = np.transpose([_red_and_blue(files[i]) for i in _evenly(len(files))])
+    red, blue = np.transpose([_red_and_blue(files[i]) for i in evenly_spaced(len(files), MOST)])
     more = int((blue > red).sum())
     if 2 * more <= len(red):
         return []
@@ -41,10 +42,6 @@ def swapped_colours(bundle: Bundle, images: Sequence[str | Path]) -> list[str]:
         f"{more} of {len(red)} images have more blue than red, and those that the model learned from more red: if "
         "their channels are in the order BGR, swap them and judge again"
     ]
-
-
-def _evenly(n: int) -> list[int]:
-    return sorted({round(i) for i in np.linspace(0, n - 1, min(n, MOST))})
 
 
 def _red_and_blue(file: str) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from sqp.core.seeding import numpy_generator
+from sqp.core.tables import evenly_spaced
 from sqp.metrics.rows import one_of_each
 
 NEAREST = 10
@@ -51,7 +52,7 @@ class Neighbours:
     @classmethod
     def fit(cls, training: np.ndarray) -> Neighbours:
         """From features `[n, d]`, nothing is out yet; k is `NEAREST`, or less where there are fewer rows."""
-        rows = np.unique(np.linspace(0, len(training) - 1, min(MOST_KEPT, len(training))).astype(int))
+        rows = evenly_spaced(len(training), MOST_KEPT)
         return cls(unit(training[rows]).astype(np.float16), np.inf, min(NEAREST, len(rows)))
 
     @cached_property

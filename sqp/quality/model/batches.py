@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sqp.core.seeding import numpy_generator
+from sqp.core.tables import evenly_spaced
 from sqp.quality.model.cache import PlaneCache
 from sqp.quality.model.ensemble import Ensemble
 from sqp.quality.model.inference import Outputs, infer
@@ -88,7 +89,7 @@ def loader(data: CachedRecords, plan: BatchPlan, workers: int = 0) -> DataLoader
 
 def plane_statistics(data: CachedRecords, most: int = 2048, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each plane, over at most `most` evenly spaced records; float64 `[c]`."""
-    rows = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(int))
+    rows = evenly_spaced(len(data), most)
     means, squares = [], []
     for start in range(0, len(rows), batch):
         planes = data.cache.planes(data.rows[rows[start : start + batch]]).double()

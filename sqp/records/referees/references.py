@@ -170,7 +170,7 @@ def load_references(config: GenerateConfig, base: Segmenter | None = None) -> Re
         found.notes.append(f"of {len(kept)} references the {MOST} most different ones are shown")
     if segmenter.reads_encoding:
         summaries = [segmenter.summary(reference.features) for reference in found.shown]
-        odd = unlike_the_others(summaries, [reference.group or reference.content for reference in found.shown])
+        odd = unlike_the_others(summaries, [reference.own_group for reference in found.shown])
         told = counted([found.shown[i].name for i in odd], "reference{s} {are} unlike all others")
         found.notes += [f"{note}: look whether it is of another modality, and leave it out if so" for note in told]
     return found

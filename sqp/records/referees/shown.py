@@ -80,7 +80,7 @@ class Shown:
         if not self.segmenter.reads_encoding:
             return math.nan
         summaries = [self.segmenter.summary(reference.features) for reference in references]
-        groups = [reference.group or reference.content for reference in references]
+        groups = [reference.own_group for reference in references]
         return likeness_to_references(self.segmenter.summary(features), summaries, groups)
 
 
